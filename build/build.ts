@@ -1,0 +1,89 @@
+/**
+ * Bundles the program and makes the single executable `dist/mint-ssh` for this machine.
+ *
+ * The main bundle holds what commands need at once; what is heavy and lives in a thread (the AWS SDK) is a
+ * bundle of its own, kept in the executable as an asset. See https://nodejs.org/api/single-executable-applications.html.
+ */
+import { execFileSync, spawnSync } from 'node:child_process';
+import { chmodSync, copyFileSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { type BuildOptions, build, type Plugin } from 'esbuild';
+import { inject } from 'postject';
+
+const root = dirname(dirname(fileURLToPath(import.meta.url)));
+const dist = join(root, 'dist');
+mkdirSync(dist, { recursive: true });
+
+const shared: BuildOptions = {
+  absWorkingDir: root,
+  bundle: true,
+  platform: 'node',
+  target: `node${process.versions.node}`,
+  format: 'cjs',
+  minify: true,
+  keepNames: true,
+  legalComments: 'none',
+  logLevel: 'warning',
+  // CommonJS has no import.meta; the executable's own path stands in for the module's.
+  define: { 'import.meta.url': 'moduleUrl', 'import.meta.dirname': '__dirname' },
+  banner: { js: "const moduleUrl = require('node:url').pathToFileURL(__filename).href;" },
+  // ssh2's optional native parts: pure JavaScript does here.
+  external: ['cpu-features', '*.node'],
+};
+
+/** Packages that only the demo needs: the proxy, which starts on every connection, must not carry them. */
+const chunks = ['ssh2', '@smithy/signature-v4', '@aws-crypto/sha256-js'];
+
+/** Where the main bundle imports a chunk's package, it loads the asset instead, at the moment it is needed. */
+const loadChunks: Plugin = {
+  name: 'load-chunks',
+  setup({ onResolve, onLoad }) {
+    const filter = new RegExp(`^(?:${chunks.join('|')})$`);
+    onResolve({ filter }, ({ path }) => ({ path, namespace: 'chunk' }));
+    onLoad({ filter: /.*/, namespace: 'chunk' }, ({ path }) => ({
+      contents: `const chunk = new (require('node:module').Module)('${path}');
+        chunk._compile(require('node:sea').getAsset('${assetName(path)}', 'utf8'), '${path}');
+        module.exports = chunk.exports;`,
+    }));
+  },
+};
+
+function assetName(entry: string): string {
+  return `${entry.replaceAll(/[@/]+/g, '-').replace(/^-/, '')}.cjs`;
+}
+
+await build({ ...shared, entryPoints: ['src/main.ts'], outfile: 'dist/main.cjs', plugins: [loadChunks] });
+await build({ ...shared, entryPoints: ['src/aws/worker.ts'], outfile: 'dist/aws.cjs' });
+for (const chunk of chunks)
+  await build({ ...shared, entryPoints: [chunk], outfile: `dist/${assetName(chunk)}` });
+
+const seaConfig = {
+  main: join(dist, 'main.cjs'),
+  output: join(dist, 'mint-ssh.blob'),
+  disableExperimentalSEAWarning: true,
+  useCodeCache: true,
+  execArgv: ['--max-semi-space-size=1'],
+  // A NODE_OPTIONS meant for someone else's programs (an editor's debugger) has no business in here.
+  execArgvExtension: 'none',
+  assets: Object.fromEntries(['aws.cjs', ...chunks.map(assetName)].map((name) => [name, join(dist, name)])),
+};
+const seaConfigFile = join(dist, 'sea.json');
+writeFileSync(seaConfigFile, JSON.stringify(seaConfig));
+execFileSync(process.execPath, ['--experimental-sea-config', seaConfigFile], {
+  stdio: ['ignore', 'ignore', 'inherit'],
+});
+
+// Written beside and renamed: a running mint-ssh keeps the file it was started from.
+const executable = join(dist, 'mint-ssh');
+const unfinished = `${executable}.${process.pid}`;
+copyFileSync(process.execPath, unfinished);
+chmodSync(unfinished, 0o755);
+// Symbols are a fifth of the file. After the injection it is too late: strip would break the executable.
+const stripped = spawnSync('strip', [unfinished]);
+if (stripped.status !== 0)
+  process.stderr.write('build: no `strip` here, the executable stays larger than it needs to be\n');
+await inject(unfinished, 'NODE_SEA_BLOB', readFileSync(seaConfig.output), {
+  sentinelFuse: 'NODE_SEA_FUSE_fce680ab2cc467b6e072b8b5df1996b2',
+});
+renameSync(unfinished, executable);

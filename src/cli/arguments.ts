@@ -1,0 +1,79 @@
+/** argv → the command word, its options and positionals, by `util.parseArgs`. */
+import { type ParseArgsOptionsConfig, parseArgs } from 'node:util';
+import { MintError } from '../errors.ts';
+import type { Command, GlobalOptions, Invocation } from './command.ts';
+
+const globalOptions = {
+  'config-dir': { type: 'string' },
+  profile: { type: 'string' },
+  region: { type: 'string' },
+  verbose: { type: 'boolean' },
+  timing: { type: 'boolean' },
+  help: { type: 'boolean', short: 'h' },
+  version: { type: 'boolean' },
+} as const satisfies ParseArgsOptionsConfig;
+
+/** The lines that close every `--help`. */
+export const globalHelp = `  --config-dir DIR   use DIR instead of ~/.config/mint (or $MINT_CONFIG_DIR)
+  --profile NAME     AWS profile
+  --region NAME      AWS region
+  --timing           say where the time went
+  --verbose          explain each decision, and show stacks of errors
+  -h, --help         this text`;
+
+/** What stands before the first lone `--` is ours, what stands behind it is passed on untouched. */
+export interface SplitArguments {
+  readonly own: readonly string[];
+  readonly rest: readonly string[] | undefined;
+}
+
+export function splitAtTerminator(argv: readonly string[]): SplitArguments {
+  const at = argv.indexOf('--');
+  return at < 0 ? { own: argv, rest: undefined } : { own: argv.slice(0, at), rest: argv.slice(at + 1) };
+}
+
+/** The first positional is the command word; global options may stand before it. */
+export function commandWord(own: readonly string[]): string | undefined {
+  const { tokens } = parseArgs({
+    args: [...own],
+    options: globalOptions,
+    strict: false,
+    allowPositionals: true,
+    tokens: true,
+  });
+  return tokens.find((token) => token.kind === 'positional')?.value;
+}
+
+export function wantsHelp(own: readonly string[]): boolean {
+  return own.includes('--help') || own.includes('-h');
+}
+
+/** Parses strictly what one command takes. @throws MintError `usage` */
+export function parseInvocation(command: Command, { own, rest }: SplitArguments): Invocation {
+  const parsed = parseStrictly(command, own);
+  const values = parsed.values as Invocation['values'];
+  const globals: GlobalOptions = {
+    configDir: values['config-dir'] as string | undefined,
+    profile: values['profile'] as string | undefined,
+    region: values['region'] as string | undefined,
+    verbose: values['verbose'] === true,
+    timing: values['timing'] === true,
+  };
+  return { positionals: parsed.positionals.slice(1), values, rest, globals };
+}
+
+function parseStrictly(command: Command, own: readonly string[]) {
+  try {
+    return parseArgs({
+      args: [...own],
+      options: { ...globalOptions, ...command.options },
+      allowPositionals: true,
+    });
+  } catch (error) {
+    const reason = error instanceof Error ? (error.message.split('. ')[0] ?? '') : String(error);
+    throw new MintError('usage', reason.charAt(0).toLowerCase() + reason.slice(1), {
+      hint: `usage: mint-ssh ${command.usage}`,
+      cause: error,
+    });
+  }
+}

@@ -1,0 +1,41 @@
+/** Whether a person sits in front of this process, and their terminal. */
+import { execFileSync } from 'node:child_process';
+import { closeSync, openSync, readFileSync, writeSync } from 'node:fs';
+
+/**
+ * True in the terminal's foreground process group: a background job that touches its terminal is stopped
+ * by it for ever (`ssh dev &`).
+ */
+export function inForeground(): boolean {
+  if (process.platform === 'win32') return true;
+  try {
+    if (process.platform === 'linux') {
+      // proc(5): behind the command in parentheses come state, ppid, pgrp, session, tty_nr, tpgid.
+      const fields = readFileSync('/proc/self/stat', 'latin1').split(') ').at(-1)?.split(' ') ?? [];
+      return fields[4] !== '0' && fields[2] === fields[5];
+    }
+    const listed = execFileSync('ps', ['-o', 'pgid=,tpgid=', '-p', String(process.pid)], {
+      encoding: 'utf8',
+    });
+    const [group, foreground] = listed.trim().split(/\s+/);
+    return group === foreground;
+  } catch {
+    return false;
+  }
+}
+
+/** Writes to the terminal itself, past any redirection; false where there is none to write to. */
+export function writeToTerminal(text: string): boolean {
+  if (!inForeground()) return false;
+  try {
+    const terminal = openSync(process.platform === 'win32' ? 'CONOUT$' : '/dev/tty', 'w');
+    try {
+      writeSync(terminal, text);
+    } finally {
+      closeSync(terminal);
+    }
+    return true;
+  } catch {
+    return false;
+  }
+}

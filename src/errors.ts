@@ -1,0 +1,64 @@
+/**
+ * The one error class. A code is a stable, kebab-case word that scripts may match; a message says what
+ * happened, in lower case and without a full stop; a hint says what the reader can do next.
+ */
+export type ErrorCode =
+  | 'usage'
+  | 'bad-settings'
+  | 'bad-vm-name'
+  | 'vm-not-found'
+  | 'vm-ambiguous'
+  | 'vm-not-running'
+  | 'aws-credentials'
+  | 'aws-denied'
+  | 'aws-throttled'
+  | 'aws-unreachable'
+  | 'push-failed'
+  | 'dial-failed'
+  | 'not-ssh'
+  | 'host-key-changed'
+  | 'host-key-unverified'
+  | 'host-key-type'
+  | 'known-hosts-corrupt'
+  | 'unsafe-permissions'
+  | 'ssh-config-unsafe'
+  | 'agent-unavailable'
+  | 'login-refused'
+  | 'io-failed';
+
+const usageCodes: ReadonlySet<ErrorCode> = new Set(['usage', 'bad-settings', 'bad-vm-name']);
+const safetyCodes: ReadonlySet<ErrorCode> = new Set([
+  'host-key-changed',
+  'host-key-unverified',
+  'host-key-type',
+  'known-hosts-corrupt',
+  'unsafe-permissions',
+  'ssh-config-unsafe',
+]);
+
+export interface ErrorDetails {
+  readonly hint?: string | undefined;
+  readonly cause?: unknown;
+  /** `not-ssh` has two meanings: nothing that speaks SSH (1), or packets that were not predicted (3). */
+  readonly unsafe?: boolean | undefined;
+}
+
+export class MintError extends Error {
+  readonly code: ErrorCode;
+  readonly hint: string | undefined;
+  readonly unsafe: boolean;
+
+  constructor(code: ErrorCode, message: string, details: ErrorDetails = {}) {
+    super(message, details.cause === undefined ? undefined : { cause: details.cause });
+    this.name = 'MintError';
+    this.code = code;
+    this.hint = details.hint;
+    this.unsafe = details.unsafe ?? safetyCodes.has(code);
+  }
+
+  /** 2 where the caller's words or settings are wrong, 3 where safety refused, else 1. */
+  get exitStatus(): 1 | 2 | 3 {
+    if (usageCodes.has(this.code)) return 2;
+    return this.unsafe ? 3 : 1;
+  }
+}

@@ -1,0 +1,60 @@
+#!/bin/sh
+# Checks that the programs the tests run are here, and installs what is missing through the platform's
+# package manager where it may; else it stops and names what is missing. Says nothing where all is there.
+set -eu
+
+# sshd and others live where a user's PATH may not reach.
+PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
+
+# command, and the Debian package that has it
+table='
+sshd openssh-server
+ssh openssh-client
+ssh-keygen openssh-client
+ssh-add openssh-client
+ssh-agent openssh-client
+scp openssh-client
+sftp openssh-client
+rsync rsync
+git git
+bash bash
+faketime faketime
+ps procps
+script bsdutils
+setsid util-linux
+unshare util-linux
+'
+
+missing() {
+  echo "$table" | while read -r command package; do
+    [ -z "$command" ] || command -v "$command" >/dev/null 2>&1 || echo "$1" | sed "s/C/$command/;s/P/$package/"
+  done | sort -u | tr '\n' ' '
+}
+
+stop() {
+  echo "test/prepare.sh: the tests need these programs: $(missing C)" >&2
+  echo "test/prepare.sh: $1" >&2
+  exit 1
+}
+
+as_root() {
+  if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi
+}
+
+packages=$(missing P)
+if [ -n "$packages" ]; then
+  command -v apt-get >/dev/null 2>&1 || stop 'there is no apt-get here: install them and run again'
+  as_root true 2>/dev/null || stop "no right to install them: apt-get install $packages"
+  echo "test/prepare.sh: installing $packages" >&2
+  as_root apt-get update -q >&2 || stop 'apt-get update failed'
+  # A server that is installed for the tests need not be started.
+  # shellcheck disable=SC2086
+  as_root env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 \
+    apt-get install -q -y --no-install-recommends $packages >&2 || stop 'apt-get install failed'
+  [ -z "$(missing P)" ] || stop 'they are still missing after apt-get install'
+fi
+
+# sshd run by root wants its empty directory, which a container's start-up may not have made.
+if [ "$(id -u)" = 0 ] && [ ! -d /run/sshd ]; then
+  mkdir -p -m 755 /run/sshd
+fi
