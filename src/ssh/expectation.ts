@@ -1,0 +1,183 @@
+/** What each side may send next, until its NEWKEYS: predicted from both KEXINITs. RFC 4253 §7 to §9. */
+import { checkGroup, parseReply, type Reply, type Step, stepsOf } from './exchange-method.ts';
+import { keyTypeOf } from './host-key-algorithm.ts';
+import { parseHostKey } from './hostkey.ts';
+import { type KexInit, negotiate, parseKexInit } from './kexinit.ts';
+import {
+  SSH_MSG_DEBUG,
+  SSH_MSG_DISCONNECT,
+  SSH_MSG_IGNORE,
+  SSH_MSG_KEX_DH_GEX_REPLY,
+  SSH_MSG_KEX_REPLY,
+  SSH_MSG_KEXINIT,
+  SSH_MSG_NEWKEYS,
+  SSH_MSG_UNIMPLEMENTED,
+} from './message-numbers.ts';
+import type { Packet } from './packet.ts';
+import { unpredicted } from './refusal.ts';
+
+export type Side = 'client' | 'server';
+
+export type Meaning =
+  | { readonly type: 'plain' | 'newkeys' }
+  | {
+      readonly type: 'reply';
+      readonly reply: Reply;
+      readonly keyExchange: string;
+      readonly hostKeyAlgorithm: string;
+    };
+
+interface Agreement {
+  /** Empty where the two sides agreed on nothing. */
+  readonly steps: readonly Step[];
+  readonly keyExchange: string;
+  readonly hostKeyAlgorithm: string;
+  readonly strict: boolean;
+}
+
+interface Progress {
+  kexInit: KexInit | undefined;
+  /** The number of a packet sent on a guess before the other side's KEXINIT was seen. */
+  guess: number | undefined;
+  /** How many packets are still to be skipped by the other side: one, after a wrong guess. */
+  skips: number;
+  /** Whether anything came that strict key exchange does not allow. */
+  strayed: boolean;
+  ended: boolean;
+}
+
+const plain: Meaning = { type: 'plain' };
+const replyNumbers: ReadonlySet<number> = new Set([SSH_MSG_KEX_REPLY, SSH_MSG_KEX_DH_GEX_REPLY]);
+/** RFC 4253 §11: these may come at any time; strict key exchange forbids them. */
+const strayNumbers: ReadonlySet<number> = new Set([SSH_MSG_IGNORE, SSH_MSG_UNIMPLEMENTED, SSH_MSG_DEBUG]);
+
+/**
+ * Judges the packets of both sides in the order they pass. Anything that is not predicted throws: a client
+ * may ignore it, and then the key it takes for the host's is not the one that was seen here.
+ */
+export class Expectation {
+  readonly #sides: Readonly<Record<Side, Progress>> = { client: newProgress(), server: newProgress() };
+  #agreement: Agreement | undefined;
+  /** How many of the agreement's steps have passed. */
+  #passed = 0;
+
+  /** @throws MintError `not-ssh`, `host-key-type` */
+  judge(side: Side, packet: Packet): Meaning {
+    const progress = this.#sides[side];
+    if (progress.ended) throw unpredicted(`the ${side} went on after its disconnect message`);
+    if (packet.type === SSH_MSG_DISCONNECT) {
+      progress.ended = true;
+      return plain;
+    }
+    if (strayNumbers.has(packet.type)) return this.#stray(side);
+    if (packet.type === SSH_MSG_KEXINIT) return this.#kexInit(side, packet.body);
+    if (progress.kexInit === undefined) throw this.#surprise(side, packet.type, 'before its KEXINIT');
+    if (this.#agreement === undefined) return this.#guess(side, packet.type);
+    if (progress.skips > 0) return this.#skip(side, packet.type);
+    if (packet.type === SSH_MSG_NEWKEYS) return this.#newKeys(side);
+    return this.#step(side, packet, this.#agreement);
+  }
+
+  #stray(side: Side): Meaning {
+    this.#sides[side].strayed = true;
+    this.#checkStrictness();
+    return plain;
+  }
+
+  #kexInit(side: Side, body: Buffer): Meaning {
+    const progress = this.#sides[side];
+    if (progress.kexInit !== undefined) throw unpredicted(`the ${side} sent a second KEXINIT`);
+    progress.kexInit = parseKexInit(body);
+    this.#agree();
+    return plain;
+  }
+
+  /** Settles what is to come, once both KEXINITs are there. */
+  #agree(): void {
+    const { client, server } = this.#sides;
+    if (client.kexInit === undefined || server.kexInit === undefined) return;
+    const { keyExchange, hostKeyAlgorithm, guessedRight, strict } = negotiate(client.kexInit, server.kexInit);
+    if (keyExchange === undefined || hostKeyAlgorithm === undefined) {
+      this.#agreement = { steps: [], keyExchange: '', hostKeyAlgorithm: '', strict };
+    } else {
+      const steps = stepsOf(keyExchange);
+      keyTypeOf(hostKeyAlgorithm);
+      this.#agreement = { steps, keyExchange, hostKeyAlgorithm, strict };
+    }
+    this.#checkStrictness();
+    for (const side of ['client', 'server'] as const) this.#settleGuess(side, guessedRight);
+  }
+
+  /** A packet sent on a guess either was the first step, or was skipped, or is still to come. */
+  #settleGuess(side: Side, guessedRight: boolean): void {
+    const { kexInit, guess } = this.#sides[side];
+    if (!kexInit?.firstPacketFollows) return;
+    if (!guessedRight) this.#sides[side].skips = guess === undefined ? 1 : 0;
+    else if (guess !== undefined) this.#advance(side, guess);
+  }
+
+  #guess(side: Side, number: number): Meaning {
+    const progress = this.#sides[side];
+    if (!progress.kexInit?.firstPacketFollows || progress.guess !== undefined)
+      throw this.#surprise(side, number, 'before both KEXINITs');
+    this.#refuseReplyAsGuess(side, number);
+    progress.guess = number;
+    return plain;
+  }
+
+  #skip(side: Side, number: number): Meaning {
+    this.#refuseReplyAsGuess(side, number);
+    this.#sides[side].skips -= 1;
+    return plain;
+  }
+
+  /** Clients differ about what they skip, so nothing that one could take for a reply may be skipped. */
+  #refuseReplyAsGuess(side: Side, number: number): void {
+    if (number === SSH_MSG_NEWKEYS || (side === 'server' && replyNumbers.has(number)))
+      throw this.#surprise(side, number, 'as a guess');
+  }
+
+  /** No side's NEWKEYS comes before the reply has passed. The caller stops asking after it. */
+  #newKeys(side: Side): Meaning {
+    const steps = this.#agreement?.steps ?? [];
+    if (steps.length === 0 || this.#passed < steps.length)
+      throw unpredicted(`the ${side} sent NEWKEYS before the key exchange reply`);
+    return { type: 'newkeys' };
+  }
+
+  #step(side: Side, packet: Packet, { keyExchange, hostKeyAlgorithm }: Agreement): Meaning {
+    const step = this.#advance(side, packet.type);
+    if (step.side === 'client') return plain;
+    if (step.carries === 'group') {
+      checkGroup(packet.body);
+      return plain;
+    }
+    const reply = parseReply(packet.body);
+    const { type } = parseHostKey(reply.hostKey);
+    if (type !== keyTypeOf(hostKeyAlgorithm))
+      throw unpredicted(`the server showed a key of type ${type.slice(0, 64)} for ${hostKeyAlgorithm}`);
+    return { type: 'reply', reply, keyExchange, hostKeyAlgorithm };
+  }
+
+  #advance(side: Side, number: number): Step {
+    const step = this.#agreement?.steps[this.#passed];
+    if (step?.side !== side || !step.numbers.includes(number))
+      throw this.#surprise(side, number, 'where the key exchange has none');
+    this.#passed += 1;
+    return step;
+  }
+
+  #checkStrictness(): void {
+    if (!this.#agreement?.strict) return;
+    for (const side of ['client', 'server'] as const)
+      if (this.#sides[side].strayed) throw unpredicted(`the ${side} broke the strict key exchange`);
+  }
+
+  #surprise(side: Side, number: number, where: string): Error {
+    return unpredicted(`the ${side} sent message ${number} ${where}`);
+  }
+}
+
+function newProgress(): Progress {
+  return { kexInit: undefined, guess: undefined, skips: 0, strayed: false, ended: false };
+}

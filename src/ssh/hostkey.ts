@@ -1,0 +1,138 @@
+/** Host keys as they stand in a key exchange reply, and the signatures made with them. */
+import { createHash, createPublicKey, type KeyObject, verify } from 'node:crypto';
+import { unpredicted } from './refusal.ts';
+import { WireReader } from './wire.ts';
+
+export interface HostKey {
+  /** The key as it goes over the wire, K_S of RFC 4253 §8. */
+  readonly blob: Buffer;
+  /** The type the blob itself names, such as `ssh-ed25519`; `ssh-rsa` for every RSA key. */
+  readonly type: string;
+  /** `SHA256:` and 43 characters of base64, as ssh-keygen prints it. */
+  readonly fingerprint: string;
+}
+
+interface Curve {
+  readonly jwk: string;
+  readonly hash: string;
+  /** Bytes of one coordinate. */
+  readonly size: number;
+}
+
+const curves: ReadonlyMap<string, Curve> = new Map([
+  ['ecdsa-sha2-nistp256', { jwk: 'P-256', hash: 'sha256', size: 32 }],
+  ['ecdsa-sha2-nistp384', { jwk: 'P-384', hash: 'sha384', size: 48 }],
+  ['ecdsa-sha2-nistp521', { jwk: 'P-521', hash: 'sha512', size: 66 }],
+]);
+
+/** RFC 8332. SHA-1, which a plain `ssh-rsa` signature has, is not among them. */
+const rsaHashes: ReadonlyMap<string, string> = new Map([
+  ['rsa-sha2-256', 'sha256'],
+  ['rsa-sha2-512', 'sha512'],
+]);
+
+const rsaBits = { least: 1024, most: 16384 };
+
+/**
+ * Reads a key blob. The inner structure of ssh-ed25519 (RFC 8709), ecdsa-sha2-nistp* (RFC 5656) and ssh-rsa
+ * (RFC 4253 §6.6) is checked to the last byte; of other types only the name is read.
+ *
+ * @throws MintError `not-ssh` when the blob is malformed
+ */
+export function parseHostKey(blob: Buffer): HostKey {
+  const reader = new WireReader(blob);
+  const [type, ...more] = reader.nameList();
+  if (type === undefined || more.length > 0) throw unpredicted('a host key does not name its type');
+  readParameters(type, reader);
+  const fingerprint = `SHA256:${createHash('sha256').update(blob).digest('base64').replace(/=+$/, '')}`;
+  return { blob, type, fingerprint };
+}
+
+/**
+ * Whether `signature` (RFC 4253 §6.6: a name and the bytes) is the key's own over `data`. An `ssh-rsa`
+ * signature, which is SHA-1, is not accepted; an unknown key type or a malformed signature is a plain no.
+ */
+export function verifyHostSignature(key: HostKey, data: Buffer, signature: Buffer): boolean {
+  try {
+    const reader = new WireReader(signature);
+    const algorithm = reader.string().toString('latin1');
+    const bytes = reader.string();
+    reader.end();
+    return verifyWith(key, algorithm, data, bytes);
+  } catch {
+    return false;
+  }
+}
+
+function verifyWith(key: HostKey, algorithm: string, data: Buffer, signature: Buffer): boolean {
+  const reader = new WireReader(key.blob);
+  const type = reader.string().toString('latin1');
+  const publicKey = readParameters(type, reader);
+  if (publicKey === undefined) return false;
+  const rsaHash = type === 'ssh-rsa' ? rsaHashes.get(algorithm) : undefined;
+  if (rsaHash !== undefined) {
+    const size = (publicKey().asymmetricKeyDetails?.modulusLength ?? 0) / 8;
+    return verify(rsaHash, data, publicKey(), padded(signature, Math.ceil(size)));
+  }
+  if (algorithm !== type) return false;
+  if (type === 'ssh-ed25519') return verify(null, data, publicKey(), signature);
+  const curve = curves.get(type);
+  if (curve === undefined) return false;
+  const numbers = new WireReader(signature);
+  const pair = Buffer.concat([padded(numbers.mpint(), curve.size), padded(numbers.mpint(), curve.size)]);
+  numbers.end();
+  return verify(curve.hash, data, { key: publicKey(), dsaEncoding: 'ieee-p1363' }, pair);
+}
+
+/** Checks what stands behind the type's name, and gives back how to make a key of it; undefined: unknown type. */
+function readParameters(type: string, reader: WireReader): (() => KeyObject) | undefined {
+  const curve = curves.get(type);
+  if (curve !== undefined) return readCurvePoint(type, curve, reader);
+  if (type === 'ssh-ed25519') return readEd25519(reader);
+  if (type === 'ssh-rsa') return readRsa(reader);
+  return undefined;
+}
+
+function readEd25519(reader: WireReader): () => KeyObject {
+  const point = reader.string();
+  reader.end();
+  if (point.length !== 32) throw unpredicted('an ed25519 host key is not 32 bytes long');
+  return () => jwk({ kty: 'OKP', crv: 'Ed25519', x: point.toString('base64url') });
+}
+
+function readCurvePoint(type: string, curve: Curve, reader: WireReader): () => KeyObject {
+  const name = reader.string().toString('latin1');
+  const point = reader.string();
+  reader.end();
+  if (!type.endsWith(`-${name}`)) throw unpredicted('an ecdsa host key names another curve');
+  // Compressed points are optional in RFC 5656 and OpenSSH takes none.
+  if (point.length !== 1 + 2 * curve.size || point[0] !== 4)
+    throw unpredicted('an ecdsa host key is no uncompressed point of its curve');
+  const x = point.subarray(1, 1 + curve.size).toString('base64url');
+  const y = point.subarray(1 + curve.size).toString('base64url');
+  return () => jwk({ kty: 'EC', crv: curve.jwk, x, y });
+}
+
+function readRsa(reader: WireReader): () => KeyObject {
+  const e = reader.mpint();
+  const n = reader.mpint();
+  reader.end();
+  const bits = bitLength(n);
+  if (bits < rsaBits.least || bits > rsaBits.most) throw unpredicted(`an rsa host key has ${bits} bits`);
+  return () => jwk({ kty: 'RSA', n: n.toString('base64url'), e: e.toString('base64url') });
+}
+
+/** Bits of a number as WireReader.mpint gives it. */
+export function bitLength(magnitude: Buffer): number {
+  const [first = 0] = magnitude;
+  return magnitude.length * 8 - (first === 0 ? 8 : Math.clz32(first) - 24);
+}
+
+function jwk(key: Record<string, string>): KeyObject {
+  return createPublicKey({ key, format: 'jwk' });
+}
+
+/** Leading zeros are lost in an mpint, and some servers drop them from an RSA signature. */
+function padded(bytes: Buffer, size: number): Buffer {
+  return bytes.length >= size ? bytes : Buffer.concat([Buffer.alloc(size - bytes.length), bytes]);
+}

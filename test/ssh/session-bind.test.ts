@@ -1,0 +1,30 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { parseSessionBind } from '../../src/ssh/session-bind.ts';
+import { encodeByte, encodeString } from '../../src/ssh/wire.ts';
+import { newHostKey, signature } from './packets.ts';
+import { refusal } from './refusal.ts';
+
+const hostKey = newHostKey().blob;
+const sessionId = Buffer.alloc(32, 5);
+const contents = (isForwarding: number): Buffer =>
+  Buffer.concat([...[hostKey, sessionId, signature].map(encodeString), encodeByte(isForwarding)]);
+
+test('a session-bind names host key, session and signature', () => {
+  assert.deepEqual(parseSessionBind(contents(0)), { hostKey, sessionId, signature, isForwarding: false });
+  assert.equal(parseSessionBind(contents(1)).isForwarding, true);
+});
+
+test('a session-bind cut short anywhere is refused', () => {
+  const whole = contents(0);
+  for (let length = 0; length < whole.length; length++)
+    assert.throws(() => parseSessionBind(whole.subarray(0, length)), refusal('not-ssh'));
+});
+
+test('a session-bind with a byte behind its end is refused', () => {
+  assert.throws(() => parseSessionBind(Buffer.concat([contents(0), Buffer.from([0])])), refusal('not-ssh'));
+});
+
+test('a forwarding flag that is neither 0 nor 1 is refused', () => {
+  assert.throws(() => parseSessionBind(contents(2)), refusal('not-ssh'));
+});

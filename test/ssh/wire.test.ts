@@ -1,0 +1,90 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { encodeByte, encodeString, encodeUint32, WireReader } from '../../src/ssh/wire.ts';
+import { refusal } from './refusal.ts';
+
+test('what is encoded is read back', () => {
+  fc.assert(
+    fc.property(
+      fc.nat(0xffffffff),
+      fc.uint8Array(),
+      fc.string({ unit: 'grapheme' }),
+      (number, bytes, text) => {
+        const reader = new WireReader(
+          Buffer.concat([encodeByte(7), encodeUint32(number), encodeString(bytes), encodeString(text)]),
+        );
+        assert.equal(reader.byte(), 7);
+        assert.equal(reader.uint32(), number);
+        assert.deepEqual(reader.string(), Buffer.from(bytes));
+        assert.equal(reader.text(), text);
+        assert.equal(reader.remaining, 0);
+        reader.end();
+      },
+    ),
+  );
+});
+
+test('the rest is what has not been read', () => {
+  const reader = new WireReader(Buffer.from('abc'));
+  reader.byte();
+  assert.equal(reader.rest().toString(), 'bc');
+  assert.equal(reader.remaining, 0);
+  assert.equal(reader.rest().length, 0);
+});
+
+test('bytes behind the end of a message are refused', () => {
+  assert.throws(() => new WireReader(Buffer.from('a')).end(), refusal('not-ssh'));
+});
+
+const truncated: readonly [string, string, (reader: WireReader) => unknown][] = [
+  ['a byte', '', (reader) => reader.byte()],
+  ['a boolean', '', (reader) => reader.boolean()],
+  ['a uint32', '000000', (reader) => reader.uint32()],
+  ['the length of a string', '0000', (reader) => reader.string()],
+  ['the bytes of a string', '0000000361', (reader) => reader.string()],
+  ['a string of four gigabytes', 'ffffffff61', (reader) => reader.string()],
+  ['a name-list', '0000000361', (reader) => reader.nameList()],
+  ['a number', '00000002ff', (reader) => reader.mpint()],
+];
+for (const [what, hex, read] of truncated) {
+  test(`${what} that is cut short is refused`, () => {
+    assert.throws(() => read(new WireReader(Buffer.from(hex, 'hex'))), refusal('not-ssh'));
+  });
+}
+
+const malformed: readonly [string, string, (reader: WireReader) => unknown][] = [
+  ['a boolean that is 2', '02', (reader) => reader.boolean()],
+  ['a text that is not UTF-8', '00000001ff', (reader) => reader.text()],
+  ['a name with a NUL', '0000000461006263', (reader) => reader.nameList()],
+  ['a name with a space', '00000003612062', (reader) => reader.nameList()],
+  ['a name that is not ASCII', '00000002c3a4', (reader) => reader.nameList()],
+  ['an empty name', '00000003612c2c', (reader) => reader.nameList()],
+  ['a comma at the start', '000000022c61', (reader) => reader.nameList()],
+  ['a negative number', '0000000180', (reader) => reader.mpint()],
+  ['a number with needless zeros', '000000020001', (reader) => reader.mpint()],
+  ['the number zero', '00000000', (reader) => reader.mpint()],
+  ['the number zero with a byte', '0000000100', (reader) => reader.mpint()],
+];
+for (const [what, hex, read] of malformed) {
+  test(`${what} is refused`, () => {
+    assert.throws(() => read(new WireReader(Buffer.from(hex, 'hex'))), refusal('not-ssh'));
+  });
+}
+
+test('an empty name-list has no names', () => {
+  assert.deepEqual(new WireReader(encodeString('')).nameList(), []);
+});
+
+test('a name-list keeps its order', () => {
+  assert.deepEqual(new WireReader(encodeString('b,a,c@d')).nameList(), ['b', 'a', 'c@d']);
+});
+
+test('a number comes without the zero byte of its sign', () => {
+  assert.deepEqual(new WireReader(Buffer.from('000000020080', 'hex')).mpint(), Buffer.from([0x80]));
+  assert.deepEqual(new WireReader(Buffer.from('000000017f', 'hex')).mpint(), Buffer.from([0x7f]));
+});
+
+test('a text keeps a byte order mark', () => {
+  assert.equal(new WireReader(encodeString('\ufeffa')).text(), '\ufeffa');
+});
