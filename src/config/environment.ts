@@ -1,0 +1,16 @@
+/** Variables that decide which AWS account a call acts for, and how it gets there. */
+const travels =
+  /^(AWS_\w+|HOME|USERPROFILE|PATH|USER|LOGNAME|LANG|TMPDIR|(?:https?|no|all)_proxy|(?:HTTPS?|NO|ALL)_PROXY|NODE_EXTRA_CA_CERTS|SSL_CERT_(?:FILE|DIR))$/;
+
+/**
+ * The part of a caller's environment that travels with its requests to the agent, so that the agent acts
+ * with the caller's AWS settings and never with another's. PATH and HOME go along because a
+ * `credential_process` and the SSO cache are found through them.
+ */
+export function callerEnvironment(environment: NodeJS.ProcessEnv): Record<string, string> {
+  const kept: Record<string, string> = {};
+  for (const [name, value] of Object.entries(environment)) {
+    if (value !== undefined && travels.test(name)) kept[name] = value;
+  }
+  return kept;
+}

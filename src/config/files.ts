@@ -1,0 +1,233 @@
+/**
+ * Files and directories that others must not be able to change or, where it matters, to read. Everything
+ * that is created is private from its first moment; everything that is found is checked before it is used.
+ */
+import { randomBytes } from 'node:crypto';
+import {
+  closeSync,
+  constants,
+  fchmodSync,
+  fstatSync,
+  fsyncSync,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  readSync,
+  realpathSync,
+  renameSync,
+  type Stats,
+  statSync,
+  unlinkSync,
+  writeSync,
+} from 'node:fs';
+import { basename, dirname, join } from 'node:path';
+import { type ErrorCode, MintError } from '../errors.ts';
+
+/** Windows has neither; its access lists are the profile directory's own. */
+const user = process.getuid?.();
+const noFollow = constants.O_NOFOLLOW ?? 0;
+const nonBlocking = constants.O_NONBLOCK ?? 0;
+
+/**
+ * Creates a directory as 0700 (and what is missing above it), or checks the one that is there: a real
+ * directory, ours, that no one else can write to or replace. Throws `unsafe-permissions` or `io-failed`.
+ */
+export function ensurePrivateDirectory(path: string): void {
+  checkDirectory(path, 0o022);
+}
+
+/** The same for directories with sockets or keys: no one else may even look inside. */
+export function ensureClosedDirectory(path: string): void {
+  checkDirectory(path, 0o077);
+}
+
+function checkDirectory(path: string, forbidden: number): void {
+  try {
+    mkdirSync(path, { recursive: true, mode: 0o700 });
+  } catch (error) {
+    // A dangling link or a file in its place: lstat below says so.
+    if (codeOf(error) !== 'EEXIST' && codeOf(error) !== 'ENOENT') throw ioFailed('create', path, error);
+  }
+  const found = attempt('look at', path, () => lstatSync(path));
+  if (found.isSymbolicLink()) throw unsafe(path, 'is a symbolic link', 'put a directory of your own there');
+  if (!found.isDirectory()) throw unsafe(path, 'is not a directory', 'move it away');
+  checkOwner(path, found, false);
+  checkMode(path, found, forbidden);
+  checkAbove(path);
+}
+
+/** A directory that anyone may write to without the sticky bit lets anyone replace what is in it. */
+function checkAbove(path: string): void {
+  if (user === undefined) return;
+  let at = attempt('resolve', path, () => realpathSync(path));
+  while (at !== dirname(at)) {
+    at = dirname(at);
+    const above = attempt('look at', at, () => statSync(at));
+    if ((above.mode & 0o1002) === 0o002) {
+      throw unsafe(path, `stands in ${quoted(at)}, where anyone may replace it`, `chmod o-w ${shell(at)}`);
+    }
+  }
+}
+
+/**
+ * Reads a regular file of ours (or root's) that no one else can write to, without following a link in its
+ * last part. Undefined when there is no such file. Throws `unsafe-permissions`, `io-failed`, or `tooLarge`
+ * (by default `io-failed`) where it has more than `maxBytes`.
+ */
+export function readPrivateFile(
+  path: string,
+  options: { readonly maxBytes: number; readonly tooLarge?: ErrorCode },
+): Buffer | undefined {
+  let descriptor: number;
+  try {
+    descriptor = openSync(path, constants.O_RDONLY | noFollow | nonBlocking);
+  } catch (error) {
+    if (codeOf(error) === 'ENOENT') return undefined;
+    if (codeOf(error) === 'ELOOP' || codeOf(error) === 'EMLINK') {
+      throw unsafe(path, 'is a symbolic link', 'put the file itself there');
+    }
+    if (codeOf(error) === 'ENXIO') throw unsafe(path, 'is not a regular file', 'move it away');
+    throw ioFailed('read', path, error);
+  }
+  try {
+    const found = fstatSync(descriptor);
+    if (!found.isFile()) throw unsafe(path, 'is not a regular file', 'move it away');
+    checkOwner(path, found, true);
+    checkMode(path, found, 0o022);
+    return readAll(descriptor, path, options);
+  } finally {
+    closeSync(descriptor);
+  }
+}
+
+function readAll(
+  descriptor: number,
+  path: string,
+  { maxBytes, tooLarge = 'io-failed' }: { readonly maxBytes: number; readonly tooLarge?: ErrorCode },
+): Buffer {
+  const pieces: Buffer[] = [];
+  for (let total = 0; ; ) {
+    const piece = Buffer.allocUnsafe(Math.min(65_536, maxBytes + 1 - total));
+    const length = attempt('read', path, () => readSync(descriptor, piece));
+    if (length === 0) return Buffer.concat(pieces, total);
+    pieces.push(piece.subarray(0, length));
+    total += length;
+    if (total > maxBytes) throw new MintError(tooLarge, `${quoted(path)} has more than ${maxBytes} bytes`);
+  }
+}
+
+/**
+ * Replaces a file so that a reader sees the old bytes or the new ones and nothing between, even after a
+ * crash. A link in its place is replaced, not followed. `beforeRename` may still throw to leave everything
+ * as it was. Throws `io-failed` and leaves no temporary file.
+ */
+export function writeAtomic(
+  path: string,
+  bytes: string | Uint8Array,
+  options: { readonly mode: number; readonly beforeRename?: () => void },
+): void {
+  const directory = dirname(path);
+  // The name is cut, not the randomness: a file name ends at 255 bytes.
+  const temporary = join(directory, `.${basename(path).slice(0, 80)}.${randomBytes(8).toString('hex')}.tmp`);
+  const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | noFollow;
+  const descriptor = attempt('write', path, () => openSync(temporary, flags, 0o600));
+  try {
+    try {
+      attempt('write', path, () => {
+        const content = Buffer.from(bytes);
+        for (let written = 0; written < content.length; ) {
+          written += writeSync(descriptor, content, written);
+        }
+        fchmodSync(descriptor, options.mode);
+        fsyncSync(descriptor);
+      });
+    } finally {
+      closeSync(descriptor);
+    }
+    options.beforeRename?.();
+    attempt('write', path, () => renameSync(temporary, path));
+  } catch (error) {
+    removeQuietly(temporary);
+    throw error;
+  }
+  syncDirectory(directory);
+}
+
+/** Without this a rename may be lost in a crash although the file's own bytes are on the disk. */
+function syncDirectory(directory: string): void {
+  let descriptor: number | undefined;
+  try {
+    descriptor = openSync(directory, constants.O_RDONLY);
+    fsyncSync(descriptor);
+  } catch {
+    // Some file systems (and Windows) cannot: the rename has happened all the same.
+  } finally {
+    if (descriptor !== undefined) closeSync(descriptor);
+  }
+}
+
+/** Throws `unsafe-permissions` unless the file is ours, or (where `root` is fine) root's. */
+function checkOwner(path: string, found: Stats, root: boolean): void {
+  if (user === undefined || found.uid === user || (root && found.uid === 0)) return;
+  throw unsafe(path, `belongs to another user (uid ${found.uid})`, `sudo chown ${user} ${shell(path)}`);
+}
+
+function checkMode(path: string, found: Stats, forbidden: number): void {
+  if (user === undefined || (found.mode & forbidden) === 0) return;
+  const mode = (found.mode & 0o7777).toString(8).padStart(4, '0');
+  const readable = (forbidden & 0o044) !== 0;
+  const what = readable ? 'is open to others' : 'can be written by others';
+  throw unsafe(path, `${what} (mode ${mode})`, `chmod ${readable ? 'go-rwx' : 'go-w'} ${shell(path)}`);
+}
+
+function unsafe(path: string, what: string, remedy: string): MintError {
+  return new MintError('unsafe-permissions', `${quoted(path)} ${what}`, { hint: remedy });
+}
+
+function attempt<T>(what: string, path: string, action: () => T): T {
+  try {
+    return action();
+  } catch (error) {
+    throw ioFailed(what, path, error);
+  }
+}
+
+const remedies: Readonly<Record<string, string>> = {
+  ENOSPC: 'the disk is full: make room and run again',
+  EDQUOT: 'your disk quota is used up: make room and run again',
+  EFBIG: 'the file size limit of this process is reached (ulimit -f): raise it and run again',
+  EROFS: 'the file system is read-only: point --config-dir to a place that can be written',
+  EACCES: 'you may not write there: check the owner and the mode of the directory',
+  EPERM: 'you may not do that there: check the owner and the flags of the file',
+};
+
+/** `io-failed` with what was tried, on which path, and what mends it. */
+export function ioFailed(what: string, path: string, cause: unknown): MintError {
+  const code = codeOf(cause);
+  const reason = code ?? (cause instanceof Error ? cause.message : String(cause));
+  return new MintError('io-failed', `cannot ${what} ${quoted(path)}: ${reason}`, {
+    cause,
+    hint: code === undefined ? undefined : remedies[code],
+  });
+}
+
+function codeOf(error: unknown): string | undefined {
+  return (error as NodeJS.ErrnoException).code;
+}
+
+function removeQuietly(path: string): void {
+  try {
+    unlinkSync(path);
+  } catch {
+    // Gone already, or the directory went read-only: nothing more can be done.
+  }
+}
+
+/** A path in a message: in quotes, with control characters escaped. */
+export function quoted(path: string): string {
+  return JSON.stringify(path);
+}
+
+function shell(path: string): string {
+  return `'${path.replaceAll("'", "'\\''")}'`;
+}

@@ -1,0 +1,116 @@
+/**
+ * Our two lines in the user's ssh config: a comment that says whose they are, and the Include. Everything
+ * here is bytes in, bytes out; text is latin1 so that no byte of the user's changes on the way.
+ */
+
+const marker = '# mint-ssh: for `ssh VM`; `mint-ssh ssh-config --remove` takes these two lines out';
+/** The same where the file was not there before, so that taking it out may remove the file. */
+const creatorMarker = '# mint-ssh made this file for `ssh VM`; `mint-ssh ssh-config --remove` undoes it';
+
+/** UTF-8's byte order mark, as latin1. */
+const byteOrderMark = '\u00ef\u00bb\u00bf';
+
+export interface IncludeState {
+  /** Ours, and nothing above it but comments and Includes like it. */
+  readonly inPlace: boolean;
+  /** A line that brings our file in and is the user's own: its number, and the Host or Match line above it. */
+  readonly byHand: { readonly line: number; readonly under: number | undefined } | undefined;
+}
+
+/** `include` is the value of the Include line, quoted as `quoteInclude` does; `path` what it stands for. */
+export function inspectInclude(bytes: Buffer | undefined, include: string, path: string): IncludeState {
+  const lines = split(text(bytes));
+  const ours = findPair(lines, latin1(include));
+  const head = lines.slice(0, Math.max(0, ours));
+  return { inPlace: ours >= 0 && head.every(isHarmless), byHand: findByHand(lines, include, path) };
+}
+
+/** The file with our lines at its very top, and nowhere else. `undefined` stands for a file that is not there. */
+export function addInclude(bytes: Buffer | undefined, include: string): Buffer {
+  const value = latin1(include);
+  const { rest, created } = takeOut(text(bytes), value);
+  const mark = rest.startsWith(byteOrderMark) ? byteOrderMark : '';
+  const body = rest.slice(mark.length);
+  const end = /^[^\n]*\r\n/.test(body) ? '\r\n' : '\n';
+  const comment = bytes === undefined || created ? creatorMarker : marker;
+  return Buffer.from(`${mark}${comment}${end}Include ${value}${end}${body}`, 'latin1');
+}
+
+/** The file without our lines; undefined when there is nothing left of a file that we made. */
+export function removeInclude(bytes: Buffer | undefined, include: string): Buffer | undefined {
+  if (bytes === undefined) return undefined;
+  const { rest, created } = takeOut(text(bytes), latin1(include));
+  return created && rest === '' ? undefined : Buffer.from(rest, 'latin1');
+}
+
+/** The file as it is for ssh without our blocks, each line still at its number. */
+export function muteInclude(bytes: Buffer | undefined, include: string, path: string): Buffer {
+  const forms = formsOf(include, path);
+  const lines = split(text(bytes)).map((line) => (includes(line, forms) ? '#\n' : line));
+  return Buffer.from(lines.join(''), 'latin1');
+}
+
+function takeOut(from: string, include: string): { rest: string; created: boolean } {
+  const lines = split(from);
+  const mark = from.startsWith(byteOrderMark) ? byteOrderMark : '';
+  let created = false;
+  for (let at = findPair(lines, include); at >= 0; at = findPair(lines, include)) {
+    created ||= bare(lines[at]) === creatorMarker;
+    lines.splice(at, 2);
+    if (at === 0 && mark !== '') lines[0] = mark + (lines[0] ?? '');
+  }
+  return { rest: lines.join(''), created };
+}
+
+function findPair(lines: readonly string[], include: string): number {
+  return lines.findIndex((line, at) => isMarker(line) && bare(lines[at + 1]) === `Include ${include}`);
+}
+
+/** Comments, empty lines and other Includes of ours set nothing that ours would then lose to. */
+function isHarmless(line: string, at: number, lines: readonly string[]): boolean {
+  const content = bare(line);
+  if (content === '' || content.startsWith('#')) return true;
+  return isMarker(lines[at - 1]) && content.startsWith('Include ');
+}
+
+function findByHand(lines: readonly string[], include: string, path: string): IncludeState['byHand'] {
+  const forms = formsOf(include, path);
+  let under: number | undefined;
+  for (const [at, line] of lines.entries()) {
+    if (/^\s*(?:host|match)[\s=]/i.test(line)) under = at + 1;
+    if (includes(line, forms) && !isMarker(lines[at - 1])) return { line: at + 1, under };
+  }
+  return undefined;
+}
+
+/** The ways in which a person may write the same path, as latin1. */
+function formsOf(include: string, path: string): ReadonlySet<string> {
+  return new Set([include, include.slice(1, -1), path, `"${path}"`].map(latin1));
+}
+
+function includes(line: string, forms: ReadonlySet<string>): boolean {
+  const value = /^\s*include(?:\s*=\s*|\s+)(.*)$/i.exec(bare(line))?.[1];
+  return value !== undefined && forms.has(value.trim());
+}
+
+function isMarker(line: string | undefined): boolean {
+  const content = bare(line);
+  return content === marker || content === creatorMarker;
+}
+
+function bare(line: string | undefined): string {
+  const content = line?.startsWith(byteOrderMark) ? line.slice(byteOrderMark.length) : (line ?? '');
+  return content.trimEnd();
+}
+
+function split(content: string): string[] {
+  return content.match(/[^\n]*\n|[^\n]+$/g) ?? [];
+}
+
+function text(bytes: Buffer | undefined): string {
+  return bytes?.toString('latin1') ?? '';
+}
+
+function latin1(form: string): string {
+  return Buffer.from(form).toString('latin1');
+}

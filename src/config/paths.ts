@@ -1,0 +1,107 @@
+import { createHash } from 'node:crypto';
+import { homedir, userInfo } from 'node:os';
+import { join, resolve } from 'node:path';
+import { MintError } from '../errors.ts';
+import { configuredRunDir } from './run-dir.ts';
+
+/** Where everything is; absolute paths. */
+export interface Paths {
+  /** `~/.config/mint`, shared with Mint. */
+  readonly dir: string;
+  readonly knownHosts: string;
+  /** A directory: our record and the derived known-hosts file of each VM. */
+  readonly hosts: string;
+  readonly sshToml: string;
+  readonly configToml: string;
+  readonly sshConfig: string;
+  /** A directory that no one else can enter: sockets, lock, log. */
+  readonly run: string;
+  readonly control: string;
+  /** A directory: one socket for each VM. */
+  readonly agentSockets: string;
+  readonly forward: string;
+  readonly agentLog: string;
+  readonly cache: string;
+  readonly audit: string;
+}
+
+export interface VmPaths {
+  readonly record: string;
+  readonly knownHosts: string;
+  readonly socket: string;
+}
+
+/** A socket's path has to fit `sun_path` with its NUL: 104 bytes on macOS and the BSDs, 108 on Linux. */
+const socketPathBytes = 103;
+
+/**
+ * The directory is `--config-dir`, else `$MINT_CONFIG_DIR`, else `~/.config/mint`. The run directory is
+ * `runDir`, else `run_dir` of `ssh.toml`, else `run` in the directory.
+ */
+export function resolvePaths(
+  options: { readonly configDir?: string | undefined; readonly runDir?: string | undefined },
+  environment: NodeJS.ProcessEnv = process.env,
+): Paths {
+  const dir = resolve(options.configDir || environment['MINT_CONFIG_DIR'] || defaultConfigDir(environment));
+  const sshToml = join(dir, 'ssh.toml');
+  const home = homeDirectory(environment);
+  const run = resolve(options.runDir || configuredRunDir(sshToml, home) || join(dir, 'run'));
+  return {
+    dir,
+    knownHosts: join(dir, 'known_hosts'),
+    hosts: join(dir, 'hosts'),
+    sshToml,
+    configToml: join(dir, 'config.toml'),
+    sshConfig: join(dir, 'ssh_config'),
+    run,
+    control: join(run, 'control.sock'),
+    agentSockets: join(run, 'agent'),
+    forward: join(run, 'forward.sock'),
+    agentLog: join(run, 'agent.log'),
+    cache: join(dir, 'cache'),
+    audit: join(dir, 'audit.log'),
+  };
+}
+
+/** Where the directory is when nothing names another one. */
+export function defaultConfigDir(environment: NodeJS.ProcessEnv = process.env): string {
+  return join(homeDirectory(environment), '.config', 'mint');
+}
+
+/** `$HOME`, as every other program takes it, else the passwd entry. */
+export function homeDirectory(environment: NodeJS.ProcessEnv = process.env): string {
+  return environment['HOME'] || userInfo().homedir || homedir();
+}
+
+/**
+ * A VM's own files. `vm` is a name that `vmName` gave. No two names share a file: each kind has its own
+ * ending. Reading `socket` throws `agent-unavailable` when the run directory is too deep for one.
+ */
+export function vmPaths(paths: Paths, vm: string): VmPaths {
+  return {
+    record: join(paths.hosts, `${vm}.json`),
+    knownHosts: join(paths.hosts, `${vm}.known_hosts`),
+    // Only whoever wants the socket hears that it cannot be.
+    get socket() {
+      return vmSocket(paths, vm);
+    },
+  };
+}
+
+/** Throws `agent-unavailable` when a socket cannot have this path; gives the path back when it can. */
+export function socketPath(path: string): string {
+  if (Buffer.byteLength(path) <= socketPathBytes) return path;
+  throw new MintError(
+    'agent-unavailable',
+    `${JSON.stringify(path)} is too long for a socket: at most ${socketPathBytes} bytes`,
+    { hint: 'set run_dir in ssh.toml to a short path of your own, for example "~/.mint-run"' },
+  );
+}
+
+function vmSocket(paths: Paths, vm: string): string {
+  const plain = join(paths.agentSockets, `${vm}.sock`);
+  if (Buffer.byteLength(plain) <= socketPathBytes) return plain;
+  // No VM's name starts with an underscore, so a hash never takes the place of a name.
+  const hash = createHash('sha256').update(vm).digest('base64url').slice(0, 12);
+  return socketPath(join(paths.agentSockets, `_${hash}.sock`));
+}

@@ -1,0 +1,181 @@
+import { basename, join } from 'node:path';
+import { MintError } from '../errors.ts';
+import { homeDirectory, type Paths } from './paths.ts';
+import { findRunDir } from './run-dir.ts';
+import {
+  badSetting,
+  readSettingsText,
+  readTables,
+  shownKey,
+  type Values,
+  type VmTable,
+} from './settings-file.ts';
+import { settingsKeys } from './settings-keys.ts';
+import { parseToml } from './toml.ts';
+
+/** What holds for one VM, from wherever it was set. Paths are absolute, times as they were written. */
+export interface VmSettings {
+  readonly name: string;
+  readonly user: string;
+  readonly port: number;
+  readonly host: string | undefined;
+  readonly instance: string | undefined;
+  readonly region: string | undefined;
+  readonly profile: string | undefined;
+  readonly verify: 'tofu' | 'console';
+  readonly acceptChanged: 'ask' | 'console';
+  readonly requireBinding: boolean;
+  readonly start: 'ask' | 'always' | 'never';
+  readonly route: 'public' | 'private' | 'endpoint' | 'auto';
+  readonly multiplex: string | undefined;
+  readonly preferredAuthentications: string;
+  readonly upstreamAgent: string | undefined;
+  readonly keyLifetime: string | undefined;
+  /** `instance-connect`, `injected` or `key:<profile>`. */
+  readonly access: string;
+  readonly identity: string | undefined;
+}
+
+export interface Settings {
+  readonly runDir: string | undefined;
+  /** The names of `[vm.*]`, in the order of the file. */
+  readonly vms: readonly string[];
+  /**
+   * Undefined when the file has no such VM; `name` is one that `vmName` gave. Throws `bad-settings` for a
+   * VM that cannot be used because a key is missing.
+   */
+  readonly vm: (name: string) => VmSettings | undefined;
+}
+
+export interface SettingsFlags {
+  readonly profile?: string | undefined;
+  readonly region?: string | undefined;
+}
+
+/**
+ * Reads `ssh.toml`, and Mint's `config.toml` for region and profile. What counts: the flag, then
+ * `[vm.NAME]`, then the top of `ssh.toml`, then `config.toml`; what is still undefined is left to the SDK.
+ *
+ * Throws `bad-settings` with file and line for an unknown key, a wrong type, a bad value, and a value whose
+ * feature does not exist yet: a setting is obeyed or refused, never ignored. `vm-ambiguous` where two VMs
+ * differ only in case.
+ */
+export function loadSettings(paths: Paths, flags: SettingsFlags): Settings {
+  checkFlags(flags);
+  const file = basename(paths.sshToml);
+  const text = readSettingsText(paths.sshToml);
+  const { top, vms } = text === undefined ? { top: new Map(), vms: new Map() } : readTables(text, file);
+  const mint = readMintConfig(paths.configToml);
+  const runDir = runDirOf(top, text ?? '', file);
+  return {
+    runDir,
+    vms: [...vms.keys()],
+    vm(name) {
+      const table = vms.get(name);
+      if (table === undefined) return undefined;
+      requireKeys(name, table, file);
+      return assemble(name, [flagValues(flags), table.values, top, mint]);
+    },
+  };
+}
+
+/** Mint's own file: two of its keys concern us, all others are Mint's business. */
+function readMintConfig(path: string): Values {
+  const file = basename(path);
+  const text = readSettingsText(path);
+  const values: Values = new Map();
+  if (text === undefined) return values;
+  for (const entry of parseToml(text, file).entries) {
+    const key = entry.path.length === 1 ? mintKeys[entry.path[0] ?? ''] : undefined;
+    if (key === undefined) continue;
+    const rule = settingsKeys[key];
+    // Mint writes an empty string for what is not set.
+    if (entry.value === '') continue;
+    if (entry.value === undefined || !rule?.accepts(entry.value)) {
+      throw badSetting(file, entry.line, `${shownKey(entry.path)} must be ${rule?.wants}`);
+    }
+    values.set(key, { value: entry.value, line: entry.line });
+  }
+  return values;
+}
+
+const mintKeys: Readonly<Record<string, 'region' | 'profile' | undefined>> = Object.assign(
+  Object.create(null),
+  {
+    region: 'region',
+    aws_profile: 'profile',
+  },
+);
+
+function runDirOf(top: Values, text: string, file: string): string | undefined {
+  const setting = top.get('run_dir');
+  const found = findRunDir(text, homeDirectory());
+  const wanted = setting === undefined ? undefined : expand(String(setting.value));
+  if (wanted === found) return found;
+  throw badSetting(
+    file,
+    setting?.line ?? 1,
+    'run_dir is not written as a plain string on a line of its own',
+    'write run_dir = "/path" near the top, with no escapes and above the first table',
+  );
+}
+
+/** In this version both are needed: nothing looks a VM up yet. */
+function requireKeys(name: string, table: VmTable, file: string): void {
+  for (const key of ['instance', 'host']) {
+    if (table.values.has(key)) continue;
+    throw badSetting(
+      file,
+      table.line,
+      `${shownKey(['vm', name])} has no ${key}`,
+      `add ${key} = … below it: it must be ${settingsKeys[key]?.wants}`,
+    );
+  }
+}
+
+function checkFlags(flags: SettingsFlags): void {
+  for (const key of ['profile', 'region'] as const) {
+    const value = flags[key];
+    if (value !== undefined && !settingsKeys[key]?.accepts(value)) {
+      throw new MintError('bad-settings', `--${key} must be ${settingsKeys[key]?.wants}`);
+    }
+  }
+}
+
+function flagValues(flags: SettingsFlags): Values {
+  const values: Values = new Map();
+  if (flags.profile !== undefined) values.set('profile', { value: flags.profile, line: 0 });
+  if (flags.region !== undefined) values.set('region', { value: flags.region, line: 0 });
+  return values;
+}
+
+/** The first of `sources` that has a key decides. The casts hold because `checked` let nothing else in. */
+function assemble(name: string, sources: readonly Values[]): VmSettings {
+  const first = (key: string) => sources.find((values) => values.has(key))?.get(key)?.value;
+  const word = (key: string) => first(key) as string | undefined;
+  const file = (key: string) => (first(key) === undefined ? undefined : expand(String(first(key))));
+  return {
+    name,
+    user: word('user') ?? 'ubuntu',
+    port: (first('port') as number | undefined) ?? 41_122,
+    host: word('host'),
+    instance: word('instance'),
+    region: word('region'),
+    profile: word('profile'),
+    verify: (word('verify') as VmSettings['verify'] | undefined) ?? 'tofu',
+    acceptChanged: (word('accept_changed') as VmSettings['acceptChanged'] | undefined) ?? 'ask',
+    requireBinding: first('require_binding') === true,
+    start: (word('start') as VmSettings['start'] | undefined) ?? 'ask',
+    route: (word('route') as VmSettings['route'] | undefined) ?? 'auto',
+    multiplex: word('multiplex'),
+    preferredAuthentications: word('preferred_authentications') ?? 'publickey',
+    upstreamAgent: file('upstream_agent'),
+    keyLifetime: word('key_lifetime'),
+    access: word('access') ?? 'instance-connect',
+    identity: file('identity'),
+  };
+}
+
+function expand(path: string): string {
+  return path.startsWith('~/') ? join(homeDirectory(), path.slice(2)) : path;
+}

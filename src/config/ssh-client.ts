@@ -1,0 +1,101 @@
+import { execFile } from 'node:child_process';
+import { MintError } from '../errors.ts';
+
+/** What `ssh -G` prints: keywords in lower case, each with its values in order. */
+export type EffectiveConfig = ReadonlyMap<string, readonly string[]>;
+
+interface Outcome {
+  readonly status: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+const milliseconds = 10_000;
+
+/**
+ * What this machine's ssh would do for a host name, by `ssh -G`: no connection is made. Without
+ * `configFile` ssh reads what it always reads. Throws `io-failed` with ssh's own words when it refuses the
+ * config, or when there is no ssh.
+ */
+export async function effectiveConfig(host: string, configFile?: string): Promise<EffectiveConfig> {
+  const { status, stdout, stderr } = await runSsh([...(configFile ? ['-F', configFile] : []), '-G', host]);
+  if (status !== 0) {
+    throw new MintError('io-failed', `ssh refuses its config: ${firstLine(stderr)}`, {
+      hint: 'mend that line first: no ssh works until then',
+    });
+  }
+  const found = new Map<string, string[]>();
+  for (const line of stdout.split('\n')) {
+    const [keyword = '', ...rest] = line.split(' ');
+    if (keyword === '') continue;
+    const values = found.get(keyword);
+    if (values === undefined) found.set(keyword, [rest.join(' ')]);
+    else values.push(rest.join(' '));
+  }
+  return found;
+}
+
+/** Those keywords, in lower case, that this machine's ssh does not have or warns about. */
+export async function unknownKeywords(
+  lines: readonly (readonly [keyword: string, value: string])[],
+): Promise<ReadonlySet<string>> {
+  const unknown = new Set<string>();
+  await Promise.all(
+    lines.map(async ([keyword, value]) => {
+      const outcome = await runSsh(['-F', '/dev/null', '-o', `${keyword}=${value}`, '-G', 'localhost']);
+      if (outcome.status !== 0 || /unsupported option/i.test(outcome.stderr))
+        unknown.add(keyword.toLowerCase());
+    }),
+  );
+  return unknown;
+}
+
+/** Asks for many hosts, a few at a time: each one is a process. */
+export async function forEachHost<T>(
+  hosts: readonly string[],
+  ask: (host: string) => Promise<T>,
+): Promise<Map<string, T>> {
+  const answers = new Map<string, T>();
+  for (let at = 0; at < hosts.length; at += 4) {
+    const few = hosts.slice(at, at + 4);
+    for (const [index, answer] of (await Promise.all(few.map(ask))).entries()) {
+      answers.set(few[index] ?? '', answer);
+    }
+  }
+  return answers;
+}
+
+function runSsh(words: readonly string[]): Promise<Outcome> {
+  const options = { timeout: milliseconds, maxBuffer: 1 << 22, encoding: 'utf8' } as const;
+  return new Promise((resolve, reject) => {
+    const child = execFile('ssh', words, options, (error, stdout, stderr) => {
+      if (error === null) resolve({ status: 0, stdout, stderr });
+      else if (typeof error.code === 'number') resolve({ status: error.code, stdout, stderr });
+      else reject(notStarted(error));
+    });
+    // A `Match exec` of the user's must not wait for our stdin.
+    child.stdin?.end();
+  });
+}
+
+function notStarted(cause: Error & { code?: unknown; killed?: boolean | undefined }): MintError {
+  if (cause.code === 'ENOENT') return noSsh(cause);
+  const what = cause.killed ? `did not answer within ${milliseconds / 1000} s` : 'could not be run';
+  return new MintError('io-failed', `ssh -G ${what}`, {
+    cause,
+    hint: 'see what `ssh -G localhost` does; a `Match exec` in your ssh config may hang',
+  });
+}
+
+/** The same words wherever ssh itself is missing. */
+export function noSsh(cause: unknown): MintError {
+  return new MintError('io-failed', 'there is no ssh on this machine', {
+    cause,
+    hint: 'install the OpenSSH client, for example with `apt-get install openssh-client`',
+  });
+}
+
+function firstLine(text: string): string {
+  const lines = text.split('\n').filter((line) => line !== '' && !line.startsWith('Pseudo-terminal'));
+  return lines[0]?.trim() ?? 'it does not say why';
+}

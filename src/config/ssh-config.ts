@@ -1,0 +1,107 @@
+import { userInfo } from 'node:os';
+import { join } from 'node:path';
+import { type Paths, vmPaths } from './paths.ts';
+import type { VmSettings } from './settings.ts';
+import { quotePath } from './ssh-quote.ts';
+
+/** A VM as it gets its block. */
+export interface Block {
+  readonly vm: VmSettings;
+  /** Whether the user's own config forwards the agent to it. */
+  readonly forwardAgent: boolean;
+}
+
+export interface RenderOptions {
+  readonly paths: Paths;
+  /** Absolute path of mint-ssh. */
+  readonly program: string;
+  /** Lower-case keywords that this machine's ssh does not have. */
+  readonly unknown: ReadonlySet<string>;
+  /** More options for the proxy, each one already fit for a shell and for ssh_config. */
+  readonly proxyOptions?: readonly string[] | undefined;
+}
+
+type Line = readonly [keyword: string, value: string];
+
+/** Keywords that some builds of OpenSSH 8.4 or newer do not have, and that can be left out there. */
+export const optionalKeywords: readonly Line[] = [
+  ['PKCS11Provider', 'none'],
+  ['KnownHostsCommand', 'none'],
+  ['GSSAPIKeyExchange', 'no'],
+];
+
+/**
+ * The text of our ssh_config: a block for each VM, then once what all of them share. Within a block, and
+ * from file to file, ssh takes the first value it meets.
+ *
+ * Throws `ssh-config-unsafe` for a path that cannot be written, `agent-unavailable` for a socket's path that
+ * is too long.
+ */
+export function renderSshConfig(blocks: readonly Block[], options: RenderOptions): string {
+  const names = new Set(blocks.map(({ vm }) => vm.name));
+  const patterns = new Map(blocks.map(({ vm }) => [vm.name, hostPatterns(vm.name, names)]));
+  const own = blocks.map((block) => host(patterns.get(block.vm.name) ?? [], ownLines(block, options)));
+  const shared = host([...patterns.values()].flat(), sharedLines(options));
+  const head = '# Written by `mint-ssh ssh-config`, and written anew each time: edit ssh.toml instead.\n';
+  return [head, ...own, ...(blocks.length > 0 ? [shared] : [])].join('\n');
+}
+
+/** `mint-<vm>` is Mint's own alias; it gives way to a VM of that name. */
+function hostPatterns(name: string, names: ReadonlySet<string>): string[] {
+  const alias = `mint-${name}`;
+  return names.has(alias) ? [name] : [name, alias];
+}
+
+function ownLines({ vm, forwardAgent }: Block, options: RenderOptions): Line[] {
+  const own = vmPaths(options.paths, vm.name);
+  return [
+    ['HostName', vm.name],
+    ['HostKeyAlias', vm.name],
+    ['User', vm.user],
+    ['Port', String(vm.port)],
+    ['ProxyCommand', proxyCommand(vm.name, options)],
+    ['IdentityAgent', quotePath(own.socket)],
+    ...(forwardAgent ? [['ForwardAgent', 'yes'] as const] : []),
+    ['PreferredAuthentications', vm.preferredAuthentications],
+    ['UserKnownHostsFile', quotePath(own.knownHosts)],
+  ];
+}
+
+/** Each line is here because a `Host *` of some user breaks the login or the trust without it. */
+function sharedLines({ paths, unknown }: RenderOptions): Line[] {
+  const lines: Line[] = [
+    ['ProxyUseFdpass', 'no'],
+    // The first leaves forwarding off (or our `yes` above, on); the second is what `-A` forwards.
+    ['ForwardAgent', 'no'],
+    ['ForwardAgent', quotePath(paths.forward)],
+    ['IdentityFile', 'none'],
+    ['IdentitiesOnly', 'no'],
+    ['AddKeysToAgent', 'no'],
+    ['PubkeyAuthentication', 'yes'],
+    // The name that OpenSSH 8.4 knows; since 8.5 it is an alias of PubkeyAcceptedAlgorithms.
+    ['PubkeyAcceptedKeyTypes', '+ssh-ed25519'],
+    ['HostKeyAlgorithms', '^ssh-ed25519'],
+    ['GlobalKnownHostsFile', '/dev/null'],
+    ['StrictHostKeyChecking', 'yes'],
+    ['UpdateHostKeys', 'no'],
+    ['CheckHostIP', 'no'],
+    ['VerifyHostKeyDNS', 'no'],
+    ['CanonicalizeHostname', 'no'],
+    ...optionalKeywords,
+  ];
+  return lines.filter(([keyword]) => !unknown.has(keyword.toLowerCase()));
+}
+
+function proxyCommand(name: string, { paths, program, proxyOptions = [] }: RenderOptions): string {
+  const directory = isDefaultForSsh(paths) ? [] : ['--config-dir', quotePath(paths.dir)];
+  return [quotePath(program), 'proxy', ...directory, ...proxyOptions, name, '%p', '%r'].join(' ');
+}
+
+/** ssh goes by the passwd entry; what it starts finds the default directory without being told. */
+function isDefaultForSsh(paths: Paths): boolean {
+  return paths.dir === join(userInfo().homedir, '.config', 'mint');
+}
+
+function host(patterns: readonly string[], lines: readonly Line[]): string {
+  return [`Host ${patterns.join(' ')}`, ...lines.map((line) => `    ${line.join(' ')}`), ''].join('\n');
+}

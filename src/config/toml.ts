@@ -1,0 +1,84 @@
+import { type AST, ParseError, parseTOML } from 'toml-eslint-parser';
+import { MintError } from '../errors.ts';
+
+export type TomlValue = string | number | boolean;
+
+/** One key with its value, wherever and in whichever of TOML's forms it was written. */
+export interface TomlEntry {
+  readonly path: readonly string[];
+  readonly line: number;
+  /** Undefined for what no setting of ours has: arrays, dates, lists of tables. */
+  readonly value: TomlValue | undefined;
+}
+
+export interface TomlDocument {
+  readonly entries: readonly TomlEntry[];
+  /** Each table that the file names, with or without keys in it. */
+  readonly tables: readonly { readonly path: readonly string[]; readonly line: number }[];
+}
+
+/**
+ * Reads TOML 1.0 into a flat list of entries that know their line. `file` is the name that errors carry.
+ * Throws `bad-settings` with file and line for everything that is not TOML, a key given twice among it.
+ */
+export function parseToml(text: string, file: string): TomlDocument {
+  const found = { entries: [] as TomlEntry[], tables: [] as { path: string[]; line: number }[] };
+  // Editors on Windows begin a file with a byte order mark, which the parser takes for a key.
+  const program = parse(text.replace(/^\uFEFF/, ''), file);
+  for (const node of program.body[0].body) {
+    if (node.type === 'TOMLKeyValue') {
+      collect(node, [], found);
+      continue;
+    }
+    const path = keyPath(node.key);
+    const line = node.loc.start.line;
+    if (node.kind === 'array') {
+      found.entries.push({ path, line, value: undefined });
+    } else {
+      found.tables.push({ path, line });
+      for (const inner of node.body) collect(inner, path, found);
+    }
+  }
+  return found;
+}
+
+function parse(text: string, file: string): AST.TOMLProgram {
+  try {
+    return parseTOML(text, { tomlVersion: '1.0' });
+  } catch (cause) {
+    if (!(cause instanceof ParseError)) throw cause;
+    const message = cause.message.charAt(0).toLowerCase() + cause.message.slice(1);
+    throw new MintError('bad-settings', `${file}:${cause.lineNumber}: ${message}`, {
+      cause,
+      hint: 'the file is TOML: name = "value", and [vm.NAME] above what is for one VM',
+    });
+  }
+}
+
+function collect(
+  node: AST.TOMLKeyValue,
+  above: readonly string[],
+  found: { entries: TomlEntry[]; tables: { path: string[]; line: number }[] },
+): void {
+  const path = [...above, ...keyPath(node.key)];
+  const line = node.loc.start.line;
+  // A dotted key names the tables it runs through.
+  for (let length = above.length + 1; length < path.length; length++) {
+    found.tables.push({ path: path.slice(0, length), line });
+  }
+  if (node.value.type === 'TOMLInlineTable') {
+    found.tables.push({ path, line });
+    for (const inner of node.value.body) collect(inner, path, found);
+  } else {
+    found.entries.push({ path, line, value: scalar(node.value) });
+  }
+}
+
+function scalar(node: AST.TOMLValue | AST.TOMLArray): TomlValue | undefined {
+  if (node.type === 'TOMLArray') return undefined;
+  return node.value instanceof Date ? undefined : node.value;
+}
+
+function keyPath(key: AST.TOMLKey): string[] {
+  return key.keys.map((part) => (part.type === 'TOMLBare' ? part.name : part.value));
+}
