@@ -1,0 +1,225 @@
+/** `mint-ssh hosts`: the host keys that are trusted, and how a person changes that. */
+import { createInterface } from 'node:readline';
+import type { Command, Invocation } from '../cli/command.ts';
+import { inForeground } from '../cli/foreground.ts';
+import { hint, print, printable, say, show } from '../cli/terminal.ts';
+import { resolvePaths } from '../config/paths.ts';
+import { vmName } from '../config/vm-name.ts';
+import { MintError } from '../errors.ts';
+import { type HostEntry, type Proof, TrustStore } from '../trust/store.ts';
+import { comparison } from '../trust/warning.ts';
+
+export const command: Command = {
+  usage: 'hosts [list | show VM | accept VM [FINGERPRINT] | forget VM] [--json]',
+  help: `The host keys that are trusted, one for each VM, in Mint's known_hosts and in records beside it.
+
+  list                     every VM: its fingerprint, how it came to be trusted, when, on which instance
+  show VM                  all that is known of one VM, with the key that was refused last
+  accept VM FINGERPRINT    trust this key from now on, whatever was pinned before
+  accept VM                the same for the key that was refused last: shows it, and asks
+  forget VM                trust the next key that VM shows, as if it were new
+
+  --json                   print JSON
+`,
+  options: { json: { type: 'boolean' } },
+  run,
+};
+
+const actions: Readonly<
+  Record<string, (store: TrustStore, words: readonly string[], json: boolean) => void>
+> = {
+  list,
+  show: showVm,
+  forget,
+};
+
+async function run({ positionals, values, globals }: Invocation): Promise<number> {
+  const [action = 'list', ...words] = positionals;
+  const store = new TrustStore(resolvePaths({ configDir: globals.configDir }));
+  const json = values['json'] === true;
+  if (action === 'accept') {
+    await accept(store, words, json);
+    return 0;
+  }
+  const chosen = Object.hasOwn(actions, action) ? actions[action] : undefined;
+  if (chosen === undefined) throw misused(`hosts cannot "${printable(action.slice(0, 40))}"`);
+  chosen(store, words, json);
+  return 0;
+}
+
+function list(store: TrustStore, words: readonly string[], json: boolean): void {
+  if (words.length > 0) throw misused('list takes no name: `show VM` does');
+  const entries = store.list();
+  if (json) {
+    print(JSON.stringify(entries.map(toJson), undefined, 2));
+    return;
+  }
+  const pinned = entries.filter((entry) => entry.pin !== undefined);
+  if (pinned.length > 0) print(table(pinned));
+  if (entries.length === 0) say('no host key is pinned yet: the first connection to a VM pins its key');
+  for (const { vm, problem, refused } of entries) {
+    if (problem !== undefined) say(`${vm}: ${printable(problem)}`);
+    if (refused !== undefined)
+      say(`${vm}: the key ${refused.key.fingerprint} was refused, ${printable(refused.seenAt)}`);
+  }
+}
+
+function showVm(store: TrustStore, words: readonly string[], json: boolean): void {
+  const vm = onlyName(words);
+  const entry = store.show(vm);
+  if (entry === undefined) throw unknown(vm);
+  if (json) {
+    print(JSON.stringify(toJson(entry), undefined, 2));
+    return;
+  }
+  const { pin, refused, problem } = entry;
+  const lines: [string, string | undefined][] = [
+    ['VM', vm],
+    ['fingerprint', pin?.fingerprint],
+    ['type', pin?.type],
+    ['trusted', pin && howTrusted(pin.proof)],
+    ['first seen', pin?.firstSeen],
+    ['pinned', pin?.pinnedAt],
+    ['last login', pin?.lastLogin],
+    ['instance', pin?.instance],
+    ['account', pin?.account],
+    ['region', pin?.region],
+    ['refused', refused && `${refused.key.fingerprint} (${refused.key.type})`],
+    ['refused at', refused?.seenAt],
+    ['refused on', refused?.instance],
+    ['problem', problem],
+  ];
+  const known = lines.filter((line): line is [string, string] => line[1] !== undefined);
+  print(known.map(([name, value]) => `${`${name}:`.padEnd(13)}${printable(value)}`).join('\n'));
+}
+
+function forget(store: TrustStore, words: readonly string[], json: boolean): void {
+  const vm = onlyName(words);
+  if (!store.forget(vm)) throw unknown(vm);
+  if (json) print(JSON.stringify({ vm, forgotten: true }));
+  else say(`forgot the host key of ${vm}: the next key it shows will be trusted`);
+}
+
+async function accept(store: TrustStore, words: readonly string[], json: boolean): Promise<void> {
+  const [name, given, ...more] = words;
+  if (name === undefined || more.length > 0) throw misused('accept takes a VM and at most one fingerprint');
+  const vm = vmName(name);
+  const fingerprint = given ?? (await askAboutRefused(store, vm));
+  if (fingerprint === undefined) {
+    throw new MintError('host-key-changed', `the host key of ${vm} was not accepted; nothing has changed`);
+  }
+  const pin = store.accept(vm, fingerprint);
+  if (json) {
+    const entry = store.show(vm);
+    if (entry !== undefined) print(JSON.stringify(toJson(entry), undefined, 2));
+    return;
+  }
+  say(`the host key of ${vm} is ${pin.fingerprint} from now on`);
+  if (pin.key === undefined)
+    hint('this key was not seen yet: a connection that shows another one is blocked');
+}
+
+/** The fingerprint refused last when the person types `yes`, undefined when they do not. */
+async function askAboutRefused(store: TrustStore, vm: string): Promise<string | undefined> {
+  const { pin, refused } = store.show(vm) ?? {};
+  if (refused === undefined) {
+    throw new MintError('usage', `no key of ${vm} was refused: there is none to accept`, {
+      hint: `\`mint-ssh hosts accept ${vm} FINGERPRINT\` trusts a key that you know`,
+    });
+  }
+  if (!(process.stdin.isTTY && process.stderr.isTTY && inForeground())) {
+    throw new MintError('usage', 'accept without a fingerprint asks on a terminal, and there is none', {
+      hint: `mint-ssh hosts accept ${vm} ${refused.key.fingerprint}`,
+    });
+  }
+  const { key, seenAt } = refused;
+  show(['', ...comparison(vm, pin, key), ''].join('\n'));
+  show(`Trust the key that was seen ${printable(seenAt)} from now on? Type yes or its fingerprint:`);
+  const answer = await readLine();
+  return answer === 'yes' || answer === key.fingerprint ? key.fingerprint : undefined;
+}
+
+/** A line of stdin without blanks about it; undefined at its end. */
+async function readLine(): Promise<string | undefined> {
+  const lines = createInterface({ input: process.stdin });
+  try {
+    for await (const line of lines) return line.trim();
+    return undefined;
+  } finally {
+    lines.close();
+  }
+}
+
+function table(entries: readonly HostEntry[]): string {
+  const rows = entries.map(({ vm, pin }) => [
+    vm,
+    pin?.fingerprint ?? '',
+    howTrusted(pin?.proof),
+    pin?.pinnedAt?.slice(0, 10) ?? '',
+    pin?.instance ?? '',
+  ]);
+  const all = [['VM', 'FINGERPRINT', 'TRUSTED', 'PINNED', 'INSTANCE'], ...rows].map((row) =>
+    row.map(printable),
+  );
+  const widths = all[0]?.map((_, column) => Math.max(...all.map((row) => row[column]?.length ?? 0))) ?? [];
+  return all
+    .map((row) =>
+      row
+        .map((cell, at) => cell.padEnd(widths[at] ?? 0))
+        .join('  ')
+        .trimEnd(),
+    )
+    .join('\n');
+}
+
+const proofWords: Readonly<Record<Proof, string>> = {
+  'stream-binding': 'first use',
+  client: 'first use',
+  console: 'verified',
+  accepted: 'accepted',
+};
+
+/** In a person's words: a line without a record was written by Mint. */
+function howTrusted(proof: Proof | undefined): string {
+  return proof === undefined ? 'by mint' : proofWords[proof];
+}
+
+function toJson({ vm, pin, refused, problem }: HostEntry): Record<string, unknown> {
+  return {
+    vm,
+    fingerprint: pin?.fingerprint ?? null,
+    type: pin?.type ?? null,
+    proof: pin?.proof ?? null,
+    instance: pin?.instance ?? null,
+    account: pin?.account ?? null,
+    region: pin?.region ?? null,
+    first_seen: pin?.firstSeen ?? null,
+    pinned_at: pin?.pinnedAt ?? null,
+    last_login: pin?.lastLogin ?? null,
+    refused: refused
+      ? {
+          fingerprint: refused.key.fingerprint,
+          type: refused.key.type,
+          seen_at: refused.seenAt,
+          instance: refused.instance ?? null,
+        }
+      : null,
+    problem: problem ?? null,
+  };
+}
+
+function onlyName(words: readonly string[]): string {
+  const [name, ...more] = words;
+  if (name === undefined || more.length > 0) throw misused('which VM? give one name');
+  return vmName(name);
+}
+
+function unknown(vm: string): MintError {
+  return new MintError('vm-not-found', `no host key of ${vm} is known`, {
+    hint: '`mint-ssh hosts` lists the ones that are',
+  });
+}
+
+function misused(message: string): MintError {
+  return new MintError('usage', message, { hint: `usage: mint-ssh ${command.usage}` });
+}

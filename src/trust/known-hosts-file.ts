@@ -1,0 +1,182 @@
+/**
+ * Mint's file on the disk, beside a Mint that truncates and rewrites it in place and takes no lock: a reader
+ * may find it empty or torn, and a rename of ours may come between Mint's truncation and its writing.
+ */
+import { type BigIntStats, closeSync, constants, fstatSync, lstatSync, openSync, readSync } from 'node:fs';
+import { setTimeout as delay } from 'node:timers/promises';
+import { ioFailed, quoted, readPrivateFile, writeAtomic } from '../config/files.ts';
+import { MintError } from '../errors.ts';
+import { type Finding, findPin, knownHostsBytes } from './known-hosts.ts';
+
+/** For how long we look again before we believe that a file is empty, torn or without a line. */
+const settleMilliseconds = 200;
+const lookAgainMilliseconds = 10;
+/** A file that ends within a line is torn; one that changed this recently may be, at the end of a line. */
+const writingMilliseconds = 20;
+/** How often a write is made again because Mint wrote at the same moment. */
+const rounds = 10;
+
+/** The whole file as latin1, empty when there is none. @throws MintError `known-hosts-corrupt` and those of `readPrivateFile` */
+export function readKnownHosts(path: string): string {
+  const bytes = readPrivateFile(path, { maxBytes: knownHostsBytes, tooLarge: 'known-hosts-corrupt' });
+  return bytes === undefined ? '' : checked(path, bytes.toString('latin1'));
+}
+
+/**
+ * What the file says about `vm`, once that can be believed. A pin is believed at once. That there is none
+ * is believed when the file has not changed for 200 ms or is as we left it ourselves (`ours`, from
+ * `updateKnownHosts`). With `expected`, where our record knows of a pin, it takes 200 ms of looking again. A
+ * bad line, and a file that is refused as a whole, are believed when the file has not changed for 200 ms.
+ *
+ * @throws MintError `known-hosts-corrupt`, with file and line; those of `readPrivateFile`
+ */
+export async function findSettledPin(
+  path: string,
+  vm: string,
+  { expected, ours }: { readonly expected: boolean; readonly ours: string | undefined },
+): Promise<Exclude<Finding, { kind: 'bad' }>> {
+  const deadline = performance.now() + settleMilliseconds;
+  for (;;) {
+    const found = attemptToFind(path, vm);
+    const refused = found instanceof MintError;
+    if (!refused && found.kind === 'pin') return found;
+    // Looked at after reading: who truncated the file before we read it has changed this time by now.
+    const stats = lstatSync(path, { bigint: true, throwIfNoEntry: false });
+    const settled = stats === undefined || !isYoung(stats, settleMilliseconds) || identity(stats) === ours;
+    if ((settled && (refused || !expected)) || performance.now() >= deadline) {
+      if (refused) throw found;
+      return found;
+    }
+    await delay(lookAgainMilliseconds);
+  }
+}
+
+/** A bad line as the error it is. */
+export function badLine(path: string, vm: string, finding: Finding & { kind: 'bad' }): MintError {
+  return new MintError(
+    'known-hosts-corrupt',
+    `${quoted(path)} line ${finding.line}, the host key of "${vm}": ${finding.reason}`,
+    { hint: `mend the line, or \`mint-ssh hosts accept ${vm} FINGERPRINT\` replaces it` },
+  );
+}
+
+/**
+ * Replaces the file by what `edit` makes of it, under a lock that the caller holds. Where Mint wrote to the
+ * file that our rename replaced, its lines are taken over: the old file is kept open and looked at again.
+ * `left` is the identity that the last call gave.
+ * Blocks for at most 200 ms at a time, and only while Mint is writing. Gives the identity of the file as we
+ * left it, undefined where we left it alone.
+ *
+ * @throws MintError what `edit` throws; `known-hosts-corrupt`, `io-failed`, `unsafe-permissions`
+ */
+export function updateKnownHosts(
+  path: string,
+  left: string | undefined,
+  edit: (text: string) => string,
+): string | undefined {
+  let ours: string | undefined;
+  let overtaken: string | undefined;
+  for (let round = 0; ; round += 1) {
+    const { descriptor, created } = openOrCreate(path);
+    try {
+      const found = created ? '' : readSettled(descriptor, left, () => readKnownHosts(path));
+      const text = edit(overtaken !== undefined && found === ours ? checked(path, overtaken) : found);
+      if (text === found) return identityOf(path, ours);
+      writeAtomic(path, Buffer.from(text, 'latin1'), { mode: 0o600 });
+      ours = text;
+      if (round === rounds || readAll(path, descriptor) === found) return identityOf(path, ours);
+      overtaken = readSettled(descriptor, left, () => readAll(path, descriptor));
+    } finally {
+      closeSync(descriptor);
+    }
+  }
+}
+
+function attemptToFind(path: string, vm: string): Exclude<Finding, { kind: 'bad' }> | MintError {
+  const text = attempt(() => readKnownHosts(path));
+  if (text instanceof MintError) return text;
+  const finding = findPin(text, vm);
+  return finding.kind === 'bad' ? badLine(path, vm, finding) : finding;
+}
+
+function checked(path: string, text: string): string {
+  const nul = text.indexOf('\0');
+  if (nul < 0 && text.length <= knownHostsBytes) return text;
+  const line = text.slice(0, Math.max(nul, 0)).split('\n').length;
+  const what = nul < 0 ? `has more than ${knownHostsBytes} bytes` : `line ${line} has a NUL byte`;
+  throw new MintError('known-hosts-corrupt', `${quoted(path)} ${what}`, {
+    hint: 'mend the file; nothing in it is trusted until then',
+  });
+}
+
+/** An empty file where there is none, so that a Mint that creates it at this moment is noticed as well. */
+function openOrCreate(path: string): { descriptor: number; created: boolean } {
+  const flags = (constants.O_NOFOLLOW ?? 0) | (constants.O_NONBLOCK ?? 0);
+  try {
+    try {
+      const create = constants.O_RDWR | constants.O_CREAT | constants.O_EXCL;
+      return { descriptor: openSync(path, create | flags, 0o600), created: true };
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
+      return { descriptor: openSync(path, constants.O_RDONLY | flags), created: false };
+    }
+  } catch (error) {
+    throw ioFailed('open', path, error);
+  }
+}
+
+/** What `read` gives of an open file, after waiting for a writer that seems to be in the middle of it. */
+function readSettled(descriptor: number, left: string | undefined, read: () => string): string {
+  const deadline = performance.now() + settleMilliseconds;
+  for (;;) {
+    const text = attempt(read);
+    const stats = fstatSync(descriptor, { bigint: true });
+    const whole = typeof text === 'string' && text.endsWith('\n');
+    const quiet = whole ? writingMilliseconds : settleMilliseconds;
+    if (!isYoung(stats, quiet) || identity(stats) === left || performance.now() >= deadline) {
+      if (typeof text === 'string') return text;
+      throw text;
+    }
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, lookAgainMilliseconds);
+  }
+}
+
+/** A file that is refused for what stands in it may be one that Mint is writing. */
+function attempt(read: () => string): string | MintError {
+  try {
+    return read();
+  } catch (error) {
+    if (error instanceof MintError && error.code === 'known-hosts-corrupt') return error;
+    throw error;
+  }
+}
+
+/** From its first byte on, whatever was read before; of a file beyond the limit only so much that it shows. */
+function readAll(path: string, descriptor: number): string {
+  try {
+    let bytes = Buffer.allocUnsafe(Math.min(fstatSync(descriptor).size, knownHostsBytes) + 1);
+    for (let length = 0; ; ) {
+      const read = readSync(descriptor, bytes, length, bytes.length - length, length);
+      length += read;
+      if (read === 0 || length > knownHostsBytes) return bytes.toString('latin1', 0, length);
+      if (length === bytes.length) bytes = Buffer.concat([bytes], Math.min(2 * length, knownHostsBytes + 1));
+    }
+  } catch (error) {
+    throw ioFailed('read', path, error);
+  }
+}
+
+/** A clock that was set back makes a file look older or newer than it is, but not young for ever. */
+function isYoung(stats: BigIntStats, milliseconds: number): boolean {
+  return Math.abs(Date.now() - Number(stats.mtimeMs)) < milliseconds;
+}
+
+/** Undefined when the file is not, or no longer, the one of this text. */
+function identityOf(path: string, text: string | undefined): string | undefined {
+  const stats = lstatSync(path, { bigint: true, throwIfNoEntry: false });
+  return stats === undefined || stats.size !== BigInt(text?.length ?? -1) ? undefined : identity(stats);
+}
+
+function identity(stats: BigIntStats): string {
+  return `${stats.ino}:${stats.size}:${stats.mtimeNs}`;
+}

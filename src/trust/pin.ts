@@ -1,0 +1,41 @@
+/** The values that the store takes and gives. */
+import type { HostKey } from '../ssh/hostkey.ts';
+
+/** Which instance it was; each part is unknown where AWS was not asked. */
+export interface Place {
+  readonly instance?: string | undefined;
+  readonly account?: string | undefined;
+  readonly region?: string | undefined;
+}
+
+/** A host key that a VM's server presented in a connection of ours. */
+export interface Sighting extends Place {
+  /** The VM's name, in lower case. */
+  readonly vm: string;
+  readonly key: HostKey;
+}
+
+export const proofs = ['stream-binding', 'client', 'console', 'accepted'] as const;
+
+/**
+ * How a pin came to be trusted: the agent verified the host's signature itself; the client went on after its
+ * NEWKEYS; AWS's console output showed the key; a person accepted it.
+ */
+export type Proof = (typeof proofs)[number];
+
+/** A trusted key. Only the fingerprint is known of a line that Mint wrote. Dates are ISO 8601, in UTC. */
+export interface Pin extends Place {
+  readonly fingerprint: string;
+  readonly key?: HostKey | undefined;
+  readonly type?: string | undefined;
+  readonly proof?: Proof | undefined;
+  readonly firstSeen?: string | undefined;
+  readonly pinnedAt?: string | undefined;
+  readonly lastLogin?: string | undefined;
+}
+
+/** The last key that was refused because another one is pinned. */
+export interface Refusal extends Place {
+  readonly key: HostKey;
+  readonly seenAt: string;
+}

@@ -1,0 +1,28 @@
+/**
+ * One operation on the store of a directory, as its own process; prints the outcome as JSON.
+ * Arguments: directory, operation (judge | pin | accept | forget), VM, key as base64, instance or nothing.
+ */
+import { resolvePaths } from '../../../src/config/paths.ts';
+import { MintError } from '../../../src/errors.ts';
+import { parseHostKey } from '../../../src/ssh/hostkey.ts';
+import { TrustStore } from '../../../src/trust/store.ts';
+
+const [directory, operation, vm = '', blob = '', instance] = process.argv.slice(2);
+const store = new TrustStore(resolvePaths({ configDir: directory }, {}));
+
+async function run(): Promise<string> {
+  const key = parseHostKey(Buffer.from(blob, 'base64'));
+  if (operation === 'accept') return store.accept(vm, key.fingerprint).fingerprint;
+  if (operation === 'forget') return String(store.forget(vm));
+  const judgement = await store.judge({ vm, key, instance });
+  if (operation === 'pin' && judgement.kind === 'unknown') judgement.provisional.pin('stream-binding');
+  return judgement.kind;
+}
+
+run().then(
+  (outcome) => process.stdout.write(JSON.stringify({ outcome })),
+  (error) => {
+    if (!(error instanceof MintError)) throw error;
+    process.stdout.write(JSON.stringify({ code: error.code, hint: error.hint }));
+  },
+);

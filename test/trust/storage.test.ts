@@ -1,0 +1,106 @@
+import assert from 'node:assert/strict';
+import { chmodSync, chownSync, lstatSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, test } from 'node:test';
+import type { Paths } from '../../src/config/paths.ts';
+import type { HostKey } from '../../src/ssh/hostkey.ts';
+import { TrustStore } from '../../src/trust/store.ts';
+import { contents, derivedOf, ed25519Key, filesOf, lineOf, temporaryPaths } from './place.ts';
+import { pathOf, run } from './run-program.ts';
+
+const [old, other] = [ed25519Key(), ed25519Key()];
+const nobody = 65_534;
+
+/** What a process that can write no byte to any file makes of the store. */
+async function withFullDisk(paths: Paths, operation: string, vm: string, key: HostKey): Promise<unknown> {
+  const request = [paths.dir, operation, vm, key.blob.toString('base64'), 'i-1'];
+  // RLIMIT_FSIZE with SIGXFSZ ignored: every write fails with EFBIG, as it does with ENOSPC on a full disk.
+  const shell = 'trap "" XFSZ; ulimit -f 0; exec "$@"';
+  const words = ['-c', shell, 'sh', process.execPath, pathOf('programs/store.ts'), ...request];
+  const { status, stdout, stderr } = await run('sh', words);
+  assert.equal(status, 0, stderr);
+  return JSON.parse(stdout);
+}
+
+async function pin(paths: Paths, vm: string, key: HostKey): Promise<void> {
+  const judgement = await new TrustStore(paths).judge({ vm, key, instance: 'i-1' });
+  assert.equal(judgement.kind, 'unknown');
+  if (judgement.kind === 'unknown') judgement.provisional.pin('client');
+}
+
+function leftovers(paths: Paths): string[] {
+  return [...readdirSync(paths.dir), ...readdirSync(paths.hosts)].filter((name) => name.endsWith('.tmp'));
+}
+
+describe('a full disk', () => {
+  test('locks no one out whose key is pinned, and blocks a changed key as ever', async (context) => {
+    const paths = temporaryPaths(context);
+    await pin(paths, 'dev', old);
+    assert.deepEqual(await withFullDisk(paths, 'judge', 'dev', old), { outcome: 'match' });
+    assert.deepEqual(await withFullDisk(paths, 'judge', 'dev', other), { outcome: 'changed' });
+    writeFileSync(paths.knownHosts, '# rewritten\n');
+    assert.deepEqual(await withFullDisk(paths, 'judge', 'dev', old), { outcome: 'match' });
+    assert.deepEqual(await withFullDisk(paths, 'judge', 'dev', other), { outcome: 'changed' });
+    assert.deepEqual(leftovers(paths), []);
+  });
+
+  test('refuses a first key and an accepted one, and leaves every file as it was', async (context) => {
+    const paths = temporaryPaths(context);
+    await pin(paths, 'dev', old);
+    for (const [operation, vm] of [
+      ['pin', 'build'],
+      ['accept', 'dev'],
+      ['accept', 'build'],
+    ] as const) {
+      const { code, hint } = (await withFullDisk(paths, operation, vm, other)) as Record<string, string>;
+      assert.equal(code, 'io-failed', `${operation} ${vm}`);
+      assert.ok(hint !== undefined && hint.length > 0);
+    }
+    assert.equal(contents(paths.knownHosts), lineOf('dev', old));
+    assert.equal(filesOf(paths, 'dev').derived, derivedOf('dev', old));
+    assert.equal(filesOf(paths, 'dev').record?.['fingerprint'], old.fingerprint);
+    assert.equal(filesOf(paths, 'build').derived, undefined);
+    assert.deepEqual(leftovers(paths), []);
+  });
+});
+
+describe('a directory that cannot be written', () => {
+  /** Root may write anywhere: then the files are nobody's, and so is the process. */
+  async function readOnly(paths: Paths, operation: string, vm: string, key: HostKey): Promise<unknown> {
+    const request = [paths.dir, operation, vm, key.blob.toString('base64'), 'i-1'];
+    const user = process.getuid?.() === 0 ? { uid: nobody, gid: nobody } : {};
+    const words = [pathOf('programs/store.ts'), ...request];
+    const { status, stdout, stderr } = await run(process.execPath, words, user);
+    assert.equal(status, 0, stderr);
+    return JSON.parse(stdout);
+  }
+
+  test('still lets pinned keys in and blocks others; a first key is refused by its code', async (context) => {
+    const paths = temporaryPaths(context);
+    mkdirSync(paths.dir, { mode: 0o700 });
+    await pin(paths, 'dev', old);
+    const all = [
+      paths.dir,
+      paths.knownHosts,
+      paths.hosts,
+      ...readdirSync(paths.hosts).map((name) => join(paths.hosts, name)),
+    ];
+    // The test's own directory above is 0700: whoever becomes nobody has to pass it.
+    chmodSync(join(paths.dir, '..'), 0o711);
+    for (const path of all) {
+      if (process.getuid?.() === 0) chownSync(path, nobody, nobody);
+      if (lstatSync(path).isDirectory()) chmodSync(path, 0o500);
+    }
+    try {
+      assert.deepEqual(await readOnly(paths, 'judge', 'dev', old), { outcome: 'match' });
+      assert.deepEqual(await readOnly(paths, 'judge', 'dev', other), { outcome: 'changed' });
+      const refused = (await readOnly(paths, 'judge', 'build', other)) as Record<string, string>;
+      assert.equal(refused['code'], 'io-failed');
+      const accepted = (await readOnly(paths, 'accept', 'dev', other)) as Record<string, string>;
+      assert.equal(accepted['code'], 'io-failed');
+      assert.equal(contents(paths.knownHosts), lineOf('dev', old));
+    } finally {
+      for (const path of [paths.hosts, paths.dir]) chmodSync(path, 0o700);
+    }
+  });
+});

@@ -1,0 +1,69 @@
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { changedKeyWarning } from '../../src/trust/warning.ts';
+import { ecdsaKey, ed25519Key } from './place.ts';
+
+const [key, presented] = [ed25519Key(), ed25519Key()];
+const pinned = {
+  fingerprint: key.fingerprint,
+  key,
+  type: key.type,
+  pinnedAt: '2026-01-02T03:04:05.678Z',
+  instance: 'i-0123456789abcdef0',
+};
+
+describe('the warning about a changed key', () => {
+  test('names the VM, both fingerprints, the date, the likely cause and the way to accept', () => {
+    const text = changedKeyWarning('dev', { pinned, presented });
+    for (const part of [
+      'VM:       dev\n',
+      key.fingerprint,
+      presented.fingerprint,
+      '2026-01-02 03:04 UTC',
+      'i-0123456789abcdef0',
+      'Did you recently run `mint recreate`?',
+      `  mint-ssh hosts accept dev ${presented.fingerprint}\n`,
+      'WARNING: THE HOST KEY OF THIS VM HAS CHANGED',
+    ]) {
+      assert.ok(text.includes(part), part);
+    }
+    assert.equal(text.match(/\[SHA256\]/g)?.length, 2);
+  });
+
+  test('says when only the fingerprint of the pinned key is known', () => {
+    const text = changedKeyWarning('dev', { pinned: { fingerprint: key.fingerprint }, presented });
+    assert.match(text, /written by Mint/);
+    assert.equal(text.match(/\[SHA256\]/g)?.length, 1);
+  });
+
+  test('is plain ASCII and at most 80 columns wide, whatever stands in a record', () => {
+    const hostile = { ...pinned, type: `\x1b[2J${'t'.repeat(300)}`, instance: `\u202e${'i'.repeat(300)}\n` };
+    for (const vm of ['d', 'dev', 'develop', 'd'.repeat(63)]) {
+      for (const one of [pinned, hostile, { fingerprint: key.fingerprint, instance: 'i-1' }]) {
+        const text = changedKeyWarning(vm, { pinned: one, presented: ecdsaKey() });
+        assert.match(text, /^[\x20-\x7e\n]+$/);
+        assert.ok(
+          text.split('\n').every((line) => line.length <= 80),
+          text,
+        );
+      }
+    }
+  });
+
+  test('gives a command that a shell takes as it stands, also when it has to be split', () => {
+    for (const vm of ['dev', 'd'.repeat(63)]) {
+      const text = changedKeyWarning(vm, { pinned, presented });
+      const command = text
+        .slice(text.indexOf('  mint-ssh hosts accept'))
+        .replace(/=+$/, '')
+        .replaceAll('\\\n', ' ');
+      assert.deepEqual(command.trim().split(/ +/), [
+        'mint-ssh',
+        'hosts',
+        'accept',
+        vm,
+        presented.fingerprint,
+      ]);
+    }
+  });
+});
