@@ -1,0 +1,145 @@
+/** The agent's way to AWS: a worker thread for each caller's AWS environment, a few of them alive at a time. */
+import { createHash } from 'node:crypto';
+import { MintError } from '../errors.ts';
+import { LiveWorker } from './live-worker.ts';
+import type { PushReply, PushRequest, Target } from './protocol.ts';
+import { sharedFilesStamp } from './shared-files.ts';
+
+export type { PushReply, PushRequest, Target } from './protocol.ts';
+
+/** The caller's AWS settings as they travelled with its request. */
+export interface Caller {
+  readonly environment: Readonly<Record<string, string>>;
+}
+
+/** Milliseconds a call may take, the start of a worker included. */
+const callTime = 10_000;
+/** Milliseconds after which a worker nobody used is ended: it holds some 20 MB. */
+const idleTime = 10 * 60_000;
+/** A worker older than this (milliseconds) may hold credentials that have been renewed since. */
+const freshTime = 5_000;
+
+interface Entry {
+  readonly worker: LiveWorker;
+  /** What the caller's AWS files looked like when the worker was started. */
+  readonly files: string;
+  idle: NodeJS.Timeout;
+}
+
+/** Tells environments apart without showing what is in them; the order of the variables does not count. */
+export function environmentKey(environment: Readonly<Record<string, string>>): string {
+  const sorted = Object.entries(environment).sort(([one], [other]) => (one < other ? -1 : 1));
+  return createHash('sha256').update(JSON.stringify(sorted)).digest('base64url');
+}
+
+export class AwsWorkers {
+  /** In the order of last use, the longest unused first. */
+  readonly #live = new Map<string, Entry>();
+  readonly #ending = new Set<LiveWorker>();
+  readonly #limit: number;
+  #closed = false;
+
+  constructor(options: { readonly limit?: number } = {}) {
+    this.#limit = options.limit ?? 4;
+  }
+
+  /**
+   * Authorises a public key on an instance for 60 s, with the caller's credentials and nobody else's. Rejects with
+   * a MintError within 10.5 s.
+   *
+   * Credentials that AWS refuses are forgotten at once, and tried again where they were old: who has just run
+   * `aws sso login` must not have to connect twice.
+   */
+  async push(caller: Caller, request: PushRequest): Promise<PushReply> {
+    const deadline = performance.now() + callTime;
+    const worker = this.#worker(caller);
+    try {
+      return await push(worker, request, deadline);
+    } catch (error) {
+      if (!(error instanceof MintError) || error.code !== 'aws-credentials') throw error;
+      this.#retire(environmentKey(caller.environment), worker);
+      if (performance.now() - worker.startedAt < freshTime || deadline - performance.now() < 1_000)
+        throw error;
+    }
+    return await push(this.#worker(caller), request, deadline);
+  }
+
+  /** Loads the SDK and resolves the caller's credentials behind; a failure shows at the push. */
+  warm(caller: Caller, target: Target): void {
+    if (this.#closed) return;
+    const { region, profile } = target;
+    this.#worker(caller)
+      .call({ kind: 'warm', milliseconds: callTime, target: { region, profile } })
+      .catch(() => undefined);
+  }
+
+  /** Ends every worker; calls in flight are rejected. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    for (const entry of this.#live.values()) clearTimeout(entry.idle);
+    const workers = [...this.#live.values()].map((entry) => entry.worker);
+    this.#live.clear();
+    await Promise.all([...workers, ...this.#ending].map((worker) => worker.terminate()));
+  }
+
+  /** The caller's live worker, or a new one; marks it as used now. */
+  #worker(caller: Caller): LiveWorker {
+    if (this.#closed)
+      throw new MintError('agent-unavailable', 'the agent is ending', { hint: 'connect again' });
+    const key = environmentKey(caller.environment);
+    const files = sharedFilesStamp(caller.environment);
+    const found = this.#live.get(key);
+    if (found !== undefined) {
+      if (found.files === files) {
+        clearTimeout(found.idle);
+        found.idle = this.#idleTimer(key, found.worker);
+        this.#live.delete(key);
+        this.#live.set(key, found);
+        return found.worker;
+      }
+      this.#retire(key, found.worker);
+    }
+    const worker = new LiveWorker(caller.environment, () => this.#forget(key, worker));
+    this.#live.set(key, { worker, files, idle: this.#idleTimer(key, worker) });
+    for (const [oldest, entry] of this.#live) {
+      if (this.#live.size <= this.#limit) break;
+      this.#retire(oldest, entry.worker);
+    }
+    return worker;
+  }
+
+  #idleTimer(key: string, worker: LiveWorker): NodeJS.Timeout {
+    return setTimeout(() => this.#retire(key, worker), idleTime).unref();
+  }
+
+  /** Gives the worker no more calls; the ones in flight are still answered. */
+  #retire(key: string, worker: LiveWorker): void {
+    const entry = this.#live.get(key);
+    if (entry?.worker === worker) {
+      clearTimeout(entry.idle);
+      this.#live.delete(key);
+      this.#ending.add(worker);
+      worker.retire();
+    }
+  }
+
+  #forget(key: string, worker: LiveWorker): void {
+    this.#ending.delete(worker);
+    const entry = this.#live.get(key);
+    if (entry?.worker !== worker) return;
+    clearTimeout(entry.idle);
+    this.#live.delete(key);
+  }
+}
+
+async function push(worker: LiveWorker, request: PushRequest, deadline: number): Promise<PushReply> {
+  const { region, profile, instanceId, osUser, publicKey } = request;
+  const milliseconds = Math.max(0, Math.round(deadline - performance.now()));
+  const pushed = await worker.call({
+    kind: 'push',
+    milliseconds,
+    request: { region, profile, instanceId, osUser, publicKey },
+  });
+  if (pushed === undefined) throw new MintError('io-failed', 'the AWS worker gave no answer to a push');
+  return pushed;
+}

@@ -1,0 +1,114 @@
+/** What the tests of src/aws share: the stand-in cloud with one VM, homes of their own, a look at the threads. */
+
+import { generateKeyPairSync } from 'node:crypto';
+import * as diagnostics from 'node:diagnostics_channel';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import type { TestContext } from 'node:test';
+import type { Worker } from 'node:worker_threads';
+import { AwsWorkers, type Caller, type PushRequest } from '../../src/aws/workers.ts';
+import { type Cloud, demoAccessKey, demoRegion, startCloud } from '../../src/demo/cloud.ts';
+import { MintError } from '../../src/errors.ts';
+
+export const instanceId = 'i-0123456789abcdef0';
+export const publicKey = publicKeyLine();
+export const request: PushRequest = { instanceId, osUser: 'ubuntu', publicKey };
+
+export interface Setup {
+  readonly cloud: Cloud;
+  readonly workers: AwsWorkers;
+  /** An empty home directory, ended with the test. */
+  home(files?: Readonly<Record<string, string>>): string;
+  /** An environment that reaches the cloud with the key that is there from the start. */
+  environment(more?: Readonly<Record<string, string>>): Record<string, string>;
+  /** An environment without keys: what it has, it has from its home. */
+  homeEnvironment(home: string, more?: Readonly<Record<string, string>>): Record<string, string>;
+  /** The threads started so far. */
+  readonly threads: readonly Worker[];
+}
+
+export async function setUp(t: TestContext, options: { readonly limit?: number } = {}): Promise<Setup> {
+  const cloud = await startCloud();
+  cloud.instances.set(instanceId, {
+    id: instanceId,
+    region: demoRegion,
+    state: 'running',
+    address: '127.0.0.1',
+  });
+  const workers = new AwsWorkers(options);
+  const threads: Worker[] = [];
+  const started = (message: unknown) => threads.push((message as { worker: Worker }).worker);
+  diagnostics.subscribe('worker_threads', started);
+  const homes: string[] = [];
+  t.after(async () => {
+    diagnostics.unsubscribe('worker_threads', started);
+    await workers.close();
+    await cloud.close();
+    for (const home of homes) rmSync(home, { recursive: true, force: true });
+  });
+  const home = (files: Readonly<Record<string, string>> = {}): string => {
+    const made = mkdtempSync(join(tmpdir(), 'mint-aws-'));
+    homes.push(made);
+    for (const [name, text] of Object.entries(files)) writeHome(made, name, text);
+    return made;
+  };
+  const homeEnvironment = (where: string, more = {}) => ({
+    HOME: where,
+    PATH: process.env['PATH'] ?? '/usr/bin:/bin',
+    AWS_ENDPOINT_URL: cloud.endpoint,
+    AWS_REGION: demoRegion,
+    AWS_EC2_METADATA_DISABLED: 'true',
+    ...more,
+  });
+  const empty = home();
+  return {
+    cloud,
+    workers,
+    threads,
+    home,
+    homeEnvironment,
+    environment: (more = {}) =>
+      homeEnvironment(empty, {
+        AWS_ACCESS_KEY_ID: demoAccessKey.id,
+        AWS_SECRET_ACCESS_KEY: demoAccessKey.secret,
+        ...more,
+      }),
+  };
+}
+
+export function writeHome(home: string, name: string, text: string): void {
+  const path = join(home, name);
+  mkdirSync(dirname(path), { recursive: true });
+  writeFileSync(path, text);
+}
+
+/** The MintError that a push ends with; fails where it succeeds. */
+export async function failureOf(
+  workers: AwsWorkers,
+  environment: Caller['environment'],
+  more: Partial<PushRequest> = {},
+): Promise<MintError> {
+  try {
+    await workers.push({ environment }, { ...request, ...more });
+  } catch (error) {
+    if (error instanceof MintError) return error;
+    throw error;
+  }
+  throw new Error('the push succeeded');
+}
+
+/** An access key of a caller's own, known to the cloud. */
+export function addKey(cloud: Cloud, name: string, more: { sessionToken?: string; expiresAt?: number } = {}) {
+  const id = `AKIA${name.toUpperCase().padEnd(16, 'X')}`;
+  const secret = `secret-of-${name}-${'x'.repeat(20)}`;
+  cloud.accessKeys.set(id, { secret, ...more });
+  return { id, secret };
+}
+
+function publicKeyLine(): string {
+  const { x = '' } = generateKeyPairSync('ed25519').publicKey.export({ format: 'jwk' });
+  const string = (bytes: Buffer) => Buffer.concat([Buffer.from([0, 0, 0, bytes.length]), bytes]);
+  const blob = Buffer.concat([string(Buffer.from('ssh-ed25519')), string(Buffer.from(x, 'base64url'))]);
+  return `ssh-ed25519 ${blob.toString('base64')}`;
+}
