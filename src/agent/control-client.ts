@@ -1,0 +1,96 @@
+/** Reaching the agent: the checks on its socket, and one connection to it. */
+import { lstatSync, type Stats } from 'node:fs';
+import net from 'node:net';
+import type { Paths } from '../config/paths.ts';
+import { MintError } from '../errors.ts';
+import {
+  type AgentReply,
+  type AgentRequest,
+  encodeLine,
+  lineSplitter,
+  parseReply,
+} from './control-protocol.ts';
+
+export interface ControlConnection {
+  send(request: AgentRequest): void;
+  /** Ends the connection; nothing is received any more. */
+  close(): void;
+}
+
+export interface ControlListener {
+  readonly received: (reply: AgentReply) => void;
+  /** The agent went away; not called after `close`. */
+  readonly lost: () => void;
+}
+
+/**
+ * Connects to a running agent. Resolves to undefined where none listens.
+ * @throws MintError `unsafe-permissions` where the socket could be another user's
+ */
+export function connectControl(
+  paths: Paths,
+  listener: ControlListener,
+): Promise<ControlConnection | undefined> {
+  if (!isSafeSocket(paths)) return Promise.resolve(undefined);
+  return new Promise((resolve, reject) => {
+    let open = true;
+    const socket = net.connect(paths.control);
+    const lost = () => {
+      if (!open) return;
+      open = false;
+      socket.destroy();
+      listener.lost();
+    };
+    const split = lineSplitter((message) => {
+      if (open) listener.received(parseReply(message));
+    });
+    const failed = (error: NodeJS.ErrnoException) => {
+      open = false;
+      if (error.code === 'ECONNREFUSED' || error.code === 'ENOENT') resolve(undefined);
+      else
+        reject(new MintError('agent-unavailable', `cannot reach the agent: ${error.code}`, { cause: error }));
+    };
+    socket.once('error', failed);
+    socket.once('connect', () => {
+      socket.off('error', failed).on('error', lost).on('close', lost);
+      socket.on('data', (chunk) => {
+        try {
+          split(chunk);
+        } catch {
+          lost();
+        }
+      });
+      resolve({
+        send: (request) => socket.write(encodeLine(request)),
+        close: () => {
+          open = false;
+          socket.end();
+        },
+      });
+    });
+  });
+}
+
+/** False where there is no socket. @throws MintError `unsafe-permissions` where it is not safely ours */
+function isSafeSocket(paths: Paths): boolean {
+  const directory = status(paths.run);
+  const socket = status(paths.control);
+  if (directory === undefined || socket === undefined) return false;
+  const user = process.getuid?.();
+  const isOurs = (of: Stats) => user === undefined || of.uid === user;
+  if (!directory.isDirectory() || !isOurs(directory) || (directory.mode & 0o077) !== 0) {
+    throw new MintError('unsafe-permissions', `others could reach into ${paths.run}`, {
+      hint: `it has to be a directory of your own: chmod 700 '${paths.run}'`,
+    });
+  }
+  if (!socket.isSocket() || !isOurs(socket)) {
+    throw new MintError('unsafe-permissions', `${paths.control} is not a socket of your own`, {
+      hint: `remove it: rm '${paths.control}'`,
+    });
+  }
+  return true;
+}
+
+function status(path: string): Stats | undefined {
+  return lstatSync(path, { throwIfNoEntry: false });
+}

@@ -1,0 +1,136 @@
+/** The agent's life: one per user, from its lock to its last socket. */
+import { closeSync, existsSync, openSync, readdirSync, readFileSync, readlinkSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { AwsWorkers } from '../aws/workers.ts';
+import { ensureClosedDirectory, ensurePrivateDirectory } from '../config/files.ts';
+import { acquireLock } from '../config/lock.ts';
+import { type Paths, socketPath, vmPaths } from '../config/paths.ts';
+import { MintError } from '../errors.ts';
+import { TrustStore } from '../trust/store.ts';
+import { version } from '../version.ts';
+import type { AgentStatus } from './control-protocol.ts';
+import { ControlServer } from './control-server.ts';
+import { listen } from './listener.ts';
+import { openLog } from './log.ts';
+import { claimForMachine } from './machine.ts';
+import type { Services } from './services.ts';
+import { Vms } from './vms.ts';
+
+/** An agent that no proxy needs goes after this time, in milliseconds. */
+const idleLimit = 30 * 60_000;
+
+export interface AgentHooks {
+  /** The sockets are there. */
+  readonly ready: () => void;
+}
+
+/**
+ * Runs the agent until it is told to stop, is idle for 30 minutes, or gets SIGTERM or SIGINT.
+ *
+ * @returns false where another agent holds the lock
+ * @throws MintError where it cannot run here
+ */
+export async function runAgent(paths: Paths, hooks: AgentHooks): Promise<boolean> {
+  process.umask(0o077);
+  closeInherited();
+  socketPath(paths.control);
+  ensurePrivateDirectory(paths.dir);
+  for (const directory of [paths.run, paths.agentSockets]) ensureClosedDirectory(directory);
+  ensurePrivateDirectory(paths.hosts);
+  const lock = acquireLock(join(paths.run, 'lock'), { waitMilliseconds: 0 });
+  if (lock === undefined) return false;
+  const endClaim = claimForMachine(join(paths.run, 'machine'), paths.run);
+
+  const log = openLog(paths.agentLog);
+  const services: Services = { paths, log, trust: new TrustStore(paths), aws: new AwsWorkers() };
+  services.trust.start();
+  const vms = new Vms(services);
+  const startedAt = new Date().toISOString();
+
+  let end: (reason: string) => void = () => {};
+  const ended = new Promise<string>((resolve) => {
+    end = resolve;
+  });
+  let idle: NodeJS.Timeout | undefined;
+  const control = new ControlServer(services, {
+    vms,
+    status: () => status(startedAt, control, vms, paths),
+    stop: () => end('it was told to'),
+    changed: () => {
+      clearTimeout(idle);
+      if (control.connections === 0) idle = setTimeout(() => end('nobody needs it'), idleLimit);
+    },
+  });
+  idle = setTimeout(() => end('nobody needs it'), idleLimit);
+  process.once('SIGTERM', () => end('SIGTERM')).once('SIGINT', () => end('SIGINT'));
+  process.on('SIGHUP', () => {});
+
+  removeStaleSockets(paths);
+  if (!existsSync(paths.forward)) closeSync(openSync(paths.forward, 'a', 0o600));
+  const listener = await listen(paths.control, paths.run, (socket) => control.serve(socket));
+  log(`mint-ssh ${version} runs`);
+  hooks.ready();
+
+  const reason = await ended;
+  log(`ends: ${reason}`);
+  control.sayStopping();
+  listener.remove();
+  await vms.removeSockets();
+  endClaim();
+  rmSync(join(paths.run, 'machine'), { force: true });
+  lock.release();
+  return true;
+}
+
+function status(startedAt: string, control: ControlServer, vms: Vms, paths: Paths): AgentStatus {
+  return {
+    pid: process.pid,
+    version,
+    startedAt,
+    connections: control.connections,
+    vms: [...vms.all()].map((vm) => {
+      const left = vm.key.freshFor;
+      return {
+        name: vm.name,
+        socket: vmPaths(paths, vm.name).socket,
+        connections: vm.connections.size,
+        key: vm.key.current?.line,
+        pushSecondsLeft: left === undefined ? undefined : Math.floor(left / 1000),
+      };
+    }),
+  };
+}
+
+/** What an agent that was killed left behind; with the lock held they are nobody's. */
+function removeStaleSockets(paths: Paths): void {
+  for (const name of readdirSync(paths.agentSockets)) rmSync(join(paths.agentSockets, name), { force: true });
+  for (const name of readdirSync(paths.run)) {
+    if (/^\.\d+-\d+$/.test(name)) rmSync(join(paths.run, name), { force: true });
+  }
+}
+
+/**
+ * Closes what the agent got from the process that started it. Whoever runs `ssh dev | tail` waits for every
+ * holder of that pipe. Node opens all of its own descriptors close-on-exec; one that came through an exec
+ * without the flag is somebody else's.
+ */
+function closeInherited(): void {
+  if (process.platform !== 'linux') return;
+  for (const name of readdirSync('/proc/self/fd')) {
+    const descriptor = Number(name);
+    if (descriptor <= 2) continue;
+    try {
+      const flags = /^flags:\s*(\d+)$/m.exec(readFileSync(`/proc/self/fdinfo/${name}`, 'latin1'))?.[1] ?? '0';
+      const closeOnExec = (Number.parseInt(flags, 8) & 0o2000000) !== 0;
+      if (!closeOnExec && !readlinkSync(`/proc/self/fd/${name}`).startsWith('anon_inode:'))
+        closeSync(descriptor);
+    } catch {
+      // The descriptor of the listing itself.
+    }
+  }
+}
+
+/** @throws MintError `agent-unavailable`, for whoever waits for an agent that is already there */
+export function alreadyRunning(): MintError {
+  return new MintError('agent-unavailable', 'an agent is running already', { hint: 'mint-ssh agent status' });
+}

@@ -1,0 +1,50 @@
+import { readFileSync, statSync, utimesSync } from 'node:fs';
+import { hostname } from 'node:os';
+import { printable } from '../cli/terminal.ts';
+import { readPrivateFile, writeAtomic } from '../config/files.ts';
+import { MintError } from '../errors.ts';
+
+/** How often the agent says that its machine holds the run directory, in milliseconds. */
+const heartbeat = 30_000;
+/** A machine that has not said so for this long does not hold it any more, in milliseconds. */
+const patience = 120_000;
+
+/**
+ * Names the machine that holds the run directory. A home directory on a network is seen by many machines, a
+ * Unix socket works on one alone, and file locks between them cannot be relied on.
+ *
+ * @returns ends the claim's heartbeat
+ * @throws MintError `agent-unavailable` where another machine holds it
+ */
+export function claimForMachine(path: string, run: string): () => void {
+  const own = machineId();
+  const claim = readPrivateFile(path, { maxBytes: 1024 })?.toString('utf8').trim() ?? '';
+  const [holder = '', name = ''] = claim.split(' ');
+  const age = Date.now() - (statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? 0);
+  if (holder !== '' && holder !== own && age < patience) {
+    throw new MintError('agent-unavailable', `an agent on another machine (${printable(name)}) uses ${run}`, {
+      hint: 'set run_dir in ssh.toml to a path that is local to each machine, for example "/tmp/mint-ssh-YOU"',
+    });
+  }
+  writeAtomic(path, `${own} ${hostname()}\n`, { mode: 0o600 });
+  const timer = setInterval(() => {
+    try {
+      const now = new Date();
+      utimesSync(path, now, now);
+    } catch {
+      // The directory is gone; so is what the claim protected.
+    }
+  }, heartbeat).unref();
+  return () => clearInterval(timer);
+}
+
+/** Stable where the host name is not (a laptop between networks): the machine id where there is one. */
+function machineId(): string {
+  try {
+    const id = readFileSync('/etc/machine-id', 'utf8').trim();
+    if (/^[0-9a-f]{32}$/.test(id)) return id;
+  } catch {
+    // Not Linux.
+  }
+  return hostname();
+}

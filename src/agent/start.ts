@@ -1,0 +1,98 @@
+/** Starts the agent on demand: detached, with nothing inherited, once however many ask. */
+import { spawn } from 'node:child_process';
+import { closeSync, openSync, rmSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { ensureClosedDirectory, ensurePrivateDirectory } from '../config/files.ts';
+import type { Paths } from '../config/paths.ts';
+import { programPath } from '../config/program.ts';
+import { MintError } from '../errors.ts';
+import { type ControlConnection, type ControlListener, connectControl } from './control-client.ts';
+import type { FailureReply } from './control-protocol.ts';
+
+/** How long a connection waits for an agent to come up, in milliseconds. */
+const startLimit = 8000;
+/** How long the one who starts an agent may take before another tries, in milliseconds. */
+const turnLimit = 2000;
+
+/**
+ * Connects to the agent, starting one where none runs.
+ * @throws MintError `agent-unavailable` or `unsafe-permissions`
+ */
+export async function connectOrStart(paths: Paths, listener: ControlListener): Promise<ControlConnection> {
+  const running = await connectControl(paths, listener);
+  if (running !== undefined) return running;
+  ensurePrivateDirectory(paths.dir);
+  ensureClosedDirectory(paths.run);
+  const turn = join(paths.run, 'starting');
+  for (const deadline = Date.now() + startLimit; Date.now() < deadline; ) {
+    if (takeTurn(turn)) {
+      try {
+        await startAgent(paths);
+      } finally {
+        rmSync(turn, { force: true });
+      }
+    }
+    const connection = await connectControl(paths, listener);
+    if (connection !== undefined) return connection;
+    await sleep(5);
+  }
+  throw new MintError('agent-unavailable', 'the agent does not start', {
+    hint: `its log says why: ${paths.agentLog}`,
+  });
+}
+
+/** Twenty at once start one: the first to make the file has the turn. The agent's own lock decides, this saves work. */
+function takeTurn(path: string): boolean {
+  try {
+    closeSync(openSync(path, 'wx', 0o600));
+    return true;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') {
+      throw new MintError('io-failed', `cannot write to the run directory: ${(error as Error).message}`, {
+        cause: error,
+      });
+    }
+  }
+  const age = Date.now() - (statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? Date.now());
+  if (Math.abs(age) > turnLimit) rmSync(path, { force: true });
+  return false;
+}
+
+/**
+ * Resolves when the agent listens, or when it found another one running. Its stderr is a pipe only until
+ * then: it says there why it cannot run, as one line of JSON, or closes it.
+ */
+function startAgent(paths: Paths): Promise<void> {
+  const { PATH = '/usr/bin:/bin', HOME, TZ } = process.env;
+  const child = spawn(programPath(), ['agent', '--background', '--config-dir', paths.dir], {
+    detached: true,
+    cwd: '/',
+    env: { PATH, ...(HOME && { HOME }), ...(TZ && { TZ }) },
+    stdio: ['ignore', 'ignore', 'pipe'],
+  });
+  child.unref();
+  return new Promise((resolve, reject) => {
+    const said: Buffer[] = [];
+    child.stderr.on('data', (bytes: Buffer) => said.push(bytes));
+    child.once('error', (cause) => {
+      reject(new MintError('agent-unavailable', `cannot start the agent: ${cause.message}`, { cause }));
+    });
+    child.stderr.once('close', () => {
+      const failure = parseFailure(Buffer.concat(said).toString('utf8'));
+      if (failure === undefined) resolve();
+      else reject(failure);
+    });
+  });
+}
+
+function parseFailure(said: string): MintError | undefined {
+  if (said.trim() === '') return undefined;
+  try {
+    const { code, message, hint } = JSON.parse(said) as FailureReply;
+    return new MintError(code, message, { hint });
+  } catch {
+    const firstLine = said.trim().split('\n')[0];
+    return new MintError('agent-unavailable', `the agent does not start: ${firstLine}`);
+  }
+}

@@ -1,0 +1,196 @@
+import { closeSync, createReadStream, createWriteStream, fstatSync, openSync } from 'node:fs';
+import net from 'node:net';
+import type { Readable, Writable } from 'node:stream';
+
+const bufferSize = 64 * 1024;
+
+/** Takes bytes that are valid only during the call; false: nothing more until the source is resumed. */
+type Receiver = (bytes: Buffer) => boolean;
+
+interface Descriptors {
+  readonly source: Readable;
+  readonly sink: Writable;
+  /** Gives back what the sink holds; the other direction goes on. */
+  readonly closeSink: () => void;
+}
+
+/**
+ * One end of the connection: the client on stdin and stdout, or the server behind TCP.
+ *
+ * It is read a chunk at a time while the key exchange is observed (`read`), and then as a pipe (`pipeTo`).
+ * Either way nothing more is taken in before what was taken has been written: memory stays at one buffer.
+ */
+export class End {
+  readonly #source: Readable;
+  readonly #sink: Writable;
+  readonly #closeSink: () => void;
+  #receiver: Receiver | undefined;
+  #early: Buffer[] = [];
+  #ended = false;
+  #failure: Error | undefined;
+  #watchers: (() => void)[] = [];
+
+  constructor(attach: (receive: Receiver) => Descriptors) {
+    const { source, sink, closeSink } = attach((bytes) => this.#receive(bytes));
+    this.#source = source;
+    this.#sink = sink;
+    this.#closeSink = closeSink;
+    const end = () => {
+      this.#ended = true;
+      this.#notify();
+    };
+    const fail = (error: Error) => {
+      this.#failure ??= error;
+      this.#notify();
+    };
+    source.on('end', end).on('close', end).on('error', fail);
+    if ((sink as unknown) !== source) sink.on('error', fail);
+  }
+
+  /** The next bytes, a copy of its own; undefined at the end. @throws the stream's error */
+  async read(): Promise<Buffer | undefined> {
+    for (;;) {
+      const bytes = this.#early.shift();
+      if (bytes !== undefined) return bytes;
+      if (this.#failure !== undefined) throw this.#failure;
+      if (this.#ended) return undefined;
+      await this.#change(this);
+    }
+  }
+
+  /** Resolves when the bytes have left this process. @throws the stream's error, EPIPE among them */
+  write(bytes: Buffer): Promise<void> {
+    if (this.#failure !== undefined) return Promise.reject(this.#failure);
+    return new Promise((resolve, reject) => {
+      this.#sink.write(bytes, (error) => (error ? reject(error) : resolve()));
+    });
+  }
+
+  /** Copies everything to the other end's sink until this source ends. @throws either stream's error */
+  async pipeTo(other: End): Promise<void> {
+    for (const bytes of this.#early.splice(0)) await other.write(bytes);
+    const sink = other.#sink;
+    let paused = false;
+    const resume = () => {
+      if (!paused) return;
+      paused = false;
+      this.#source.resume();
+    };
+    this.#receiver = (bytes) => {
+      sink.write(bytes, resume);
+      paused = sink.writableLength > 0;
+      return !paused;
+    };
+    while (!this.#ended && this.#failure === undefined && other.#failure === undefined) {
+      await this.#change(this, other);
+    }
+    const failure = this.#failure ?? other.#failure;
+    if (failure !== undefined) throw failure;
+  }
+
+  /** Half-close: the other side reads an end, and may go on sending. */
+  finish(): void {
+    this.#closeSink();
+  }
+
+  /** Ends both directions at once; whoever reads or writes hears EPIPE. */
+  destroy(): void {
+    this.#failure ??= Object.assign(new Error('the connection was ended'), { code: 'EPIPE' });
+    this.#source.destroy();
+    this.#sink.destroy();
+    this.#notify();
+  }
+
+  #receive(bytes: Buffer): boolean {
+    if (this.#receiver !== undefined) return this.#receiver(bytes);
+    this.#early.push(Buffer.from(bytes));
+    this.#notify();
+    return false;
+  }
+
+  /** Takes in more, and resolves when bytes, an end or a failure came at any of the ends. */
+  #change(...ends: End[]): Promise<void> {
+    return new Promise((resolve) => {
+      for (const end of ends) end.#watchers.push(resolve);
+      this.#source.resume();
+    });
+  }
+
+  #notify(): void {
+    for (const watcher of this.#watchers.splice(0)) watcher();
+  }
+}
+
+/**
+ * The server, once connected.
+ * @param address where to dial; `signal` ends the attempt
+ * @throws the system's error: ECONNREFUSED, EHOSTUNREACH, …
+ */
+export function connectServer(
+  address: { readonly host: string; readonly port: number },
+  signal: AbortSignal,
+): Promise<End> {
+  return new Promise((resolve, reject) => {
+    const end = new End((receive) => {
+      const socket = net.connect({
+        ...address,
+        noDelay: true,
+        allowHalfOpen: true,
+        signal,
+        onread: {
+          buffer: Buffer.allocUnsafeSlow(bufferSize),
+          callback: (length, buffer) => receive((buffer as Buffer).subarray(0, length)),
+        },
+      });
+      socket.once('connect', () => resolve(end));
+      socket.once('error', reject);
+      return { source: socket, sink: socket, closeSink: () => socket.end() };
+    });
+  });
+}
+
+/** The SSH client: our stdin and stdout. */
+export function stdioClient(): End {
+  return new End((receive) => {
+    const source = isPipe(0) ? pipeSource(receive) : fileSource(receive);
+    const sink = isPipe(1)
+      ? new net.Socket({ fd: 1, readable: false, writable: true })
+      : createWriteStream('', { fd: 1, autoClose: false });
+    return { source, sink, closeSink: () => closeStdout(sink) };
+  });
+}
+
+function isPipe(descriptor: number): boolean {
+  const status = fstatSync(descriptor);
+  return status.isFIFO() || status.isSocket();
+}
+
+function pipeSource(receive: Receiver): Readable {
+  const onread = {
+    buffer: Buffer.allocUnsafeSlow(bufferSize),
+    callback: (length: number, buffer: Uint8Array) => receive((buffer as Buffer).subarray(0, length)),
+  };
+  return new net.Socket({ fd: 0, readable: true, writable: false, onread });
+}
+
+function fileSource(receive: Receiver): Readable {
+  const source = createReadStream('', { fd: 0, autoClose: false, highWaterMark: bufferSize });
+  source.on('data', (bytes) => {
+    if (!receive(bytes as Buffer)) source.pause();
+  });
+  return source.pause();
+}
+
+/**
+ * libuv never closes descriptors 0 to 2, so a client would wait for an end that does not come: close it by
+ * hand, and put something harmless in its place so that no later file becomes "stdout".
+ */
+function closeStdout(sink: Writable): void {
+  sink.destroy();
+  try {
+    closeSync(1);
+    openSync('/dev/null', 'w');
+  } catch {
+    // Closed before: that is what was wanted.
+  }
+}

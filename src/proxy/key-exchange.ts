@@ -1,0 +1,187 @@
+/**
+ * Step 3: the key exchange passes through and is observed. Only the packet that carries the host key is held,
+ * until the agent has judged it; the step ends when both sides have sent their NEWKEYS.
+ */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { printable } from '../cli/terminal.ts';
+import { MintError } from '../errors.ts';
+import { parseHostKey } from '../ssh/hostkey.ts';
+import { KeyExchangeObserver, type ServerEvent } from '../ssh/observer.ts';
+import type { AgentLink } from './agent-link.ts';
+import type { End } from './end.ts';
+import type { Timing } from './timing.ts';
+
+/** From the first dial to the server's `SSH-` line, all attempts together, in milliseconds. */
+const bannerLimit = 12_000;
+/** From the `SSH-` line to both NEWKEYS, without the time the host key is judged, in milliseconds. */
+const exchangeLimit = 30_000;
+
+export interface KeyExchangeParts {
+  readonly client: End;
+  readonly agent: AgentLink;
+  readonly timing: Timing;
+  /** Told each decision. */
+  readonly explain: (line: string) => void;
+  /** Dials the VM; asked again where the server closes before it says `SSH-`, as a full sshd does. */
+  readonly dial: (deadline: number) => Promise<End>;
+}
+
+export interface KeysExchanged {
+  readonly server: End;
+  /** What the client sent behind its NEWKEYS; the server has not seen it. */
+  readonly held: Buffer;
+}
+
+/** @throws MintError `dial-failed`, `not-ssh`, and what the agent says of the host key */
+export async function exchangeKeys(parts: KeyExchangeParts): Promise<KeysExchanged> {
+  return new KeyExchange(parts).run();
+}
+
+class KeyExchange {
+  readonly #parts: KeyExchangeParts;
+  readonly #bannerDeadline = Date.now() + bannerLimit;
+  #observer = new KeyExchangeObserver();
+  #server: End | undefined;
+  /** What the client said before the server's `SSH-` line came: said again after a redial. */
+  #clientFirst: Buffer[] = [];
+  #held: Buffer[] = [];
+  #clock: NodeJS.Timeout | undefined;
+  #expire: (error: MintError) => void = () => {};
+
+  constructor(parts: KeyExchangeParts) {
+    this.#parts = parts;
+  }
+
+  async run(): Promise<KeysExchanged> {
+    const expired = new Promise<never>((_, reject) => {
+      this.#expire = reject;
+    });
+    try {
+      this.#server = await this.#dial();
+      this.#startClock(this.#bannerDeadline - Date.now(), 'the server does not say anything');
+      await Promise.race([Promise.all([this.#fromServer(), this.#fromClient()]), expired]);
+      return { server: this.#server, held: Buffer.concat(this.#held) };
+    } catch (error) {
+      this.#server?.destroy();
+      throw error;
+    } finally {
+      clearTimeout(this.#clock);
+    }
+  }
+
+  async #dial(): Promise<End> {
+    const end = await this.#parts.dial(this.#bannerDeadline - Date.now());
+    this.#parts.timing.mark('dial');
+    return end;
+  }
+
+  async #fromServer(): Promise<void> {
+    const { client, timing } = this.#parts;
+    for (let attempt = 1; !this.#observer.serverOpaque; ) {
+      const chunk = await this.#readServer();
+      if (chunk === undefined) {
+        if (this.#observer.serverBannerSeen) throw endedByServer(undefined);
+        await this.#redial(attempt++);
+        continue;
+      }
+      const before = this.#observer.serverBannerSeen;
+      const events = this.#observer.server(chunk);
+      if (!before && this.#observer.serverBannerSeen) {
+        timing.mark('banner');
+        this.#clientFirst = [];
+        this.#startClock(exchangeLimit, 'the key exchange does not come to its end');
+      }
+      for (const event of events) {
+        if (event.type === 'reply') await this.#judge(event);
+        await client.write(event.bytes);
+      }
+    }
+  }
+
+  async #fromClient(): Promise<void> {
+    for (let hold = false; !this.#observer.clientOpaque; ) {
+      const chunk = await this.#parts.client.read();
+      if (chunk === undefined) throw new ClientLeft();
+      // From here to the write nothing may wait: a redial in between would say these bytes twice.
+      if (!this.#observer.serverBannerSeen) this.#clientFirst.push(chunk);
+      const passed: Buffer[] = [];
+      for (const event of this.#observer.client(chunk)) {
+        // Behind NEWKEYS nothing goes to the server until the push has succeeded.
+        (hold ? this.#held : passed).push(event.bytes);
+        if (event.type !== 'newkeys') continue;
+        hold = true;
+        this.#parts.timing.mark('client');
+      }
+      await this.#toServer(Buffer.concat(passed));
+    }
+  }
+
+  /** The one moment that decides: the reply goes on to the client only after the agent has accepted the key. */
+  async #judge(reply: Extract<ServerEvent, { type: 'reply' }>): Promise<void> {
+    const { agent, timing, explain } = this.#parts;
+    timing.mark('key exchange');
+    clearTimeout(this.#clock);
+    const { outcome } = await agent.judge(reply.hostKey, reply.signature);
+    timing.mark('host key');
+    const key = `host key ${parseHostKey(reply.hostKey).fingerprint} (${reply.keyExchange})`;
+    explain(outcome === 'match' ? `${key} is the one that is pinned` : `${key} is the first one seen`);
+    this.#startClock(exchangeLimit, 'the key exchange does not come to its end');
+  }
+
+  /** A connection that breaks before the `SSH-` line is an end like any other. */
+  async #readServer(): Promise<Buffer | undefined> {
+    try {
+      return await this.#server?.read();
+    } catch (error) {
+      if (!this.#observer.serverBannerSeen) return undefined;
+      throw error;
+    }
+  }
+
+  async #toServer(bytes: Buffer): Promise<void> {
+    try {
+      await this.#server?.write(bytes);
+    } catch (error) {
+      // The reader notices the end; before the banner it dials again, and says all of this again.
+      if (this.#observer.serverBannerSeen) throw error;
+    }
+  }
+
+  /** sshd's MaxStartups drops connections at random: come again, not all at the same moment. */
+  async #redial(attempt: number): Promise<void> {
+    this.#server?.destroy();
+    const notice = this.#observer.serverNotice;
+    const pause = Math.random() * Math.min(100 * 2 ** attempt, 2000);
+    if (Date.now() + pause >= this.#bannerDeadline) throw endedByServer(notice);
+    await sleep(pause);
+    this.#server = await this.#dial();
+    this.#observer = new KeyExchangeObserver();
+    const events = this.#clientFirst.flatMap((bytes) => this.#observer.client(bytes));
+    await this.#toServer(Buffer.concat(events.map((event) => event.bytes)));
+  }
+
+  #startClock(milliseconds: number, what: string): void {
+    clearTimeout(this.#clock);
+    this.#clock = setTimeout(
+      () => {
+        this.#expire(
+          new MintError('not-ssh', `${what} (waited ${Math.round(milliseconds / 1000)} s)`, {
+            hint: 'is sshd what listens on that port? `ssh-keyscan -p PORT HOST` asks it directly',
+          }),
+        );
+      },
+      Math.max(1, milliseconds),
+    );
+  }
+}
+
+/** The client went away before the connection stood; there is no one left to tell. */
+export class ClientLeft extends Error {}
+
+/** @param notice the last line it said before its `SSH-` line: foreign text */
+function endedByServer(notice: string | undefined): MintError {
+  const said = notice === undefined ? '' : `, saying ${JSON.stringify(printable(notice).slice(0, 100))}`;
+  return new MintError('not-ssh', `the server closed the connection in the key exchange${said}`, {
+    hint: 'sshd may be starting, full (MaxStartups) or blocking this address: wait a moment and try again',
+  });
+}
