@@ -1,0 +1,57 @@
+/** `mint-ssh demo`: the main job, done by the real parts, against a cloud inside this process. */
+import type { Command } from '../cli/command.ts';
+import { print } from '../cli/terminal.ts';
+import { scenes } from '../demo/scenes.ts';
+import { setStage, sshVersion } from '../demo/stage.ts';
+import { MintError } from '../errors.ts';
+
+export const command: Command = {
+  usage: 'demo',
+  help: `Shows what mint-ssh does, without an AWS account: your own ssh logs in through this program and its agent,
+to SSH servers and a stand-in for AWS inside this process. It works in a directory of its own, removes it
+at the end, and touches nothing of yours.
+`,
+  options: {},
+  run,
+};
+
+async function run({ positionals }: Parameters<Command['run']>[0]): Promise<number> {
+  if (positionals.length > 0) {
+    throw new MintError('usage', 'demo takes nothing', { hint: `usage: mint-ssh ${command.usage}` });
+  }
+  const version = await sshVersion();
+  const setting = setStage();
+  const interrupted = onInterrupt(async () => (await setting).strike());
+  const stage = await setting;
+  try {
+    print(`Two SSH servers and a stand-in for AWS now run inside this process; what logs in to them is your own
+ssh (${version}), through the real mint-ssh and its real agent. All of it happens in
+${stage.directory}, which goes away at the end: nothing of yours is read or changed.
+
+`);
+    for (const [index, { title, play }] of scenes.entries()) {
+      print(`${index + 1}. ${title}`);
+      await play(stage);
+    }
+  } finally {
+    interrupted.forget();
+    await stage.strike();
+  }
+  print('Done: the agent has ended, its keys are gone, and so is the directory.');
+  return 0;
+}
+
+/** Cleans up where the person stops the demo, and then lets the signal do what it does. */
+function onInterrupt(clean: () => Promise<void>): { forget(): void } {
+  const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+  const handle = (signal: NodeJS.Signals) => {
+    forget();
+    const end = () => process.kill(process.pid, signal);
+    clean().then(end, end);
+  };
+  const forget = () => {
+    for (const signal of signals) process.removeListener(signal, handle);
+  };
+  for (const signal of signals) process.on(signal, handle);
+  return { forget };
+}

@@ -1,0 +1,44 @@
+/** What one AWS service of the stand-in is: how its requests are known, and what it answers. */
+import type { IncomingHttpHeaders } from 'node:http';
+import type { WireFailure } from './wire-failure.ts';
+
+export interface CloudRequest {
+  readonly method: string;
+  /** The path, without the query. */
+  readonly path: string;
+  readonly query: Readonly<Record<string, string | string[]>>;
+  readonly headers: IncomingHttpHeaders;
+  readonly body: Buffer;
+}
+
+/** Who sent a request whose signature was right. */
+export interface Caller {
+  readonly accessKeyId: string;
+  /** From the credential scope of the signature. */
+  readonly region: string;
+}
+
+/** A request that is a service's: its operation, and the answer once the caller is known. */
+export interface CloudCall {
+  readonly request: CloudRequest;
+  readonly operation: string;
+  readonly caller: Caller;
+  readonly requestId: string;
+}
+
+export interface CloudAnswer {
+  readonly status: number;
+  readonly contentType: string;
+  readonly body: string;
+}
+
+/** One file each: a JSON service looks at `X-Amz-Target`, a query service at `Action=` in the body. */
+export interface CloudService {
+  /** The service's name in the credential scope, such as `ec2-instance-connect`. */
+  readonly signingName: string;
+  /** The operation where the request is this service's, else undefined. */
+  operation(request: CloudRequest): string | undefined;
+  answer(call: CloudCall): CloudAnswer | WireFailure;
+  /** A failure in this service's wire shape. */
+  failure(failure: WireFailure, requestId: string): CloudAnswer & { readonly errorType: string | undefined };
+}

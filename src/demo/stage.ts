@@ -1,0 +1,194 @@
+/**
+ * Where the demo happens: a directory of its own, the cloud and the hosts inside this process, and the
+ * machine's own ssh pointed at them. Nothing of the user's is read or written.
+ */
+import { spawn } from 'node:child_process';
+import {
+  chmodSync,
+  existsSync,
+  mkdtempSync,
+  readFileSync,
+  realpathSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { Readable } from 'node:stream';
+import { ensurePrivateDirectory } from '../config/files.ts';
+import { ensureForwardSocket } from '../config/forward-socket.ts';
+import { resolvePaths } from '../config/paths.ts';
+import { programPath } from '../config/program.ts';
+import { loadSettings } from '../config/settings.ts';
+import { noSsh, unknownKeywords } from '../config/ssh-client.ts';
+import { optionalKeywords, renderSshConfig } from '../config/ssh-config.ts';
+import { MintError } from '../errors.ts';
+import { type Cloud, cloudEnvironment, demoRegion, startCloud } from './cloud.ts';
+import { type Host, startHost } from './hosts.ts';
+
+/** How a program that the demo ran ended. */
+export interface Outcome {
+  readonly status: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+  /** Wall time from its start to its end. */
+  readonly milliseconds: number;
+}
+
+export interface Stage {
+  readonly directory: string;
+  readonly cloud: Cloud;
+  readonly hosts: { readonly dev: Host; readonly build: Host };
+  /** The machine's own ssh, with the configuration that mint-ssh generates. */
+  ssh(vm: string, command: string): Promise<Outcome>;
+  /** This program. */
+  mint(...words: readonly string[]): Promise<Outcome>;
+  /** Mint's file of trusted host keys, as it is now. */
+  knownHosts(): string;
+  /** Ends the agent, the hosts and the cloud, and removes the directory. */
+  strike(): Promise<void>;
+}
+
+const instances = { dev: 'i-0d3f0000000000001', build: 'i-0d3f0000000000002' };
+
+/** One step may take this long, in milliseconds. */
+const stepLimit = 30_000;
+
+/** @throws MintError where the executable or ssh is missing */
+export async function setStage(): Promise<Stage> {
+  const program = programPath();
+  if (!existsSync(program)) {
+    throw new MintError('io-failed', `${program} is not there`, { hint: 'build it first: npm run build' });
+  }
+  // Sockets live below it, and their paths are short of space.
+  const directory = mkdtempSync(join(realpathSync(existsSync('/tmp') ? '/tmp' : tmpdir()), 'mint-demo-'));
+  chmodSync(directory, 0o700);
+  const closing: (() => Promise<unknown>)[] = [];
+  let struck: Promise<void> | undefined;
+  const strike = () => {
+    struck ??= (async () => {
+      for (const close of closing.toReversed()) await close();
+      rmSync(directory, { recursive: true, force: true });
+    })();
+    return struck;
+  };
+  try {
+    const cloud = await startCloud();
+    closing.push(() => cloud.close());
+    const hosts = { dev: await addHost('dev', cloud), build: await addHost('build', cloud) };
+    closing.push(() => Promise.all([hosts.dev.close(), hosts.build.close()]));
+
+    const environment = stageEnvironment(directory, cloud);
+    const sshConfig = join(directory, 'ssh_config');
+    const paths = await writeConfiguration(environment, hosts, { program, sshConfig });
+    closing.push(() => runProgram(program, ['agent', 'stop'], environment));
+
+    // A step that an interrupt cut into ends first: only then is it certain which agent there is to end.
+    const steps = new Set<Promise<Outcome>>();
+    const step = (name: string, words: readonly string[]): Promise<Outcome> => {
+      if (struck !== undefined) return Promise.reject(new MintError('io-failed', 'the demo was interrupted'));
+      const outcome = runProgram(name, words, environment);
+      steps.add(outcome);
+      return outcome;
+    };
+    closing.push(() => Promise.allSettled(steps));
+
+    return {
+      directory,
+      cloud,
+      hosts,
+      ssh: (vm, command) => step('ssh', ['-F', sshConfig, vm, command]),
+      mint: (...words) => step(program, words),
+      knownHosts: () => readFileSync(paths.knownHosts, 'utf8'),
+      strike,
+    };
+  } catch (error) {
+    await strike();
+    throw error;
+  }
+}
+
+function addHost(name: keyof typeof instances, cloud: Cloud): Promise<Host> {
+  const instance = instances[name];
+  cloud.instances.set(instance, { id: instance, region: demoRegion, state: 'running', address: '127.0.0.1' });
+  return startHost({ name, instance, cloud });
+}
+
+/** The caller's own, without anything that could lead to their accounts, keys or configuration. */
+function stageEnvironment(directory: string, cloud: Cloud): NodeJS.ProcessEnv {
+  const foreign = /^(?:AWS_|MINT_|SSH_|NODE_|DISPLAY$|WAYLAND_|(?:https?|all|no)_proxy$)/i;
+  const kept = Object.entries(process.env).filter(([name]) => !foreign.test(name));
+  return {
+    ...Object.fromEntries(kept),
+    ...cloudEnvironment(cloud, directory),
+    HOME: directory,
+    MINT_CONFIG_DIR: join(directory, 'mint'),
+    // ssh starts what connects it with this shell; a login shell of the user's may print things.
+    SHELL: '/bin/sh',
+  };
+}
+
+/** ssh.toml for the two VMs, and the blocks that `ssh-config` would write for them. */
+async function writeConfiguration(
+  environment: NodeJS.ProcessEnv,
+  hosts: Readonly<Record<string, Host>>,
+  { program, sshConfig }: { readonly program: string; readonly sshConfig: string },
+) {
+  const paths = resolvePaths({ configDir: undefined }, environment);
+  ensurePrivateDirectory(paths.dir);
+  ensurePrivateDirectory(paths.hosts);
+  ensureForwardSocket(paths);
+  const tables = Object.entries(instances).map(
+    ([name, instance]) =>
+      `[vm.${name}]\ninstance = "${instance}"\nhost = "127.0.0.1"\nport = ${hosts[name]?.port}\nuser = "ubuntu"\n`,
+  );
+  writeFileSync(paths.sshToml, tables.join('\n'), { mode: 0o600 });
+
+  const settings = loadSettings(paths, {});
+  const vms = settings.vms.map((name) => settings.vm(name)).filter((vm) => vm !== undefined);
+  const blocks = vms.map((vm) => ({ vm, forwardAgent: false }));
+  const unknown = await unknownKeywords(optionalKeywords);
+  writeFileSync(sshConfig, renderSshConfig(blocks, { paths, program, unknown, proxyOptions: ['--timing'] }), {
+    mode: 0o600,
+  });
+  return paths;
+}
+
+/** The version line of this machine's ssh. @throws MintError where there is none */
+export async function sshVersion(): Promise<string> {
+  const { stderr } = await runProgram('ssh', ['-V'], process.env);
+  return stderr.split(',')[0]?.trim() ?? '';
+}
+
+/** Runs without blocking: the cloud and the hosts answer from this very process. */
+function runProgram(
+  program: string,
+  words: readonly string[],
+  environment: NodeJS.ProcessEnv,
+): Promise<Outcome> {
+  const start = performance.now();
+  return new Promise((resolve, reject) => {
+    const child = spawn(program, words, {
+      env: environment,
+      // Without a terminal: the demo asks nothing.
+      detached: true,
+      stdio: ['ignore', 'pipe', 'pipe'],
+      timeout: stepLimit,
+    });
+    const stdout = collect(child.stdout);
+    const stderr = collect(child.stderr);
+    child.once('error', (cause) => {
+      const missing = (cause as NodeJS.ErrnoException).code === 'ENOENT' && program === 'ssh';
+      reject(missing ? noSsh(cause) : new MintError('io-failed', `cannot start ${program}`, { cause }));
+    });
+    child.once('close', (status) =>
+      resolve({ status, stdout: stdout(), stderr: stderr(), milliseconds: performance.now() - start }),
+    );
+  });
+}
+
+function collect(stream: Readable): () => string {
+  const chunks: Buffer[] = [];
+  stream.on('data', (chunk: Buffer) => chunks.push(chunk));
+  return () => Buffer.concat(chunks).toString();
+}

@@ -1,0 +1,81 @@
+import assert from 'node:assert/strict';
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, describe, test } from 'node:test';
+import { type Child, startChild } from '../openssh/child.ts';
+import { processesOf } from '../openssh/processes.ts';
+import { mintProgram } from '../openssh/world.ts';
+
+const directory = mkdtempSync(join(tmpdir(), 'mint-demo-test-'));
+after(() => rmSync(directory, { recursive: true }));
+
+/** The demo with a home of its own, so that what it touches there shows. */
+function startDemo(
+  name: string,
+  variables: Readonly<Record<string, string>> = {},
+): { demo: Child; home: string } {
+  const home = join(directory, name);
+  mkdirSync(home);
+  const environment = { PATH: '/usr/local/bin:/usr/bin:/bin', HOME: home, ...variables };
+  return { demo: startChild(mintProgram, ['demo'], environment, { timeout: 60_000 }), home };
+}
+
+/** The directory the demo said it works in. */
+function stageOf(output: string): string {
+  return /^(\/\S*mint-demo-\w+), which goes away/m.exec(output)?.[1] ?? assert.fail(output);
+}
+
+function assertNothingLeft(stage: string): void {
+  assert.throws(() => readdirSync(stage), { code: 'ENOENT' });
+  assert.deepEqual(processesOf(stage), []);
+}
+
+describe('the demo', { concurrency: 2, timeout: 120_000 }, () => {
+  test('logs in twice, blocks a changed key, goes on with the accepted one, and leaves nothing', async () => {
+    // Settings of the caller's that would lead to accounts, agents or configuration of theirs.
+    const { demo, home } = startDemo('whole', {
+      AWS_PROFILE: 'someones',
+      AWS_ENDPOINT_URL_EC2_INSTANCE_CONNECT: 'http://127.0.0.1:9',
+      MINT_CONFIG_DIR: join(directory, 'whole', 'mint'),
+      SSH_AUTH_SOCK: '/nonexistent',
+      HTTP_PROXY: 'http://127.0.0.1:9',
+    });
+    const { status, stdout, stderr } = await demo.done;
+    assert.equal(status, 0, stderr + stdout);
+    assert.deepEqual(stdout.match(/^\d\. .*/gm)?.length, 4);
+    assert.equal(stdout.match(/timing: /g)?.length, 4);
+    assert.match(stdout, /HAS CHANGED[\s\S]*host-key-changed[\s\S]*hosts accept dev SHA256:/);
+    assert.match(stdout, /push none, the key was warm/);
+    assert.deepEqual(readdirSync(home), []);
+    assertNothingLeft(stageOf(stdout));
+  });
+
+  test('cleans up when it is interrupted', async () => {
+    const { demo } = startDemo('interrupted');
+    await demo.until(/1\. First login/);
+    process.kill(demo.pid, 'SIGTERM');
+    const { signal, stdout } = await demo.done;
+    assert.equal(signal, 'SIGTERM');
+    assertNothingLeft(stageOf(stdout));
+  });
+
+  test('says so where there is no ssh', async () => {
+    const { demo } = startDemo('no-ssh', { PATH: join(directory, 'nothing') });
+    const { status, stderr } = await demo.done;
+    assert.equal(status, 1);
+    assert.match(stderr, /error: there is no ssh on this machine/);
+    assert.doesNotMatch(stderr, /^ +at /m);
+  });
+
+  test('fails where a step does not go as it should', async () => {
+    const tools = join(directory, 'tools');
+    mkdirSync(tools);
+    symlinkSync('/bin/true', join(tools, 'ssh'));
+    const { demo } = startDemo('wrong', { PATH: tools });
+    const { status, stdout, stderr } = await demo.done;
+    assert.equal(status, 1);
+    assert.match(stderr, /the demo did not go as it should/);
+    assertNothingLeft(stageOf(stdout));
+  });
+});
