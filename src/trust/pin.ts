@@ -39,3 +39,25 @@ export interface Refusal extends Place {
   readonly key: HostKey;
   readonly seenAt: string;
 }
+
+/** Unknown instances may be the same one: only two known ones that differ are a new VM behind an old name. */
+export function isAnotherInstance(pinned: Pin, { instance }: Sighting): boolean {
+  return pinned.instance !== undefined && instance !== undefined && pinned.instance !== instance;
+}
+
+/** Whether the record has all that the sighting could add. */
+export function isComplete(pinned: Pin, { key, instance, account, region }: Sighting): boolean {
+  const adds = (value: string | undefined, known: string | undefined) =>
+    value !== undefined && value !== known;
+  return (
+    pinned.key?.blob.equals(key.blob) === true &&
+    !adds(instance, pinned.instance) &&
+    !adds(account, pinned.account) &&
+    !adds(region, pinned.region)
+  );
+}
+
+/** Without the parts that are not known, so that they do not hide what is. */
+export function knownPart(place: Place): Place {
+  return Object.fromEntries(Object.entries(place).filter(([, value]) => value !== undefined));
+}

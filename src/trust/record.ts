@@ -33,6 +33,19 @@ export function readRecord(path: string): TrustRecord | undefined {
   return bytes === undefined ? undefined : parseRecord(bytes.toString('utf8'), path);
 }
 
+/** What is known of a fingerprint that a person accepts. */
+export function knownAs(fingerprint: string, { pin, refused }: TrustRecord): Pin {
+  if (pin?.fingerprint === fingerprint) return pin;
+  if (refused?.key.fingerprint !== fingerprint) return { fingerprint };
+  const { key, seenAt, ...place } = refused;
+  return { fingerprint, key, type: key.type, firstSeen: seenAt, ...place };
+}
+
+/** The record once this key is trusted: it is no longer one that was refused. */
+export function withoutRefusal(record: TrustRecord, fingerprint: string): TrustRecord {
+  return record.refused?.key.fingerprint === fingerprint ? { ...record, refused: undefined } : record;
+}
+
 /** Replaces the file. @throws MintError `io-failed` */
 export function writeRecord(path: string, record: TrustRecord): void {
   writeAtomic(path, formatRecord(record), { mode: 0o600 });

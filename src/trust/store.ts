@@ -12,9 +12,17 @@ import { otherFirstKey, refuseOtherType, refuseUnknownType } from './disagreemen
 import { type HostEntry, listEntries, readEntry } from './host-entry.ts';
 import { type Finding, findPin, isFingerprint } from './known-hosts.ts';
 import { Ledger } from './ledger.ts';
-import type { Pin, Place, Proof, Refusal, Sighting } from './pin.ts';
+import {
+  isAnotherInstance,
+  isComplete,
+  knownPart,
+  type Pin,
+  type Proof,
+  type Refusal,
+  type Sighting,
+} from './pin.ts';
 import { type Provisional, ProvisionalKeys } from './provisional.ts';
-import { emptyRecord, type TrustRecord } from './record.ts';
+import { emptyRecord, knownAs, type TrustRecord, withoutRefusal } from './record.ts';
 
 export type { HostEntry } from './host-entry.ts';
 export type { Pin, Proof, Refusal, Sighting } from './pin.ts';
@@ -215,39 +223,6 @@ export class TrustStore {
 function pinnedBy(finding: Finding, record: TrustRecord | undefined): Pin | undefined {
   if (finding.kind !== 'pin') return record?.pin;
   return record?.pin?.fingerprint === finding.fingerprint ? record.pin : { fingerprint: finding.fingerprint };
-}
-
-/** Unknown instances may be the same one: only two known ones that differ are a new VM behind an old name. */
-function isAnotherInstance(pinned: Pin, { instance }: Sighting): boolean {
-  return pinned.instance !== undefined && instance !== undefined && pinned.instance !== instance;
-}
-
-/** Whether the record has all that the sighting could add. */
-function isComplete(pinned: Pin, { key, instance, account, region }: Sighting): boolean {
-  const adds = (value: string | undefined, known: string | undefined) =>
-    value !== undefined && value !== known;
-  return (
-    pinned.key?.blob.equals(key.blob) === true &&
-    !adds(instance, pinned.instance) &&
-    !adds(account, pinned.account) &&
-    !adds(region, pinned.region)
-  );
-}
-
-function knownPart(place: Place): Place {
-  return Object.fromEntries(Object.entries(place).filter(([, value]) => value !== undefined));
-}
-
-/** What is known of a fingerprint that a person accepts. */
-function knownAs(fingerprint: string, { pin, refused }: TrustRecord): Pin {
-  if (pin?.fingerprint === fingerprint) return pin;
-  if (refused?.key.fingerprint !== fingerprint) return { fingerprint };
-  const { key, seenAt, ...place } = refused;
-  return { fingerprint, key, type: key.type, firstSeen: seenAt, ...place };
-}
-
-function withoutRefusal(record: TrustRecord, fingerprint: string): TrustRecord {
-  return record.refused?.key.fingerprint === fingerprint ? { ...record, refused: undefined } : record;
 }
 
 function isRecent(date: string | undefined, milliseconds: number): boolean {

@@ -450,11 +450,13 @@ describe('a file that Mint is writing at this moment', () => {
       provisionalOf(await store.judge({ vm, key: old })).pin('client');
       return performance.now() - start;
     };
-    // The waiting would take 200 ms; the bound leaves room for a busy machine.
-    assert.ok((await took('one')) < 150);
-    assert.ok((await took('two')) < 150);
+    // Waiting would take 200 ms each time; a busy machine is slow once, not five times.
+    const times = [await took('first')];
+    for (const vm of ['a', 'b', 'c', 'd']) times.push(await took(vm));
+    assert.ok(Math.min(...times) < 150, String(times));
     await delay(250);
-    assert.ok((await took('three')) < 150);
+    const later = [await took('e'), await took('f'), await took('g')];
+    assert.ok(Math.min(...later) < 150, String(later));
   });
 
   test('keeps its last line, though it has no end yet, when we write', async (context) => {
