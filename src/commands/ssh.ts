@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { constants, tmpdir, userInfo } from 'node:os';
+import { constants, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Command, GlobalOptions, Invocation } from '../cli/command.ts';
 import { resolvePaths } from '../config/paths.ts';
@@ -9,7 +9,7 @@ import { loadSettings, type Settings, type VmSettings } from '../config/settings
 import { effectiveConfig, noSsh, unknownKeywords } from '../config/ssh-client.ts';
 import { optionalKeywords, renderSshConfig } from '../config/ssh-config.ts';
 import { prepareDirectories } from '../config/ssh-config-change.ts';
-import { quoteInclude } from '../config/ssh-quote.ts';
+import { includeTheirConfigs } from '../config/system-config.ts';
 import { vmName } from '../config/vm-name.ts';
 import { MintError } from '../errors.ts';
 
@@ -38,7 +38,7 @@ async function run({ positionals, rest, globals }: Invocation): Promise<number> 
   const vm = knownVm(settings, name);
   const directory = mkdtempSync(join(tmpdir(), 'mint-ssh-'));
   try {
-    const theirs = theirConfigs();
+    const theirs = includeTheirConfigs({ user: true });
     const file = join(directory, 'config');
     writeFileSync(file, theirs, { mode: 0o600 });
     const own = await effectiveConfig(name, file);
@@ -67,12 +67,6 @@ function knownVm(settings: Settings, name: string): VmSettings {
     hint:
       names === '' ? 'ssh.toml has no VMs: add [vm.NAME] with instance and host' : `ssh.toml has ${names}`,
   });
-}
-
-/** With `-F` ssh reads nothing else, so the two files it would have read are brought in by hand. */
-function theirConfigs(): string {
-  const files = [join(userInfo().homedir, '.ssh', 'config'), '/etc/ssh/ssh_config'];
-  return `Host *\n${files.map((file) => `    Include ${quoteInclude(file)}\n`).join('')}`;
 }
 
 /** What was said on our own command line holds for the proxy, which ssh starts. */

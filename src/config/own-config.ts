@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { MintError } from '../errors.ts';
 import { muteInclude } from './include.ts';
 import { type EffectiveConfig, effectiveConfig, forEachHost } from './ssh-client.ts';
+import { includeTheirConfigs } from './system-config.ts';
 import { namesInKnownHosts, takenBy } from './taken-names.ts';
 import type { UserConfig } from './user-config.ts';
 
@@ -17,7 +18,6 @@ export interface OwnConfig {
 
 /** A name that no one's config speaks of, to compare with. */
 const otherName = 'x7c1f0e9mint';
-const systemConfig = '/etc/ssh/ssh_config';
 
 /**
  * Asks `ssh -G` with the user's config as it is without our Include. `withSystem`: followed by the system's,
@@ -33,7 +33,7 @@ export async function readOwnConfig(
   const file = join(directory, 'config');
   try {
     const own = muteInclude(config.bytes, options.include, options.sshConfig);
-    const system = options.withSystem ? `\nMatch all\nInclude ${systemConfig}\n` : '';
+    const system = options.withSystem ? `\n${includeTheirConfigs({ user: false })}` : '';
     writeFileSync(file, Buffer.concat([own, Buffer.from(system)]), { mode: 0o600 });
     const other = await effectiveConfig(otherName, file);
     const answers = await forEachHost(names, (name) => effectiveConfig(name, file));

@@ -63,8 +63,7 @@ export function resolvePaths(
   };
 }
 
-/** Where the directory is when nothing names another one. */
-export function defaultConfigDir(environment: NodeJS.ProcessEnv = process.env): string {
+function defaultConfigDir(environment: NodeJS.ProcessEnv): string {
   return join(homeDirectory(environment), '.config', 'mint');
 }
 

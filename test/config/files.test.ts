@@ -22,6 +22,8 @@ import {
 import { isRoot, needsRoot, ownDirectory, refusal } from './directory.ts';
 
 const nobody = 65_534;
+/** A normal user is root in a namespace of theirs. */
+const namespaces = isRoot ? '-m' : '-rm';
 const filesModule = join(import.meta.dirname, '../../src/config/files.ts');
 
 test('a directory that is missing is made as 0700, with what is missing above it', (context) => {
@@ -227,11 +229,11 @@ test('on a full disk and on a read-only one the old file stays, whole', { skip: 
   const lines = spawnSync(
     'unshare',
     [
-      '-m',
+      namespaces,
       'sh',
       '-ec',
       `mount -t tmpfs -o size=64k,mode=700 none "$1"; printf old > "$1/file"; chmod 600 "$1/file"
-       "$2" --input-type=module -e "$3" full; mount -o remount,ro "$1"; "$2" --input-type=module -e "$3" readonly`,
+       "$2" --input-type=module -e "$3" full; mount -o remount,bind,ro "$1"; "$2" --input-type=module -e "$3" readonly`,
       'sh',
       directory,
       process.execPath,
@@ -278,6 +280,6 @@ function asNobody(script: string): string[] {
 }
 
 function needsMount(): string | false {
-  const { status } = spawnSync('unshare', ['-m', 'mount', '-t', 'tmpfs', 'none', '/mnt']);
-  return status === 0 ? false : 'a disk of its own can only be mounted by root in a namespace';
+  const { status } = spawnSync('unshare', [namespaces, 'mount', '-t', 'tmpfs', 'none', '/mnt']);
+  return status === 0 ? false : 'this machine allows no mount namespaces';
 }
