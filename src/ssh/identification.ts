@@ -9,7 +9,6 @@ const lineLimit = 8192;
 const totalLimit = 64 * 1024;
 
 const lineFeed = 0x0a;
-const carriageReturn = 0x0d;
 
 /** What the peer said first. */
 export interface Greeting {
@@ -93,10 +92,4 @@ export class Identification {
     if (this.#lines.length >= linesLimit) throw neverSsh(`no SSH version line came in ${linesLimit} lines`);
     return false;
   }
-}
-
-/** A line without its CR LF or LF, as it goes into the exchange hash. */
-export function withoutLineEnd(line: Buffer): Buffer {
-  const end = line.at(-2) === carriageReturn ? -2 : -1;
-  return line.subarray(0, end);
 }

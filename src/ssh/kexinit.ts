@@ -24,7 +24,7 @@ export function parseKexInit(body: Buffer): KexInit {
   const keyExchanges = reader.nameList();
   const hostKeyAlgorithms = reader.nameList();
   // Ciphers, MACs, compressions and languages, each for both directions, decide nothing here.
-  for (let list = 0; list < 8; list++) reader.nameList();
+  for (let list = 0; list < 8; list++) reader.string();
   const firstPacketFollows = reader.boolean();
   reader.uint32();
   reader.end();

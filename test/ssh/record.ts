@@ -3,7 +3,7 @@
  * behind the command choose recordings by parts of their names: `npm run record -- tinysshd`.
  */
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { clients } from './recorder/clients.ts';
@@ -31,7 +31,8 @@ const work = mkdtempSync(join(tmpdir(), 'mint-ssh-record-'));
 try {
   for (const wish of chosen) await record(wish, wish.release === undefined ? '' : install(wish.release));
 } finally {
-  rmSync(work, { recursive: true, force: true });
+  // debootstrap mounts /proc inside, and unmounts it unless it was interrupted.
+  execFileSync('rm', ['-rf', '--one-file-system', work]);
 }
 
 function requirePrograms(): void {
@@ -72,12 +73,8 @@ async function record(wish: Wish, root: string): Promise<void> {
 /** A whole small Debian of that release, once for all recordings that want it. */
 function install(release: string): string {
   const root = join(work, release);
+  if (existsSync(join(root, 'usr/sbin/sshd'))) return root;
   const packages = '--include=openssh-client,openssh-server';
-  const marker = join(root, 'usr/sbin/sshd');
-  try {
-    execFileSync('test', ['-e', marker]);
-  } catch {
-    execFileSync('debootstrap', ['--variant=minbase', packages, release, root], { stdio: 'ignore' });
-  }
+  execFileSync('debootstrap', ['--variant=minbase', packages, release, root], { stdio: 'ignore' });
   return root;
 }

@@ -70,7 +70,7 @@ function dropbear(wish: Wish, { directory }: Place): Promise<RunningServer> {
   execFileSync('dropbearkey', [...keyOptions(wish), '-f', key], { stdio: 'ignore' });
   const printed = execFileSync('dropbearkey', ['-y', '-f', key], { encoding: 'utf8' });
   writeFileSync(`${key}.pub`, printed.split('\n').find((line) => /^(ssh|ecdsa)-/.test(line)) ?? '');
-  return forking(fingerprintOf(`${key}.pub`), ['dropbear', '-i', '-E', '-s', '-r', key]);
+  return forking(fingerprintOf(`${key}.pub`), ['dropbear', '-i', '-s', '-r', key]);
 }
 
 function tinysshd(_wish: Wish, { directory }: Place): Promise<RunningServer> {
@@ -100,7 +100,10 @@ function forking(
 async function ssh2(wish: Wish, { directory }: Place): Promise<RunningServer> {
   const key = join(directory, 'key');
   execFileSync('ssh-keygen', ['-q', '-N', '', '-f', key, ...keyOptions(wish)]);
-  const algorithms = { kex: [wish.keyExchange], serverHostKey: [wish.hostKeyAlgorithm] };
+  const algorithms = {
+    kex: (wish.serverKeyExchanges ?? wish.keyExchange).split(','),
+    serverHostKey: [wish.hostKeyAlgorithm],
+  };
   const configuration = { hostKeys: [readFileSync(key)], algorithms } as ServerConfig;
   const server = new Server(configuration, (client) => client.on('error', () => {}));
   return listening(server, fingerprintOf(`${key}.pub`));

@@ -1,0 +1,107 @@
+import assert from 'node:assert/strict';
+import { generateKeyPairSync } from 'node:crypto';
+import { test } from 'node:test';
+import { publicKeyBlob } from '../../src/ssh/ed25519.ts';
+import { parseHostKey } from '../../src/ssh/hostkey.ts';
+import { type Evidence, findInConsole, isStrict, likelyCause } from '../../src/trust/evidence.ts';
+import type { Pin } from '../../src/trust/pin.ts';
+
+const key = parseHostKey(publicKeyBlob(generateKeyPairSync('ed25519').publicKey));
+const other = parseHostKey(publicKeyBlob(generateKeyPairSync('ed25519').publicKey));
+const now = Date.parse('2026-03-01T12:00:00Z');
+
+const pinned: Pin = {
+  fingerprint: other.fingerprint,
+  instance: 'i-0aaaaaaaaaaaaaaaa',
+  account: '111122223333',
+  region: 'eu-central-1',
+  lastLogin: '2026-03-01T11:00:00Z',
+};
+
+const strict: Evidence = {
+  console: { kind: 'shown', startsAtBoot: true },
+  current: {
+    instance: 'i-0bbbbbbbbbbbbbbbb',
+    account: '111122223333',
+    region: 'eu-central-1',
+    owner: 'ada',
+    launchedAt: '2026-03-01T11:56:00Z',
+  },
+  oldIsGone: true,
+  callersOwner: 'ada',
+};
+
+test('a key is held against the console’s key of its own type', () => {
+  const shows = (...keys: { type: string; fingerprint: string }[]) =>
+    findInConsole({ keys, startsAtBoot: true }, key);
+  assert.deepEqual(shows(key), { kind: 'shown', startsAtBoot: true });
+  assert.deepEqual(shows(other), { kind: 'differs', fingerprint: other.fingerprint });
+  assert.equal(shows({ ...other, type: 'ssh-rsa' }).kind, 'silent');
+  assert.equal(shows({ ...other, type: 'ssh-rsa' }, key).kind, 'shown');
+  assert.equal(shows().kind, 'silent');
+  assert.equal(findInConsole(undefined, key).kind, 'silent');
+});
+
+test('a new instance is named, with its age, and what the console shows', () => {
+  assert.deepEqual(likelyCause('dev', pinned, strict, now), [
+    'The instance behind dev is a new one: i-0aaaaaaaaaaaaaaaa -> i-0bbbbbbbbbbbbbbbb, launched 4 minutes ago.',
+    "AWS's console output of i-0bbbbbbbbbbbbbbbb shows this key.",
+  ]);
+});
+
+test('the same instance with another key gets no excuse', () => {
+  const current = { instance: 'i-0aaaaaaaaaaaaaaaa' };
+  const [first = '', second = ''] = likelyCause(
+    'dev',
+    pinned,
+    { ...strict, current, console: { kind: 'differs', fingerprint: other.fingerprint } },
+    now,
+  );
+  assert.match(first, /does not explain this/);
+  assert.match(second, /shows ANOTHER key/);
+});
+
+test('what is not known is said to be unknown', () => {
+  const silent: Evidence = { ...strict, current: undefined, console: { kind: 'silent', why: 'denied' } };
+  assert.match(
+    likelyCause('dev', pinned, silent, now).join(' '),
+    /AWS did not say .*cannot confirm the key: denied/,
+  );
+  assert.match(likelyCause('dev', { fingerprint: other.fingerprint }, silent, now).join(' '), /is not known/);
+});
+
+test('evidence answers for the person only if all of it holds', () => {
+  assert.equal(isStrict(pinned, strict), true);
+  const current = strict.current;
+  const weaker: [string, Pin, Evidence][] = [
+    [
+      'the console shows another key',
+      pinned,
+      { ...strict, console: { kind: 'differs', fingerprint: 'SHA256:x' } },
+    ],
+    ['the console is silent', pinned, { ...strict, console: { kind: 'silent', why: '' } }],
+    [
+      'its beginning has scrolled away',
+      pinned,
+      { ...strict, console: { kind: 'shown', startsAtBoot: false } },
+    ],
+    ['AWS did not say what is there now', pinned, { ...strict, current: undefined }],
+    ['the instance is the same', { ...pinned, instance: 'i-0bbbbbbbbbbbbbbbb' }, strict],
+    ['the old instance is unknown', { ...pinned, instance: undefined }, strict],
+    ['the old instance lives', pinned, { ...strict, oldIsGone: false }],
+    ['nobody knows whether it lives', pinned, { ...strict, oldIsGone: undefined }],
+    ['another account', { ...pinned, account: '999999999999' }, strict],
+    ['an unknown account', { ...pinned, account: undefined }, strict],
+    ['another region', { ...pinned, region: 'us-east-1' }, strict],
+    ['another owner', pinned, { ...strict, callersOwner: 'eve' }],
+    [
+      'no owner on either side',
+      pinned,
+      { ...strict, callersOwner: undefined, current: { ...current, instance: 'i-0b', owner: undefined } },
+    ],
+    ['launched before the last login', { ...pinned, lastLogin: '2026-03-01T11:57:00Z' }, strict],
+    ['never logged in', { ...pinned, lastLogin: undefined }, strict],
+    ['an unreadable date', { ...pinned, lastLogin: 'yesterday' }, strict],
+  ];
+  for (const [what, pin, evidence] of weaker) assert.equal(isStrict(pin, evidence), false, what);
+});
