@@ -1,5 +1,7 @@
 /** What is known about a call to AWS while it runs; a failure is explained with it. */
 export interface Attempt {
+  /** As IAM names it, such as `ec2-instance-connect:SendSSHPublicKey`. */
+  readonly operation: string;
   /** What the call is waiting for. */
   stage: 'region' | 'credentials' | 'endpoint';
   region: string | undefined;

@@ -6,7 +6,7 @@ import { metadata, quote, said } from './quote.ts';
 import { tooLate, unreachable } from './unreachable.ts';
 
 interface Row {
-  readonly code: ErrorCode;
+  readonly code: ErrorCode | ((attempt: Attempt) => ErrorCode);
   readonly what: (attempt: Attempt) => string;
   readonly hint: (attempt: Attempt) => string;
 }
@@ -14,10 +14,11 @@ interface Row {
 const denied: Row = {
   code: 'aws-denied',
   what: (attempt) =>
-    `AWS does not allow a key to be sent to ${vm(attempt)} as ${attempt.osUser ?? 'this user'}`,
+    isPush(attempt)
+      ? `AWS does not allow a key to be sent to ${vm(attempt)} as ${attempt.osUser ?? 'this user'}`
+      : `AWS does not allow ${attempt.operation}${attempt.instanceId === undefined ? '' : ` on ${attempt.instanceId}`}`,
   hint: (attempt) =>
-    `allow ec2-instance-connect:SendSSHPublicKey on the instance ${attempt.instanceId ?? ''} where ec2:osuser is ` +
-    `${attempt.osUser ?? ''}, for: aws sts get-caller-identity${profileOption(attempt)}`,
+    `allow ${permission(attempt)}, for: aws sts get-caller-identity${profileOption(attempt)}`,
 };
 
 const notFound: Row = {
@@ -34,6 +35,19 @@ const notRunning: Row = {
   hint: (attempt) => `aws ec2 start-instances${instanceOption(attempt)}`,
 };
 
+const notStartable: Row = {
+  code: 'vm-not-running',
+  what: (attempt) => `the instance ${vm(attempt)} cannot be started now`,
+  hint: (attempt) =>
+    `see its state, and connect again in a moment: aws ec2 describe-instances${instanceOption(attempt)}`,
+};
+
+const badInstance: Row = {
+  code: 'bad-settings',
+  what: (attempt) => `${vm(attempt)} is no instance id`,
+  hint: () => 'check instance of this VM in ssh.toml',
+};
+
 const throttled: Row = {
   code: 'aws-throttled',
   what: () => 'AWS takes no more requests for the moment',
@@ -41,8 +55,8 @@ const throttled: Row = {
 };
 
 const serviceDown: Row = {
-  code: 'push-failed',
-  what: () => 'EC2 Instance Connect had an error of its own',
+  code: (attempt) => (isPush(attempt) ? 'push-failed' : 'aws-unreachable'),
+  what: (attempt) => `${isPush(attempt) ? 'EC2 Instance Connect' : 'AWS'} had an error of its own`,
   hint: () => 'connect again in a moment; https://health.aws.amazon.com shows whether AWS has trouble',
 };
 
@@ -75,11 +89,20 @@ const rows: ReadonlyMap<string, Row> = new Map([
   ['InternalFailure', serviceDown],
   ['ServiceUnavailable', serviceDown],
   ['ServiceUnavailableException', serviceDown],
+  // EC2's own names: https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html
+  ['Blocked', denied],
+  ['InvalidInstanceID.NotFound', notFound],
+  ['InvalidInstanceID.Malformed', badInstance],
+  ['IncorrectInstanceState', notStartable],
+  ['IncorrectState', notStartable],
+  ['InsufficientInstanceCapacity', notStartable],
+  ['InternalError', serviceDown],
+  ['Unavailable', serviceDown],
 ]);
 
 const expired = /^(ExpiredToken|RequestExpired|TokenRefreshRequired)/;
 const invalid =
-  /^(UnrecognizedClient|InvalidSignature|IncompleteSignature|InvalidClientTokenId|InvalidAccessKeyId|SignatureDoesNotMatch|MissingAuthenticationToken|NotAuthorized|OptInRequired)/;
+  /^(UnrecognizedClient|AuthFailure|InvalidSignature|IncompleteSignature|InvalidClientTokenId|InvalidAccessKeyId|SignatureDoesNotMatch|MissingAuthenticationToken|NotAuthorized|OptInRequired)/;
 
 /** Takes what a call to AWS threw and what is known about the call; never throws. */
 export function explainFailure(error: unknown, attempt: Attempt): MintError {
@@ -87,7 +110,8 @@ export function explainFailure(error: unknown, attempt: Attempt): MintError {
   if (attempt.stage === 'region') return noRegion(error, attempt);
   const row = rows.get(error.name);
   if (row !== undefined && (attempt.stage === 'endpoint' || row === throttled)) {
-    return new MintError(row.code, `${row.what(attempt)}: ${said(error, attempt)}`, {
+    const code = typeof row.code === 'function' ? row.code(attempt) : row.code;
+    return new MintError(code, `${row.what(attempt)}: ${said(error, attempt)}`, {
       hint: row.hint(attempt),
       cause: error,
     });
@@ -117,7 +141,7 @@ export function explainFailure(error: unknown, attempt: Attempt): MintError {
 /** A call that was not done after `milliseconds`, by what it was waiting for. */
 export function explainTimeout(attempt: Attempt, milliseconds: number): MintError {
   if (attempt.stage === 'endpoint') return tooLate(attempt, milliseconds);
-  const seconds = Math.max(1, Math.round(milliseconds / 1000));
+  const seconds = Math.max(1, Math.ceil(milliseconds / 1000));
   return new MintError('aws-credentials', `there were no AWS credentials within ${seconds} s`, {
     hint: `see what takes so long: aws sts get-caller-identity${profileOption(attempt)}`,
   });
@@ -142,9 +166,10 @@ function notAws(error: Error, attempt: Attempt, status: number | undefined): Min
 }
 
 function other(error: Error, attempt: Attempt): MintError {
+  const what = isPush(attempt) ? 'the key could not be sent' : `${attempt.operation} failed`;
   return new MintError(
-    'push-failed',
-    `the key could not be sent: ${quote(error.name, attempt)}: ${said(error, attempt)}`,
+    isPush(attempt) ? 'push-failed' : 'io-failed',
+    `${what}: ${quote(error.name, attempt)}: ${said(error, attempt)}`,
     {
       hint: `see whether AWS answers at all: aws sts get-caller-identity${profileOption(attempt)}`,
       cause: error,
@@ -152,10 +177,22 @@ function other(error: Error, attempt: Attempt): MintError {
   );
 }
 
+function permission(attempt: Attempt): string {
+  const { operation, instanceId = '', osUser = '' } = attempt;
+  return isPush(attempt)
+    ? `${operation} on the instance ${instanceId} where ec2:osuser is ${osUser}`
+    : operation;
+}
+
+function isPush({ operation }: Attempt): boolean {
+  return operation === 'ec2-instance-connect:SendSSHPublicKey';
+}
+
 function vm(attempt: Attempt): string {
   return attempt.instanceId ?? 'the VM';
 }
 
 function instanceOption(attempt: Attempt): string {
-  return ` --instance-ids ${vm(attempt)}${regionOption(attempt)}${profileOption(attempt)}`;
+  const { instanceId } = attempt;
+  return `${instanceId === undefined ? '' : ` --instance-ids ${instanceId}`}${regionOption(attempt)}${profileOption(attempt)}`;
 }

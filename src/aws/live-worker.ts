@@ -3,15 +3,20 @@ import type { Worker } from 'node:worker_threads';
 import { printable } from '../cli/terminal.ts';
 import { startThread } from '../config/thread.ts';
 import { MintError } from '../errors.ts';
-import { type PushReply, unpackFailure, type WorkerReply, type WorkerRequest } from './protocol.ts';
+import {
+  type OperationName,
+  type Operations,
+  sharedClock,
+  unpackFailure,
+  type WorkerReply,
+} from './protocol.ts';
 
 /** What a call may take beyond its time before its thread counts as stuck, in milliseconds. */
 const grace = 300;
 
-type Call<Kind> = Kind extends WorkerRequest ? Omit<Kind, 'id'> : never;
-
 interface Waiting {
-  readonly resolve: (pushed: PushReply | undefined) => void;
+  /** Takes the reply of the operation that was called, which the worker sends and nobody else. */
+  readonly resolve: (reply: never) => void;
   readonly reject: (error: MintError) => void;
   readonly watchdog: NodeJS.Timeout;
 }
@@ -44,17 +49,21 @@ export class LiveWorker {
   }
 
   /** Resolves with what the worker answers; rejects with its MintError, or when the thread ends or is stuck. */
-  async call(message: Call<WorkerRequest>): Promise<PushReply | undefined> {
+  async call<Name extends OperationName>(
+    kind: Name,
+    request: Operations[Name]['request'],
+    milliseconds: number,
+  ): Promise<Operations[Name]['reply']> {
     return await new Promise((resolve, reject) => {
       if (this.#ended) {
         reject(crashed('it had ended'));
         return;
       }
       const id = this.#nextId++;
-      const watchdog = setTimeout(() => this.#end(stuck), message.milliseconds + grace);
+      const watchdog = setTimeout(() => this.#end(stuck), milliseconds + grace);
       this.#waiting.set(id, { resolve, reject, watchdog });
       this.#thread.ref();
-      this.#thread.postMessage({ ...message, id });
+      this.#thread.postMessage({ id, kind, request, deadline: sharedClock() + milliseconds });
     });
   }
 
@@ -76,7 +85,7 @@ export class LiveWorker {
     clearTimeout(waiting.watchdog);
     this.#waiting.delete(reply.id);
     if ('failure' in reply) waiting.reject(unpackFailure(reply.failure, printable));
-    else waiting.resolve(reply.pushed);
+    else waiting.resolve(reply.reply as never);
     if (this.#waiting.size > 0) return;
     this.#thread.unref();
     if (this.#retired) this.#end(crashed('it was retired'));

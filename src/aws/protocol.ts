@@ -20,15 +20,99 @@ export interface PushReply {
   readonly account?: string;
 }
 
-/** `milliseconds` is what is left of the call's time when the message is sent. */
-export type WorkerRequest =
-  | {
-      readonly id: number;
-      readonly kind: 'push';
-      readonly milliseconds: number;
-      readonly request: PushRequest;
-    }
-  | { readonly id: number; readonly kind: 'warm'; readonly milliseconds: number; readonly target: Target };
+/**
+ * Which instances to describe: those that `names`, `nameTags` or `ids` name, each of these a question of its own;
+ * without any of them every instance that has Mint's tag.
+ */
+export interface DescribeVmsRequest extends Target {
+  /** Only instances whose `mint:owner` tag is this; does not count for `nameTags` and `ids`. */
+  readonly owner?: string | undefined;
+  /** Values of the `mint:vm` tag, in any case: `dev` finds `Dev` as well. */
+  readonly names?: readonly string[] | undefined;
+  /** Values of the `Name` tag, likewise. */
+  readonly nameTags?: readonly string[] | undefined;
+  /** Instances by id, terminated ones too. */
+  readonly ids?: readonly string[] | undefined;
+}
+
+export type InstanceState = 'pending' | 'running' | 'shutting-down' | 'terminated' | 'stopping' | 'stopped';
+
+/** An instance as EC2 describes it. Tags are what their authors wrote: nothing in them has been checked. */
+export interface VmDescription {
+  readonly instanceId: string;
+  readonly state: InstanceState;
+  /** The account the instance belongs to. */
+  readonly account: string;
+  readonly region: string;
+  /** Such as `us-east-1a`. */
+  readonly availabilityZone: string;
+  /** ISO 8601; a start after a stop is a launch, too. */
+  readonly launchTime: string;
+  /** The `mint:vm` tag. */
+  readonly name?: string;
+  /** The `Name` tag. */
+  readonly nameTag?: string;
+  /** The `mint:owner` tag. */
+  readonly owner?: string;
+  /** The `mint:bootstrap` tag: `pending`, `complete` or `failed` where Mint wrote it. */
+  readonly bootstrap?: string;
+  /** IP addresses, in the form a socket takes. */
+  readonly publicAddress?: string;
+  readonly privateAddress?: string;
+  readonly ipv6?: string;
+  readonly keyName?: string;
+}
+
+export interface InstanceRequest extends Target {
+  readonly instanceId: string;
+}
+
+export interface ConsoleOutput {
+  /** At most 64 KB; empty while EC2 has nothing. What the machine printed, control characters and all. */
+  readonly text: string;
+  /** When EC2 took it, ISO 8601. */
+  readonly at?: string;
+}
+
+export interface StartReply {
+  readonly state: InstanceState | undefined;
+}
+
+export interface Identity {
+  readonly account: string;
+  readonly arn: string;
+  /** What Mint writes into `mint:owner` for this caller. */
+  readonly owner: string;
+}
+
+/** What a worker can be asked, and what it gives back. */
+export interface Operations {
+  readonly warm: { readonly request: Target; readonly reply: undefined };
+  readonly push: { readonly request: PushRequest; readonly reply: PushReply };
+  readonly describeVms: { readonly request: DescribeVmsRequest; readonly reply: readonly VmDescription[] };
+  readonly consoleOutput: { readonly request: InstanceRequest; readonly reply: ConsoleOutput };
+  readonly startInstance: { readonly request: InstanceRequest; readonly reply: StartReply };
+  readonly identity: { readonly request: Target; readonly reply: Identity };
+}
+
+export type OperationName = keyof Operations;
+
+/**
+ * Milliseconds on the clock that all threads of a process share: a call's time runs while its worker still starts.
+ */
+export function sharedClock(): number {
+  return Number(process.hrtime.bigint()) / 1e6;
+}
+
+/** `deadline` is by `sharedClock`. */
+export type WorkerRequest = {
+  [Name in OperationName]: {
+    readonly id: number;
+    readonly kind: Name;
+    readonly deadline: number;
+    readonly request: Operations[Name]['request'];
+  };
+}[OperationName];
 
 /** A MintError without its cause, which may hold anything and stays in the worker. */
 export interface Failure {
@@ -38,7 +122,7 @@ export interface Failure {
 }
 
 export type WorkerReply =
-  | { readonly id: number; readonly pushed: PushReply | undefined }
+  | { readonly id: number; readonly reply: Operations[OperationName]['reply'] }
   | { readonly id: number; readonly failure: Failure };
 
 /** Packs an error for the way to the main thread. */

@@ -12,6 +12,8 @@ export function quote(text: string, attempt: Attempt): string {
   }
   safe = safe
     .replace(/\/\/[^/@\s]*@/g, '//[hidden]@')
+    // EC2's answer to who may not: a kilobyte that only an administrator can decode.
+    .replace(/\s*Encoded authorization failure message: [\w-]+/g, '')
     .replace(/\s+/g, ' ')
     .trim()
     .replace(/\.$/, '');

@@ -36,7 +36,7 @@ export function unreachable(error: unknown, attempt: Attempt): MintError | undef
 
 /** The MintError for an endpoint that took longer than `milliseconds`. */
 export function tooLate(attempt: Attempt, milliseconds: number): MintError {
-  const seconds = Math.max(1, Math.round(milliseconds / 1000));
+  const seconds = Math.max(1, Math.ceil(milliseconds / 1000));
   const where = quote(endpointHost(attempt) ?? 'AWS', attempt);
   return new MintError('aws-unreachable', `${where} gave no answer within ${seconds} s`, {
     hint: hintFor('ETIMEDOUT', attempt),
@@ -49,7 +49,7 @@ function hintFor(code: string, attempt: Attempt): string {
   }
   if (code === 'ERR_PROXY_TUNNEL') return 'check HTTPS_PROXY and NO_PROXY, then connect again';
   const region = attempt.region ?? 'REGION';
-  const endpoint = attempt.endpoint ?? `https://ec2-instance-connect.${region}.amazonaws.com`;
+  const endpoint = attempt.endpoint ?? `https://${attempt.operation.split(':')[0]}.${region}.amazonaws.com`;
   return `check the network, HTTPS_PROXY and the region (${quote(region, attempt)}): curl -v ${quote(endpoint, attempt)}`;
 }
 

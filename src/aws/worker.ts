@@ -4,21 +4,35 @@
  */
 import { parentPort } from 'node:worker_threads';
 import { MintError } from '../errors.ts';
-import { InstanceConnect } from './instance-connect.ts';
-import { packFailure, type WorkerReply, type WorkerRequest } from './protocol.ts';
+import { consoleOutput, describeVms, startInstance } from './ec2.ts';
+import { identity } from './identity.ts';
+import { push, warm } from './instance-connect.ts';
+import {
+  type OperationName,
+  type Operations,
+  packFailure,
+  sharedClock,
+  type WorkerReply,
+  type WorkerRequest,
+} from './protocol.ts';
+import { Session } from './session.ts';
 
 const port = parentPort;
 if (port === null) throw new Error('this module runs as a worker thread only');
 
-const instanceConnect = new InstanceConnect(process.env);
+const session = new Session(process.env);
+
+const operations: {
+  readonly [Name in OperationName]: (
+    session: Session,
+    request: Operations[Name]['request'],
+    milliseconds: number,
+  ) => Promise<Operations[Name]['reply']>;
+} = { warm, push, describeVms, consoleOutput, startInstance, identity };
 
 async function answer(message: WorkerRequest): Promise<WorkerReply> {
   try {
-    if (message.kind === 'push') {
-      return { id: message.id, pushed: await instanceConnect.push(message.request, message.milliseconds) };
-    }
-    await instanceConnect.warm(message.target, message.milliseconds);
-    return { id: message.id, pushed: undefined };
+    return { id: message.id, reply: await run(message.kind, message) };
   } catch (error) {
     const failure =
       error instanceof MintError
@@ -29,6 +43,14 @@ async function answer(message: WorkerRequest): Promise<WorkerReply> {
           );
     return { id: message.id, failure: packFailure(failure) };
   }
+}
+
+async function run<Name extends OperationName>(
+  kind: Name,
+  message: { readonly request: Operations[Name]['request']; readonly deadline: number },
+): Promise<Operations[Name]['reply']> {
+  const milliseconds = Math.max(0, Math.round(message.deadline - sharedClock()));
+  return await operations[kind](session, message.request, milliseconds);
 }
 
 port.on('message', (message: WorkerRequest) => {

@@ -2,10 +2,32 @@
 import { createHash } from 'node:crypto';
 import { MintError } from '../errors.ts';
 import { LiveWorker } from './live-worker.ts';
-import type { PushReply, PushRequest, Target } from './protocol.ts';
+import type {
+  ConsoleOutput,
+  DescribeVmsRequest,
+  Identity,
+  InstanceRequest,
+  OperationName,
+  Operations,
+  PushReply,
+  PushRequest,
+  StartReply,
+  Target,
+  VmDescription,
+} from './protocol.ts';
 import { sharedFilesStamp } from './shared-files.ts';
 
-export type { PushReply, PushRequest, Target } from './protocol.ts';
+export type {
+  ConsoleOutput,
+  DescribeVmsRequest,
+  Identity,
+  InstanceRequest,
+  PushReply,
+  PushRequest,
+  StartReply,
+  Target,
+  VmDescription,
+} from './protocol.ts';
 
 /** The caller's AWS settings as they travelled with its request. */
 export interface Caller {
@@ -45,23 +67,35 @@ export class AwsWorkers {
 
   /**
    * Authorises a public key on an instance for 60 s, with the caller's credentials and nobody else's. Rejects with
-   * a MintError within 10.5 s.
-   *
-   * Credentials that AWS refuses are forgotten at once, and tried again where they were old: who has just run
-   * `aws sso login` must not have to connect twice.
+   * a MintError within 10.5 s, as every operation here does.
    */
   async push(caller: Caller, request: PushRequest): Promise<PushReply> {
-    const deadline = performance.now() + callTime;
-    const worker = this.#worker(caller);
-    try {
-      return await push(worker, request, deadline);
-    } catch (error) {
-      if (!(error instanceof MintError) || error.code !== 'aws-credentials') throw error;
-      this.#retire(environmentKey(caller.environment), worker);
-      if (performance.now() - worker.startedAt < freshTime || deadline - performance.now() < 1_000)
-        throw error;
-    }
-    return await push(this.#worker(caller), request, deadline);
+    const { region, profile, instanceId, osUser, publicKey } = request;
+    return await this.#call(caller, 'push', { region, profile, instanceId, osUser, publicKey });
+  }
+
+  /** The instances that the request names, whatever page they are on; see there. */
+  async describeVms(caller: Caller, request: DescribeVmsRequest): Promise<readonly VmDescription[]> {
+    const { region, profile, owner, names, nameTags, ids } = request;
+    return await this.#call(caller, 'describeVms', { region, profile, owner, names, nameTags, ids });
+  }
+
+  /** What EC2 shows of the instance's console. */
+  async consoleOutput(caller: Caller, request: InstanceRequest): Promise<ConsoleOutput> {
+    const { region, profile, instanceId } = request;
+    return await this.#call(caller, 'consoleOutput', { region, profile, instanceId });
+  }
+
+  /** Asks for a stopped instance to be started; when it runs is for `describeVms` to see. */
+  async startInstance(caller: Caller, request: InstanceRequest): Promise<StartReply> {
+    const { region, profile, instanceId } = request;
+    return await this.#call(caller, 'startInstance', { region, profile, instanceId });
+  }
+
+  /** Who AWS says the caller is. */
+  async identity(caller: Caller, target: Target): Promise<Identity> {
+    const { region, profile } = target;
+    return await this.#call(caller, 'identity', { region, profile });
   }
 
   /** Loads the SDK and resolves the caller's credentials behind; a failure shows at the push. */
@@ -69,7 +103,7 @@ export class AwsWorkers {
     if (this.#closed) return;
     const { region, profile } = target;
     this.#worker(caller)
-      .call({ kind: 'warm', milliseconds: callTime, target: { region, profile } })
+      .call('warm', { region, profile }, callTime)
       .catch(() => undefined);
   }
 
@@ -80,6 +114,28 @@ export class AwsWorkers {
     const workers = [...this.#live.values()].map((entry) => entry.worker);
     this.#live.clear();
     await Promise.all([...workers, ...this.#ending].map((worker) => worker.terminate()));
+  }
+
+  /**
+   * Credentials that AWS refuses are forgotten at once, and tried again where they were old: who has just run
+   * `aws sso login` must not have to connect twice.
+   */
+  async #call<Name extends OperationName>(
+    caller: Caller,
+    kind: Name,
+    request: Operations[Name]['request'],
+  ): Promise<Operations[Name]['reply']> {
+    const deadline = performance.now() + callTime;
+    const left = () => Math.max(0, Math.round(deadline - performance.now()));
+    const worker = this.#worker(caller);
+    try {
+      return await worker.call(kind, request, left());
+    } catch (error) {
+      if (!(error instanceof MintError) || error.code !== 'aws-credentials') throw error;
+      this.#retire(environmentKey(caller.environment), worker);
+      if (performance.now() - worker.startedAt < freshTime || left() < 1_000) throw error;
+    }
+    return await this.#worker(caller).call(kind, request, left());
   }
 
   /** The caller's live worker, or a new one; marks it as used now. */
@@ -130,16 +186,4 @@ export class AwsWorkers {
     clearTimeout(entry.idle);
     this.#live.delete(key);
   }
-}
-
-async function push(worker: LiveWorker, request: PushRequest, deadline: number): Promise<PushReply> {
-  const { region, profile, instanceId, osUser, publicKey } = request;
-  const milliseconds = Math.max(0, Math.round(deadline - performance.now()));
-  const pushed = await worker.call({
-    kind: 'push',
-    milliseconds,
-    request: { region, profile, instanceId, osUser, publicKey },
-  });
-  if (pushed === undefined) throw new MintError('io-failed', 'the AWS worker gave no answer to a push');
-  return pushed;
 }

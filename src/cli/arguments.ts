@@ -1,25 +1,22 @@
 /** argv → the command word, its options and positionals, by `util.parseArgs`. */
-import { type ParseArgsOptionsConfig, parseArgs } from 'node:util';
+import { parseArgs } from 'node:util';
 import { MintError } from '../errors.ts';
-import type { Command, GlobalOptions, Invocation } from './command.ts';
+import type { Command, GlobalOptions, Invocation, Options } from './command.ts';
 
-const globalOptions = {
-  'config-dir': { type: 'string' },
-  profile: { type: 'string' },
-  region: { type: 'string' },
-  verbose: { type: 'boolean' },
-  timing: { type: 'boolean' },
-  help: { type: 'boolean', short: 'h' },
-  version: { type: 'boolean' },
-} as const satisfies ParseArgsOptionsConfig;
-
-/** The lines that close every `--help`. */
-export const globalHelp = `  --config-dir DIR   use DIR instead of ~/.config/mint (or $MINT_CONFIG_DIR)
-  --profile NAME     AWS profile
-  --region NAME      AWS region
-  --timing           say where the time went
-  --verbose          explain each decision, and show stacks of errors
-  -h, --help         this text`;
+/** Options that every command takes; `--version` stands alone. */
+export const globalOptions = {
+  'config-dir': {
+    type: 'string',
+    value: 'DIR',
+    description: 'use DIR instead of ~/.config/mint (or $MINT_CONFIG_DIR)',
+  },
+  profile: { type: 'string', value: 'NAME', description: 'AWS profile' },
+  region: { type: 'string', value: 'NAME', description: 'AWS region' },
+  timing: { type: 'boolean', description: 'say where the time went' },
+  verbose: { type: 'boolean', description: 'explain each decision, and show stacks of errors' },
+  help: { type: 'boolean', short: 'h', description: 'what the command does, and its options' },
+  version: { type: 'boolean', hidden: true },
+} as const satisfies Options;
 
 /** What stands before the first lone `--` is ours, what stands behind it is passed on untouched. */
 export interface SplitArguments {

@@ -1,5 +1,4 @@
 /** What a file in `src/commands/` exports, and what it is called with. */
-import type { ParseArgsOptionsConfig } from 'node:util';
 
 /** Options that every command takes. */
 export interface GlobalOptions {
@@ -19,12 +18,42 @@ export interface Invocation {
   readonly globals: GlobalOptions;
 }
 
+/** One option, as `util.parseArgs` takes it, and as help, completion and manual show it. */
+export interface Option {
+  readonly type: 'string' | 'boolean';
+  readonly short?: string;
+  readonly multiple?: boolean;
+  /** What stands for its value: `PATH`, `DIR`, `NAME`. */
+  readonly value?: string;
+  /** One line, without a full stop. Every option has one that is not hidden. */
+  readonly description?: string;
+  /** For the use of mint-ssh itself. */
+  readonly hidden?: boolean;
+}
+
+export type Options = Readonly<Record<string, Option>>;
+
+/** A word behind the command's own with what it takes (`show VM`), and one line about it. */
+export type Word = readonly [usage: string, description: string];
+
+/** One table of these makes the parser, `--help`, the shells' completion and the manual page. */
 export interface Command {
-  /** One line: the words behind `mint-ssh`. */
+  /** One line: the words behind `mint-ssh`. `VM` as the first behind a word is completed with the VMs' names. */
   readonly usage: string;
-  /** The text of `--help`, behind the usage line: what it does, then one line for each option. */
+  /** The text of `--help` behind the usage line: what it does. */
   readonly help: string;
-  readonly options: ParseArgsOptionsConfig;
+  /** The words it goes on with, where it does. */
+  readonly words?: readonly Word[];
+  readonly options: Options;
   /** Resolves to the exit status; throws a MintError for everything that went wrong. */
   readonly run: (invocation: Invocation) => Promise<number>;
 }
+
+/** One word of the command line: what the overview says of it, and the rest when it is needed. */
+export interface CommandEntry {
+  readonly summary: string;
+  readonly load: () => Promise<{ readonly command: Command }>;
+}
+
+/** By the word the user types. */
+export type CommandTable = Readonly<Record<string, CommandEntry>>;

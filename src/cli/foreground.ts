@@ -1,5 +1,4 @@
 /** Whether a person sits in front of this process, and their terminal. */
-import { execFileSync } from 'node:child_process';
 import { closeSync, openSync, readFileSync, writeSync } from 'node:fs';
 
 /**
@@ -14,6 +13,8 @@ export function inForeground(): boolean {
       const fields = readFileSync('/proc/self/stat', 'latin1').split(') ').at(-1)?.split(' ') ?? [];
       return fields[4] !== '0' && fields[2] === fields[5];
     }
+    // Loaded only where it is needed: every connection starts this program.
+    const { execFileSync } = process.getBuiltinModule('node:child_process');
     const listed = execFileSync('ps', ['-o', 'pgid=,tpgid=', '-p', String(process.pid)], {
       encoding: 'utf8',
     });

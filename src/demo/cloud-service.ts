@@ -1,6 +1,16 @@
 /** What one AWS service of the stand-in is: how its requests are known, and what it answers. */
 import type { IncomingHttpHeaders } from 'node:http';
+import type { AccessKey } from './signature.ts';
 import type { WireFailure } from './wire-failure.ts';
+
+/** An access key, and who its holder is. */
+export interface CallerKey extends AccessKey {
+  /** Such as `arn:aws:iam::123456789012:user/anna`; a user named after the key, where absent. */
+  readonly arn?: string;
+  readonly account?: string;
+  /** The IAM actions that are refused, such as `ec2:GetConsoleOutput`. */
+  readonly denied?: readonly string[];
+}
 
 export interface CloudRequest {
   readonly method: string;
@@ -18,11 +28,17 @@ export interface Caller {
   readonly region: string;
 }
 
+/** Who a caller is to IAM. */
+export interface CallerIdentity {
+  readonly account: string;
+  readonly arn: string;
+}
+
 /** A request that is a service's: its operation, and the answer once the caller is known. */
 export interface CloudCall {
   readonly request: CloudRequest;
   readonly operation: string;
-  readonly caller: Caller;
+  readonly caller: Caller & CallerIdentity;
   readonly requestId: string;
 }
 
@@ -34,7 +50,7 @@ export interface CloudAnswer {
 
 /** One file each: a JSON service looks at `X-Amz-Target`, a query service at `Action=` in the body. */
 export interface CloudService {
-  /** The service's name in the credential scope, such as `ec2-instance-connect`. */
+  /** The service's name in the credential scope and in IAM's actions, such as `ec2-instance-connect`. */
   readonly signingName: string;
   /** The operation where the request is this service's, else undefined. */
   operation(request: CloudRequest): string | undefined;

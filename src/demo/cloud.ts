@@ -7,12 +7,14 @@
 import { randomUUID } from 'node:crypto';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import type { CloudAnswer, CloudRequest, CloudService } from './cloud-service.ts';
+import type { CallerIdentity, CallerKey, CloudAnswer, CloudRequest, CloudService } from './cloud-service.ts';
+import { ec2 } from './ec2.ts';
 import { type FaultPlan, type Faults, makeFaults } from './faults.ts';
-import type { Instance } from './instance.ts';
+import { demoAccount, type Instance } from './instance.ts';
 import { instanceConnect, type Push } from './instance-connect.ts';
 import { makePushedKeys } from './pushed-keys.ts';
-import { type AccessKey, verifySignature } from './signature.ts';
+import { verifySignature } from './signature.ts';
+import { securityTokens } from './sts.ts';
 import { type WireFailure, type WireFailureName, wireFailure } from './wire-failure.ts';
 
 export interface CloudOptions {
@@ -36,7 +38,9 @@ export interface Cloud {
   /** By id. Change it at any time: a later request sees it. */
   readonly instances: Map<string, Instance>;
   /** By access key id; `demoAccessKey` is there from the start. */
-  readonly accessKeys: Map<string, AccessKey>;
+  readonly accessKeys: Map<string, CallerKey>;
+  /** How many instances a page of DescribeInstances has at most: few, so that who asks has to follow. */
+  pageSize: number;
   /** The pushes that succeeded, oldest first. */
   readonly pushes: readonly Push[];
   /** Everything that was answered, failures too. */
@@ -71,12 +75,18 @@ export function cloudEnvironment(cloud: Cloud, directory: string): Record<string
 /** Starts the cloud on a free port of loopback. */
 export async function startCloud({ keysDirectory }: CloudOptions = {}): Promise<Cloud> {
   const instances = new Map<string, Instance>();
-  const accessKeys = new Map<string, AccessKey>([[demoAccessKey.id, { secret: demoAccessKey.secret }]]);
+  const accessKeys = new Map<string, CallerKey>([[demoAccessKey.id, { secret: demoAccessKey.secret }]]);
   const keys = makePushedKeys(keysDirectory);
   const pushes: Push[] = [];
   const requests: RequestRecord[] = [];
   const faults = makeFaults();
-  const services: CloudService[] = [instanceConnect(instances, keys, pushes)];
+  const starting = new Set<NodeJS.Timeout>();
+  const paging = { size: 5 };
+  const services: CloudService[] = [
+    instanceConnect(instances, keys, pushes),
+    ec2(instances, { paging, starting }),
+    securityTokens(),
+  ];
 
   const server = createServer((message, response) => {
     handle(message, response, { services, accessKeys, faults, requests }).catch(() => response.destroy());
@@ -91,12 +101,19 @@ export async function startCloud({ keysDirectory }: CloudOptions = {}): Promise<
     endpoint: `http://127.0.0.1:${port}`,
     instances,
     accessKeys,
+    get pageSize() {
+      return paging.size;
+    },
+    set pageSize(size) {
+      paging.size = size;
+    },
     pushes,
     requests,
     faults,
     authorizedKeys: keys.lines,
     close() {
       keys.close();
+      for (const timer of starting) clearTimeout(timer);
       return new Promise((resolve) => {
         server.close(() => resolve());
         server.closeAllConnections();
@@ -107,7 +124,7 @@ export async function startCloud({ keysDirectory }: CloudOptions = {}): Promise<
 
 interface Realm {
   readonly services: readonly CloudService[];
-  readonly accessKeys: ReadonlyMap<string, AccessKey>;
+  readonly accessKeys: ReadonlyMap<string, CallerKey>;
   readonly faults: FaultPlan;
   readonly requests: RequestRecord[];
 }
@@ -133,7 +150,13 @@ async function handle(message: IncomingMessage, response: ServerResponse, realm:
   const outcome =
     'failure' in caller
       ? caller
-      : (refusal(realm, caller.accessKeyId) ?? service.answer({ request, operation, caller, requestId }));
+      : (refusal(realm, caller.accessKeyId, `${service.signingName}:${operation}`) ??
+        service.answer({
+          request,
+          operation,
+          caller: { ...caller, ...identity(realm, caller.accessKeyId) },
+          requestId,
+        }));
 
   realm.requests.push({
     operation,
@@ -146,12 +169,27 @@ async function handle(message: IncomingMessage, response: ServerResponse, realm:
   else send(response, requestId, 'failure' in outcome ? service.failure(outcome, requestId) : outcome);
 }
 
-function refusal({ faults, accessKeys }: Realm, accessKeyId: string): WireFailure | undefined {
-  const name = accessKeys.get(accessKeyId)?.refusal ?? faults.takeFailure();
+function refusal(realm: Realm, accessKeyId: string, action: string): WireFailure | undefined {
+  const key = realm.accessKeys.get(accessKeyId);
+  if (key?.denied?.includes(action)) {
+    const { arn } = identity(realm, accessKeyId);
+    return wireFailure(
+      'AccessDeniedException',
+      `You are not authorized to perform this operation. User: ${arn} is not authorized to perform: ${action} ` +
+        'because no identity-based policy allows the action.',
+    );
+  }
+  const name = key?.refusal ?? realm.faults.takeFailure();
   return (
     name &&
     wireFailure(name, name === 'ThrottlingException' ? 'Rate exceeded' : 'The stand-in was told to fail.')
   );
+}
+
+function identity({ accessKeys }: Realm, accessKeyId: string): CallerIdentity {
+  const { arn, account } = accessKeys.get(accessKeyId) ?? {};
+  const number = account ?? /^arn:[\w-]+:\w+::(\d+):/.exec(arn ?? '')?.[1] ?? demoAccount;
+  return { account: number, arn: arn ?? `arn:aws:iam::${number}:user/${accessKeyId.toLowerCase()}` };
 }
 
 const bodyLimit = 64 * 1024;

@@ -66,7 +66,7 @@ export function likelyCause(vm: string, pinned: Pin, evidence: Evidence, now: nu
   } else if (current.instance === pinned.instance) {
     sentences.push(
       `The instance behind ${vm} is the one the old key was pinned on, ${current.instance}: ` +
-        'a host key does not change by itself, and `mint recreate` does not explain this.',
+        'a host key does not change by itself.',
     );
   } else {
     const age = current.launchedAt === undefined ? '' : `, launched ${ago(current.launchedAt, now)}`;

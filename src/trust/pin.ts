@@ -32,9 +32,11 @@ export interface Pin extends Place {
   readonly firstSeen?: string | undefined;
   readonly pinnedAt?: string | undefined;
   readonly lastLogin?: string | undefined;
+  /** The fingerprint that AWS's console output shows for this type where it is another one. */
+  readonly consoleShows?: string | undefined;
 }
 
-/** The last key that was refused because another one is pinned. */
+/** The last key that was refused: another one is pinned, or AWS shows another one. */
 export interface Refusal extends Place {
   readonly key: HostKey;
   readonly seenAt: string;

@@ -92,6 +92,7 @@ function takePin(fields: Record<string, unknown>, path: string): Pin | undefined
     firstSeen: text('firstSeen'),
     pinnedAt: text('pinnedAt'),
     lastLogin: text('lastLogin'),
+    consoleShows: text('consoleShows'),
   };
   if (fingerprint === undefined) {
     if (Object.values(details).every((value) => value === undefined)) return undefined;

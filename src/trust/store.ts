@@ -9,6 +9,7 @@ import { MintError } from '../errors.ts';
 import type { HostKey } from '../ssh/hostkey.ts';
 import { ensureDerived, holdsKey, removeFile, removeOrphans } from './derived-file.ts';
 import { otherFirstKey, refuseOtherType, refuseUnknownType } from './disagreement.ts';
+import type { ConsoleFinding } from './evidence.ts';
 import { type HostEntry, listEntries, readEntry } from './host-entry.ts';
 import { type Finding, findPin, isFingerprint } from './known-hosts.ts';
 import { Ledger } from './ledger.ts';
@@ -17,6 +18,7 @@ import {
   isComplete,
   knownPart,
   type Pin,
+  type Place,
   type Proof,
   type Refusal,
   type Sighting,
@@ -114,7 +116,8 @@ export class TrustStore {
     return this.#ledger.locked(() => {
       const { record = emptyRecord } = this.#ledger.record(vm);
       const pinnedAt = new Date().toISOString();
-      const pin: Pin = { ...knownAs(fingerprint, record), proof: 'accepted', pinnedAt };
+      const known = knownAs(fingerprint, record);
+      const pin: Pin = { ...known, proof: 'accepted', pinnedAt, consoleShows: undefined };
       const { knownHosts } = this.#ledger.files(vm);
       this.#ledger.setLine(vm, fingerprint);
       this.#ledger.writeRecord(vm, { ...withoutRefusal(record, fingerprint), pin });
@@ -122,6 +125,34 @@ export class TrustStore {
       else ensureDerived(knownHosts, vm, pin.key);
       return pin;
     });
+  }
+
+  /** What is on record of the pinned key, if anything is. @throws MintError `unsafe-permissions`, `io-failed` */
+  pinned(vm: string): Pin | undefined {
+    return this.#ledger.record(vm).record?.pin;
+  }
+
+  /** A first key that AWS contradicts: `accept` knows it then. */
+  refuse(sighting: Sighting): void {
+    this.#noteRefusal(sighting);
+  }
+
+  /**
+   * Adds to a pin what AWS said of it after it was made: the key is the console's, or the console shows
+   * another. False when this key is no longer the pinned one, or it could not be written.
+   */
+  learn(vm: string, fingerprint: string, finding: ConsoleFinding, place: Place): boolean {
+    let learnt = false;
+    const written = succeeds(() => {
+      this.#ledger.locked(() => {
+        const { record } = this.#ledger.record(vm);
+        if (record?.pin?.fingerprint !== fingerprint) return;
+        const pin = { ...record.pin, ...knownPart(place), ...consolePart(record.pin, finding) };
+        this.#ledger.writeRecord(vm, { ...record, pin });
+        learnt = true;
+      });
+    });
+    return written && learnt;
   }
 
   /** Removes every trace of a VM; false when there was none. @throws MintError */
@@ -223,6 +254,13 @@ export class TrustStore {
 function pinnedBy(finding: Finding, record: TrustRecord | undefined): Pin | undefined {
   if (finding.kind !== 'pin') return record?.pin;
   return record?.pin?.fingerprint === finding.fingerprint ? record.pin : { fingerprint: finding.fingerprint };
+}
+
+/** A person's word stays the reason for a pin; what the console shows is noted beside it. */
+function consolePart(pin: Pin, finding: ConsoleFinding): Partial<Pin> {
+  if (finding.kind === 'silent') return {};
+  if (finding.kind === 'differs') return { consoleShows: finding.fingerprint };
+  return { proof: pin.proof === 'accepted' ? 'accepted' : 'console', consoleShows: undefined };
 }
 
 function isRecent(date: string | undefined, milliseconds: number): boolean {

@@ -70,6 +70,7 @@ test('a stopped instance, one of another region, a wrong secret and a wrong user
 });
 
 const attempt = (more: Partial<Attempt> = {}): Attempt => ({
+  operation: 'ec2-instance-connect:SendSSHPublicKey',
   stage: 'endpoint',
   region: 'us-east-1',
   profile: undefined,
@@ -94,6 +95,18 @@ test("text of others is on one line, cut, and without the caller's secrets", () 
   assert.ok(error.message.length < 400);
   const proxy = explainFailure(named('Odd', 'http://anna:geheim99@proxy:3128 said no'), attempt());
   assert.doesNotMatch(proxy.message, /geheim99/);
+});
+
+test('what only an administrator can decode is left out of what EC2 says', () => {
+  const text = `You are not authorized to perform this operation. Encoded authorization failure message: ${'aB-_9'.repeat(200)}`;
+  const error = explainFailure(
+    named('UnauthorizedOperation', text, { $metadata: { requestId: 'r-1' } }),
+    attempt({ operation: 'ec2:GetConsoleOutput' }),
+  );
+  assert.equal(
+    error.message,
+    `AWS does not allow ec2:GetConsoleOutput on ${instanceId}: You are not authorized to perform this operation (request r-1)`,
+  );
 });
 
 test('renewing credentials is told by where they came from', () => {

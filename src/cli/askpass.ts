@@ -1,0 +1,99 @@
+/** Asking through the program in SSH_ASKPASS: a dialog of the desktop's or of an editor's. */
+import type { ChildProcess } from 'node:child_process';
+import { type Answer, askedAgain, judge, plainLines, type Question } from './answer.ts';
+
+/** An answer is one of a few words; more than this many bytes is none. */
+const answerLimit = 1024;
+
+/** Where a Debian desktop has one when SSH_ASKPASS names none; elsewhere the path leads nowhere. */
+const usualProgram = '/usr/bin/ssh-askpass';
+
+/** `first`: instead of the terminal; `last`: where there is no terminal. The rules are readpass.c's. */
+export function askpassUse(environment: NodeJS.ProcessEnv): 'first' | 'last' | 'never' {
+  const display = environment['DISPLAY'] || environment['WAYLAND_DISPLAY'];
+  switch (environment['SSH_ASKPASS_REQUIRE']?.toLowerCase()) {
+    case 'force':
+      return 'first';
+    case 'prefer':
+      return display ? 'first' : 'never';
+    case 'never':
+      return 'never';
+    default:
+      return display ? 'last' : 'never';
+  }
+}
+
+/**
+ * Asks with SSH_ASKPASS_PROMPT=confirm, so that programs which know it show buttons and no password field.
+ *
+ * There a status of 0 and no text is a yes to ssh-agent. Not here: `SSH_ASKPASS=/bin/true` is how scripts
+ * silence ssh, and editors answer so when their dialog is dismissed. Such an answer is asked once more,
+ * without the hint, as ssh asks about host keys: then the word itself has to come.
+ */
+export async function askThroughProgram(question: Question, environment: NodeJS.ProcessEnv): Promise<Answer> {
+  const program = environment['SSH_ASKPASS'] ?? usualProgram;
+  if (program === '') return 'nobody';
+  const { accepts, prompt, seconds, signal } = question;
+  const { SSH_ASKPASS_PROMPT: _, ...withoutHint } = environment;
+  const withHint = { ...withoutHint, SSH_ASKPASS_PROMPT: 'confirm' };
+  const deadline = performance.now() + seconds * 1000;
+  const lines = plainLines(question);
+
+  const first = await run(program, [...lines, prompt].join('\n'), withHint, { deadline, signal });
+  if (typeof first === 'string') return first;
+  if (first.text.trim() !== '') return judge(first.text, accepts) ?? 'no';
+  const again = [...lines, askedAgain(accepts).replace(/: $/, '.'), prompt].join('\n');
+  const second = await run(program, again, withoutHint, { deadline, signal });
+  if (typeof second === 'string') return second;
+  return judge(second.text, accepts) ?? 'no';
+}
+
+interface Limits {
+  readonly deadline: number;
+  readonly signal: AbortSignal | undefined;
+}
+
+/** What it wrote before it ended with 0; else what its silence, end or absence comes to. */
+function run(
+  program: string,
+  text: string,
+  env: NodeJS.ProcessEnv,
+  { deadline, signal }: Limits,
+): Promise<Answer | { readonly text: string }> {
+  const left = deadline - performance.now();
+  if (left <= 0 || signal?.aborted) return Promise.resolve('timeout');
+  const child = start(program, text, env);
+  if (child === undefined) return Promise.resolve('nobody');
+  return new Promise((resolve) => {
+    let written = Buffer.alloc(0);
+    const settle = (outcome: Answer | { readonly text: string }) => {
+      clearTimeout(timer);
+      signal?.removeEventListener('abort', giveUp);
+      // What it may have started itself is not waited for: its next write finds the pipe closed.
+      child.stdout?.destroy();
+      child.kill();
+      child.unref();
+      resolve(outcome);
+    };
+    const giveUp = () => settle('timeout');
+    const timer = Number.isFinite(left) ? setTimeout(giveUp, left) : undefined;
+    signal?.addEventListener('abort', giveUp);
+    child.stdout?.on('data', (bytes: Buffer) => {
+      written = Buffer.concat([written, bytes]);
+      if (written.length > answerLimit) settle('no');
+    });
+    child.once('error', () => settle('nobody'));
+    child.once('close', (status) => settle(status === 0 ? { text: written.toString() } : 'no'));
+  });
+}
+
+/** Without a shell; looked up in PATH as execlp does. */
+function start(program: string, text: string, env: NodeJS.ProcessEnv): ChildProcess | undefined {
+  // Loaded at this moment: every connection starts this program, and hardly one asks.
+  const { spawn } = process.getBuiltinModule('node:child_process');
+  try {
+    return spawn(program, [text], { env, stdio: ['ignore', 'pipe', 'ignore'], windowsHide: true });
+  } catch {
+    return undefined;
+  }
+}

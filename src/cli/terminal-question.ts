@@ -1,0 +1,79 @@
+/**
+ * Asking on the terminal itself: stdin and stdout carry the SSH stream, stderr may be /dev/null.
+ *
+ * It is polled. A blocking read would hold a thread of the pool for ever, and a stream reads when bytes come:
+ * were we in the background by then, the terminal would stop us and ssh with SIGTTIN. So every read comes
+ * right behind a look at the foreground.
+ */
+import { type Answer, askedAgain, judge, plainLines, type Question } from './answer.ts';
+import { hasColour, paintFrame } from './colour.ts';
+import { inForeground } from './foreground.ts';
+import { Tty } from './tty.ts';
+
+/** Milliseconds; looking at the foreground costs a process where there is no /proc. */
+const pollInterval = process.platform === 'linux' ? 50 : 250;
+
+/**
+ * Asks on the controlling terminal; what was typed before the question stands answers nothing.
+ * @returns `nobody` without a terminal, and in a background job
+ */
+export async function askOnTerminal(question: Question, environment = process.env): Promise<Answer> {
+  if (!inForeground()) return 'nobody';
+  const terminal = Tty.open();
+  if (terminal === undefined) return 'nobody';
+  try {
+    return await converse(terminal, question, environment);
+  } finally {
+    terminal.close();
+  }
+}
+
+async function converse(terminal: Tty, question: Question, environment: NodeJS.ProcessEnv): Promise<Answer> {
+  const { prompt, accepts, seconds, signal, attempts = 3 } = question;
+  const plain = plainLines(question);
+  const lines = hasColour(environment) ? paintFrame(plain) : plain;
+  const whole = `\r${[...lines, prompt].join('\n')}`;
+  const deadline = performance.now() + seconds * 1000;
+  let shown = false;
+  let garbage = 0;
+  for (; ; await pause()) {
+    // The time comes first: a line that was typed into a stopped job is no answer once it is over.
+    const over = performance.now() >= deadline || signal?.aborted === true;
+    if (!inForeground()) {
+      if (over) return 'timeout';
+      shown = false;
+      continue;
+    }
+    if (over) {
+      // Half a word must not end up in the shell's next line.
+      terminal.discardInput();
+      terminal.write('\n');
+      return 'timeout';
+    }
+    if (terminal.wasStopped()) {
+      // Shown again at the next look: the shell may still be at work on the terminal.
+      shown = false;
+      continue;
+    }
+    if (!shown) {
+      terminal.discardInput();
+      terminal.write(whole);
+      shown = true;
+    }
+    if (!terminal.isWritten()) continue;
+    const line = terminal.readLine();
+    if (line === undefined) continue;
+    if (line === 'end') {
+      terminal.write('\n');
+      return 'no';
+    }
+    const verdict = judge(line.text, accepts);
+    if (verdict !== undefined) return verdict;
+    if (++garbage >= attempts) return 'no';
+    terminal.write(askedAgain(accepts));
+  }
+}
+
+function pause(): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, pollInterval));
+}

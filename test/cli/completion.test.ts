@@ -1,0 +1,218 @@
+/** Completion, asked of the real shells. */
+import assert from 'node:assert/strict';
+import { execFileSync, spawnSync } from 'node:child_process';
+import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, test } from 'node:test';
+import { globalOptions } from '../../src/cli/arguments.ts';
+import { loadCommands } from '../../src/cli/grammar.ts';
+import { commands } from '../../src/commands/table.ts';
+
+const main = join(import.meta.dirname, '../../src/main.ts');
+const texts = await loadCommands(commands);
+const commandNames = Object.keys(commands);
+
+let directory: string;
+let environment: Record<string, string>;
+before(() => {
+  directory = mkdtempSync(join(tmpdir(), 'mint-completion-'));
+  const bin = join(directory, 'bin');
+  mkdirSync(bin);
+  // As installed: the scripts call it by its name.
+  writeFileSync(join(bin, 'mint-ssh'), `#!/bin/sh\nexec '${process.execPath}' '${main}' "$@"\n`);
+  chmodSync(join(bin, 'mint-ssh'), 0o755);
+  const table = (name: string) => `[vm.${name}]\ninstance = "i-0123456789abcdef0"\nhost = "127.0.0.1"\n`;
+  writeFileSync(join(directory, 'ssh.toml'), ['dev', 'dev-2', 'build'].map(table).join('\n'), {
+    mode: 0o600,
+  });
+  environment = {
+    PATH: `${bin}:/usr/bin:/bin`,
+    HOME: directory,
+    MINT_CONFIG_DIR: directory,
+    LANG: 'C.UTF-8',
+  };
+});
+after(() => rmSync(directory, { recursive: true, force: true }));
+
+function script(shell: string): string {
+  const path = join(directory, `completion.${shell}`);
+  const text = execFileSync(process.execPath, [main, 'completion', shell], {
+    encoding: 'utf8',
+    env: environment,
+  });
+  writeFileSync(path, text);
+  return path;
+}
+
+function isThere(program: string): boolean {
+  return spawnSync('/bin/sh', ['-c', `command -v ${program}`], { env: environment }).status === 0;
+}
+
+/** What bash would offer for a line whose last word is being typed. */
+function bashOffers(line: string, more = ''): string[] {
+  const words = line.split(' ');
+  const program = `
+    set -u
+    . "$1"; shift
+    ${more}
+    COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMPREPLY=()
+    _mint_ssh
+    printf '%s\\n' \${COMPREPLY[@]+"\${COMPREPLY[@]}"}`;
+  const args = ['--norc', '--noprofile', '-c', program, 'bash', script('bash'), ...words];
+  const { stdout, stderr } = spawnSync('bash', args, { encoding: 'utf8', env: environment });
+  assert.equal(stderr, '', line);
+  return stdout.split('\n').filter((word) => word !== '');
+}
+
+test('every option that is not hidden, and every word, has a description of one line', () => {
+  for (const { word, summary, command } of texts) {
+    const described = [
+      ['summary', summary],
+      ...(command.words ?? []),
+      ...Object.entries({ ...globalOptions, ...command.options })
+        .filter(([, option]) => !('hidden' in option && option.hidden))
+        .map(([name, option]) => [name, 'description' in option ? option.description : undefined]),
+    ];
+    for (const [name, description] of described) {
+      assert.match(description ?? '', /^[^\n]{3,100}[^.\n]$/, `${word}: ${name}`);
+    }
+    // The lines of the options are made from the table: a text that has them as well says them twice.
+    assert.doesNotMatch(command.help, /^ {2}(?:-\w, )?--/m, `${word}: help`);
+  }
+});
+
+describe('bash', () => {
+  test('offers the commands, the words behind them, and the options', () => {
+    assert.deepEqual(bashOffers('mint-ssh '), commandNames);
+    assert.deepEqual(bashOffers('mint-ssh ssh-'), ['ssh-config']);
+    assert.deepEqual(bashOffers('mint-ssh hosts '), ['list', 'show', 'accept', 'forget']);
+    assert.deepEqual(bashOffers('mint-ssh hosts --j'), ['--json']);
+    assert.ok(bashOffers('mint-ssh ssh-config --').includes('--dry-run'));
+    assert.ok(bashOffers('mint-ssh --').includes('--region'));
+    assert.ok(!bashOffers('mint-ssh agent --').includes('--background'));
+    assert.deepEqual(bashOffers('mint-ssh nonsense '), []);
+  });
+
+  test('offers the names of the VMs where a VM is meant, whatever options stand before it', () => {
+    assert.deepEqual(bashOffers('mint-ssh ssh '), ['dev', 'dev-2', 'build']);
+    assert.deepEqual(bashOffers('mint-ssh doctor d'), ['dev', 'dev-2']);
+    assert.deepEqual(bashOffers('mint-ssh hosts show b'), ['build']);
+    assert.deepEqual(bashOffers('mint-ssh --region us-east-1 --timing ssh b'), ['build']);
+    assert.deepEqual(bashOffers('mint-ssh hosts list '), []);
+    assert.deepEqual(bashOffers('mint-ssh ssh dev '), []);
+    assert.deepEqual(bashOffers('mint-ssh ssh dev -- '), []);
+  });
+
+  test('expands nothing of what it is given for a name', () => {
+    const hostile = `mint-ssh() { printf '%s\\n' 'd$(touch ${directory}/ran)' 'd*' '\`touch ${directory}/ran\`' 'dev'; }; cd /`;
+    assert.deepEqual(bashOffers('mint-ssh ssh d', hostile), [`d$(touch ${directory}/ran)`, 'd*', 'dev']);
+    assert.equal(spawnSync('ls', [join(directory, 'ran')]).status, 2);
+  });
+
+  test('is registered for the command, and asks bash itself for files and directories', () => {
+    const registered = `. '${script('bash')}'; complete -p mint-ssh`;
+    const { stdout } = spawnSync('bash', ['--norc', '-c', registered], {
+      encoding: 'utf8',
+      env: environment,
+    });
+    assert.equal(stdout, 'complete -F _mint_ssh mint-ssh\n');
+    const asked = (line: string) => bashOffers(line, 'compopt() { echo "$@" >&3; }; exec 3>&1');
+    assert.deepEqual(asked('mint-ssh ssh-config --file '), ['-o default']);
+    assert.deepEqual(asked('mint-ssh --config-dir '), ['-o dirnames']);
+    assert.deepEqual(asked('mint-ssh --region '), []);
+  });
+});
+
+/** Where a shell is not on this machine, what it would be given is looked at instead. */
+function checkText(shell: string): void {
+  const text = spawnSync('cat', [script(shell)], { encoding: 'utf8' }).stdout;
+  for (const name of commandNames) assert.ok(text.includes(name), name);
+  for (const { command } of texts) {
+    for (const [usage] of command.words ?? []) assert.ok(text.includes(usage.split(' ')[0] ?? ''), usage);
+  }
+  assert.equal((text.match(/'/g)?.length ?? 0) % 2, 0);
+}
+
+test('zsh offers the same', (context) => {
+  if (!isThere('zsh')) {
+    context.diagnostic('no zsh here: its script was looked at, and not run');
+    return checkText('zsh');
+  }
+  assert.equal(spawnSync('zsh', ['-n', script('zsh')], { encoding: 'utf8' }).stderr, '');
+  // A terminal of zsh's own: completion runs in its line editor alone. What is inserted is what it found.
+  const offers = (line: string) => {
+    const program = `
+      zmodload zsh/zpty
+      zpty shell zsh -f -i
+      say() { zpty -w shell "$1" }
+      say "PS1='> '; unset zle_bracketed_paste; autoload -Uz compinit; compinit -u -D; source $1; cd /"
+      say "list() { zle list-choices; zle kill-whole-line; zle accept-line }; zle -N list; bindkey '^X' list; zstyle ':completion:*' list-separator '|'; LISTMAX=0; setopt no_list_ambiguous; COLUMNS=200; LINES=100"
+      sleep 0.3
+      zpty -n -w shell "$2"$'\\x18'
+      sleep 1.2
+      say 'exit'
+      while zpty -r shell piece; do print -rn -- "$piece"; done`;
+    const { stdout } = spawnSync('zsh', ['-f', '-c', program, 'zsh', script('zsh'), line], {
+      encoding: 'utf8',
+      env: { ...environment, TERM: 'dumb' },
+      timeout: 20_000,
+    });
+    return stdout.slice(stdout.lastIndexOf(`> ${line}`) + 1);
+  };
+  const top = offers('mint-ssh ');
+  for (const name of commandNames) assert.ok(top.includes(name), `${name} in ${top}`);
+  const vms = offers('mint-ssh hosts show ');
+  for (const name of ['build', 'dev', 'dev-2']) assert.ok(vms.includes(name), `${name} in ${vms}`);
+  assert.match(offers('mint-ssh hosts '), /accept[\s\S]*forget/);
+  assert.match(offers('mint-ssh hosts --'), /--json/);
+});
+
+test('fish offers the same', (context) => {
+  if (!isThere('fish')) {
+    context.diagnostic('no fish here: its script was looked at, and not run');
+    return checkText('fish');
+  }
+  const offers = (line: string) => {
+    const program = `source '${script('fish')}'; complete -C '${line}'`;
+    const { stdout, stderr } = spawnSync('fish', ['--no-config', '-c', program], {
+      encoding: 'utf8',
+      env: environment,
+      timeout: 20_000,
+    });
+    assert.equal(stderr, '');
+    return stdout
+      .split('\n')
+      .map((row) => row.split('\t')[0] ?? '')
+      .filter((word) => word !== '');
+  };
+  assert.deepEqual(offers('mint-ssh ').sort(), [...commandNames].sort());
+  assert.deepEqual(offers('mint-ssh hosts ').sort(), ['accept', 'forget', 'list', 'show']);
+  assert.deepEqual(offers('mint-ssh --region x hosts show ').sort(), ['build', 'dev', 'dev-2']);
+  assert.deepEqual(offers('mint-ssh ssh d').sort(), ['dev', 'dev-2']);
+  assert.deepEqual(offers('mint-ssh hosts list '), []);
+  assert.ok(offers('mint-ssh hosts --').includes('--json'));
+  assert.ok(!offers('mint-ssh demo --').includes('--json'));
+});
+
+test('the names come without a word where there are none, or the settings are wrong', () => {
+  const vms = (configDir: string) =>
+    spawnSync(process.execPath, [main, 'completion', 'vms', '--config-dir', configDir], { encoding: 'utf8' });
+  const nothing = vms('/nowhere');
+  assert.deepEqual([nothing.status, nothing.stdout, nothing.stderr], [0, '', '']);
+  const wrong = join(directory, 'wrong');
+  mkdirSync(wrong);
+  writeFileSync(join(wrong, 'ssh.toml'), 'colour = "red"\n');
+  const bad = vms(wrong);
+  assert.deepEqual([bad.status, bad.stdout, bad.stderr], [0, '', '']);
+});
+
+test('another shell is refused by name', () => {
+  for (const words of [[], ['tcsh'], ['bash', 'zsh'], ['constructor']]) {
+    const { status, stderr } = spawnSync(process.execPath, [main, 'completion', ...words], {
+      encoding: 'utf8',
+    });
+    assert.equal(status, 2);
+    assert.match(stderr, /completion is for bash, zsh or fish \(usage\)/);
+  }
+});

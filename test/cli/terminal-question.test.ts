@@ -1,0 +1,227 @@
+import assert from 'node:assert/strict';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { describe, test } from 'node:test';
+import { waitFor } from '../openssh/child.ts';
+import { answerOf, askCommand, askOnTerminal, onTerminal, prompt } from './asked.ts';
+
+const asked = /\(yes\/no\/\[fingerprint\]\)\? /;
+const again = "Please type 'yes', 'no' or the fingerprint: ";
+
+function count(text: string, part: string): number {
+  return text.split(part).length - 1;
+}
+
+describe('the question on a terminal', () => {
+  for (const [typed, expected] of [
+    ['yes\n', 'yes'],
+    ['  yes \n', 'yes'],
+    ['YES\n', 'yes'],
+    ['SHA256:abcDEF\n', 'yes'],
+    ['no\n', 'no'],
+    ['\n', 'no'],
+    ['\x04', 'no'],
+  ] as const) {
+    test(`${JSON.stringify(typed)} is a ${expected}`, async () => {
+      const child = askOnTerminal();
+      await child.until(asked);
+      child.stdin.write(typed);
+      assert.equal(await answerOf(child), expected);
+      assert.ok(!child.stdout.includes(again), child.stdout);
+    });
+  }
+
+  test('shows the frame above the prompt, in bold red where the terminal has colours', async () => {
+    for (const [env, colour] of [
+      [{ TERM: 'xterm' }, true],
+      [{ TERM: 'xterm', NO_COLOR: '1' }, false],
+      [{ TERM: 'dumb' }, false],
+    ] as const) {
+      const child = askOnTerminal({ env });
+      await child.until(asked);
+      child.stdin.write('no\n');
+      assert.equal(await answerOf(child), 'no');
+      const [on, off] = colour ? ['\x1b[1;31m', '\x1b[0m'] : ['', ''];
+      const frame = ['==========', '  KEY CHANGED', '=========='].map((line) => `${on}${line}${off}`);
+      const shown = [...frame, '  now seen: SHA256:abcDEF', prompt].join('\r\n');
+      assert.ok(child.stdout.includes(shown), JSON.stringify(child.stdout));
+    }
+  });
+
+  test('what is neither yes nor no is asked again, and is a no the third time', async () => {
+    const child = askOnTerminal();
+    await child.until(asked);
+    for (const [typed, times] of [
+      ['y', 1],
+      ['sha256:abcdef', 2],
+    ] as const) {
+      child.stdin.write(`${typed}\n`);
+      await waitFor('the question to be asked again', 5000, () => count(child.stdout, again) === times);
+    }
+    child.stdin.write('yes please\n');
+    assert.equal(await answerOf(child), 'no');
+    assert.equal(count(child.stdout, again), 2);
+  });
+
+  test('a yes after garbage is a yes', async () => {
+    const child = askOnTerminal();
+    await child.until(asked);
+    child.stdin.write(`${'x'.repeat(2000)}\n`);
+    await child.until(/Please type/);
+    child.stdin.write('yes\n');
+    assert.equal(await answerOf(child), 'yes');
+  });
+
+  test('control characters in what is shown and in what is typed reach the terminal as text', async () => {
+    const framed = 'VM: \x1b]0;title\x07\x1b[2Jdev\r\x9b1m\u202e';
+    const child = askOnTerminal({ question: { framed } });
+    await child.until(asked);
+    child.stdin.write('\x1b[Ayes\n');
+    await child.until(/Please type/);
+    child.stdin.write('no\n');
+    assert.equal(await answerOf(child), 'no');
+    const typedFrom = child.stdout.indexOf(prompt);
+    assert.doesNotMatch(child.stdout.slice(1, typedFrom), /[^\n\r -~]|\r(?!\n)/);
+    assert.match(child.stdout, /VM: .*dev\\u\{d\}/);
+  });
+
+  test('no answer is a timeout, in time, and half a word does not stay in the terminal', async () => {
+    const child = onTerminal(`${askCommand({ seconds: 1 })}; read -r line; echo "[left: $line]"`);
+    await child.until(asked);
+    const start = performance.now();
+    child.stdin.write('ye');
+    await child.until(/\[answer: timeout\]/);
+    const took = performance.now() - start;
+    assert.ok(took > 800 && took < 3000, `${took} ms`);
+    child.stdin.write('s\n');
+    await child.until(/\[left: s\]/);
+    await child.done;
+  });
+
+  test('a question that is withdrawn is over at once', async () => {
+    const child = askOnTerminal({ question: { seconds: 15, withdrawAfter: 300 } });
+    assert.equal(await answerOf(child), 'timeout');
+    assert.ok((await child.done).milliseconds < 5000);
+  });
+
+  for (const ahead of ['yes\n', 'yes\nSHA256:abcDEF\nyes\n', 'yes']) {
+    test(`${JSON.stringify(ahead)}, typed before the question, does not answer it`, async () => {
+      const child = onTerminal(`echo ready; sleep 0.6; exec ${askCommand({ seconds: 2 })}`);
+      await child.until(/ready/);
+      child.stdin.write(ahead);
+      await child.until(asked);
+      if (!ahead.endsWith('\n')) {
+        // The end of the line alone must not make the word of before an answer.
+        child.stdin.write('\n');
+        assert.equal(await answerOf(child), 'no');
+      } else assert.equal(await answerOf(child), 'timeout');
+    });
+  }
+
+  test('leaves the terminal as it was', async () => {
+    const child = onTerminal(`stty -a >&2; ${askCommand()}; stty -a`);
+    await child.until(asked);
+    child.stdin.write('yes\n');
+    const { stdout } = await child.done;
+    const states = stdout.match(/^speed .*;\r\n(?:.*\r\n)*?.*-echoprt.*$/gm) ?? [];
+    assert.equal(states.length, 2, stdout);
+    assert.equal(states[0], states[1]);
+  });
+
+  test('a terminal that goes away accepts nothing, and keeps nothing waiting', async (context) => {
+    const directory = mkdtempSync(join(tmpdir(), 'mint-question-'));
+    context.after(() => rmSync(directory, { recursive: true, force: true }));
+    const answerTo = join(directory, 'answer');
+    const child = askOnTerminal({ question: { seconds: 5, answerTo } });
+    await child.until(asked);
+    child.kill('SIGKILL');
+    await child.done;
+    const answer = await waitFor(
+      'an answer',
+      10_000,
+      () => existsSync(answerTo) && readFileSync(answerTo, 'utf8'),
+    );
+    assert.match(answer, /^(?:no|timeout)$/);
+  });
+});
+
+describe('the question and job control', () => {
+  const shell = 'exec bash --norc --noprofile -i';
+
+  test('a background job asks no one, touches nothing and goes on', async () => {
+    const child = onTerminal(shell);
+    await child.until(/\$ /);
+    child.stdin.write(`${askCommand()} &\n`);
+    await child.until(/\[answer: nobody\]/);
+    child.stdin.write('jobs; exit\n');
+    const { stdout } = await child.done;
+    assert.doesNotMatch(stdout, /Stopped/);
+    assert.equal(count(stdout, prompt), 0);
+  });
+
+  test('stopped with Ctrl-Z and brought back, it asks again', async () => {
+    const child = onTerminal(shell);
+    await child.until(/\$ /);
+    child.stdin.write(`${askCommand({ seconds: 15 })}\n`);
+    await child.until(asked);
+    child.stdin.write('\x1a');
+    await child.until(/Stopped/);
+    child.stdin.write('fg\n');
+    await waitFor('the question to be asked again', 5000, () => count(child.stdout, prompt) === 2);
+    child.stdin.write('yes\n');
+    await child.until(/\[answer: yes\]/);
+    child.stdin.write('exit\n');
+    await child.done;
+  });
+
+  test('sent to the background, it leaves the terminal to the shell until it is brought back', async () => {
+    const child = onTerminal(shell);
+    await child.until(/\$ /);
+    child.stdin.write(`${askCommand({ seconds: 15 })}\n`);
+    await child.until(asked);
+    child.stdin.write('\x1a');
+    await child.until(/Stopped/);
+    child.stdin.write('bg\n');
+    for (const word of ['one', 'two', 'three']) {
+      child.stdin.write(`echo "[shell: $((1))${word}]"\n`);
+      await child.until(new RegExp(`\\[shell: 1${word}\\]`));
+    }
+    child.stdin.write('jobs\n');
+    await child.until(/Running/);
+    assert.equal(count(child.stdout, prompt), 1);
+    child.stdin.write('fg\n');
+    await waitFor('the question to be asked again', 5000, () => count(child.stdout, prompt) === 2);
+    child.stdin.write('SHA256:abcDEF\n');
+    await child.until(/\[answer: yes\]/);
+    child.stdin.write('exit\n');
+    await child.done;
+  });
+
+  test('left in the background, it ends when its time is over', async () => {
+    const child = onTerminal(shell);
+    await child.until(/\$ /);
+    child.stdin.write(`${askCommand({ seconds: 3 })}\n`);
+    await child.until(asked);
+    child.stdin.write('\x1a');
+    await child.until(/Stopped/);
+    child.stdin.write('bg\n');
+    await child.until(/\[answer: timeout\]/);
+    child.stdin.write('exit\n');
+    await child.done;
+  });
+
+  test('a yes typed into a stopped job is too late when its time is over', async () => {
+    const child = onTerminal(shell);
+    await child.until(/\$ /);
+    child.stdin.write(`${askCommand({ seconds: 1 })}\n`);
+    await child.until(asked);
+    child.stdin.write('\x1a');
+    await child.until(/Stopped/);
+    await new Promise((resolve) => setTimeout(resolve, 1200));
+    child.stdin.write('fg\nyes\n');
+    await child.until(/\[answer: timeout\]/);
+    child.stdin.write('exit\n');
+    await child.done;
+  });
+});

@@ -1,0 +1,259 @@
+/** What a console shows of host keys: the first whole block, and nothing that anyone could have put after it. */
+import assert from 'node:assert/strict';
+import { generateKeyPairSync, randomBytes } from 'node:crypto';
+import { describe, test } from 'node:test';
+import fc from 'fast-check';
+import { type HostKey, parseHostKey } from '../../src/ssh/hostkey.ts';
+import { readConsoleKeys } from '../../src/trust/console-host-keys.ts';
+
+const string = (bytes: Buffer | string) => {
+  const length = Buffer.alloc(4);
+  length.writeUInt32BE(bytes.length);
+  return Buffer.concat([length, Buffer.from(bytes)]);
+};
+
+const ed25519 = () => parseHostKey(Buffer.concat([string('ssh-ed25519'), string(randomBytes(32))]));
+
+function rsa(): HostKey {
+  const { n = '', e = '' } = generateKeyPairSync('rsa', { modulusLength: 2048 }).publicKey.export({
+    format: 'jwk',
+  });
+  const numbers = [
+    Buffer.from(e, 'base64url'),
+    Buffer.concat([Buffer.alloc(1), Buffer.from(n, 'base64url')]),
+  ];
+  return parseHostKey(Buffer.concat([string('ssh-rsa'), ...numbers.map(string)]));
+}
+
+const [host, other] = [ed25519(), ed25519()];
+const hostRsa = rsa();
+
+const keyLine = ({ type, blob }: HostKey) => `${type} ${blob.toString('base64')} root@ip-10-0-0-1`;
+const printLine = ({ type, fingerprint }: HostKey) =>
+  `${type === 'ssh-rsa' ? 2048 : 256} ${fingerprint} root@ip-10-0-0-1 (${type === 'ssh-rsa' ? 'RSA' : 'ED25519'})`;
+const block = (kind: 'KEYS' | 'FINGERPRINTS', lines: readonly string[]) => [
+  `-----BEGIN SSH HOST KEY ${kind}-----`,
+  ...lines,
+  `-----END SSH HOST KEY ${kind}-----`,
+];
+const keysOf = (...keys: HostKey[]) => block('KEYS', keys.map(keyLine));
+const printsOf = (...keys: HostKey[]) => block('FINGERPRINTS', keys.map(printLine));
+
+const boot = [
+  'SeaBIOS (version rel-1.16)',
+  '[    0.000000] Linux version 6.8.0-1012-aws (buildd@lcy02) #13-Ubuntu SMP',
+  '[    0.000000] Command line: BOOT_IMAGE=/vmlinuz root=PARTUUID=1 ro console=tty1 console=ttyS0',
+  '[   12.345678] cloud-init[1045]: Cloud-init v. 24.1 running "modules:final"',
+];
+const text = (...lines: string[]) => `${lines.join('\r\n')}\r\n`;
+const found = (output: string) => readConsoleKeys(output).keys.map((key) => key.fingerprint);
+
+test('a first boot as cloud-init prints it gives its keys, their types and blobs', () => {
+  const prefixed = (lines: readonly string[]) =>
+    lines.map((line) => `<14>Jan  2 03:04:05 cloud-init: ${line}`);
+  const output = text(
+    ...boot,
+    ...prefixed(['', '#'.repeat(61), ...printsOf(host, hostRsa), '#'.repeat(61)]),
+    ...keysOf(hostRsa, host),
+    '[   14.000000] cloud-init[1045]: Cloud-init finished',
+    'ip-10-0-0-1 login: ',
+  );
+  const { keys, fingerprints, startsAtBoot } = readConsoleKeys(output);
+  assert.deepEqual(
+    keys.map(({ type, blob }) => [type, blob]),
+    [
+      ['ssh-rsa', hostRsa.blob],
+      ['ssh-ed25519', host.blob],
+    ],
+  );
+  assert.deepEqual(fingerprints, [
+    { type: 'ssh-ed25519', fingerprint: host.fingerprint },
+    { type: 'ssh-rsa', fingerprint: hostRsa.fingerprint },
+  ]);
+  assert.equal(startsAtBoot, true);
+});
+
+describe('what consoles put around a line', () => {
+  const around: Record<string, (line: string) => string> = {
+    'a kernel time and a program': (line) => `[   12.345678] cloud-init[1234]: ${line}`,
+    'a kernel time alone': (line) => `[12.345678] ${line}`,
+    'the name of older images': (line) => `ec2: ${line}`,
+    'a priority': (line) => `<14>ec2: ${line}`,
+    'carriage returns': (line) => `\r${line}\r\r`,
+    colours: (line) => `\u001b[0;32m${line}\u001b[0m`,
+    'a title and a bell': (line) => `\u001b]0;console\u0007${line}\u0007`,
+    'an escape before the time': (line) => `\u001b[?2004l[   12.3] cloud-init[9]: ${line}`,
+  };
+  for (const [what, change] of Object.entries(around)) {
+    test(`is passed over: ${what}`, () => {
+      assert.deepEqual(found(text(...boot, ...keysOf(host).map(change))), [host.fingerprint]);
+      const prints = readConsoleKeys(text(...boot, ...printsOf(host).map(change)));
+      assert.deepEqual(prints.keys, []);
+      assert.equal(prints.fingerprints[0]?.fingerprint, host.fingerprint);
+    });
+  }
+
+  test('is not passed over where it is the word of another program', () => {
+    for (const before of ['sshd[99]: ', 'anna: ', 'Invalid user ', 'x', '[   12.3] sudo: ', 'ec2: ec2: ']) {
+      assert.deepEqual(found(text(...boot, ...keysOf(other).map((line) => `${before}${line}`))), [], before);
+    }
+  });
+
+  test('a kernel message between two keys costs neither', () => {
+    const [begin = '', first = '', second = '', end = ''] = keysOf(hostRsa, host);
+    const output = text(...boot, begin, first, '[   12.4] random: crng init done', second, end);
+    assert.deepEqual(found(output), [hostRsa.fingerprint, host.fingerprint]);
+  });
+});
+
+describe('only the first block counts', () => {
+  test('where another follows, of either kind', () => {
+    assert.deepEqual(found(text(...boot, ...keysOf(host), ...keysOf(other))), [host.fingerprint]);
+    const late = readConsoleKeys(text(...boot, ...keysOf(host), ...printsOf(other)));
+    assert.deepEqual(late.fingerprints, []);
+    const twice = readConsoleKeys(text(...boot, ...printsOf(host), ...printsOf(other)));
+    assert.deepEqual(
+      twice.fingerprints.map((one) => one.fingerprint),
+      [host.fingerprint],
+    );
+  });
+
+  test('where the first is empty', () => {
+    assert.deepEqual(found(text(...boot, ...keysOf(), ...keysOf(other))), []);
+  });
+
+  test('where the first has no end, or another beginning inside it', () => {
+    const [begin = '', line = '', end = ''] = keysOf(host);
+    assert.deepEqual(found(text(...boot, begin, line)), []);
+    assert.deepEqual(found(text(...boot, begin, line, ...keysOf(other))), []);
+    assert.deepEqual(found(text(...boot, begin, ...printsOf(other), line, end)), []);
+  });
+
+  test('where the beginning of the first has scrolled out', () => {
+    const [, line = '', end = ''] = keysOf(host);
+    assert.deepEqual(found(text(line, end, ...keysOf(other))), []);
+    const prints = readConsoleKeys(text('-----END SSH HOST KEY FINGERPRINTS-----', ...keysOf(other)));
+    assert.deepEqual(prints.keys, []);
+  });
+
+  test('and keys must be the ones whose fingerprints stood before them', () => {
+    const output = text(...boot, ...printsOf(host), 'login: ', ...keysOf(other, hostRsa));
+    const { keys, fingerprints } = readConsoleKeys(output);
+    assert.deepEqual(keys, []);
+    assert.deepEqual(
+      fingerprints.map((one) => one.fingerprint),
+      [host.fingerprint],
+    );
+  });
+
+  test('and two keys of one type in it cancel each other', () => {
+    assert.deepEqual(found(text(...boot, ...keysOf(host, hostRsa, other))), [hostRsa.fingerprint]);
+    assert.deepEqual(found(text(...boot, ...keysOf(host, host))), [host.fingerprint]);
+  });
+});
+
+describe('a line that is no key is passed over', () => {
+  const good = keyLine(host);
+  const [type = '', base64 = ''] = good.split(' ');
+  const certificate = 'ssh-ed25519-cert-v01@openssh.com';
+  const cases: Record<string, string> = {
+    'another type than its blob': good.replace(type, 'ssh-rsa'),
+    'no type': base64,
+    'a blob cut short': `${type} ${base64.slice(0, -8)}`,
+    'a blob with something behind': `${type} ${Buffer.concat([host.blob, Buffer.alloc(3)]).toString('base64')}`,
+    'base64 that is not canonical': `${type} ${base64}=`,
+    'base64 with a hole': `${type} ${base64.slice(0, 20)} ${base64.slice(20)}`,
+    'an option before': `@cert-authority ${good}`,
+    'a type that its blob does not have': `${certificate} ${base64}`,
+    'two spaces': good.replace(' ', '  '),
+    'an endless one': `${type} ${'A'.repeat(60_000)}`,
+  };
+  for (const [what, line] of Object.entries(cases)) {
+    test(what, () => {
+      const beside = text(...boot, ...block('KEYS', [line, keyLine(hostRsa)]));
+      assert.deepEqual(found(beside), [hostRsa.fingerprint]);
+      assert.deepEqual(found(text(...boot, ...block('KEYS', [line]))), []);
+    });
+  }
+
+  test('likewise of a fingerprint', () => {
+    const line = printLine(host);
+    const wrong = [
+      line.replace('SHA256:', 'MD5:'),
+      line.replace('(ED25519)', ''),
+      line.replace('(ED25519)', '(DSA)'),
+      line.replace('SHA256:', 'SHA256:A'),
+      line.replace('256 ', ''),
+      line.replace('ED25519', 'ECDSA').replace('256', '255'),
+    ];
+    for (const each of wrong) {
+      assert.deepEqual(readConsoleKeys(text(...block('FINGERPRINTS', [each]))).fingerprints, [], each);
+    }
+    const named = line.replace('ED25519', 'ECDSA').replace('256', '384');
+    const [ecdsa] = readConsoleKeys(text(...block('FINGERPRINTS', [named]))).fingerprints;
+    assert.equal(ecdsa?.type, 'ecdsa-sha2-nistp384');
+  });
+});
+
+test('a block of more than 64 lines is none, and what stands behind 64 KB does not count', () => {
+  const filler = Array.from({ length: 64 }, () => 'x');
+  assert.deepEqual(found(text(...boot, ...block('KEYS', [...filler, keyLine(host)]), ...keysOf(other))), []);
+  assert.deepEqual(found(text(...boot, ...block('KEYS', [...filler.slice(1), keyLine(host)]))), [
+    host.fingerprint,
+  ]);
+  assert.deepEqual(found(text('x\n'.repeat(32 * 1024), ...keysOf(host))), []);
+});
+
+test('an output starts at boot where firmware or kernel begin it and nothing can have scrolled out', () => {
+  const startsAtBoot = (...lines: string[]) => readConsoleKeys(text(...lines)).startsAtBoot;
+  assert.equal(startsAtBoot(...boot, ...keysOf(host)), true);
+  for (const first of boot.slice(0, 2)) assert.equal(startsAtBoot('', first), true, first);
+  assert.equal(startsAtBoot('Linux version 6.8.0-1012-aws'), true);
+  assert.equal(startsAtBoot('BdsDxe: loading Boot0001 "UEFI Amazon Elastic Block Store"'), true);
+  assert.equal(startsAtBoot('[   12.345678] cloud-init[1045]: running', ...keysOf(host)), false);
+  assert.equal(startsAtBoot('login: anna', 'anna says: [    0.000000] Linux version 6'), false);
+  // A reboot far into the output is not where the machine began.
+  assert.equal(startsAtBoot(...Array.from({ length: 50 }, () => 'x'), ...boot), false);
+  // As long as what EC2 keeps: who wrote all of it may have written the boot as well.
+  assert.equal(startsAtBoot(...boot, ...keysOf(host), 'x'.repeat(64 * 1024)), false);
+  assert.equal(startsAtBoot(''), false);
+});
+
+test('nothing makes it throw, take long, or show a key that is not in the text', () => {
+  const pieces = fc.constantFrom(
+    ...keysOf(host, other),
+    ...printsOf(host),
+    '\n',
+    '\r',
+    '\u001b[',
+    '\u001b]',
+    '[    0.000000] ',
+    'ec2: ',
+    '\u0000',
+  );
+  const noise = fc.oneof(fc.string({ unit: 'binary', maxLength: 40 }), pieces, pieces);
+  const allowed = new Set([host.fingerprint, other.fingerprint]);
+  fc.assert(
+    fc.property(fc.array(noise, { maxLength: 60 }), fc.constantFrom('', '\n', '\r\n'), (parts, glue) => {
+      const { keys, fingerprints } = readConsoleKeys(parts.join(glue));
+      for (const { fingerprint } of [...keys, ...fingerprints]) assert.ok(allowed.has(fingerprint));
+    }),
+    { numRuns: 300 },
+  );
+  const slow = ['\r', '\u001b[', '\u001b]', ' ', '\n', '<', '[ ', 'A', '-----BEGIN SSH HOST KEY KEYS-----\n'];
+  for (const piece of slow) {
+    const start = performance.now();
+    readConsoleKeys(piece.repeat(70_000 / piece.length));
+    assert.ok(performance.now() - start < 500, JSON.stringify(piece));
+  }
+});
+
+test('whatever stands after the first whole block changes nothing', () => {
+  const begin = text(...boot, ...printsOf(host, hostRsa), ...keysOf(host, hostRsa));
+  const expected = [host.fingerprint, hostRsa.fingerprint];
+  const later = fc.array(fc.constantFrom(...keysOf(other), ...printsOf(other), 'x'), { maxLength: 30 });
+  fc.assert(
+    fc.property(later, (lines) => assert.deepEqual(found(begin + text(...lines)), expected)),
+    { numRuns: 200 },
+  );
+});
