@@ -4,29 +4,29 @@
  * stdout carries the SSH stream and nothing else; no AWS code is loaded here.
  */
 import { existsSync } from 'node:fs';
-import type { OpenRequest } from '../agent/control-protocol.ts';
+import type { Answer, OpenRequest, QuestionText } from '../agent/control-protocol.ts';
 import { protocolVersion } from '../agent/control-protocol.ts';
 import type { Command, Invocation } from '../cli/command.ts';
 import { say, warn } from '../cli/terminal.ts';
 import { callerEnvironment } from '../config/environment.ts';
-import { resolvePaths } from '../config/paths.ts';
+import { type Paths, resolvePaths } from '../config/paths.ts';
 import { vmName } from '../config/vm-name.ts';
 import { MintError } from '../errors.ts';
 import { AgentLink, AgentRefusal } from '../proxy/agent-link.ts';
 import { bridge } from '../proxy/bridge.ts';
 import { dial } from '../proxy/dial.ts';
-import { stdioClient } from '../proxy/end.ts';
-import { releaseWhenPushed } from '../proxy/hold.ts';
+import { type End, stdioClient } from '../proxy/end.ts';
+import { type PushTime, releaseWhenPushed } from '../proxy/hold.ts';
 import { ClientLeft, exchangeKeys } from '../proxy/key-exchange.ts';
 import { reportEnd } from '../proxy/report-end.ts';
 import { Timing } from '../proxy/timing.ts';
+import { usersAgent } from '../proxy/users-agent.ts';
 
 export const command: Command = {
   usage: 'proxy VM [PORT] [USER]',
   help: `Connects stdin and stdout to the sshd of VM: dials it while the agent authorises a fresh key there, checks
-the host key in the stream, and pipes. ssh runs this as ProxyCommand; \`mint-ssh ssh-config\` writes the line.
-`,
-  options: {},
+the host key in the stream, and pipes. ssh runs this as ProxyCommand; \`mint-ssh ssh-config\` writes the line.`,
+  options: { 'upstream-agent': { type: 'string', hidden: true } },
   run,
 };
 
@@ -34,36 +34,40 @@ async function run(invocation: Invocation): Promise<number> {
   const { verbose, timing: showTiming } = invocation.globals;
   const explain = verbose ? say : () => {};
   const timing = new Timing();
-  const request = readRequest(invocation);
   const paths = resolvePaths({ configDir: invocation.globals.configDir });
+  const request = readRequest(invocation, paths);
   if (!existsSync(paths.sshToml)) throw unknownVm(request.vm, paths.sshToml);
   const client = stdioClient();
-  const agent = new AgentLink(paths, request);
+  const agent = new AgentLink(paths, request, askPerson);
+  const whileWanted = <T>(step: Promise<T>) => Promise.race([step, agent.refusal, departure(client)]);
   process.once('SIGHUP', () => client.destroy()).once('SIGTERM', () => client.destroy());
   timing.mark('start');
+  let connected = false;
   try {
     // 1. Ask the agent: a name becomes an address, and the push of the key begins.
-    await agent.connect();
-    const target = { vm: request.vm, ...(await agent.target()) };
+    const target = { vm: request.vm, ...(await whileWanted(agent.open())) };
     timing.mark('agent');
     explain(`${target.vm} is ${target.host} port ${target.port}`);
 
     // 2. Dial, while the agent pushes. 3. Pass the key exchange on; hold the host key until it is judged.
-    const exchanged = await Promise.race([
-      exchangeKeys({ client, agent, timing, explain, dial: (deadline) => dial(target, deadline) }),
-      agent.refusal,
-    ]);
+    const dialTarget = (limit: number) => dial(target, limit);
+    const exchanged = await whileWanted(exchangeKeys({ client, agent, timing, explain, dial: dialTarget }));
 
     // 4. Hold what the client sends behind its NEWKEYS until the push has succeeded and is fresh.
-    const { pushMilliseconds } = await releaseWhenPushed(exchanged, agent, timing);
-    explain(pushMilliseconds === undefined ? 'the key was authorised before' : 'the key is authorised');
-    if (showTiming || verbose) say(timing.line(pushMilliseconds));
+    const push = await whileWanted(releaseWhenPushed(exchanged, agent, timing));
+    connected = true;
+    explain(push === undefined ? 'the key was authorised before' : 'the key is authorised');
+    if (showTiming || verbose) say(`${timing.line()} (${describePush(push)})`);
 
     // 5. From here on a plain pipe, both ways.
     const result = await bridge(client, exchanged.server, agent, exchanged.held.length > 0);
     return await reportEnd(result, target, agent);
   } catch (error) {
-    if (error instanceof ClientLeft) return 0;
+    if (!connected && (showTiming || verbose)) {
+      timing.mark('failed');
+      say(timing.line());
+    }
+    if (error instanceof ClientLeft) return await lateAnswer(agent, request.vm);
     if (error instanceof AgentRefusal && error.warning !== undefined) warn(error.warning);
     throw error;
   } finally {
@@ -71,7 +75,30 @@ async function run(invocation: Invocation): Promise<number> {
   }
 }
 
-function readRequest({ positionals, globals }: Invocation): OpenRequest {
+function describePush(push: PushTime): string {
+  return push === undefined ? 'push none, the key was warm' : `push ${push.toFixed(1)} beside them`;
+}
+
+/** Loads what asks only when there is a question. */
+async function askPerson(question: QuestionText, signal: AbortSignal): Promise<Answer> {
+  const { ask } = await import('../cli/question.ts');
+  return ask({ ...question, signal });
+}
+
+/** ssh may give up (keep-alives, Ctrl-C) before the person has answered: a yes counts, for the next time. */
+async function lateAnswer(agent: AgentLink, vm: string): Promise<number> {
+  if (await agent.acceptedLate())
+    warn(`mint-ssh: the new host key of ${vm} is trusted now: run the command again`);
+  return 0;
+}
+
+/** Rejects once the client has left: nothing is dialled, and nobody waited for, on behalf of no one. */
+async function departure(client: End): Promise<never> {
+  await client.left;
+  throw new ClientLeft();
+}
+
+function readRequest({ positionals, values, globals }: Invocation, paths: Paths): OpenRequest {
   const [vm, port, user, ...more] = positionals;
   if (vm === undefined || more.length > 0) {
     throw new MintError('usage', vm === undefined ? 'which VM?' : 'too many arguments', {
@@ -91,6 +118,7 @@ function readRequest({ positionals, globals }: Invocation): OpenRequest {
     profile: globals.profile,
     region: globals.region,
     environment: callerEnvironment(process.env),
+    upstreamAgent: (values['upstream-agent'] as string | undefined) ?? usersAgent(paths.run),
     established: false,
   };
 }

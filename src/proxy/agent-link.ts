@@ -1,10 +1,23 @@
 /** The proxy's line to the agent, which lasts as long as the proxy and outlives the agent. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { ControlConnection } from '../agent/control-client.ts';
-import type { AgentReply, AgentRequest, FailureReply, OpenRequest } from '../agent/control-protocol.ts';
+import type {
+  AgentReply,
+  AgentRequest,
+  Answer,
+  FailureReply,
+  OpenRequest,
+  QuestionText,
+} from '../agent/control-protocol.ts';
 import { connectOrStart } from '../agent/start.ts';
 import type { Paths } from '../config/paths.ts';
 import { MintError } from '../errors.ts';
+
+/** How long the agent may take to turn a name into an address, in milliseconds. */
+const firstAnswerLimit = 8000;
+
+/** Puts a question of the agent's to whoever sits in front of this proxy. */
+export type AskPerson = (question: QuestionText, signal: AbortSignal) => Promise<Answer>;
 
 type Reply<T extends AgentReply['type']> = Extract<AgentReply, { type: T }>;
 
@@ -29,15 +42,20 @@ export class AgentLink {
   readonly refusal: Promise<never>;
   readonly #paths: Paths;
   readonly #open: OpenRequest;
+  readonly #askPerson: AskPerson;
+  #question: { readonly withdraw: AbortController; readonly answer: Promise<Answer> } | undefined;
   #seen: AgentRequest | undefined;
+  #verdict: Promise<Reply<'verdict'>> | undefined;
+  #hasProceeded = false;
   #connection: ControlConnection | undefined;
   #waiting = new Map<AgentReply['type'], { request: AgentRequest; resolve: (reply: AgentReply) => void }>();
   #refuse: (error: unknown) => void = () => {};
   #established = false;
   #closed = false;
 
-  constructor(paths: Paths, open: OpenRequest) {
+  constructor(paths: Paths, open: OpenRequest, askPerson: AskPerson) {
     this.#paths = paths;
+    this.#askPerson = askPerson;
     this.#open = open;
     this.refusal = new Promise((_, reject) => {
       this.#refuse = reject;
@@ -45,8 +63,14 @@ export class AgentLink {
     this.refusal.catch(() => {});
   }
 
-  /** Connects, starting an agent where none runs. @throws MintError `agent-unavailable`, … */
-  async connect(): Promise<void> {
+  /** Step 1: connects, and asks for the VM by name. @throws MintError `agent-unavailable`, `vm-not-found`, … */
+  async open(): Promise<Reply<'target'>> {
+    await this.#connect();
+    return this.#target();
+  }
+
+  /** Starts an agent where none runs. */
+  async #connect(): Promise<void> {
     const connection = await connectOrStart(this.#paths, {
       received: (reply) => this.#receive(reply),
       lost: () => this.#reconnect(),
@@ -55,9 +79,16 @@ export class AgentLink {
     else this.#connection = connection;
   }
 
-  /** Name → address; the push begins with it. */
-  target(): Promise<Reply<'target'>> {
-    return this.#ask('target', this.#open);
+  /** Name → address; the push begins with it. @throws MintError `agent-unavailable` where it hangs */
+  #target(): Promise<Reply<'target'>> {
+    const limit = setTimeout(() => {
+      this.#refuse(
+        new MintError('agent-unavailable', 'the agent does not answer', {
+          hint: `end it; the next connection starts a new one. Its log is ${this.#paths.agentLog}`,
+        }),
+      );
+    }, firstAnswerLimit);
+    return this.#ask('target', this.#open).finally(() => clearTimeout(limit));
   }
 
   /** Shows the agent the host key of this connection, and the host's signature in the held reply. */
@@ -67,7 +98,8 @@ export class AgentLink {
       hostKey: hostKey.toString('base64'),
       signature: signature.toString('base64'),
     };
-    return this.#ask('verdict', this.#seen);
+    this.#verdict = this.#ask('verdict', this.#seen);
+    return this.#verdict;
   }
 
   /** Resolves once the key is authorised and will be for long enough. */
@@ -79,7 +111,14 @@ export class AgentLink {
 
   /** The client accepted the server's signature: it went on behind its NEWKEYS. */
   proceeded(): void {
+    this.#hasProceeded = true;
     this.#connection?.send({ type: 'proceeded' });
+  }
+
+  /** Waits for the person where a question stands: whether the key was accepted after all. */
+  async acceptedLate(): Promise<boolean> {
+    if ((await this.#question?.answer) !== 'yes') return false;
+    return (await this.#verdict?.catch(() => undefined)) !== undefined;
   }
 
   /** At an early end: was our key listed, and asked for a signature? */
@@ -103,6 +142,8 @@ export class AgentLink {
   #receive(reply: AgentReply): void {
     if (reply.type === 'error') {
       this.#refuse(new AgentRefusal(reply));
+    } else if (reply.type === 'question') {
+      this.#put(reply.question);
     } else if (reply.type === 'stopping') {
       if (this.#established) this.close();
       else
@@ -115,12 +156,27 @@ export class AgentLink {
     }
   }
 
+  #put(text: QuestionText): void {
+    const withdraw = new AbortController();
+    const answer = this.#askPerson(text, withdraw.signal).catch((): Answer => 'nobody');
+    const told = answer.then((said) => {
+      if (this.#question?.withdraw !== withdraw) return said;
+      this.#connection?.send({ type: 'answer', answer: said });
+      this.#question = undefined;
+      return said;
+    });
+    this.#question = { withdraw, answer: told };
+  }
+
   async #reconnect(): Promise<void> {
     this.#connection = undefined;
+    // A new agent asks anew.
+    this.#question?.withdraw.abort();
+    this.#question = undefined;
     for (let pause = 50; !this.#closed; pause = Math.min(pause * 2, 60_000)) {
       await sleep(Math.random() * pause);
       try {
-        await this.connect();
+        await this.#connect();
         this.#replay();
         return;
       } catch (error) {
@@ -137,6 +193,7 @@ export class AgentLink {
     if (!this.#waiting.has('target'))
       this.#connection?.send({ ...this.#open, established: this.#established });
     if (this.#seen !== undefined && !this.#waiting.has('verdict')) this.#connection?.send(this.#seen);
+    if (this.#hasProceeded) this.#connection?.send({ type: 'proceeded' });
     for (const { request } of this.#waiting.values()) this.#connection?.send(request);
   }
 }

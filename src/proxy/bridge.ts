@@ -95,6 +95,6 @@ class Turns {
     if (!this.#serverAnswered) return;
     this.#serverAnswered = false;
     this.#count += 1;
-    if (this.#count === 2) this.#agent.proceeded();
+    if (this.#count === 2 || this.over) this.#agent.proceeded();
   }
 }

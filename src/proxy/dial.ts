@@ -9,22 +9,18 @@ export interface Target {
 }
 
 /**
- * @param deadline milliseconds that are left for it
+ * @param limit milliseconds that are left for it
  * @throws MintError `dial-failed`
  */
-export async function dial(target: Target, deadline: number): Promise<End> {
-  const signal = AbortSignal.timeout(Math.max(1, deadline));
+export async function dial(target: Target, limit: number): Promise<End> {
   try {
-    return await connectServer(target, signal);
-  } catch (error) {
-    const why = signal.aborted ? 'no answer' : reason(error as NodeJS.ErrnoException);
+    return await connectServer(target, Math.max(1, limit));
+  } catch (cause) {
+    const error = cause as NodeJS.ErrnoException;
     throw new MintError(
       'dial-failed',
-      `cannot reach ${target.vm} at ${target.host} port ${target.port}: ${why}`,
-      {
-        hint: hintFor(signal.aborted ? 'ETIMEDOUT' : (error as NodeJS.ErrnoException).code),
-        cause: error,
-      },
+      `cannot reach ${target.vm} at ${target.host} port ${target.port}: ${reason(error)}`,
+      { hint: hintFor(error.code), cause },
     );
   }
 }
@@ -39,8 +35,8 @@ function reason(error: NodeJS.ErrnoException): string {
     case 'ENOTFOUND':
     case 'EAI_AGAIN':
       return 'its name does not resolve';
-    case 'ECONNRESET':
-      return 'connection reset';
+    case 'ETIMEDOUT':
+      return 'no answer';
     default:
       return error.code ?? error.message;
   }

@@ -3,6 +3,10 @@ import net from 'node:net';
 import type { Readable, Writable } from 'node:stream';
 
 const bufferSize = 64 * 1024;
+/** What is taken in before anyone reads it, in bytes: an end behind it is noticed at once. */
+const readAhead = 256 * 1024;
+/** How long a server that was told the client's end may say nothing, in milliseconds. */
+const idleAfterEnd = 30_000;
 
 /** Takes bytes that are valid only during the call; false: nothing more until the source is resumed. */
 type Receiver = (bytes: Buffer) => boolean;
@@ -17,8 +21,8 @@ interface Descriptors {
 /**
  * One end of the connection: the client on stdin and stdout, or the server behind TCP.
  *
- * It is read a chunk at a time while the key exchange is observed (`read`), and then as a pipe (`pipeTo`).
- * Either way nothing more is taken in before what was taken has been written: memory stays at one buffer.
+ * It is read a chunk at a time while the key exchange is observed (`read`), and then as a pipe (`pipeTo`):
+ * from then on nothing more is taken in before what was taken has been written.
  */
 export class End {
   readonly #source: Readable;
@@ -26,35 +30,45 @@ export class End {
   readonly #closeSink: () => void;
   #receiver: Receiver | undefined;
   #early: Buffer[] = [];
+  #earlyLength = 0;
   #ended = false;
   #failure: Error | undefined;
   #watchers: (() => void)[] = [];
+  /** Resolves when this side has gone or broken, even where nobody reads what it said before that. */
+  readonly left: Promise<void>;
 
   constructor(attach: (receive: Receiver) => Descriptors) {
     const { source, sink, closeSink } = attach((bytes) => this.#receive(bytes));
     this.#source = source;
     this.#sink = sink;
     this.#closeSink = closeSink;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.left = promise;
     const end = () => {
       this.#ended = true;
+      // A pipe that ended was let go of; a file that ended was only read.
+      if (source instanceof net.Socket) resolve();
       this.#notify();
     };
     const fail = (error: Error) => {
       this.#failure ??= error;
+      resolve();
       this.#notify();
     };
     source.on('end', end).on('close', end).on('error', fail);
     if ((sink as unknown) !== source) sink.on('error', fail);
+    source.resume();
   }
 
   /** The next bytes, a copy of its own; undefined at the end. @throws the stream's error */
   async read(): Promise<Buffer | undefined> {
     for (;;) {
-      const bytes = this.#early.shift();
+      const bytes = this.#takeEarly();
       if (bytes !== undefined) return bytes;
       if (this.#failure !== undefined) throw this.#failure;
       if (this.#ended) return undefined;
-      await this.#change(this);
+      this.#source.resume();
+      await this.#change();
     }
   }
 
@@ -68,7 +82,8 @@ export class End {
 
   /** Copies everything to the other end's sink until this source ends. @throws either stream's error */
   async pipeTo(other: End): Promise<void> {
-    for (const bytes of this.#early.splice(0)) await other.write(bytes);
+    for (let bytes = this.#takeEarly(); bytes !== undefined; bytes = this.#takeEarly())
+      await other.write(bytes);
     const sink = other.#sink;
     let paused = false;
     const resume = () => {
@@ -81,8 +96,10 @@ export class End {
       paused = sink.writableLength > 0;
       return !paused;
     };
+    this.#source.resume();
     while (!this.#ended && this.#failure === undefined && other.#failure === undefined) {
-      await this.#change(this, other);
+      // Not resumed here: what is paused waits for a write out of the one buffer.
+      await this.#change(other);
     }
     const failure = this.#failure ?? other.#failure;
     if (failure !== undefined) throw failure;
@@ -104,15 +121,22 @@ export class End {
   #receive(bytes: Buffer): boolean {
     if (this.#receiver !== undefined) return this.#receiver(bytes);
     this.#early.push(Buffer.from(bytes));
+    this.#earlyLength += bytes.length;
     this.#notify();
-    return false;
+    return this.#earlyLength < readAhead;
   }
 
-  /** Takes in more, and resolves when bytes, an end or a failure came at any of the ends. */
-  #change(...ends: End[]): Promise<void> {
+  #takeEarly(): Buffer | undefined {
+    const bytes = this.#early.shift();
+    this.#earlyLength -= bytes?.length ?? 0;
+    return bytes;
+  }
+
+  /** Resolves when bytes, an end or a failure came here or at the other end. */
+  #change(other: End = this): Promise<void> {
     return new Promise((resolve) => {
-      for (const end of ends) end.#watchers.push(resolve);
-      this.#source.resume();
+      this.#watchers.push(resolve);
+      if (other !== this) other.#watchers.push(resolve);
     });
   }
 
@@ -123,12 +147,13 @@ export class End {
 
 /**
  * The server, once connected.
- * @param address where to dial; `signal` ends the attempt
- * @throws the system's error: ECONNREFUSED, EHOSTUNREACH, …
+ * @param address where to dial
+ * @param limit how long it may take, in milliseconds
+ * @throws the system's error: ECONNREFUSED, EHOSTUNREACH, …; ETIMEDOUT at the limit
  */
 export function connectServer(
   address: { readonly host: string; readonly port: number },
-  signal: AbortSignal,
+  limit: number,
 ): Promise<End> {
   return new Promise((resolve, reject) => {
     const end = new End((receive) => {
@@ -136,17 +161,39 @@ export function connectServer(
         ...address,
         noDelay: true,
         allowHalfOpen: true,
-        signal,
+        // Node gives up on one of several addresses after 250 ms, which a distant VM may need.
+        autoSelectFamilyAttemptTimeout: 2000,
         onread: {
           buffer: Buffer.allocUnsafeSlow(bufferSize),
           callback: (length, buffer) => receive((buffer as Buffer).subarray(0, length)),
         },
       });
-      socket.once('connect', () => resolve(end));
-      socket.once('error', reject);
-      return { source: socket, sink: socket, closeSink: () => socket.end() };
+      const timer = setTimeout(() => socket.destroy(timedOut()), limit);
+      socket.once('connect', () => {
+        clearTimeout(timer);
+        resolve(end);
+      });
+      socket.once('error', (error: NodeJS.ErrnoException) => {
+        clearTimeout(timer);
+        // Whoever resets was there: it is for the reader to see that the connection stood, and broke.
+        if (error.code === 'ECONNRESET') resolve(end);
+        else reject(error);
+      });
+      return {
+        source: socket,
+        sink: socket,
+        closeSink: () => {
+          socket.end();
+          // sshd answers the client's end with its own. Where the network is gone, TCP would wait for 15 minutes.
+          socket.setTimeout(idleAfterEnd, () => socket.destroy(timedOut()));
+        },
+      };
     });
   });
+}
+
+function timedOut(): NodeJS.ErrnoException {
+  return Object.assign(new Error('no answer in time'), { code: 'ETIMEDOUT' });
 }
 
 /** The SSH client: our stdin and stdout. */

@@ -3,7 +3,7 @@
  * until the agent has judged it; the step ends when both sides have sent their NEWKEYS.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { printable } from '../cli/terminal.ts';
+import { printable, warn } from '../cli/terminal.ts';
 import { MintError } from '../errors.ts';
 import { parseHostKey } from '../ssh/hostkey.ts';
 import { KeyExchangeObserver, type ServerEvent } from '../ssh/observer.ts';
@@ -13,8 +13,14 @@ import type { Timing } from './timing.ts';
 
 /** From the first dial to the server's `SSH-` line, all attempts together, in milliseconds. */
 const bannerLimit = 12_000;
-/** From the `SSH-` line to both NEWKEYS, without the time the host key is judged, in milliseconds. */
-const exchangeLimit = 30_000;
+/**
+ * From the `SSH-` line to the reply, and from the reply's release to the server's NEWKEYS, in milliseconds. The
+ * client's NEWKEYS may take longer: some clients ask a person about the host key first.
+ */
+const exchangeLimit = 15_000;
+/** What either side may send in clear, in bytes: several times what lines and packets of the largest sizes come to. */
+const clearLimit = 512 * 1024;
+const exchangeTooLong = 'the key exchange does not come to its end';
 
 export interface KeyExchangeParts {
   readonly client: End;
@@ -45,6 +51,8 @@ class KeyExchange {
   /** What the client said before the server's `SSH-` line came: said again after a redial. */
   #clientFirst: Buffer[] = [];
   #held: Buffer[] = [];
+  #serverClear = 0;
+  #clientClear = 0;
   #clock: NodeJS.Timeout | undefined;
   #expire: (error: MintError) => void = () => {};
 
@@ -71,12 +79,12 @@ class KeyExchange {
 
   async #dial(): Promise<End> {
     const end = await this.#parts.dial(this.#bannerDeadline - Date.now());
-    this.#parts.timing.mark('dial');
+    this.#parts.timing.mark(this.#server === undefined ? 'dial' : 'redial');
     return end;
   }
 
   async #fromServer(): Promise<void> {
-    const { client, timing } = this.#parts;
+    const { timing } = this.#parts;
     for (let attempt = 1; !this.#observer.serverOpaque; ) {
       const chunk = await this.#readServer();
       if (chunk === undefined) {
@@ -84,24 +92,27 @@ class KeyExchange {
         await this.#redial(attempt++);
         continue;
       }
+      this.#serverClear = counted(this.#serverClear, chunk, 'server');
       const before = this.#observer.serverBannerSeen;
       const events = this.#observer.server(chunk);
       if (!before && this.#observer.serverBannerSeen) {
         timing.mark('banner');
         this.#clientFirst = [];
-        this.#startClock(exchangeLimit, 'the key exchange does not come to its end');
+        this.#startClock(exchangeLimit, exchangeTooLong);
       }
       for (const event of events) {
         if (event.type === 'reply') await this.#judge(event);
-        await client.write(event.bytes);
+        await this.#toClient(event.bytes);
       }
     }
+    clearTimeout(this.#clock);
   }
 
   async #fromClient(): Promise<void> {
     for (let hold = false; !this.#observer.clientOpaque; ) {
-      const chunk = await this.#parts.client.read();
+      const chunk = await this.#parts.client.read().catch(() => undefined);
       if (chunk === undefined) throw new ClientLeft();
+      this.#clientClear = counted(this.#clientClear, chunk, 'client');
       // From here to the write nothing may wait: a redial in between would say these bytes twice.
       if (!this.#observer.serverBannerSeen) this.#clientFirst.push(chunk);
       const passed: Buffer[] = [];
@@ -121,29 +132,29 @@ class KeyExchange {
     const { agent, timing, explain } = this.#parts;
     timing.mark('key exchange');
     clearTimeout(this.#clock);
-    const { outcome } = await agent.judge(reply.hostKey, reply.signature);
+    const { outcome, notice } = await agent.judge(reply.hostKey, reply.signature);
+    if (notice !== undefined) warn(notice);
     timing.mark('host key');
     const key = `host key ${parseHostKey(reply.hostKey).fingerprint} (${reply.keyExchange})`;
     explain(outcome === 'match' ? `${key} is the one that is pinned` : `${key} is the first one seen`);
-    this.#startClock(exchangeLimit, 'the key exchange does not come to its end');
+    this.#startClock(exchangeLimit, exchangeTooLong);
   }
 
-  /** A connection that breaks before the `SSH-` line is an end like any other. */
+  /** A connection that breaks is an end like any other. */
   async #readServer(): Promise<Buffer | undefined> {
-    try {
-      return await this.#server?.read();
-    } catch (error) {
-      if (!this.#observer.serverBannerSeen) return undefined;
-      throw error;
-    }
+    return await this.#server?.read().catch(() => undefined);
   }
 
+  /** Where the server is gone the reader notices; before the banner it dials again and says all of this again. */
   async #toServer(bytes: Buffer): Promise<void> {
+    await this.#server?.write(bytes).catch(() => {});
+  }
+
+  async #toClient(bytes: Buffer): Promise<void> {
     try {
-      await this.#server?.write(bytes);
-    } catch (error) {
-      // The reader notices the end; before the banner it dials again, and says all of this again.
-      if (this.#observer.serverBannerSeen) throw error;
+      await this.#parts.client.write(bytes);
+    } catch {
+      throw new ClientLeft();
     }
   }
 
@@ -173,6 +184,14 @@ class KeyExchange {
       Math.max(1, milliseconds),
     );
   }
+}
+
+function counted(before: number, chunk: Buffer, side: 'client' | 'server'): number {
+  const sum = before + chunk.length;
+  if (sum <= clearLimit) return sum;
+  throw new MintError('not-ssh', `the ${side} sent more than ${clearLimit / 1024} KiB before encryption`, {
+    unsafe: true,
+  });
 }
 
 /** The client went away before the connection stood; there is no one left to tell. */

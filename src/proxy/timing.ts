@@ -5,6 +5,8 @@ export type Phase =
   | 'start'
   | 'agent'
   | 'dial'
+  /** The server closed before its `SSH-` line, once or more: from the first dial to the last. */
+  | 'redial'
   | 'banner'
   | 'key exchange'
   /** The reply is held while the agent judges the key in it. */
@@ -12,26 +14,25 @@ export type Phase =
   /** From the reply's release to the client's NEWKEYS: the client checks what it got. */
   | 'client'
   /** From the client's NEWKEYS until the push is known to be good. */
-  | 'held';
+  | 'held'
+  /** What was under way when the connection failed. */
+  | 'failed';
 
 export class Timing {
-  readonly #phases: { readonly phase: Phase; readonly milliseconds: number }[] = [];
+  /** In milliseconds, in the order of their first marks. */
+  readonly #phases = new Map<Phase, number>();
   #last = 0;
 
   /** Ends the phase that began at the last mark, or at the start of the process. */
   mark(phase: Phase): void {
     const now = performance.now();
-    this.#phases.push({ phase, milliseconds: now - this.#last });
+    this.#phases.set(phase, (this.#phases.get(phase) ?? 0) + now - this.#last);
     this.#last = now;
   }
 
-  /**
-   * One line, the phases in order and their sum.
-   * @param push how long the push took, in milliseconds, while the other phases ran
-   */
-  line(push: number | undefined): string {
-    const phases = this.#phases.map(({ phase, milliseconds }) => `${phase} ${milliseconds.toFixed(1)}`);
-    const beside = push === undefined ? 'push none, the key was warm' : `push ${push.toFixed(1)} beside them`;
-    return `timing: ${phases.join(' · ')} · total ${this.#last.toFixed(1)} ms (${beside})`;
+  /** One line, the phases in order and their sum. */
+  line(): string {
+    const phases = [...this.#phases].map(([phase, milliseconds]) => `${phase} ${milliseconds.toFixed(1)}`);
+    return `timing: ${phases.join(' · ')} · total ${this.#last.toFixed(1)} ms`;
   }
 }

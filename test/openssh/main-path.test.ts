@@ -4,6 +4,7 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { after, before, describe, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { descendantsOf, processesOf } from './processes.ts';
 import { type Child, makeWorld, type World, waitFor } from './world.ts';
 
@@ -26,7 +27,8 @@ describe('ssh, by the name of a VM', { timeout: 180_000 }, () => {
   });
   after(() => world.end());
 
-  const proxies = () => processesOf(world.directory).filter(({ command }) => / proxy dev /.test(command));
+  const proxies = () =>
+    processesOf(world.directory).filter(({ command }) => /mint-ssh .*\bproxy .*dev /.test(command));
   const noProxies = () => waitFor('the proxies to end', 3000, () => proxies().length === 0);
   const path = (name: string) => join(world.directory, name);
   async function succeeds(program: string, ...args: string[]): Promise<string> {
@@ -110,6 +112,14 @@ describe('ssh, by the name of a VM', { timeout: 180_000 }, () => {
     assert.ok(readFileSync(path('near/file')).equals(readFileSync(path('again/file'))));
   });
 
+  let idle: Child;
+  let idleSince: number;
+  test('a session that does nothing begins, beside two that do much', async () => {
+    idle = world.startSsh(['dev', 'echo in; sleep 16; cat'], { holdInput: true });
+    await idle.until(/in\n/);
+    idleSince = performance.now();
+  });
+
   test('1 GB comes down whole', async (context) => {
     const hash = createHash('sha256');
     for (const piece of gigabyte()) hash.update(piece);
@@ -130,7 +140,7 @@ describe('ssh, by the name of a VM', { timeout: 180_000 }, () => {
       timeout: 50_000,
     });
     await up.until(/in\n/);
-    const [proxy] = proxies();
+    const proxy = descendantsOf(up.pid).find(({ command }) => command.includes('mint-ssh'));
     assert.ok(proxy);
     const memory = sample(() => privateMegabytes(proxy.pid), up);
     const { status, stdout, milliseconds } = await up.done;
@@ -141,6 +151,13 @@ describe('ssh, by the name of a VM', { timeout: 180_000 }, () => {
       `${Math.round((1 << 30) / 1000 / milliseconds)} MB/s, at most ${most} MB private memory`,
     );
     assert.ok(most < 32, `${most} MB`);
+  });
+
+  test('the session that did nothing outlives every time limit of its beginning', async () => {
+    await sleep(Math.max(0, 17_000 - (performance.now() - idleSince)));
+    idle.stdin.end('still here');
+    const { stdout, status } = await idle.done;
+    assert.deepEqual([stdout, status], ['in\nstill here', 0]);
   });
 
   test('a reader that leaves early ends the connection at once', async () => {
@@ -187,8 +204,10 @@ describe('ssh, by the name of a VM', { timeout: 180_000 }, () => {
       await waitFor('the push', 5000, () => world.cloud.faults.waiting > 0);
       await waitFor('a proxy', 5000, () => proxies().length === 1);
       process.kill(session.pid, 'SIGKILL');
-      await session.done;
+      const { stderr, milliseconds } = await session.done;
       await noProxies();
+      assert.ok(milliseconds < 3000, `${milliseconds} ms`);
+      assert.equal(stderr, '');
     } finally {
       release();
     }

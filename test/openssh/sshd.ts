@@ -67,7 +67,8 @@ export async function startSshd(options: SshdOptions): Promise<Sshd> {
     'StrictModes no',
     'UsePAM no',
     'UseDNS no',
-    'MaxStartups 200',
+    // Of this one the last wins, not the first.
+    ...(lines.some((line) => /^MaxStartups\b/i.test(line)) ? [] : ['MaxStartups 200']),
     'MaxSessions 200',
     'PrintMotd no',
     'PrintLastLog no',

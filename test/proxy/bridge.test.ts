@@ -19,7 +19,7 @@ async function makeEnd(): Promise<{ end: End; far: net.Socket }> {
   await once(listener, 'listening');
   const { port } = listener.address() as net.AddressInfo;
   const accepted = once(listener, 'connection') as Promise<[net.Socket]>;
-  const end = await connectServer({ host: '127.0.0.1', port }, AbortSignal.timeout(5000));
+  const end = await connectServer({ host: '127.0.0.1', port }, 5000);
   const [far] = await accepted;
   far.on('error', () => {});
   return { end, far };
