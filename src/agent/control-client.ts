@@ -1,6 +1,7 @@
 /** Reaching the agent: the checks on its socket, and one connection to it. */
 import { lstatSync, type Stats } from 'node:fs';
 import net from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Paths } from '../config/paths.ts';
 import { MintError } from '../errors.ts';
 import {
@@ -23,15 +24,32 @@ export interface ControlListener {
   readonly lost: () => void;
 }
 
+/** How long a crowd before the agent's socket is waited for, in milliseconds. */
+const crowdLimit = 5000;
+
 /**
  * Connects to a running agent. Resolves to undefined where none listens.
- * @throws MintError `unsafe-permissions` where the socket could be another user's
+ * @throws MintError `unsafe-permissions` where the socket could be another user's; `agent-unavailable`
  */
-export function connectControl(
+export async function connectControl(
   paths: Paths,
   listener: ControlListener,
 ): Promise<ControlConnection | undefined> {
-  if (!isSafeSocket(paths)) return Promise.resolve(undefined);
+  for (const deadline = performance.now() + crowdLimit; ; await sleep(10 + Math.random() * 20)) {
+    if (!isSafeSocket(paths)) return undefined;
+    try {
+      return await connectOnce(paths, listener);
+    } catch (error) {
+      const { code } = error as NodeJS.ErrnoException;
+      if (code === 'ECONNREFUSED' || code === 'ENOENT') return undefined;
+      // More wait to be accepted than the kernel keeps for a socket.
+      if (code === 'EAGAIN' && performance.now() < deadline) continue;
+      throw new MintError('agent-unavailable', `cannot reach the agent: ${code}`, { cause: error });
+    }
+  }
+}
+
+function connectOnce(paths: Paths, listener: ControlListener): Promise<ControlConnection> {
   return new Promise((resolve, reject) => {
     let open = true;
     const socket = net.connect(paths.control);
@@ -46,9 +64,7 @@ export function connectControl(
     });
     const failed = (error: NodeJS.ErrnoException) => {
       open = false;
-      if (error.code === 'ECONNREFUSED' || error.code === 'ENOENT') resolve(undefined);
-      else
-        reject(new MintError('agent-unavailable', `cannot reach the agent: ${error.code}`, { cause: error }));
+      reject(error);
     };
     socket.once('error', failed);
     socket.once('connect', () => {

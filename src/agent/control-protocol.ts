@@ -14,9 +14,14 @@ export type AgentRequest =
   | OpenRequest
   /** The key exchange reply that is held: K_S and the host's signature over the exchange hash, base64. */
   | { readonly type: 'seen'; readonly hostKey: string; readonly signature: string }
+  /** What the person said to a `question`. */
+  | { readonly type: 'answer'; readonly answer: Answer }
   /** The client has sent its NEWKEYS; what follows is held until `go`. */
   | { readonly type: 'ready' }
-  /** The client went on after it had read what the server encrypted: it accepted the server's signature. */
+  /**
+   * The client went on after it had read what the server encrypted: it accepted the server's signature. Said
+   * again when the conversation has become longer than a login that is refused.
+   */
   | { readonly type: 'proceeded' }
   /** The connection ended before it could have been authenticated: was our key refused? */
   | { readonly type: 'refused?' }
@@ -33,19 +38,38 @@ export interface OpenRequest {
   readonly region: string | undefined;
   /** The caller's AWS settings; see `callerEnvironment`. */
   readonly environment: Readonly<Record<string, string>>;
+  /** The socket of the user's own agent, or `none`; undefined where the proxy cannot tell. */
+  readonly upstreamAgent: string | undefined;
   /** True where a live connection makes itself known to a new agent: nothing is to be pushed for it. */
   readonly established: boolean;
 }
 
 export type AgentReply =
   | { readonly type: 'target'; readonly host: string; readonly port: number }
-  | { readonly type: 'verdict'; readonly outcome: 'match' | 'unknown' }
+  /** `notice`: lines for the person about a key that is trusted all the same. */
+  | {
+      readonly type: 'verdict';
+      readonly outcome: 'match' | 'unknown';
+      readonly notice: string | undefined;
+    }
+  | { readonly type: 'question'; readonly question: QuestionText }
   /** `pushMilliseconds`: how long the push took; absent where an earlier one still serves. */
   | { readonly type: 'go'; readonly pushMilliseconds: number | undefined }
   | { readonly type: 'refused'; readonly listed: boolean; readonly signed: boolean; readonly user: string }
   | { readonly type: 'status'; readonly status: AgentStatus }
   | { readonly type: 'stopping' }
   | FailureReply;
+
+/** `nobody`: there is no one to ask on any channel. */
+export type Answer = 'yes' | 'no' | 'timeout' | 'nobody';
+
+/** What is asked, and the full words that mean yes. */
+export interface QuestionText {
+  readonly framed: string;
+  readonly prompt: string;
+  readonly accepts: readonly string[];
+  readonly seconds: number;
+}
 
 export interface FailureReply {
   readonly type: 'error';
@@ -108,15 +132,18 @@ export function parseRequest(message: unknown): AgentRequest {
         type: 'open',
         version: number(fields, 'version'),
         vm: text(fields, 'vm'),
-        port: optional(fields, 'port', number),
+        port: optional(fields, 'port', portNumber),
         user: optional(fields, 'user', text),
         profile: optional(fields, 'profile', text),
         region: optional(fields, 'region', text),
         environment: textRecord(fields['environment']),
+        upstreamAgent: optional(fields, 'upstreamAgent', text),
         established: fields['established'] === true,
       };
     case 'seen':
       return { type: 'seen', hostKey: text(fields, 'hostKey'), signature: text(fields, 'signature') };
+    case 'answer':
+      return { type: 'answer', answer: answer(fields) };
     case 'ready':
     case 'proceeded':
     case 'refused?':
@@ -133,12 +160,14 @@ export function parseReply(message: unknown): AgentReply {
   return record(message) as unknown as AgentReply;
 }
 
-export function failureReply(error: unknown, warning?: string): FailureReply {
+/** An error that carries a warning in several lines sends it along. */
+export function failureReply(error: unknown): FailureReply {
   const known =
     error instanceof MintError
       ? error
       : new MintError('agent-unavailable', `the agent failed: ${String(error)}`);
   const { code, message, hint, unsafe } = known;
+  const { warning } = known as { readonly warning?: string };
   return { type: 'error', code, message, hint, unsafe, warning };
 }
 
@@ -153,9 +182,21 @@ function text(fields: Record<string, unknown>, name: string): string {
   return value;
 }
 
+/** Whatever is not a clear yes is none. */
+function answer(fields: Record<string, unknown>): Answer {
+  const said = fields['answer'];
+  return said === 'yes' || said === 'timeout' || said === 'nobody' ? said : 'no';
+}
+
 function number(fields: Record<string, unknown>, name: string): number {
   const value = fields[name];
   if (typeof value !== 'number') throw malformed(`${name} is no number`);
+  return value;
+}
+
+function portNumber(fields: Record<string, unknown>, name: string): number {
+  const value = number(fields, name);
+  if (!Number.isInteger(value) || value < 1 || value > 65_535) throw malformed(`${name} is no port`);
   return value;
 }
 

@@ -1,5 +1,6 @@
 /** `run/control.sock`: where proxies announce themselves, and people ask for status and stop. */
 import type { Socket } from 'node:net';
+import { vmPaths } from '../config/paths.ts';
 import { loadSettings } from '../config/settings.ts';
 import { vmName } from '../config/vm-name.ts';
 import { MintError } from '../errors.ts';
@@ -16,11 +17,13 @@ import {
   protocolVersion,
 } from './control-protocol.ts';
 import { Crowd } from './crowd.ts';
+import type { Forward } from './forward.ts';
 import type { Services } from './services.ts';
 import type { Vms } from './vms.ts';
 
 export interface ControlHooks {
   readonly vms: Vms;
+  readonly forward: Forward;
   readonly status: () => AgentStatus;
   readonly stop: () => void;
   /** A proxy came or went. */
@@ -54,12 +57,18 @@ export class ControlServer {
     };
     const split = lineSplitter((message) => {
       const request = parseRequest(message);
-      this.#crowd.admit(socket);
+      // Whoever asks for status or stop is answered, and need not stay.
+      if (request.type === 'open') this.#crowd.admit(socket);
       this.#handle(socket, request, reply).catch((error: unknown) => reply(failureReply(error)));
     });
     socket.on('data', (chunk) => {
       try {
         split(chunk);
+        // A client that does not read its answers gets no more of them.
+        if (socket.writableNeedDrain) {
+          socket.pause();
+          socket.once('drain', () => socket.resume());
+        }
       } catch {
         // Malformed: this connection ends, and nothing else.
         socket.destroy();
@@ -67,6 +76,7 @@ export class ControlServer {
     });
     socket.once('close', () => {
       this.#proxies.get(socket)?.end();
+      this.#hooks.forward.forget(socket);
       if (this.#proxies.delete(socket)) this.#hooks.changed();
     });
   }
@@ -84,6 +94,8 @@ export class ControlServer {
         const hostKey = Buffer.from(request.hostKey, 'base64');
         return this.#proxy(socket).judge(hostKey, Buffer.from(request.signature, 'base64'));
       }
+      case 'answer':
+        return this.#proxy(socket).answer(request.answer);
       case 'ready':
         return this.#proxy(socket).release();
       case 'proceeded':
@@ -107,10 +119,15 @@ export class ControlServer {
         hint: `name it in ${this.#services.paths.sshToml}: [vm.${name}] with host and instance`,
       });
     }
+    // Refused before anything begins where the run directory is too deep for its socket.
+    vmPaths(this.#services.paths, name).socket;
     const vm = this.#hooks.vms.get(name);
     this.#proxies.set(socket, new Connection(this.#services, vm, settings, request, reply));
     this.#hooks.changed();
-    await this.#hooks.vms.ensureSocket(vm);
+    await Promise.all([
+      this.#hooks.vms.ensureSocket(vm),
+      this.#hooks.forward.tell(socket, request.upstreamAgent, settings),
+    ]);
   }
 
   #proxy(socket: Socket): Connection {

@@ -18,7 +18,12 @@ export class Crowd {
   /** The oldest stranger leaves when a new one comes to a full house. */
   join(socket: Socket): void {
     this.#strangers.add(socket);
-    if (this.#strangers.size > this.#limit) this.#strangers.values().next().value?.destroy();
+    const [oldest] = this.#strangers;
+    if (oldest !== undefined && this.#strangers.size > this.#limit) {
+      // Not at its `close`, which comes later: a hundred may join before.
+      this.#strangers.delete(oldest);
+      oldest.destroy();
+    }
     const timer = setTimeout(() => {
       if (this.#strangers.has(socket)) socket.destroy();
     }, this.#patience).unref();

@@ -1,5 +1,5 @@
 /** The agent's life: one per user, from its lock to its last socket. */
-import { closeSync, existsSync, openSync, readdirSync, readFileSync, readlinkSync, rmSync } from 'node:fs';
+import { closeSync, readdirSync, readFileSync, readlinkSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { AwsWorkers } from '../aws/workers.ts';
 import { ensureClosedDirectory, ensurePrivateDirectory } from '../config/files.ts';
@@ -10,12 +10,19 @@ import { TrustStore } from '../trust/store.ts';
 import { version } from '../version.ts';
 import type { AgentStatus } from './control-protocol.ts';
 import { ControlServer } from './control-server.ts';
+import { Forward } from './forward.ts';
+import { HostTrust } from './host-trust.ts';
 import { listen } from './listener.ts';
 import { openLog } from './log.ts';
 import { claimForMachine } from './machine.ts';
 import type { Services } from './services.ts';
 import { Vms } from './vms.ts';
 
+/**
+ * How often the agent looks whether it can still be reached, in milliseconds: less than a connection waits
+ * for an agent to come up.
+ */
+const lookInterval = 5000;
 /** An agent that no proxy needs goes after this time, in milliseconds. */
 const idleLimit = 30 * 60_000;
 
@@ -42,9 +49,11 @@ export async function runAgent(paths: Paths, hooks: AgentHooks): Promise<boolean
   const endClaim = claimForMachine(join(paths.run, 'machine'), paths.run);
 
   const log = openLog(paths.agentLog);
-  const services: Services = { paths, log, trust: new TrustStore(paths), aws: new AwsWorkers() };
+  const parts = { log, trust: new TrustStore(paths), aws: new AwsWorkers() };
+  const services: Services = { ...parts, paths, hostTrust: new HostTrust(parts) };
   services.trust.start();
   const vms = new Vms(services);
+  const forward = new Forward(services);
   const startedAt = new Date().toISOString();
 
   let end: (reason: string) => void = () => {};
@@ -54,6 +63,7 @@ export async function runAgent(paths: Paths, hooks: AgentHooks): Promise<boolean
   let idle: NodeJS.Timeout | undefined;
   const control = new ControlServer(services, {
     vms,
+    forward,
     status: () => status(startedAt, control, vms, paths),
     stop: () => end('it was told to'),
     changed: () => {
@@ -66,18 +76,26 @@ export async function runAgent(paths: Paths, hooks: AgentHooks): Promise<boolean
   process.on('SIGHUP', () => {});
 
   removeStaleSockets(paths);
-  if (!existsSync(paths.forward)) closeSync(openSync(paths.forward, 'a', 0o600));
+  await forward.start();
   const listener = await listen(paths.control, paths.run, (socket) => control.serve(socket));
+  // Then nobody new can reach it, and its lock keeps a new one away. The live proxies bring up the next one.
+  let isLost = false;
+  const look = setInterval(() => {
+    if (listener.isInPlace()) return;
+    isLost = true;
+    end('its socket was removed');
+  }, lookInterval).unref();
   log(`mint-ssh ${version} runs`);
   hooks.ready();
 
   const reason = await ended;
+  clearInterval(look);
   log(`ends: ${reason}`);
-  control.sayStopping();
+  if (!isLost) control.sayStopping();
   listener.remove();
   await vms.removeSockets();
+  forward.close();
   endClaim();
-  rmSync(join(paths.run, 'machine'), { force: true });
   lock.release();
   return true;
 }
@@ -103,7 +121,9 @@ function status(startedAt: string, control: ControlServer, vms: Vms, paths: Path
 
 /** What an agent that was killed left behind; with the lock held they are nobody's. */
 function removeStaleSockets(paths: Paths): void {
-  for (const name of readdirSync(paths.agentSockets)) rmSync(join(paths.agentSockets, name), { force: true });
+  for (const name of readdirSync(paths.agentSockets)) {
+    rmSync(join(paths.agentSockets, name), { force: true, recursive: true });
+  }
   for (const name of readdirSync(paths.run)) {
     if (/^\.\d+-\d+$/.test(name)) rmSync(join(paths.run, name), { force: true });
   }

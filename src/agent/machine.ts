@@ -1,4 +1,13 @@
-import { readFileSync, statSync, utimesSync } from 'node:fs';
+import {
+  closeSync,
+  fstatSync,
+  futimesSync,
+  lstatSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  statSync,
+} from 'node:fs';
 import { hostname } from 'node:os';
 import { printable } from '../cli/terminal.ts';
 import { readPrivateFile, writeAtomic } from '../config/files.ts';
@@ -13,7 +22,7 @@ const patience = 120_000;
  * Names the machine that holds the run directory. A home directory on a network is seen by many machines, a
  * Unix socket works on one alone, and file locks between them cannot be relied on.
  *
- * @returns ends the claim's heartbeat
+ * @returns gives the claim up
  * @throws MintError `agent-unavailable` where another machine holds it
  */
 export function claimForMachine(path: string, run: string): () => void {
@@ -27,15 +36,23 @@ export function claimForMachine(path: string, run: string): () => void {
     });
   }
   writeAtomic(path, `${own} ${hostname()}\n`, { mode: 0o600 });
+  // Held open, so that the file is known again: what stands at the path later may be another agent's claim.
+  const file = openSync(path, 'r+');
+  const { ino, dev } = fstatSync(file);
   const timer = setInterval(() => {
     try {
       const now = new Date();
-      utimesSync(path, now, now);
+      futimesSync(file, now, now);
     } catch {
-      // The directory is gone; so is what the claim protected.
+      // A network that is away for a moment.
     }
   }, heartbeat).unref();
-  return () => clearInterval(timer);
+  return () => {
+    clearInterval(timer);
+    const found = lstatSync(path, { throwIfNoEntry: false });
+    if (found?.ino === ino && found.dev === dev) rmSync(path, { force: true });
+    closeSync(file);
+  };
 }
 
 /** Stable where the host name is not (a laptop between networks): the machine id where there is one. */

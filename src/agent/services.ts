@@ -1,7 +1,11 @@
 import type { AwsWorkers } from '../aws/workers.ts';
 import type { Paths } from '../config/paths.ts';
 import type { TrustStore } from '../trust/store.ts';
+import type { HostTrust } from './host-trust.ts';
 import type { Log } from './log.ts';
+
+/** What it takes to decide about a host key. */
+export type TrustServices = Pick<Services, 'trust' | 'aws' | 'log'>;
 
 /** What the parts of the agent share. */
 export interface Services {
@@ -9,4 +13,5 @@ export interface Services {
   readonly trust: TrustStore;
   readonly aws: AwsWorkers;
   readonly log: Log;
+  readonly hostTrust: HostTrust;
 }

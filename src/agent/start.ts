@@ -28,6 +28,9 @@ export async function connectOrStart(paths: Paths, listener: ControlListener): P
   for (const deadline = Date.now() + startLimit; Date.now() < deadline; ) {
     if (takeTurn(turn)) {
       try {
+        // The one before may have brought it up since we last looked.
+        const started = await connectControl(paths, listener);
+        if (started !== undefined) return started;
         await startAgent(paths);
       } finally {
         rmSync(turn, { force: true });

@@ -23,6 +23,8 @@ export interface Push {
   readonly done: Promise<void>;
   /** How long AWS took; undefined until it has said yes. */
   milliseconds: number | undefined;
+  /** What AWS calls the request; undefined likewise. */
+  requestId: string | undefined;
 }
 
 /**
@@ -46,8 +48,11 @@ export class VmKey {
   /** The pair, for a client's list; from now on it waits for the connection that client will make. */
   list(): KeyPair {
     const pair = this.pair();
-    this.#listed = startStopwatch();
-    this.#schedule();
+    // While a connection stands before its signature the key is kept for it; afterwards a push keeps it, or nothing.
+    if (this.#connecting.size === 0) {
+      this.#listed = startStopwatch();
+      this.#schedule();
+    }
     return pair;
   }
 
@@ -63,24 +68,23 @@ export class VmKey {
 
   /**
    * A live push for `scope`, else a new one: however many ask, one call is made.
-   * @param send makes the call to AWS
+   * @param send makes the call to AWS, and gives the id of the request
    */
-  push(scope: string, send: (pair: KeyPair) => Promise<void>): Push {
+  push(scope: string, send: (pair: KeyPair) => Promise<string>): Push {
     const live = this.#pushes.get(scope);
     if (live !== undefined && live.age() < pushLifetime) return live;
     // Before the pair is taken: a stale push must not count as a reason to keep it.
     this.#pushes.delete(scope);
     const age = startStopwatch();
-    const push: Push = { age, done: send(this.pair()), milliseconds: undefined };
+    const sent = send(this.pair()).then((requestId) => {
+      push.milliseconds = age();
+      push.requestId = requestId;
+    });
+    const push: Push = { age, done: sent, milliseconds: undefined, requestId: undefined };
     this.#pushes.set(scope, push);
-    push.done.then(
-      () => {
-        push.milliseconds = age();
-      },
-      () => {
-        if (this.#pushes.get(scope) === push) this.#pushes.delete(scope);
-      },
-    );
+    push.done.catch(() => {
+      if (this.#pushes.get(scope) === push) this.#pushes.delete(scope);
+    });
     this.#schedule();
     return push;
   }

@@ -17,6 +17,7 @@ import type { Connection } from './connection.ts';
 import { Crowd } from './crowd.ts';
 import type { Listener } from './listener.ts';
 import type { Log } from './log.ts';
+import { SessionBinds } from './session-binds.ts';
 import { VmKey } from './vm-key.ts';
 
 export class Vm {
@@ -36,10 +37,11 @@ export class Vm {
   serve(socket: Socket): void {
     this.#crowd.join(socket);
     const frames = new AgentFrames();
+    const binds = new SessionBinds();
     socket.on('data', (chunk) => {
       try {
         for (const message of frames.push(chunk)) {
-          socket.write(this.#answer(message));
+          socket.write(this.#answer(message, binds));
           this.#crowd.admit(socket);
         }
         // A client that does not read its answers gets no more of them.
@@ -54,15 +56,17 @@ export class Vm {
     });
   }
 
-  #answer(message: Buffer): Buffer {
+  #answer(message: Buffer, binds: SessionBinds): Buffer {
     const request = parseAgentRequest(message);
     switch (request.type) {
       case 'request-identities':
         return this.#list();
       case 'sign-request':
-        return this.#sign(request);
+        return this.#sign(request, binds);
       case 'extension':
-        return request.name === sessionBindName ? successReply() : extensionFailureReply();
+        return request.name === sessionBindName && binds.accept(request.contents)
+          ? successReply()
+          : extensionFailureReply();
       case 'unsupported':
         return failureReply();
     }
@@ -73,13 +77,14 @@ export class Vm {
     return identitiesAnswer([{ keyBlob: this.key.list().blob, comment: `mint-ssh ${this.name}` }]);
   }
 
-  #sign({ keyBlob, data }: { readonly keyBlob: Buffer; readonly data: Buffer }): Buffer {
+  #sign({ keyBlob, data }: { readonly keyBlob: Buffer; readonly data: Buffer }, binds: SessionBinds): Buffer {
     const pair = this.key.current;
     const request = parseUserauthRequest(data);
     if (pair === undefined || !keyBlob.equals(pair.blob)) return this.#refuse('a key that is not the VM’s');
     if (request === undefined || !request.publicKey.equals(pair.blob)) {
       return this.#refuse('something that is no login');
     }
+    if (!binds.allow(request)) return this.#refuse('a session that is not the one the client named');
     const connection = boundConnection(request, this.connections);
     if (connection === undefined) return this.#refuse('a session that runs through none of our connections');
     if (!connection.mayLogIn(request.user)) return this.#refuse(`user ${request.user}, who has no live push`);

@@ -1,5 +1,5 @@
 import { vmPaths } from '../config/paths.ts';
-import { listen } from './listener.ts';
+import { type Listener, listen } from './listener.ts';
 import type { Services } from './services.ts';
 import { Vm } from './vm.ts';
 
@@ -25,18 +25,30 @@ export class Vms {
     return this.#vms.values();
   }
 
-  /** @throws MintError `agent-unavailable` where the socket cannot be made */
+  /**
+   * Resolves when the VM's socket is in its place; one that was removed behind the agent's back is made anew.
+   * @throws MintError `agent-unavailable` where it cannot be made
+   */
   async ensureSocket(vm: Vm): Promise<void> {
     const { paths } = this.#services;
-    const listener =
-      vm.listener ?? listen(vmPaths(paths, vm.name).socket, paths.run, (socket) => vm.serve(socket));
+    const last = vm.listener;
+    const listener = this.#usable(last).then(
+      (usable) => usable ?? listen(vmPaths(paths, vm.name).socket, paths.run, (socket) => vm.serve(socket)),
+    );
     vm.listener = listener;
     try {
       await listener;
     } catch (error) {
-      vm.listener = undefined;
+      if (vm.listener === listener) vm.listener = undefined;
       throw error;
     }
+  }
+
+  async #usable(last: Promise<Listener> | undefined): Promise<Listener | undefined> {
+    const listener = await last?.catch(() => undefined);
+    if (listener?.isInPlace()) return listener;
+    listener?.close();
+    return undefined;
   }
 
   async removeSockets(): Promise<void> {

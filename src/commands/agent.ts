@@ -16,14 +16,15 @@ import { MintError } from '../errors.ts';
 export const command: Command = {
   usage: 'agent [status|stop]',
   help: `Without a word more: runs the agent here, in the foreground. Connections start one by themselves, so
-there is seldom a need to.
-
-  status    says what it holds; exit status 1 where none runs
-  stop      ends it; sessions that stand go on without it
-
-  --json    status as JSON
-`,
-  options: { json: { type: 'boolean' }, background: { type: 'boolean' } },
+there is seldom a need to.`,
+  words: [
+    ['status', 'says what it holds; exit status 1 where none runs'],
+    ['stop', 'ends it; sessions that stand go on without it'],
+  ],
+  options: {
+    json: { type: 'boolean', description: 'status as JSON' },
+    background: { type: 'boolean', hidden: true },
+  },
   run,
 };
 
@@ -111,5 +112,6 @@ async function ask(paths: Paths, request: AgentRequest): Promise<AgentReply | un
   clearTimeout(limit);
   connection.close();
   if (answer === undefined) throw new MintError('agent-unavailable', 'the agent does not answer');
+  if (answer.type === 'error') throw new MintError(answer.code, answer.message, { hint: answer.hint });
   return answer;
 }

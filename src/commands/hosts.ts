@@ -1,8 +1,9 @@
 /** `mint-ssh hosts`: the host keys that are trusted, and how a person changes that. */
-import { createInterface } from 'node:readline';
+import { isatty } from 'node:tty';
 import type { Command, Invocation } from '../cli/command.ts';
-import { inForeground } from '../cli/foreground.ts';
-import { hint, print, printable, say, show } from '../cli/terminal.ts';
+import { hint, print, printable, say } from '../cli/terminal.ts';
+import { askOnTerminal } from '../cli/terminal-question.ts';
+import { appendAudit } from '../config/audit.ts';
 import { resolvePaths } from '../config/paths.ts';
 import { vmName } from '../config/vm-name.ts';
 import { MintError } from '../errors.ts';
@@ -10,18 +11,17 @@ import { type HostEntry, type Proof, TrustStore } from '../trust/store.ts';
 import { comparison } from '../trust/warning.ts';
 
 export const command: Command = {
-  usage: 'hosts [list | show VM | accept VM [FINGERPRINT] | forget VM] [--json]',
-  help: `The host keys that are trusted, one for each VM, in Mint's known_hosts and in records beside it.
-
-  list                     every VM: its fingerprint, how it came to be trusted, when, on which instance
-  show VM                  all that is known of one VM, with the key that was refused last
-  accept VM FINGERPRINT    trust this key from now on, whatever was pinned before
-  accept VM                the same for the key that was refused last: shows it, and asks
-  forget VM                trust the next key that VM shows, as if it were new
-
-  --json                   print JSON
-`,
-  options: { json: { type: 'boolean' } },
+  usage: 'hosts [list | show VM | accept VM [FINGERPRINT] | forget VM | verify [VM]] [--json]',
+  help: `The host keys that are trusted, one for each VM, in Mint's known_hosts and in records beside it.`,
+  words: [
+    ['list', 'every VM: its fingerprint, how it came to be trusted, when, on which instance'],
+    ['show VM', 'all that is known of one VM, with the key that was refused last'],
+    ['accept VM FINGERPRINT', 'trust this key from now on, whatever was pinned before'],
+    ['accept VM', 'the same for the key that was refused last: shows it, and asks'],
+    ['verify [VM]', 'hold the pinned keys against the console output that AWS shows'],
+    ['forget VM', 'trust the next key that VM shows, as if it were new'],
+  ],
+  options: { json: { type: 'boolean', description: 'print JSON' } },
   run,
 };
 
@@ -35,15 +35,26 @@ const actions: Readonly<
 
 async function run({ positionals, values, globals }: Invocation): Promise<number> {
   const [action = 'list', ...words] = positionals;
-  const store = new TrustStore(resolvePaths({ configDir: globals.configDir }));
+  const paths = resolvePaths({ configDir: globals.configDir });
+  const store = new TrustStore(paths);
   const json = values['json'] === true;
   if (action === 'accept') {
-    await accept(store, words, json);
+    const { vm, fingerprint } = await accept(store, words, json);
+    const noted = { event: 'host-key-accepted', command: 'hosts accept', vm } as const;
+    appendAudit(paths, { ...noted, keyFingerprint: fingerprint });
     return 0;
+  }
+  if (action === 'verify') {
+    const name = words.length === 0 ? undefined : onlyName(words);
+    const { verify } = await import('./hosts-verify.ts');
+    return verify(paths, store, name, json, globals);
   }
   const chosen = Object.hasOwn(actions, action) ? actions[action] : undefined;
   if (chosen === undefined) throw misused(`hosts cannot "${printable(action.slice(0, 40))}"`);
   chosen(store, words, json);
+  if (action === 'forget') {
+    appendAudit(paths, { event: 'host-key-forgotten', command: 'hosts forget', vm: onlyName(words) });
+  }
   return 0;
 }
 
@@ -57,7 +68,10 @@ function list(store: TrustStore, words: readonly string[], json: boolean): void 
   const pinned = entries.filter((entry) => entry.pin !== undefined);
   if (pinned.length > 0) print(table(pinned));
   if (entries.length === 0) say('no host key is pinned yet: the first connection to a VM pins its key');
-  for (const { vm, problem, refused } of entries) {
+  for (const { vm, pin, problem, refused } of entries) {
+    if (pin?.consoleShows !== undefined) {
+      say(`${vm}: AWS shows another key, ${printable(pin.consoleShows)}`);
+    }
     if (problem !== undefined) say(`${vm}: ${printable(problem)}`);
     if (refused !== undefined)
       say(`${vm}: the key ${refused.key.fingerprint} was refused, ${printable(refused.seenAt)}`);
@@ -78,6 +92,7 @@ function showVm(store: TrustStore, words: readonly string[], json: boolean): voi
     ['fingerprint', pin?.fingerprint],
     ['type', pin?.type],
     ['trusted', pin && howTrusted(pin.proof)],
+    ['AWS shows', pin?.consoleShows],
     ['first seen', pin?.firstSeen],
     ['pinned', pin?.pinnedAt],
     ['last login', pin?.lastLogin],
@@ -100,7 +115,11 @@ function forget(store: TrustStore, words: readonly string[], json: boolean): voi
   else say(`forgot the host key of ${vm}: the next key it shows will be trusted`);
 }
 
-async function accept(store: TrustStore, words: readonly string[], json: boolean): Promise<void> {
+async function accept(
+  store: TrustStore,
+  words: readonly string[],
+  json: boolean,
+): Promise<{ readonly vm: string; readonly fingerprint: string }> {
   const [name, given, ...more] = words;
   if (name === undefined || more.length > 0) throw misused('accept takes a VM and at most one fingerprint');
   const vm = vmName(name);
@@ -112,11 +131,12 @@ async function accept(store: TrustStore, words: readonly string[], json: boolean
   if (json) {
     const entry = store.show(vm);
     if (entry !== undefined) print(JSON.stringify(toJson(entry), undefined, 2));
-    return;
+    return { vm, fingerprint: pin.fingerprint };
   }
   say(`the host key of ${vm} is ${pin.fingerprint} from now on`);
   if (pin.key === undefined)
     hint('this key was not seen yet: a connection that shows another one is blocked');
+  return { vm, fingerprint: pin.fingerprint };
 }
 
 /** The fingerprint refused last when the person types `yes`, undefined when they do not. */
@@ -127,27 +147,24 @@ async function askAboutRefused(store: TrustStore, vm: string): Promise<string | 
       hint: `\`mint-ssh hosts accept ${vm} FINGERPRINT\` trusts a key that you know`,
     });
   }
-  if (!(process.stdin.isTTY && process.stderr.isTTY && inForeground())) {
+  const { key, seenAt } = refused;
+  const question = {
+    framed: ['', ...comparison(vm, pin, key), '', `Trust the key that was seen ${seenAt} from now on?`].join(
+      '\n',
+    ),
+    prompt: 'Type yes or its fingerprint: ',
+    accepts: ['yes', key.fingerprint],
+    seconds: Number.POSITIVE_INFINITY,
+    attempts: 1,
+  };
+  // Input from a file or a pipe is a script's: it names the fingerprint.
+  const answer = isatty(0) ? await askOnTerminal(question) : 'nobody';
+  if (answer === 'nobody') {
     throw new MintError('usage', 'accept without a fingerprint asks on a terminal, and there is none', {
-      hint: `mint-ssh hosts accept ${vm} ${refused.key.fingerprint}`,
+      hint: `mint-ssh hosts accept ${vm} ${key.fingerprint}`,
     });
   }
-  const { key, seenAt } = refused;
-  show(['', ...comparison(vm, pin, key), ''].join('\n'));
-  show(`Trust the key that was seen ${printable(seenAt)} from now on? Type yes or its fingerprint:`);
-  const answer = await readLine();
-  return answer === 'yes' || answer === key.fingerprint ? key.fingerprint : undefined;
-}
-
-/** A line of stdin without blanks about it; undefined at its end. */
-async function readLine(): Promise<string | undefined> {
-  const lines = createInterface({ input: process.stdin });
-  try {
-    for await (const line of lines) return line.trim();
-    return undefined;
-  } finally {
-    lines.close();
-  }
+  return answer === 'yes' ? key.fingerprint : undefined;
 }
 
 function table(entries: readonly HostEntry[]): string {
@@ -190,6 +207,7 @@ function toJson({ vm, pin, refused, problem }: HostEntry): Record<string, unknow
     fingerprint: pin?.fingerprint ?? null,
     type: pin?.type ?? null,
     proof: pin?.proof ?? null,
+    console_shows: pin?.consoleShows ?? null,
     instance: pin?.instance ?? null,
     account: pin?.account ?? null,
     region: pin?.region ?? null,

@@ -1,0 +1,175 @@
+/** What becomes of a host key: the pins decide, AWS gives evidence, and where a key changed a person answers. */
+import type { Caller } from '../aws/workers.ts';
+import type { VmSettings } from '../config/settings.ts';
+import { MintError } from '../errors.ts';
+import { type ConsoleFinding, isStrict, likelyCause } from '../trust/evidence.ts';
+import type { Judgement, Pin, Proof, Provisional, Sighting } from '../trust/store.ts';
+import {
+  changedKeyQuestion,
+  changedKeyWarning,
+  disagreementNotice,
+  unverifiedKeyWarning,
+} from '../trust/warning.ts';
+import { type Asker, askConsole, gatherEvidence } from './evidence.ts';
+import { LateVerification } from './late-verification.ts';
+import { type AskPerson, Questions, type Settled } from './questions.ts';
+import type { TrustServices } from './services.ts';
+
+/** What a first connection may wait for the console, in milliseconds. */
+const consoleLimit = 2000;
+/** What the evidence for a question may take, in milliseconds. */
+const evidenceLimit = 4000;
+/** How long a person has, in seconds: less than the 45 s after which keep-alives end a waiting ssh. */
+const answerSeconds = 40;
+
+export interface Presented {
+  readonly sighting: Sighting & { readonly instance: string };
+  readonly settings: VmSettings;
+  readonly caller: Caller;
+  readonly ask: AskPerson;
+}
+
+export type Accepted =
+  /** `notice`: what the person should hear about a key that is trusted all the same. */
+  | { readonly outcome: 'match'; readonly notice: string | undefined }
+  /** `proof`: what the pin will rest on beside the host's own signature. */
+  | { readonly outcome: 'unknown'; readonly provisional: Provisional; readonly proof: Proof | undefined };
+
+/** A key that is refused, with a warning in several lines to be shown before the error. */
+export class HostKeyRefusal extends MintError {
+  readonly warning: string | undefined;
+  readonly event: 'host-key-changed' | 'host-key-unverified';
+
+  constructor(
+    code: 'host-key-changed' | 'host-key-unverified',
+    message: string,
+    hint: string,
+    warning?: string,
+  ) {
+    super(code, message, { hint });
+    this.event = code;
+    this.warning = warning;
+  }
+}
+
+export class HostTrust {
+  readonly #services: TrustServices;
+  readonly #questions = new Questions();
+  readonly #consoles = new Map<string, Promise<ConsoleFinding>>();
+  readonly #late: LateVerification;
+
+  constructor(services: TrustServices) {
+    this.#services = services;
+    this.#late = new LateVerification(services);
+  }
+
+  /** @throws HostKeyRefusal, and what `TrustStore.judge` throws */
+  async judge(presented: Presented): Promise<Accepted> {
+    const { trust } = this.#services;
+    const judgement = await trust.judge(presented.sighting);
+    switch (judgement.kind) {
+      case 'match':
+        return { outcome: 'match', notice: this.#notice(presented) };
+      case 'unknown':
+        return this.#judgeFirst(presented, judgement.provisional);
+      case 'changed':
+        await this.#settleChange(presented, judgement);
+        // Accepted: from here on it is a key like any other.
+        return this.judge(presented);
+    }
+  }
+
+  /** A first key was pinned: what AWS could not say at once it may say later. */
+  verifyLater(presented: Presented): void {
+    if (presented.settings.verify === 'console') this.#late.begin(this.#asker(presented), presented.sighting);
+  }
+
+  async #judgeFirst(presented: Presented, provisional: Provisional): Promise<Accepted> {
+    const { sighting, settings } = presented;
+    const { vm, key } = sighting;
+    if (settings.verify !== 'console') return { outcome: 'unknown', provisional, proof: undefined };
+    const finding = await this.#askConsoleOnce(presented);
+    this.#services.log(`${vm}: first key ${key.fingerprint}; the console: ${describe(finding)}`);
+    if (finding.kind !== 'differs') {
+      return { outcome: 'unknown', provisional, proof: finding.kind === 'shown' ? 'console' : undefined };
+    }
+    provisional.release();
+    this.#services.trust.refuse(sighting);
+    throw new HostKeyRefusal(
+      'host-key-unverified',
+      `the first host key of ${vm} is not the one that AWS shows`,
+      `if you know why: mint-ssh hosts accept ${vm} ${key.fingerprint}`,
+      unverifiedKeyWarning(vm, key, finding.fingerprint),
+    );
+  }
+
+  /** Thirty first logins at once are one question to AWS. */
+  #askConsoleOnce(presented: Presented): Promise<ConsoleFinding> {
+    const { instance, key } = presented.sighting;
+    const asked = `${instance} ${key.fingerprint}`;
+    const running = this.#consoles.get(asked);
+    if (running !== undefined) return running;
+    const finding = askConsole(this.#asker(presented), instance, key, consoleLimit).finally(() => {
+      this.#consoles.delete(asked);
+    });
+    this.#consoles.set(asked, finding);
+    return finding;
+  }
+
+  /** Resolves where the key was accepted. @throws HostKeyRefusal */
+  async #settleChange(presented: Presented, change: Judgement & { kind: 'changed' }): Promise<void> {
+    const { vm, key, instance } = presented.sighting;
+    this.#services.log(`${vm}: holds the changed host key ${key.fingerprint}`);
+    let cause: string[] = [];
+    const settled = await this.#questions.settle(vm, key.fingerprint, presented.ask, async (ask) => {
+      const evidence = await this.#evidence(presented, change.pinned);
+      cause = likelyCause(vm, change.pinned, evidence, Date.now());
+      if (presented.settings.acceptChanged === 'console' && isStrict(change.pinned, evidence)) {
+        return this.#accept(vm, key.fingerprint, 'the evidence');
+      }
+      const answer = await ask(changedKeyQuestion(vm, { ...change, instance }, cause, answerSeconds));
+      if (answer === 'yes') return this.#accept(vm, key.fingerprint, 'a person');
+      return answer === 'no' ? 'refused' : answer === 'timeout' ? 'unanswered' : 'nobody';
+    });
+    if (settled === 'accepted') return;
+    this.#services.log(`${vm}: blocked the changed host key ${key.fingerprint}: ${settled}`);
+    throw new HostKeyRefusal(
+      'host-key-changed',
+      `the host key of ${vm} has changed${settled === 'unanswered' ? ', and nobody answered' : ''}`,
+      `if you expected that: mint-ssh hosts accept ${vm} ${key.fingerprint}`,
+      settled === 'nobody' ? changedKeyWarning(vm, { ...change, instance }, cause) : undefined,
+    );
+  }
+
+  #evidence({ sighting, ...rest }: Presented, pinned: Pin) {
+    return gatherEvidence(
+      this.#asker({ sighting, ...rest }),
+      pinned,
+      sighting.instance,
+      sighting.key,
+      evidenceLimit,
+    );
+  }
+
+  #accept(vm: string, fingerprint: string, who: string): Settled {
+    this.#services.trust.accept(vm, fingerprint);
+    this.#services.log(`${vm}: ${who} accepted the changed host key ${fingerprint}`);
+    return 'accepted';
+  }
+
+  #notice({ sighting }: Presented): string | undefined {
+    const pin = this.#services.trust.pinned(sighting.vm);
+    return pin?.consoleShows === undefined
+      ? undefined
+      : disagreementNotice(sighting.vm, pin, pin.consoleShows);
+  }
+
+  #asker({ caller, settings: { region, profile } }: Presented): Asker {
+    return { aws: this.#services.aws, caller, region, profile };
+  }
+}
+
+function describe(finding: ConsoleFinding): string {
+  if (finding.kind === 'shown') return 'shows it';
+  return finding.kind === 'differs' ? `shows ${finding.fingerprint}` : finding.why;
+}

@@ -1,0 +1,12 @@
+import { readdirSync, readFileSync } from 'node:fs';
+
+/** What a process has for itself alone (private dirty pages), in megabytes. */
+export function megabytes(pid: number): number {
+  const rollup = readFileSync(`/proc/${pid}/smaps_rollup`, 'utf8');
+  return Number(/Private_Dirty:\s+(\d+) kB/.exec(rollup)?.[1]) / 1024;
+}
+
+/** How many descriptors a process has open. */
+export function descriptors(pid: number): number {
+  return readdirSync(`/proc/${pid}/fd`).length;
+}
