@@ -24,7 +24,13 @@ export type ErrorCode =
   | 'ssh-config-unsafe'
   | 'agent-unavailable'
   | 'login-refused'
-  | 'io-failed';
+  | 'io-failed'
+  | 'key-invalid'
+  | 'key-options'
+  | 'key-private'
+  | 'key-exists'
+  | 'key-not-found'
+  | 'key-file';
 
 const usageCodes: ReadonlySet<ErrorCode> = new Set(['usage', 'bad-settings', 'bad-vm-name']);
 const safetyCodes: ReadonlySet<ErrorCode> = new Set([

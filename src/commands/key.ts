@@ -1,0 +1,223 @@
+/** `mint-ssh key`: keys in a VM's authorized_keys, for clients that cannot use Instance Connect. */
+import { spawn } from 'node:child_process';
+import type { Command, Invocation } from '../cli/command.ts';
+import { hint, print, printable, say } from '../cli/terminal.ts';
+import { knownVm } from '../config/known-vm.ts';
+import { type Login, withLoginConfig } from '../config/login-config.ts';
+import { resolvePaths } from '../config/paths.ts';
+import { loadSettings } from '../config/settings.ts';
+import { sshStatus } from '../config/ssh-child.ts';
+import { vmName } from '../config/vm-name.ts';
+import { MintError } from '../errors.ts';
+import { type AuthorizedKey, addKey, authorizedKeys, withoutKeys } from '../keys/authorized-keys.ts';
+import { isoExpiry, shownExpiry } from '../keys/expiry.ts';
+import { keyListJson, keyTable } from '../keys/key-list.ts';
+import { readKeySource } from '../keys/key-source.ts';
+import { parseLifetime } from '../keys/lifetime.ts';
+import { type PublicKey, parsePublicKey, publicKeyText } from '../keys/public-key.ts';
+import { type Change, changeRemoteFile, type RemoteFile, type RemoteOptions } from '../keys/remote-file.ts';
+import { TrustStore } from '../trust/store.ts';
+
+export const command: Command = {
+  usage: 'key [add VM KEY|FILE|- | list VM | remove VM FINGERPRINT] [--json]',
+  help: `Keys in ~/.ssh/authorized_keys on a VM, for clients that cannot use Instance Connect: a phone, a tablet.
+They are put there through a login by Instance Connect. A key that is there already, with whatever comment and
+options, is left as it is. Of a certificate, the key inside is added: authorized_keys takes no certificates.`,
+  words: [
+    [
+      'add VM KEY|FILE|-',
+      'let this public key in (in quotes, its file, or stdin), and print what the client needs',
+    ],
+    ['list VM', 'the keys that are let in'],
+    ['remove VM FINGERPRINT', 'take every line of the key with this fingerprint out'],
+  ],
+  options: {
+    expires: {
+      type: 'string',
+      value: 'TIME',
+      description: 'add: for no longer than 90m, 12h, 30d, 2w; again for the same key: from now on',
+    },
+    comment: { type: 'string', value: 'TEXT', description: 'add: in place of the comment of the key itself' },
+    json: { type: 'boolean', description: 'print JSON' },
+  },
+  run,
+};
+
+interface Request {
+  readonly login: Login;
+  readonly words: readonly string[];
+  readonly values: Invocation['values'];
+}
+
+const actions: Readonly<Record<string, (request: Request) => Promise<void>>> = { add, list, remove };
+
+async function run({ positionals, values, rest, globals }: Invocation): Promise<number> {
+  const [word, given, ...words] = [...positionals, ...(rest ?? [])];
+  const action = word !== undefined && Object.hasOwn(actions, word) ? actions[word] : undefined;
+  if (action === undefined) {
+    throw misused(
+      word === undefined ? 'add, list or remove?' : `key cannot "${printable(word.slice(0, 40))}"`,
+    );
+  }
+  if (given === undefined) throw misused('which VM?');
+  for (const option of ['expires', 'comment']) {
+    if (word !== 'add' && values[option] !== undefined) throw misused(`--${option} goes with add`);
+  }
+  const name = vmName(given);
+  const paths = resolvePaths({ configDir: globals.configDir });
+  const settings = loadSettings(paths, { profile: globals.profile, region: globals.region });
+  await action({ login: { paths, vm: knownVm(settings, name), globals }, words, values });
+  return 0;
+}
+
+async function add({ login, words, values }: Request): Promise<void> {
+  if (words.length === 0) throw misused('which key? give it in quotes, a file, or - for stdin');
+  const lifetime = values['expires'] as string | undefined;
+  const seconds = lifetime === undefined ? 0 : parseLifetime(lifetime);
+  const key = await parsePublicKey(readKeySource(words), values['comment'] as string | undefined);
+  const vm = login.vm.name;
+  const line = publicKeyText(key);
+  const { addition, expiry } = await onVm(login, { mode: 'change', seconds }, ({ bytes, ...at }) => {
+    const outcome = addKey(bytes, { blob: key.blob, line }, at);
+    const after = 'file' in outcome ? outcome.file : undefined;
+    return { bytes: after, result: { addition: outcome, expiry: at.expiry } };
+  });
+  if (addition.kind === 'bound' || addition.kind === 'expired')
+    throw standing(vm, addition.key, addition.kind);
+
+  const expires = addition.kind === 'present' ? addition.key.expires : expiry;
+  if (values['json'] !== true) reportAddition(vm, key, addition.kind, expires);
+  reportClient(login, { key, kind: addition.kind, expires }, values['json'] === true);
+}
+
+function reportAddition(
+  vm: string,
+  key: PublicKey,
+  kind: 'added' | 'renewed' | 'present',
+  expires?: string,
+): void {
+  if (key.certified)
+    say('authorized_keys takes no certificates: the key inside is meant, without its limits');
+  const until = expires === undefined ? '' : `, until ${shownExpiry(expires)} by its clock`;
+  const words = { added: 'now lets in', renewed: 'lets in anew', present: 'let in already' }[kind];
+  say(`${vm} ${words} ${key.fingerprint} (${key.kind})${until}`);
+  if (kind === 'present' && expires !== undefined) hint('add it with --expires to have that count anew');
+}
+
+/** What someone types into a client, and compares when it shows them the host key. */
+function reportClient(
+  { paths, vm }: Login,
+  {
+    key,
+    kind,
+    expires,
+  }: { readonly key: PublicKey; readonly kind: string; readonly expires: string | undefined },
+  json: boolean,
+): void {
+  const pin = new TrustStore(paths).show(vm.name)?.pin;
+  if (json) {
+    const client = { host: vm.host ?? null, port: vm.port, user: vm.user };
+    const host = { host_key_fingerprint: pin?.fingerprint ?? null, host_key_type: pin?.type ?? null };
+    const added = {
+      fingerprint: key.fingerprint,
+      type: key.type,
+      comment: key.comment,
+      expires: isoExpiry(expires),
+    };
+    print(JSON.stringify({ vm: vm.name, outcome: kind, ...added, ...client, ...host }, undefined, 2));
+    return;
+  }
+  const type = pin?.type === undefined ? '' : ` (${pin.type})`;
+  const lines = [
+    ['host', vm.host ?? 'the address that the VM has now'],
+    ['port', String(vm.port)],
+    ['user', vm.user],
+    ['host key', pin === undefined ? 'not known' : `${pin.fingerprint}${type}`],
+  ];
+  print(lines.map(([name, value]) => `${`${name}:`.padEnd(10)}${printable(value ?? '')}`).join('\n'));
+}
+
+async function list({ login, words, values }: Request): Promise<void> {
+  if (words.length > 0) throw misused('list takes one name');
+  const { bytes, clock } = await onVm(login, { mode: 'look', seconds: 0 }, (file) => ({
+    bytes: undefined,
+    result: file,
+  }));
+  const keys = authorizedKeys(bytes);
+  if (values['json'] === true) {
+    print(JSON.stringify(keyListJson(keys, clock), undefined, 2));
+    return;
+  }
+  if (keys.length === 0) say(`authorized_keys on ${login.vm.name} has no keys`);
+  else print(keyTable(keys, clock));
+}
+
+async function remove({ login, words, values }: Request): Promise<void> {
+  const [given, ...more] = words;
+  if (given === undefined || more.length > 0) throw misused('remove takes one fingerprint');
+  const fingerprint = given.replace(/=$/, '');
+  if (!/^SHA256:[A-Za-z0-9+/]{43}$/.test(fingerprint)) {
+    throw new MintError('usage', 'a fingerprint is "SHA256:" and 43 base64 characters', {
+      hint: `copy it from \`mint-ssh key list ${login.vm.name}\``,
+    });
+  }
+  const vm = login.vm.name;
+  const count = await onVm(login, { mode: 'remove', seconds: 0 }, ({ bytes }) => {
+    const keys = authorizedKeys(bytes).filter((key) => key.fingerprint === fingerprint);
+    return { bytes: keys.length === 0 ? undefined : withoutKeys(bytes, keys), result: keys.length };
+  });
+  if (count === 0) {
+    throw new MintError('key-not-found', `${vm} lets in no key ${fingerprint}`, {
+      hint: `\`mint-ssh key list ${vm}\` shows the ones it does`,
+    });
+  }
+  if (values['json'] === true) print(JSON.stringify({ vm, fingerprint, removed_lines: count }));
+  else say(`${vm} lets ${fingerprint} in no more${count === 1 ? '' : `: ${count} lines removed`}`);
+}
+
+function onVm<T>(
+  login: Login,
+  options: Pick<RemoteOptions, 'mode' | 'seconds'>,
+  decide: (file: RemoteFile) => Change<T>,
+): Promise<T> {
+  return withLoginConfig(login, (file) => {
+    const vm = login.vm.name;
+    // What a user's own config may add to every session has no place in this one.
+    const words = [
+      '-F',
+      file,
+      '-T',
+      '-a',
+      '-x',
+      '-o',
+      'RemoteCommand=none',
+      '-o',
+      'ClearAllForwardings=yes',
+      vm,
+    ];
+    const connect = (remote: string) => {
+      const child = spawn('ssh', [...words, remote], { stdio: ['pipe', 'pipe', 'inherit'] });
+      sshStatus(child).catch(() => {});
+      return child;
+    };
+    return changeRemoteFile(connect, { vm, ...options }, decide);
+  });
+}
+
+function standing(vm: string, key: AuthorizedKey, kind: 'bound' | 'expired'): MintError {
+  const remedy = `\`mint-ssh key remove ${vm} ${key.fingerprint}\` first, then add it again`;
+  if (kind === 'expired') {
+    const when = key.expires === undefined ? '' : ` since ${shownExpiry(key.expires)}`;
+    return new MintError('key-exists', `${vm} has this key already, expired${when}`, {
+      hint: `add it with --expires, or ${remedy}`,
+    });
+  }
+  const how = key.options === '' ? 'without an end' : 'with options of its own';
+  return new MintError('key-exists', `${vm} lets this key in already, ${how}; nothing has changed`, {
+    hint: remedy,
+  });
+}
+
+function misused(message: string): MintError {
+  return new MintError('usage', message, { hint: `usage: mint-ssh ${command.usage}` });
+}

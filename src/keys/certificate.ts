@@ -1,0 +1,35 @@
+/** The plain key inside an OpenSSH certificate (PROTOCOL.certkeys). */
+import { encodeString, WireReader } from '../ssh/wire.ts';
+
+/** How many strings of the certificate, behind its nonce, are the key itself. */
+const keyFields: Readonly<Record<string, number>> = {
+  'ssh-rsa': 2,
+  'ssh-ed25519': 1,
+  'ecdsa-sha2-nistp256': 2,
+  'ecdsa-sha2-nistp384': 2,
+  'ecdsa-sha2-nistp521': 2,
+  'sk-ssh-ed25519': 2,
+  'sk-ecdsa-sha2-nistp256': 3,
+};
+
+export interface TypedBlob {
+  readonly type: string;
+  readonly blob: Buffer;
+}
+
+export function isCertificate(type: string): boolean {
+  return type.includes('-cert-v');
+}
+
+/** Undefined for a kind of certificate that is not known. @throws MintError `not-ssh` when it is cut off */
+export function keyOfCertificate({ type, blob }: TypedBlob): TypedBlob | undefined {
+  const [, name = ''] = /^(.+)-cert-v01@openssh\.com$/.exec(type) ?? [];
+  const count = Object.hasOwn(keyFields, name) ? keyFields[name] : undefined;
+  if (count === undefined) return undefined;
+  const plain = name.startsWith('sk-') ? `${name}@openssh.com` : name;
+  const reader = new WireReader(blob);
+  reader.string();
+  reader.string();
+  const fields = Array.from({ length: count }, () => encodeString(reader.string()));
+  return { type: plain, blob: Buffer.concat([encodeString(plain), ...fields]) };
+}

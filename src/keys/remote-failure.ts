@@ -1,0 +1,40 @@
+import { printable } from '../cli/terminal.ts';
+import { MintError } from '../errors.ts';
+
+const busy = { code: 'io-failed', what: 'another command is changing authorized_keys' } as const;
+
+/** What the script's word for a failure means; `%` is where its own reason goes. */
+const failures = {
+  home: { code: 'key-file', what: 'the user there has no home directory' },
+  directory: { code: 'key-file', what: '~/.ssh cannot be made there' },
+  link: { code: 'key-file', what: 'authorized_keys is a link that leads to no file' },
+  kind: { code: 'key-file', what: 'authorized_keys is not a regular file' },
+  read: { code: 'key-file', what: 'authorized_keys cannot be read by this user' },
+  owner: { code: 'key-file', what: 'authorized_keys could not be replaced with the same owner and mode' },
+  write: { code: 'io-failed', what: 'the new authorized_keys could not be written' },
+  short: { code: 'io-failed', what: 'the new authorized_keys did not arrive whole' },
+  date: { code: 'io-failed', what: '`date` there cannot tell when the key ends' },
+  busy,
+} as const;
+
+const whole = 'the old file is as it was: make room on its disk or mend its permissions, then run again';
+
+/** @param line what the script said; undefined where the session ended without a word */
+export function remoteFailure(vm: string, line: string | undefined): MintError {
+  const [, word = '', reason = ''] = /^fail (\S+) ?(.*)$/.exec(line ?? '') ?? [];
+  if (!Object.hasOwn(failures, word)) {
+    return new MintError('io-failed', `the session on ${vm} ended before authorized_keys was changed`, {
+      hint: `\`mint-ssh key list ${vm}\` shows what is in it`,
+    });
+  }
+  const { code, what } = failures[word as keyof typeof failures];
+  const told = printable(reason.trim().slice(0, 200));
+  const hints: Readonly<Record<string, string>> = {
+    write: whole,
+    short: whole,
+    owner: whole,
+    busy: `if no other is, remove what one that was killed left: \`mint-ssh ssh ${vm} -- rmdir ${told}\``,
+  };
+  const because = told === '' || word === 'busy' ? '' : `: ${told}`;
+  return new MintError(code, `on ${vm}, ${what}${because}`, { hint: hints[word] });
+}
