@@ -236,6 +236,22 @@ describe('a changed host key', () => {
     assert.equal(readFileSync(log, 'utf8').match(/\[hint:/g)?.length, 1);
   });
 
+  test('stays blocked where another one comes with every connection, whatever a probe was shown', async () => {
+    const sshd = world.sshd('dev');
+    for (let time = 0; time < 3; time += 1) {
+      const probed = await world.run('ssh-keyscan', ['-t', 'ed25519', '-p', String(sshd.port), '127.0.0.1']);
+      assert.ok(probed.stdout.includes(sshd.hostKey.line));
+      await sshd.replaceHostKey();
+      const accepted = sshd.accepted();
+      const { status, stderr } = await world.ssh('dev', 'true');
+      assert.equal(status, 255);
+      assert.match(stderr, /\(host-key-changed\)/);
+      assert.ok(stderr.includes(sshd.hostKey.fingerprint));
+      assert.equal(sshd.accepted(), accepted);
+    }
+    assert.equal(world.file('known_hosts'), pinned);
+  });
+
   test('is blocked where there is nobody to ask, and the next command says it again', async () => {
     for (let time = 0; time < 2; time += 1) {
       const { status, stderr } = await world.ssh('dev', 'true');
