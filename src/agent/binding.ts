@@ -20,12 +20,13 @@ export interface SeenExchange {
 export function boundConnection<C extends { readonly seen: SeenExchange | undefined }>(
   request: UserauthRequest,
   connections: Iterable<C>,
-): C | undefined {
+): (C & { readonly seen: SeenExchange }) | undefined {
   for (const connection of connections) {
     const { seen } = connection;
     if (seen === undefined) continue;
     if (request.hostKey !== undefined && !request.hostKey.equals(seen.hostKey.blob)) continue;
-    if (verifyHostSignature(seen.hostKey, request.sessionId, seen.signature)) return connection;
+    if (verifyHostSignature(seen.hostKey, request.sessionId, seen.signature))
+      return connection as C & { readonly seen: SeenExchange };
   }
   return undefined;
 }

@@ -70,6 +70,7 @@ export class Connection {
     this.#instance = instance;
     this.#reply = reply;
     vm.connections.add(this);
+    vm.requiresBinding = settings.requireBinding;
     reply({ type: 'target', host, port: request.port ?? settings.port });
     if (request.established) return;
     vm.key.connecting(this);
@@ -121,9 +122,9 @@ export class Connection {
   /** The client accepted what the server signed, and its own agent may be the one that signs. */
   proceed(): void {
     // The second time it is past any login: no signature of ours was wanted.
-    if (this.#hasProceeded) return this.#pinQuietly();
+    if (this.#hasProceeded) this.#pinQuietly();
     this.#hasProceeded = true;
-    this.#pinTimer = setTimeout(() => this.#pinQuietly(), signatureLimit).unref();
+    this.#pinTimer ??= setTimeout(() => this.#pinQuietly(), signatureLimit).unref();
   }
 
   tellWhetherRefused(): void {

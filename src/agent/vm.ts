@@ -27,6 +27,8 @@ export class Vm {
   readonly #log: Log;
   readonly #crowd = new Crowd({ limit: 128, patience: 60_000 });
   listener: Promise<Listener> | undefined;
+  /** `require_binding`, as the last connection found it in the settings. */
+  requiresBinding = false;
 
   constructor(name: string, log: Log) {
     this.name = name;
@@ -60,7 +62,7 @@ export class Vm {
     const request = parseAgentRequest(message);
     switch (request.type) {
       case 'request-identities':
-        return this.#list();
+        return this.#list(binds);
       case 'sign-request':
         return this.#sign(request, binds);
       case 'extension':
@@ -72,7 +74,9 @@ export class Vm {
     }
   }
 
-  #list(): Buffer {
+  #list(binds: SessionBinds): Buffer {
+    const hostKeys = [...this.connections].flatMap(({ seen }) => seen?.hostKey.blob ?? []);
+    if (!binds.allowHost(hostKeys) || this.#lacksBinding(binds)) return identitiesAnswer([]);
     for (const connection of this.connections) connection.noteListed();
     return identitiesAnswer([{ keyBlob: this.key.list().blob, comment: `mint-ssh ${this.name}` }]);
   }
@@ -85,11 +89,19 @@ export class Vm {
       return this.#refuse('something that is no login');
     }
     if (!binds.allow(request)) return this.#refuse('a session that is not the one the client named');
+    if (this.#lacksBinding(binds))
+      return this.#refuse('a client that does not name its session (require_binding)');
     const connection = boundConnection(request, this.connections);
     if (connection === undefined) return this.#refuse('a session that runs through none of our connections');
+    if (!binds.allowHost([connection.seen.hostKey.blob]))
+      return this.#refuse('a client bound to another host');
     if (!connection.mayLogIn(request.user)) return this.#refuse(`user ${request.user}, who has no live push`);
     connection.noteSigned();
     return signResponse(signatureBlob(pair.privateKey, data));
+  }
+
+  #lacksBinding(binds: SessionBinds): boolean {
+    return this.requiresBinding && !binds.isBound;
   }
 
   #refuse(what: string): Buffer {

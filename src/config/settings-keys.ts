@@ -51,19 +51,19 @@ export const settingsKeys: Readonly<Record<string, KeyRule>> = {
     wants: '"console" or "tofu"',
     accepts: oneOf('console', 'tofu'),
     scope: 'any',
-    built: ['console', 'tofu'],
+    built: 'all',
   },
   accept_changed: {
     wants: '"ask" or "console"',
     accepts: oneOf('ask', 'console'),
     scope: 'any',
-    built: ['ask'],
+    built: 'all',
   },
   require_binding: {
     wants: 'true or false',
     accepts: (value) => typeof value === 'boolean',
     scope: 'any',
-    built: [false],
+    built: 'all',
   },
   start: {
     wants: '"ask", "always" or "never"',
@@ -87,7 +87,7 @@ export const settingsKeys: Readonly<Record<string, KeyRule>> = {
     wants: 'an absolute path, or one that starts with "~/"',
     accepts: path,
     scope: 'any',
-    built: [],
+    built: 'all',
   },
   key_lifetime: { wants: 'a time such as "1h"', accepts: duration, scope: 'any', built: [] },
   run_dir: {

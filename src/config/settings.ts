@@ -29,6 +29,7 @@ export interface VmSettings {
   readonly route: 'public' | 'private' | 'endpoint' | 'auto';
   readonly multiplex: string | undefined;
   readonly preferredAuthentications: string;
+  /** This VM's own; what the others share is in `Settings`. */
   readonly upstreamAgent: string | undefined;
   readonly keyLifetime: string | undefined;
   /** `instance-connect`, `injected` or `key:<profile>`. */
@@ -38,6 +39,8 @@ export interface VmSettings {
 
 export interface Settings {
   readonly runDir: string | undefined;
+  /** For the VMs that have none of their own. */
+  readonly upstreamAgent: string | undefined;
   /** The names of `[vm.*]`, in the order of the file. */
   readonly vms: readonly string[];
   /**
@@ -69,12 +72,13 @@ export function loadSettings(paths: Paths, flags: SettingsFlags): Settings {
   const runDir = runDirOf(top, text ?? '', file);
   return {
     runDir,
+    upstreamAgent: filePath(top, 'upstream_agent'),
     vms: [...vms.keys()],
     vm(name) {
       const table = vms.get(name);
       if (table === undefined) return undefined;
       requireKeys(name, table, file);
-      return assemble(name, [flagValues(flags), table.values, top, mint]);
+      return assemble(name, table.values, [flagValues(flags), table.values, top, mint]);
     },
   };
 }
@@ -150,7 +154,7 @@ function flagValues(flags: SettingsFlags): Values {
 }
 
 /** The first of `sources` that has a key decides. The casts hold because `checked` let nothing else in. */
-function assemble(name: string, sources: readonly Values[]): VmSettings {
+function assemble(name: string, own: Values, sources: readonly Values[]): VmSettings {
   const first = (key: string) => sources.find((values) => values.has(key))?.get(key)?.value;
   const word = (key: string) => first(key) as string | undefined;
   const file = (key: string) => (first(key) === undefined ? undefined : expand(String(first(key))));
@@ -162,18 +166,23 @@ function assemble(name: string, sources: readonly Values[]): VmSettings {
     instance: word('instance'),
     region: word('region'),
     profile: word('profile'),
-    verify: (word('verify') as VmSettings['verify'] | undefined) ?? 'tofu',
+    verify: (word('verify') as VmSettings['verify'] | undefined) ?? 'console',
     acceptChanged: (word('accept_changed') as VmSettings['acceptChanged'] | undefined) ?? 'ask',
     requireBinding: first('require_binding') === true,
     start: (word('start') as VmSettings['start'] | undefined) ?? 'ask',
     route: (word('route') as VmSettings['route'] | undefined) ?? 'auto',
     multiplex: word('multiplex'),
     preferredAuthentications: word('preferred_authentications') ?? 'publickey',
-    upstreamAgent: file('upstream_agent'),
+    upstreamAgent: filePath(own, 'upstream_agent'),
     keyLifetime: word('key_lifetime'),
     access: word('access') ?? 'instance-connect',
     identity: file('identity'),
   };
+}
+
+function filePath(values: Values, key: string): string | undefined {
+  const path = values.get(key)?.value;
+  return path === undefined ? undefined : expand(String(path));
 }
 
 function expand(path: string): string {

@@ -1,0 +1,171 @@
+import assert from 'node:assert/strict';
+import {
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  renameSync,
+  rmSync,
+  statSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
+import { join } from 'node:path';
+import { describe, test } from 'node:test';
+import { keyPath } from '../agent/clients.ts';
+import { agentWorld, socketsIn } from './agent-world.ts';
+import { mintProgram, waitFor } from './world.ts';
+
+/** ssh looks for it before it starts the proxy, which starts the agent, which makes it. */
+const noForwardSocket = /^Cannot forward agent socket path \S+: No such file or directory\r\n$/;
+
+describe('the life of the agent', { timeout: 150_000 }, () => {
+  const { world, run, runDirectory, oneAgent, openSession, isAlive, logsIn, liveConnections } = agentWorld({
+    dev: {},
+    other: { relay: true },
+  });
+
+  test('killed in mid-session: the session lives, its proxy brings up a new one, the next login works', async () => {
+    const session = await openSession();
+    const { pid } = oneAgent();
+    process.kill(pid, 'SIGKILL');
+    const next = await waitFor('a new agent', 5000, () =>
+      world()
+        .agents()
+        .find((agent) => agent.pid !== pid),
+    );
+    await isAlive(session);
+    await logsIn();
+    assert.equal(oneAgent().pid, next.pid);
+    // It knows of the session that was there before it.
+    await liveConnections(1);
+    await isAlive(session);
+  });
+
+  test('killed five times over, it comes back each time', async () => {
+    const opened = await Promise.all([openSession(), openSession(), openSession()]);
+    for (let round = 0; round < 5; round += 1) {
+      const { pid } = await waitFor('one agent', 5000, () => world().agents()[0]);
+      process.kill(pid, 'SIGKILL');
+      await waitFor('another agent', 8000, () =>
+        world()
+          .agents()
+          .some((agent) => agent.pid !== pid),
+      );
+      await waitFor('its socket', 5000, () => existsSync(run('control.sock')));
+    }
+    await logsIn();
+    oneAgent();
+    for (const session of opened) await isAlive(session);
+  });
+
+  test('killed before a login has asked it for the key: the next agent takes the login up', async () => {
+    const { faults } = world().cloud;
+    const releaseCloud = faults.hold();
+    const releaseServer = world().vm('other').relay?.holdServer();
+    try {
+      const login = world().startSsh(['other', 'echo hello']);
+      await waitFor('the push', 5000, () => faults.waiting > 0);
+      process.kill(oneAgent().pid, 'SIGKILL');
+      await waitFor('the second push', 8000, () => faults.waiting > 1);
+      releaseCloud();
+      releaseServer?.();
+      const { status, stdout, stderr } = await login.done;
+      assert.deepEqual([status, stdout, stderr], [0, 'hello\n', '']);
+    } finally {
+      releaseCloud();
+      releaseServer?.();
+    }
+  });
+
+  test('killed when a login has its key in hand: that login fails at once, the next works', async () => {
+    const release = world().cloud.faults.hold();
+    try {
+      const login = world().startSsh(['-v', 'dev', 'echo hello']);
+      // OpenSSH lists the keys before it says anything behind its NEWKEYS, which is held here.
+      await login.until(/agent returned 1 keys/);
+      await waitFor('the push', 5000, () => world().cloud.faults.waiting > 0);
+      process.kill(oneAgent().pid, 'SIGKILL');
+      await waitFor('the second push', 8000, () => world().cloud.faults.waiting > 1);
+      release();
+      const { status, stderr, milliseconds } = await login.done;
+      assert.equal(status, 255);
+      assert.match(stderr, /Permission denied \(publickey\)/);
+      assert.ok(milliseconds < 10_000);
+    } finally {
+      release();
+    }
+    await logsIn();
+  });
+
+  test('a socket, a lock and a machine’s claim that a killed one left are taken over', async () => {
+    await logsIn();
+    const { pid } = oneAgent();
+    process.kill(pid, 'SIGKILL');
+    await waitFor('it to end', 3000, () => world().agents().length === 0);
+    for (const name of ['control.sock', 'lock', 'machine', 'agent/dev.sock']) {
+      assert.ok(existsSync(run(name)), name);
+    }
+    // What two who die at the wrong moment may leave, too.
+    writeFileSync(run('starting'), '');
+    writeFileSync(run('.99999-1'), '');
+    const past = new Date(Date.now() - 60_000);
+    utimesSync(run('starting'), past, past);
+    await logsIn();
+    assert.notEqual(oneAgent().pid, pid);
+    assert.ok(!existsSync(run('.99999-1')));
+  });
+
+  test('a live one is not taken over: a second refuses', async () => {
+    await logsIn();
+    const { pid } = oneAgent();
+    const before = lstatSync(run('control.sock')).ino;
+    const second = await world().mint('agent');
+    assert.equal(second.status, 1);
+    assert.match(second.stderr, /an agent is running already \(agent-unavailable\)/);
+    assert.equal(oneAgent().pid, pid);
+    assert.equal(lstatSync(run('control.sock')).ino, before);
+    await logsIn();
+  });
+
+  test('an old one never removes what a new one made where its directory was', async () => {
+    const old = world().start(mintProgram, ['agent']);
+    await old.until(/the agent listens on /);
+    await logsIn();
+    renameSync(runDirectory(), join(world().directory, 'moved'));
+    await logsIn(noForwardSocket);
+    const sockets = socketsIn(runDirectory());
+    const machine = statSync(run('machine')).ino;
+    old.kill('SIGTERM');
+    await old.done;
+    assert.deepEqual(socketsIn(runDirectory()), sockets);
+    assert.equal(statSync(run('machine')).ino, machine);
+    await logsIn();
+    oneAgent();
+    // It is not the old one’s to remove either: what it made stays where it was moved to.
+    rmSync(join(world().directory, 'moved'), { recursive: true });
+  });
+
+  test('one whose socket was removed makes way, and the sessions know the next one', async () => {
+    const session = await openSession();
+    const { pid } = oneAgent();
+    rmSync(run('control.sock'));
+    await logsIn();
+    assert.notEqual(oneAgent().pid, pid);
+    await liveConnections(1);
+    await isAlive(session);
+  });
+
+  test('a VM’s socket that was removed is there again at the next login', async () => {
+    await logsIn();
+    const { pid } = oneAgent();
+    rmSync(keyPath(world(), 'dev'));
+    await logsIn();
+    assert.equal(oneAgent().pid, pid);
+  });
+
+  test('its directory may be made anew under it', async () => {
+    rmSync(runDirectory(), { recursive: true, force: true });
+    mkdirSync(runDirectory(), { mode: 0o700 });
+    await logsIn(noForwardSocket);
+  });
+});

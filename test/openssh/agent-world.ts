@@ -1,0 +1,86 @@
+/** A world whose agents come and go: each test begins without one. */
+import assert from 'node:assert/strict';
+import { lstatSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, afterEach, before } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { RunningProcess } from './processes.ts';
+import { type Child, makeWorld, type VmOptions, type World, waitFor } from './world.ts';
+
+export interface AgentWorld {
+  readonly world: () => World;
+  readonly runDirectory: () => string;
+  readonly run: (name: string) => string;
+  /** The agent that runs; fails where there are none, or two. */
+  readonly oneAgent: () => RunningProcess;
+  /** A session on `dev` that answers lines until its input ends. */
+  readonly openSession: () => Promise<Child>;
+  readonly isAlive: (session: Child) => Promise<void>;
+  /** @param warning what ssh itself may say */
+  readonly logsIn: (warning?: RegExp) => Promise<void>;
+  /** Waits until the agent knows of so many connections. */
+  readonly liveConnections: (count: number) => Promise<void>;
+}
+
+/** For the body of a `describe`: makes the world before its tests, and ends it after them. */
+export function agentWorld(vms: Readonly<Record<string, VmOptions>>): AgentWorld {
+  let world: World;
+  const sessions: Child[] = [];
+  before(async () => {
+    world = await makeWorld({ vms });
+  });
+  afterEach(async () => {
+    for (const session of sessions.splice(0)) {
+      session.stdin.end();
+      await session.done;
+    }
+    await world.mint('agent', 'stop');
+    await waitFor('the agents to end', 5000, () => world.agents().length === 0);
+  });
+  after(() => world.end());
+  const runDirectory = () => join(world.configDir, 'run');
+  return {
+    world: () => world,
+    runDirectory,
+    run: (name) => join(runDirectory(), name),
+    oneAgent() {
+      const [agent, ...more] = world.agents();
+      assert.ok(agent !== undefined && more.length === 0, JSON.stringify(world.agents()));
+      return agent;
+    },
+    async openSession() {
+      const session = world.startSsh(['dev', 'echo in; cat; echo out'], { holdInput: true });
+      sessions.push(session);
+      await session.until(/in\n/);
+      return session;
+    },
+    async isAlive(session) {
+      const word = `still-${Math.random()}`;
+      session.stdin.write(`${word}\n`);
+      await session.until(new RegExp(word));
+    },
+    async logsIn(warning = /^$/) {
+      const { status, stdout, stderr } = await world.ssh('dev', 'echo hello');
+      assert.deepEqual([status, stdout], [0, 'hello\n'], stderr);
+      assert.match(stderr, warning);
+    },
+    async liveConnections(count) {
+      const deadline = performance.now() + 5000;
+      for (;;) {
+        const { stdout } = await world.mint('agent', 'status', '--json');
+        const { connections } = JSON.parse(stdout) ?? {};
+        if (connections === count) return;
+        if (performance.now() > deadline) throw new Error(`the agent knows of ${connections} connections`);
+        await sleep(100);
+      }
+    },
+  };
+}
+
+/** Names of the sockets in a run directory, each with its inode. */
+export function socketsIn(directory: string): string[] {
+  return readdirSync(directory, { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isSocket())
+    .map((entry) => `${entry.name} ${lstatSync(join(entry.parentPath, entry.name)).ino}`)
+    .sort();
+}

@@ -1,0 +1,178 @@
+import assert from 'node:assert/strict';
+import { after, before, describe, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { AgentStatus } from '../../src/agent/control-protocol.ts';
+import {
+  type ControlClient,
+  controlClient,
+  controlPath,
+  failure,
+  Host,
+  keyClient,
+  keyPath,
+  loginData,
+  newSession,
+  openRequest,
+  proxyConnection,
+  seenRequest,
+  signed,
+} from '../agent/clients.ts';
+import { loginUser, makeWorld, type World, waitFor } from './world.ts';
+
+describe('a pushed key', { timeout: 150_000 }, () => {
+  let world: World;
+  before(async () => {
+    world = await makeWorld({
+      vms: {
+        dev: {},
+        slow: { relay: true },
+        unsigned: {},
+        late: {},
+        listed: {},
+        two: {},
+        refused: {},
+        soon: {},
+        silent: {},
+      },
+    });
+  });
+  after(() => world.end());
+
+  const pushesOf = (vm: string) =>
+    world.cloud.pushes.filter(({ instance }) => instance === world.vm(vm).instance);
+  async function vmStatus(name: string): Promise<AgentStatus['vms'][number]> {
+    const { stdout } = await world.mint('agent', 'status', '--json');
+    const found = (JSON.parse(stdout) as AgentStatus).vms.find((vm) => vm.name === name);
+    assert.ok(found);
+    return found;
+  }
+
+  test('serves every login of its fifty seconds, each with the same key', async () => {
+    for (const word of ['one', 'two', 'three'])
+      assert.equal((await world.ssh('soon', `echo ${word}`)).status, 0);
+    assert.equal(pushesOf('soon').length, 1);
+    assert.equal(world.sshd('soon').accepted(), 3);
+  });
+
+  test('is one key where two users log in to one VM, pushed for each', async () => {
+    const host = new Host();
+    const session = newSession();
+    const [one, other] = await Promise.all([
+      proxyConnection(world, 'two', host, session),
+      proxyConnection(world, 'two', host, newSession(), { user: 'nobody' }),
+    ]);
+    const pushes = pushesOf('two');
+    assert.deepEqual(pushes.map(({ user }) => user).sort(), [loginUser, 'nobody'].sort());
+    assert.equal(new Set(pushes.map(({ key }) => key)).size, 1);
+    const client = await keyClient(keyPath(world, 'two'));
+    const [key = Buffer.alloc(0)] = await client.list();
+    assert.equal(await client.sign(key, loginData({ session, key })), signed);
+    assert.equal(await client.sign(key, loginData({ session, key, user: 'nobody' })), failure);
+    client.close();
+    await Promise.all([one.close(), other.close()]);
+  });
+
+  test('that AWS refused is pushed again by the next login', async () => {
+    world.cloud.faults.failNext('AuthException');
+    const first = await world.ssh('refused', 'true');
+    assert.equal(first.status, 255);
+    assert.match(first.stderr, /\(aws-denied\)/);
+    assert.equal((await world.ssh('refused', 'true')).status, 0);
+    assert.equal(pushesOf('refused').length, 1);
+  });
+
+  test('is good for a minute, waited for', async (context) => {
+    const host = new Host();
+    // A session that stands; one whose login comes 61 s after its push; three connections that wait.
+    const session = world.startSsh(['dev', 'echo in; cat; echo out'], { holdInput: true, timeout: 90_000 });
+    await session.until(/in\n/);
+    const releaseClient = await slowLogin();
+
+    const unsignedSession = newSession();
+    const unsigned = await proxyConnection(world, 'unsigned', host, unsignedSession);
+    const silent = await proxyConnection(world, 'silent', host, newSession());
+    const late: ControlClient = await controlClient(controlPath(world));
+    late.send(openRequest(world, 'late'));
+    await late.reply('target');
+    late.send(seenRequest(host.blob, host.sign(newSession())));
+    await late.reply('verdict');
+    // A client that lists before its proxy starts: the VM's socket is there from an earlier connection.
+    const earlier = await proxyConnection(world, 'listed', host, newSession());
+    await earlier.close();
+    const early = await keyClient(keyPath(world, 'listed'));
+    const [listedKey = Buffer.alloc(0)] = await early.list();
+    const unsignedClient = await keyClient(keyPath(world, 'unsigned'));
+    const [unsignedKey = Buffer.alloc(0)] = await unsignedClient.list();
+
+    await sleep(51_000);
+    await context.test('is pushed again, the same key, where a connection took fifty seconds', async () => {
+      assert.equal(pushesOf('late').length, 1);
+      late.send({ type: 'ready' });
+      await late.reply('go');
+      const [first, second, ...more] = pushesOf('late');
+      assert.ok(first !== undefined && second !== undefined && more.length === 0);
+      assert.equal(first.key, second.key);
+    });
+    await sleep(10_500);
+
+    await context.test('logs no one in when it is sixty seconds old', async () => {
+      assert.deepEqual(world.cloud.authorizedKeys(world.vm('slow').instance, loginUser), []);
+      const { status, stderr } = await releaseClient();
+      assert.equal(status, 255);
+      assert.match(stderr, /Permission denied \(publickey\)|login-refused/);
+      assert.equal(world.sshd('slow').accepted(), 0);
+    });
+    await context.test(
+      'is not signed with any more, though its session was seen and never signed for',
+      async () => {
+        const data = loginData({ session: unsignedSession, key: unsignedKey });
+        assert.equal(await unsignedClient.sign(unsignedKey, data), failure);
+      },
+    );
+    await context.test('is dropped where no one listed it, although its connection lives on', async () => {
+      const { key, connections } = await vmStatus('silent');
+      assert.deepEqual([key, connections], [undefined, 1]);
+    });
+    await context.test('leaves the session that it opened alone', async () => {
+      session.stdin.write('still here\n');
+      await session.until(/still here\n/);
+    });
+    await context.test('is followed by another push, with a new key where the old was dropped', async () => {
+      assert.equal((await world.ssh('dev', 'true')).status, 0);
+      assert.equal(pushesOf('dev').length, 2);
+      const again = await proxyConnection(world, 'silent', host, newSession());
+      const [first, second] = pushesOf('silent');
+      assert.ok(first !== undefined && second !== undefined);
+      assert.notEqual(first.key, second.key);
+      await again.close();
+    });
+    await context.test('waits two minutes for the connection of a client that listed it first', async () => {
+      const connection = await proxyConnection(world, 'listed', host, newSession());
+      const pushed = pushesOf('listed').at(-1)?.key.split(' ')[1];
+      assert.equal(pushed, listedKey.toString('base64'));
+      await connection.close();
+    });
+
+    session.stdin.end();
+    assert.equal((await session.done).status, 0);
+    early.close();
+    unsignedClient.close();
+    await Promise.all([unsigned.close(), late.close(), silent.close()]);
+  });
+
+  /** A login that is through with the key exchange and then held on its way to the server. */
+  async function slowLogin(): Promise<() => Promise<{ status: number | null; stderr: string }>> {
+    const { relay } = world.vm('slow');
+    assert.ok(relay);
+    const release = world.cloud.faults.hold();
+    const login = world.startSsh(['-v', 'slow', 'true'], { timeout: 90_000 });
+    await login.until(/agent returned 1 keys/);
+    const releaseClient = relay.holdClient();
+    release();
+    await waitFor('the push', 5000, () => pushesOf('slow').length === 1);
+    return () => {
+      releaseClient();
+      return login.done;
+    };
+  }
+});
