@@ -7,7 +7,8 @@ usage() {
   cat <<'EOF'
 usage: ./install.sh [--demo] [--uninstall]
 
-Builds mint-ssh and installs it as PREFIX/bin/mint-ssh (PREFIX is ~/.local unless set). No root needed.
+Builds mint-ssh and installs it as PREFIX/bin/mint-ssh (PREFIX is ~/.local unless set), with its manual page and
+the completion for bash, zsh and fish in PREFIX/share. No root needed.
 
   --demo       afterwards runs `mint-ssh demo`: logins against a cloud inside the process
   --uninstall  removes what was installed
@@ -33,9 +34,20 @@ done
 prefix=${PREFIX:-${HOME:?HOME is not set}/.local}
 program=$prefix/bin/mint-ssh
 
+# what the build makes, and where shells and man look for it
+beside='
+mint-ssh.1 share/man/man1/mint-ssh.1
+mint-ssh.bash share/bash-completion/completions/mint-ssh
+mint-ssh.zsh share/zsh/site-functions/_mint-ssh
+mint-ssh.fish share/fish/vendor_completions.d/mint-ssh.fish
+'
+
 if [ "$uninstall" = yes ]; then
   rm -f "$program"
-  printf 'removed %s\n' "$program"
+  echo "$beside" | while read -r _ place; do
+    [ -z "$place" ] || rm -f "$prefix/$place"
+  done
+  printf 'removed %s, its manual page and its completions\n' "$program"
   printf 'the Include in ~/.ssh/config, if there is one, goes with: mint-ssh ssh-config --remove\n'
   exit 0
 fi
@@ -63,6 +75,12 @@ unfinished=$program.$$
 cp dist/mint-ssh "$unfinished"
 chmod 755 "$unfinished"
 mv -f "$unfinished" "$program"
+echo "$beside" | while read -r made place; do
+  [ -n "$made" ] || continue
+  mkdir -p "$(dirname "$prefix/$place")"
+  cp "dist/$made" "$prefix/$place"
+  chmod 644 "$prefix/$place"
+done
 printf 'installed %s\n' "$program"
 
 if [ "$demo" = yes ]; then

@@ -3,6 +3,7 @@
  *
  * The main bundle holds what commands need at once; what is heavy and lives in a thread (the AWS SDK) is a
  * bundle of its own, kept in the executable as an asset. See https://nodejs.org/api/single-executable-applications.html.
+ * The manual page and the shells' completion are made beside it.
  */
 import { execFileSync, spawnSync } from 'node:child_process';
 import { chmodSync, copyFileSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
@@ -10,10 +11,24 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type BuildOptions, build, type Plugin } from 'esbuild';
 import { inject } from 'postject';
+import { bashCompletion } from '../src/cli/completion/bash.ts';
+import { fishCompletion } from '../src/cli/completion/fish.ts';
+import { zshCompletion } from '../src/cli/completion/zsh.ts';
+import { commandWords, loadCommands } from '../src/cli/grammar.ts';
+import { manualPage } from '../src/cli/man.ts';
+import { commands } from '../src/commands/table.ts';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const dist = join(root, 'dist');
 mkdirSync(dist, { recursive: true });
+
+// Beside the program, and from the same table as its --help.
+const texts = await loadCommands(commands);
+const words = commandWords(texts);
+writeFileSync(join(dist, 'mint-ssh.1'), manualPage(texts));
+writeFileSync(join(dist, 'mint-ssh.bash'), bashCompletion(words));
+writeFileSync(join(dist, 'mint-ssh.zsh'), zshCompletion(words));
+writeFileSync(join(dist, 'mint-ssh.fish'), fishCompletion(words));
 
 const shared: BuildOptions = {
   absWorkingDir: root,
@@ -41,20 +56,36 @@ const loadChunks: Plugin = {
   setup({ onResolve, onLoad }) {
     const filter = new RegExp(`^(?:${chunks.join('|')})$`);
     onResolve({ filter }, ({ path }) => ({ path, namespace: 'chunk' }));
-    onLoad({ filter: /.*/, namespace: 'chunk' }, ({ path }) => ({
-      contents: `const chunk = new (require('node:module').Module)('${path}');
-        chunk._compile(require('node:sea').getAsset('${assetName(path)}', 'utf8'), '${path}');
-        module.exports = chunk.exports;`,
-    }));
+    onLoad({ filter: /.*/, namespace: 'chunk' }, ({ path }) => ({ contents: loadAsset(path) }));
   },
 };
+
+/** The SDK's clients that a push does not need: with them, an AWS worker starts 60 ms later. */
+const ec2Sdk = 'src/aws/ec2-sdk.ts';
+
+const loadEc2Sdk: Plugin = {
+  name: 'load-ec2-sdk',
+  setup({ onResolve, onLoad }) {
+    onResolve({ filter: /\/ec2-sdk\.ts$/ }, () => ({ path: 'ec2-sdk', namespace: 'chunk' }));
+    onLoad({ filter: /.*/, namespace: 'chunk' }, ({ path }) => ({ contents: loadAsset(path) }));
+  },
+};
+
+function loadAsset(path: string): string {
+  return `const chunk = new (require('node:module').Module)('${path}');
+    chunk._compile(require('node:sea').getAsset('${assetName(path)}', 'utf8'), '${path}');
+    module.exports = chunk.exports;`;
+}
 
 function assetName(entry: string): string {
   return `${entry.replaceAll(/[@/]+/g, '-').replace(/^-/, '')}.cjs`;
 }
 
 await build({ ...shared, entryPoints: ['src/main.ts'], outfile: 'dist/main.cjs', plugins: [loadChunks] });
-await build({ ...shared, entryPoints: ['src/aws/worker.ts'], outfile: 'dist/aws.cjs' });
+// As ES modules the SDK's packages can be cut down to what is used.
+const sdk: BuildOptions = { ...shared, mainFields: ['module', 'main'] };
+await build({ ...sdk, entryPoints: ['src/aws/worker.ts'], outfile: 'dist/aws.cjs', plugins: [loadEc2Sdk] });
+await build({ ...sdk, entryPoints: [ec2Sdk], outfile: 'dist/ec2-sdk.cjs' });
 for (const chunk of chunks)
   await build({ ...shared, entryPoints: [chunk], outfile: `dist/${assetName(chunk)}` });
 
@@ -66,7 +97,9 @@ const seaConfig = {
   execArgv: ['--max-semi-space-size=1'],
   // A NODE_OPTIONS meant for someone else's programs (an editor's debugger) has no business in here.
   execArgvExtension: 'none',
-  assets: Object.fromEntries(['aws.cjs', ...chunks.map(assetName)].map((name) => [name, join(dist, name)])),
+  assets: Object.fromEntries(
+    ['aws.cjs', 'ec2-sdk.cjs', ...chunks.map(assetName)].map((name) => [name, join(dist, name)]),
+  ),
 };
 const seaConfigFile = join(dist, 'sea.json');
 writeFileSync(seaConfigFile, JSON.stringify(seaConfig));

@@ -6,7 +6,7 @@ set -eu
 # sshd and others live where a user's PATH may not reach.
 PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
 
-# command, and the Debian package that has it
+# command, or path of what is no command, and the Debian package that has it
 table='
 sshd openssh-server
 ssh openssh-client
@@ -18,16 +18,40 @@ sftp openssh-client
 rsync rsync
 git git
 bash bash
+busybox busybox
+mount mount
+groff groff-base
 faketime faketime
 ps procps
 script bsdutils
 setsid util-linux
 unshare util-linux
+pgrep procps
+dbclient dropbear-bin
+plink putty-tools
+pscp putty-tools
+autossh autossh
+sshfs sshfs
+fusermount3 fuse3
+ansible ansible-core
+curl curl
+socat socat
+/usr/bin/python3 python3
+/usr/lib/python3/dist-packages/paramiko python3-paramiko
+/usr/lib/python3/dist-packages/asyncssh python3-asyncssh
+/usr/share/doc/libssh-4 libssh-4
 '
+
+is_here() {
+  case $1 in
+    /*) [ -e "$1" ] ;;
+    *) command -v "$1" >/dev/null 2>&1 ;;
+  esac
+}
 
 missing() {
   echo "$table" | while read -r command package; do
-    [ -z "$command" ] || command -v "$command" >/dev/null 2>&1 || echo "$1" | sed "s/C/$command/;s/P/$package/"
+    [ -z "$command" ] || is_here "$command" || echo "$1" | sed "s|C|$command|;s|P|$package|"
   done | sort -u | tr '\n' ' '
 }
 

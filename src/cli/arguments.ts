@@ -2,6 +2,7 @@
 import { parseArgs } from 'node:util';
 import { MintError } from '../errors.ts';
 import type { Command, GlobalOptions, Invocation, Options } from './command.ts';
+import { printable } from './terminal.ts';
 
 /** Options that every command takes; `--version` stands alone. */
 export const globalOptions = {
@@ -67,10 +68,10 @@ function parseStrictly(command: Command, own: readonly string[]) {
       allowPositionals: true,
     });
   } catch (error) {
-    const reason = error instanceof Error ? (error.message.split('. ')[0] ?? '') : String(error);
-    throw new MintError('usage', reason.charAt(0).toLowerCase() + reason.slice(1), {
+    // What was mistyped may be long, or a secret that came without its option: say no more than its beginning.
+    const [reason = ''] = String(error instanceof Error ? error.message : error).split(/\. |[\r\n]/);
+    throw new MintError('usage', printable(reason.charAt(0).toLowerCase() + reason.slice(1, 80)), {
       hint: `usage: mint-ssh ${command.usage}`,
-      cause: error,
     });
   }
 }

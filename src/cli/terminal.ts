@@ -52,7 +52,12 @@ function isNowhere(descriptor: number): boolean {
 
 /** What a command was asked to print, on stdout. Never called on the proxy's path. */
 export function print(text: string): void {
-  writeAll(1, text.endsWith('\n') ? text : `${text}\n`);
+  try {
+    writeAll(1, text.endsWith('\n') ? text : `${text}\n`);
+  } catch (error) {
+    // `| head` has seen enough.
+    if ((error as NodeJS.ErrnoException).code !== 'EPIPE') throw error;
+  }
 }
 
 /** Tells the person why a command failed; the stack only with `--verbose`. */

@@ -9,8 +9,7 @@ export const command: Command = {
   usage: 'demo',
   help: `Shows what mint-ssh does, without an AWS account: your own ssh logs in through this program and its agent,
 to SSH servers and a stand-in for AWS inside this process. It works in a directory of its own, removes it
-at the end, and touches nothing of yours.
-`,
+at the end, and touches nothing of yours.`,
   options: {},
   run,
 };

@@ -44,7 +44,7 @@ describe('the demo', { concurrency: 2, timeout: 120_000 }, () => {
     const { status, stdout, stderr } = await demo.done;
     assert.equal(status, 0, stderr + stdout);
     assert.deepEqual(stdout.match(/^\d\. .*/gm)?.length, 4);
-    assert.equal(stdout.match(/timing: /g)?.length, 4);
+    assert.equal(stdout.match(/timing: /g)?.length, 5);
     assert.match(stdout, /HAS CHANGED[\s\S]*host-key-changed[\s\S]*hosts accept dev SHA256:/);
     assert.match(stdout, /push none, the key was warm/);
     assert.deepEqual(readdirSync(home), []);

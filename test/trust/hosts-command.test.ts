@@ -151,7 +151,7 @@ describe('mint-ssh hosts', () => {
   test('refuses words that it does not know, with 2', async (context) => {
     const paths = temporaryPaths(context);
     for (const words of [
-      ['verify'],
+      ['check'],
       ['list', 'dev'],
       ['show'],
       ['show', '../x'],

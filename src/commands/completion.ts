@@ -1,0 +1,66 @@
+import type { Command, CommandTable } from '../cli/command.ts';
+import { bashCompletion } from '../cli/completion/bash.ts';
+import { fishCompletion } from '../cli/completion/fish.ts';
+import { zshCompletion } from '../cli/completion/zsh.ts';
+import { type CommandWord, commandWords, loadCommands } from '../cli/grammar.ts';
+import { print } from '../cli/terminal.ts';
+import { resolvePaths } from '../config/paths.ts';
+import { loadSettings } from '../config/settings.ts';
+import { MintError } from '../errors.ts';
+
+const usage = 'completion bash|zsh|fish';
+
+/** `table` has this command as well, and hands itself over: imports go one way. */
+export function completionOf(table: CommandTable): Command {
+  return { ...description, run: ({ positionals, globals }) => run(table, positionals, globals.configDir) };
+}
+
+const description: Omit<Command, 'run'> = {
+  usage,
+  help: `Prints what makes a shell complete the words, options and VM names of mint-ssh. install.sh puts it where the
+shells look for it; by hand:
+
+  eval "$(mint-ssh completion bash)"                                  in ~/.bashrc
+  eval "$(mint-ssh completion zsh)"                                   in ~/.zshrc, behind compinit
+  mint-ssh completion fish >~/.config/fish/completions/mint-ssh.fish  once`,
+  words: [
+    ['bash', 'the script for bash'],
+    ['zsh', 'the one for zsh'],
+    ['fish', 'the one for fish'],
+  ],
+  options: {},
+};
+
+const shells: Readonly<Record<string, (commands: readonly CommandWord[]) => string>> = {
+  bash: bashCompletion,
+  zsh: zshCompletion,
+  fish: fishCompletion,
+};
+
+async function run(
+  table: CommandTable,
+  [shell = '', ...more]: readonly string[],
+  configDir: string | undefined,
+): Promise<number> {
+  // What the scripts call while the person types.
+  if (shell === 'vms') return printVms(configDir);
+  const script = Object.hasOwn(shells, shell) && more.length === 0 ? shells[shell] : undefined;
+  if (script === undefined) {
+    throw new MintError('usage', 'completion is for bash, zsh or fish', {
+      hint: `usage: mint-ssh ${usage}`,
+    });
+  }
+  print(script(commandWords(await loadCommands(table))));
+  return 0;
+}
+
+/** The names of the VMs, one a line. Where they cannot be read there are none: nobody asked in so many words. */
+function printVms(configDir: string | undefined): number {
+  try {
+    const { vms } = loadSettings(resolvePaths({ configDir }), {});
+    if (vms.length > 0) print(vms.join('\n'));
+  } catch {
+    // `doctor` says what is wrong.
+  }
+  return 0;
+}

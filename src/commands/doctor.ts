@@ -1,0 +1,100 @@
+import { isatty } from 'node:tty';
+import type { Command, Invocation } from '../cli/command.ts';
+import { print, printable, say } from '../cli/terminal.ts';
+import { knownVm } from '../config/known-vm.ts';
+import { type Paths, resolvePaths } from '../config/paths.ts';
+import { loadSettings, type Settings } from '../config/settings.ts';
+import { vmName } from '../config/vm-name.ts';
+import { Aws } from '../doctor/aws.ts';
+import type { Case } from '../doctor/case.ts';
+import { type Finding, failed, runChecks } from '../doctor/check.ts';
+import { allChecks, vmChecks } from '../doctor/checks.ts';
+import { MintError } from '../errors.ts';
+
+export const command: Command = {
+  usage: 'doctor [VM] [--json] [--file PATH]',
+  help: `Looks at everything a login rests on, and says for each thing that is wrong what mends it. With a VM, it
+asks AWS and the VM's address as well, and makes a real login, which pins the VM's host key where it is the
+first. It changes nothing else. The exit status is 1 where something failed.`,
+  options: {
+    json: { type: 'boolean', description: 'print JSON: a list of check, status, message and hint' },
+    file: { type: 'string', value: 'PATH', description: 'the Include is in PATH, not in ~/.ssh/config' },
+  },
+  run,
+};
+
+async function run({ positionals, values, globals }: Invocation): Promise<number> {
+  const [given, ...more] = positionals;
+  if (more.length > 0) {
+    throw new MintError('usage', 'doctor looks at one VM at a time', {
+      hint: `usage: mint-ssh ${command.usage}`,
+    });
+  }
+  const name = given === undefined ? undefined : vmName(given);
+  const paths = resolvePaths({ configDir: globals.configDir });
+  const { settings, problems } = readSettings(paths, globals);
+  const about: Case = {
+    paths,
+    globals,
+    environment: process.env,
+    sshConfigFile: values['file'] as string | undefined,
+    upstreamAgent: settings?.upstreamAgent,
+    vms: settings === undefined ? [] : usable(settings, problems),
+  };
+  const aws = new Aws(process.env);
+  try {
+    const vm = name === undefined || settings === undefined ? undefined : find(settings, name, problems);
+    const checks = vm === undefined ? allChecks(about, problems, aws) : vmChecks({ ...about, vm }, aws);
+    return await report(checks, values['json'] === true);
+  } finally {
+    await aws.close();
+  }
+}
+
+/** What cannot be read is a finding like others: the rest is looked at all the same. */
+function readSettings(
+  paths: Paths,
+  { profile, region }: Invocation['globals'],
+): { readonly settings: Settings | undefined; readonly problems: Finding[] } {
+  try {
+    return { settings: loadSettings(paths, { profile, region }), problems: [] };
+  } catch (error) {
+    return { settings: undefined, problems: [failed(error)] };
+  }
+}
+
+function usable(settings: Settings, problems: Finding[]) {
+  return settings.vms.flatMap((name) => find(settings, name, problems) ?? []);
+}
+
+function find(settings: Settings, name: string, problems: Finding[]) {
+  try {
+    return knownVm(settings, name);
+  } catch (error) {
+    const problem = failed(error);
+    if (!problems.some(({ message }) => message === problem.message)) problems.push(problem);
+    return undefined;
+  }
+}
+
+async function report(checks: Parameters<typeof runChecks>[0], json: boolean): Promise<number> {
+  const rows: Record<string, unknown>[] = [];
+  const width = Math.max(...checks.map(({ name }) => name.length));
+  let status = 0;
+  await runChecks(checks, {
+    found({ name }, finding) {
+      if (finding.status === 'fail') status = 1;
+      const message = printable(finding.message);
+      const hint = finding.hint === undefined ? undefined : printable(finding.hint);
+      rows.push({ check: name, status: finding.status, message, hint: hint ?? null });
+      if (json) return;
+      print(`${finding.status.padEnd(4)}  ${name.padEnd(width)}  ${message}`);
+      if (hint !== undefined) print(`${' '.repeat(width + 6)}  hint: ${hint}`);
+    },
+    slow({ name }) {
+      if (isatty(2)) say(`${name} …`);
+    },
+  });
+  if (json) print(JSON.stringify(rows, undefined, 2));
+  return status;
+}

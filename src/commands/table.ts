@@ -1,0 +1,41 @@
+/** Every word the user may type behind `mint-ssh`. Each is loaded by itself: none pays for another. */
+import type { CommandTable } from '../cli/command.ts';
+
+export const commands: CommandTable = {
+  proxy: {
+    summary: 'what ssh runs as ProxyCommand: connect stdio to a VM',
+    load: () => import('./proxy.ts'),
+  },
+  agent: {
+    summary: 'the agent that holds keys in memory: run it, see it, end it',
+    load: () => import('./agent.ts'),
+  },
+  'ssh-config': {
+    summary: 'write the Host blocks and the Include that make `ssh VM` work',
+    load: () => import('./ssh-config.ts'),
+  },
+  ssh: {
+    summary: 'ssh to a VM without touching ~/.ssh/config',
+    load: () => import('./ssh.ts'),
+  },
+  hosts: {
+    summary: 'the host keys that are trusted: list, show, accept, forget',
+    load: () => import('./hosts.ts'),
+  },
+  key: {
+    summary: 'keys on a VM for clients that cannot use Instance Connect: add, list, remove',
+    load: () => import('./key.ts'),
+  },
+  doctor: {
+    summary: 'look at everything a login rests on, and say what mends it',
+    load: () => import('./doctor.ts'),
+  },
+  completion: {
+    summary: 'the words, options and VM names for your shell to complete',
+    load: async () => ({ command: (await import('./completion.ts')).completionOf(commands) }),
+  },
+  demo: {
+    summary: 'see it work against a cloud inside the process',
+    load: () => import('./demo.ts'),
+  },
+};

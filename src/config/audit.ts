@@ -1,0 +1,150 @@
+/**
+ * `audit.log`, which Mint writes as well: JSON Lines, one object for each thing that was done to a VM. A line
+ * of ours has Mint's fields and, where they are known, some more; what they mean stands at `AuditEntry`.
+ */
+import {
+  closeSync,
+  constants,
+  fchmodSync,
+  fstatSync,
+  lstatSync,
+  openSync,
+  readSync,
+  renameSync,
+  type Stats,
+  writeSync,
+} from 'node:fs';
+import { join } from 'node:path';
+import { ensurePrivateDirectory } from './files.ts';
+import { acquireLock, type Lock } from './lock.ts';
+import type { Paths } from './paths.ts';
+
+/**
+ * `push`: a key was authorised on the instance. `login`: it signed for the first time in a connection.
+ * `host-key-changed`, `host-key-unverified`: a host key was blocked. The other two are a person's own word.
+ */
+export type AuditEvent =
+  | 'push'
+  | 'login'
+  | 'host-key-changed'
+  | 'host-key-unverified'
+  | 'host-key-accepted'
+  | 'host-key-forgotten';
+
+export interface AuditEntry {
+  readonly event: AuditEvent;
+  /** The words behind `mint-ssh`. */
+  readonly command: string;
+  readonly vm: string;
+  /** Who AWS says the caller is. */
+  readonly callerArn?: string | undefined;
+  readonly instance?: string | undefined;
+  readonly user?: string | undefined;
+  /** Of the SendSSHPublicKey call; CloudTrail has the same. */
+  readonly requestId?: string | undefined;
+  /** Of the key the event is about: the one that was pushed, or the host's. */
+  readonly keyFingerprint?: string | undefined;
+}
+
+/** At this size, in bytes, the file becomes `audit.log.1`, and what had that name goes. */
+export const auditLimit = 10 * 1024 * 1024;
+/** Characters of a value; an ARN may have 2048, and none has. */
+const valueLimit = 512;
+
+/** For how long a line without an end may still be in the writing. */
+const writingMilliseconds = 5;
+
+const noFollow = constants.O_NOFOLLOW ?? 0;
+const nonBlocking = constants.O_NONBLOCK ?? 0;
+
+/**
+ * Appends a line, in one write, so that lines of several processes stand one behind the other. False where
+ * that could not be done: the disk is full, or the file is not safely ours. Never throws, for no login may
+ * depend on it.
+ */
+export function appendAudit(paths: Paths, entry: AuditEntry): boolean {
+  try {
+    const line = formatEntry(entry);
+    if ((regular(paths.audit)?.size ?? 0) + line.length > auditLimit) tryToRotate(paths, line.length);
+    return append(paths.audit, line);
+  } catch {
+    return false;
+  }
+}
+
+function formatEntry(entry: AuditEntry): string {
+  const fields = {
+    timestamp: new Date().toISOString(),
+    command: limited(entry.command),
+    vm_name: limited(entry.vm),
+    caller_arn: limited(entry.callerArn) ?? null,
+    event: entry.event,
+    instance_id: limited(entry.instance),
+    user: limited(entry.user),
+    aws_request_id: limited(entry.requestId),
+    key_fingerprint: limited(entry.keyFingerprint),
+  };
+  // ASCII alone: what comes from elsewhere can then neither break the line nor a terminal that shows it.
+  const ascii = JSON.stringify(fields).replace(
+    /[\u007f-\uffff]/g,
+    (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  );
+  return `${ascii}\n`;
+}
+
+function limited(value: string | undefined): string | undefined {
+  return value === undefined || value.length <= valueLimit ? value : `${value.slice(0, valueLimit)}…`;
+}
+
+function append(path: string, line: string): boolean {
+  const flags = constants.O_RDWR | constants.O_APPEND | constants.O_CREAT | noFollow | nonBlocking;
+  const descriptor = openSync(path, flags, 0o600);
+  try {
+    const found = fstatSync(descriptor);
+    if (!isSafe(found)) return false;
+    if ((found.mode & 0o077) !== 0) fchmodSync(descriptor, 0o600);
+    // A line that a full disk cut off must not take ours with it.
+    const bytes = Buffer.from(endsInLine(descriptor) ? `\n${line}` : line);
+    return writeSync(descriptor, bytes) === bytes.length;
+  } finally {
+    closeSync(descriptor);
+  }
+}
+
+/** A write is in the file page by page, so one in the middle of another process's is seen again a moment later. */
+function endsInLine(descriptor: number): boolean {
+  const last = Buffer.alloc(1);
+  for (let before = -1; ; ) {
+    const { size } = fstatSync(descriptor);
+    if (size === 0 || readSync(descriptor, last, 0, 1, size - 1) !== 1 || last[0] === 10) return false;
+    if (size === before) return true;
+    before = size;
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, writingMilliseconds);
+  }
+}
+
+/** Where another process does it at this moment, or it cannot be done, the file takes one line more. */
+function tryToRotate(paths: Paths, more: number): void {
+  let lock: Lock | undefined;
+  try {
+    ensurePrivateDirectory(paths.hosts);
+    // No VM's name starts with a dot.
+    lock = acquireLock(join(paths.hosts, '.audit.lock'), { waitMilliseconds: 0 });
+    if (lock === undefined || (regular(paths.audit)?.size ?? 0) + more <= auditLimit) return;
+    renameSync(paths.audit, `${paths.audit}.1`);
+  } catch {
+    // The next line tries again.
+  } finally {
+    lock?.release();
+  }
+}
+
+function regular(path: string): Stats | undefined {
+  const found = lstatSync(path, { throwIfNoEntry: false });
+  return found !== undefined && isSafe(found) ? found : undefined;
+}
+
+function isSafe(found: Stats): boolean {
+  const user = process.getuid?.();
+  return found.isFile() && (user === undefined || (found.uid === user && (found.mode & 0o022) === 0));
+}

@@ -1,0 +1,115 @@
+/** Our agent, and the user's own beside it. */
+import { lstatSync } from 'node:fs';
+import net from 'node:net';
+import { connectControl } from '../agent/control-client.ts';
+import type { AgentStatus } from '../agent/control-protocol.ts';
+import { isOurs, noUpstream, upstreamSocket } from '../agent/upstream.ts';
+import { quoted } from '../config/files.ts';
+import { identityAgentOf, otherName } from '../config/own-config.ts';
+import type { Paths } from '../config/paths.ts';
+import { effectiveConfig } from '../config/ssh-client.ts';
+import { version } from '../version.ts';
+import type { Case } from './case.ts';
+import { type Finding, fail, ok, warn } from './check.ts';
+
+/** How long an agent may take to say how it is, in milliseconds. */
+const answerLimit = 5_000;
+
+/** @throws MintError `unsafe-permissions`, `agent-unavailable` */
+export async function checkAgent(paths: Paths): Promise<readonly Finding[]> {
+  const status = await askStatus(paths);
+  if (status === 'none') return [ok('none runs now: the next connection starts one')];
+  if (status === 'silent') {
+    return [fail('the agent does not answer (agent-unavailable)', `its log: ${quoted(paths.agentLog)}`)];
+  }
+  const { pid, connections } = status;
+  if (status.version !== version) {
+    return [
+      warn(
+        `the running agent is ${status.version}, this is mint-ssh ${version}`,
+        'mint-ssh agent stop; the next connection starts the new one',
+      ),
+    ];
+  }
+  return [ok(`${version} runs as pid ${pid}, connections: ${connections}`)];
+}
+
+async function askStatus(paths: Paths): Promise<AgentStatus | 'none' | 'silent'> {
+  let answer: (status: AgentStatus | 'silent') => void = () => {};
+  const answered = new Promise<AgentStatus | 'silent'>((resolve) => {
+    answer = resolve;
+  });
+  const connection = await connectControl(paths, {
+    received: (reply) => {
+      if (reply.type === 'status') answer(reply.status);
+    },
+    lost: () => answer('silent'),
+  });
+  if (connection === undefined) return 'none';
+  const limit = setTimeout(() => answer('silent'), answerLimit);
+  connection.send({ type: 'status' });
+  const status = await answered;
+  clearTimeout(limit);
+  connection.close();
+  return status;
+}
+
+/** What `ssh -A` would forward: the socket for it, and the user's own agent behind that. */
+export async function checkForwarding(about: Case): Promise<readonly Finding[]> {
+  return [...placeholder(about.paths), await judgeOwnAgent(about)];
+}
+
+function placeholder({ sshConfig, forward }: Paths): readonly Finding[] {
+  if (lstatSync(sshConfig, { throwIfNoEntry: false }) === undefined || isPlaceholder(forward)) return [];
+  const message = `${quoted(forward)} is missing: every login prints an error about it`;
+  return [warn(message, 'mint-ssh ssh-config --yes')];
+}
+
+async function judgeOwnAgent(about: Case): Promise<Finding> {
+  const { run } = about.paths;
+  const [name, path] = await namedAgent(about);
+  if (!path) return ok('none of your own: upstream_agent in ssh.toml and SSH_AUTH_SOCK name none');
+  if (path === noUpstream) return ok('none: your ssh config says IdentityAgent none');
+  if (isOurs(path, run)) {
+    return warn(
+      `${name} is a socket of mint-ssh, and not your own agent`,
+      'name the socket of your own agent there',
+    );
+  }
+  const socket = upstreamSocket(path, run);
+  if (socket === undefined || !(await listens(socket))) {
+    const message = `no agent of yours listens on ${name} (${quoted(path)}): \`ssh -A\` has nothing to forward`;
+    return warn(message, 'start your agent, for example: eval "$(ssh-agent)"');
+  }
+  return ok(`your own agent answers on ${quoted(path)}`);
+}
+
+/** In the order in which the agent looks: settings, the user's ssh config, the environment. */
+async function namedAgent({
+  upstreamAgent,
+  environment,
+  sshConfigFile,
+}: Case): Promise<[name: string, path: string | undefined]> {
+  if (upstreamAgent !== undefined) return ['upstream_agent in ssh.toml', upstreamAgent];
+  const config = await effectiveConfig(otherName, sshConfigFile).catch(() => undefined);
+  const identityAgent = config && identityAgentOf(config);
+  if (identityAgent !== undefined) return ['IdentityAgent in your ssh config', identityAgent];
+  return ['SSH_AUTH_SOCK', environment['SSH_AUTH_SOCK']];
+}
+
+function isPlaceholder(path: string): boolean {
+  const found = lstatSync(path, { throwIfNoEntry: false });
+  return found !== undefined && (found.isSocket() || found.isFile());
+}
+
+function listens(path: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = net.connect(path);
+    const end = (answer: boolean) => {
+      socket.destroy();
+      resolve(answer);
+    };
+    socket.once('connect', () => end(true)).once('error', () => end(false));
+    socket.setTimeout(2_000, () => end(false));
+  });
+}

@@ -1,0 +1,172 @@
+/** AWS as the caller's own settings reach it: who they are there, and what EC2 says of a VM. */
+import { AwsWorkers, type Caller, type Target } from '../aws/workers.ts';
+import { callerEnvironment } from '../config/environment.ts';
+import type { VmSettings } from '../config/settings.ts';
+import { MintError } from '../errors.ts';
+import type { Case, VmCase } from './case.ts';
+import { type Finding, fail, failed, ok, warn } from './check.ts';
+import type { Login } from './login.ts';
+
+/** An instance, or why there is no answer. */
+export type InstanceFinding =
+  | {
+      readonly state: string;
+      readonly publicAddress: string | undefined;
+      readonly bootstrap: string | undefined;
+    }
+  | { readonly error: unknown }
+  | 'absent';
+
+/** The worker thread that answers, in this process: the agent need not run for it. `close` it at the end. */
+export class Aws {
+  readonly #workers = new AwsWorkers();
+  readonly #caller: Caller;
+
+  constructor(environment: NodeJS.ProcessEnv) {
+    this.#caller = { environment: callerEnvironment(environment) };
+  }
+
+  async credentials(target: Target): Promise<Finding> {
+    const { account, arn } = await this.#workers.identity(this.#caller, target);
+    return ok(`you are ${arn} in account ${account}${forProfile(target)}`);
+  }
+
+  async instance(vm: VmSettings): Promise<InstanceFinding> {
+    const { region, profile, instance } = vm;
+    if (instance === undefined) return 'absent';
+    try {
+      const [found] = await this.#workers.describeVms(this.#caller, { region, profile, ids: [instance] });
+      if (found === undefined) return 'absent';
+      const { state, publicAddress, bootstrap } = found;
+      return { state, publicAddress, bootstrap };
+    } catch (error) {
+      return error instanceof MintError && error.code === 'vm-not-found' ? 'absent' : { error };
+    }
+  }
+
+  /** Undefined where it may be read, else why not. */
+  async consoleOutput({ region, profile, instance }: VmSettings): Promise<unknown> {
+    if (instance === undefined) return undefined;
+    try {
+      await this.#workers.consoleOutput(this.#caller, { region, profile, instanceId: instance });
+      return undefined;
+    } catch (error) {
+      return error;
+    }
+  }
+
+  close(): Promise<void> {
+    return this.#workers.close();
+  }
+}
+
+/** Once for each profile and region that the VMs use. */
+export async function checkCredentials({ vms, globals }: Case, aws: Aws): Promise<readonly Finding[]> {
+  const { profile, region } = globals;
+  const targets = vms.length === 0 ? [{ profile, region }] : vms;
+  const distinct = new Map(
+    targets.map(({ profile, region }) => [JSON.stringify([profile, region]), { profile, region }]),
+  );
+  const few = [...distinct.values()].slice(0, 4);
+  return await Promise.all(few.map((target) => aws.credentials(target).catch((error) => failed(error))));
+}
+
+function forProfile({ profile }: Target): string {
+  return profile === undefined ? '' : ` (profile ${profile})`;
+}
+
+/** Where the region comes from; a VM without any is left to what the AWS files say. */
+export function checkRegion({ vms, environment }: Case): readonly Finding[] {
+  const named = [...new Set(vms.map(({ region }) => region).filter((region) => region !== undefined))];
+  const silent = vms.filter(({ region }) => region === undefined);
+  const findings = named.length > 0 ? [ok(named.join(', '))] : [];
+  if (silent.length === 0 && findings.length > 0) return findings;
+  const inherited = environment['AWS_REGION'] || environment['AWS_DEFAULT_REGION'];
+  if (inherited) return [...findings, ok(`${inherited}, from the environment`)];
+  const hint = 'put region = "…" at the top of ssh.toml: a program started from a desktop has no AWS_REGION';
+  return [
+    ...findings,
+    warn('none in ssh.toml, config.toml or AWS_REGION: the profile has to name one', hint),
+  ];
+}
+
+/** What IAM has to allow, each with what it is for; where AWS was asked, what it said. */
+export async function checkActions(
+  login: () => Promise<Login>,
+  instance: () => Promise<InstanceFinding>,
+  consoleOutput: () => Promise<unknown>,
+): Promise<readonly Finding[]> {
+  const [push, found, output] = await Promise.all([
+    login().catch(() => undefined),
+    instance(),
+    consoleOutput(),
+  ]);
+  const describe = found === 'absent' || !('error' in found) ? undefined : found.error;
+  return [
+    pushFinding(push),
+    readFinding('ec2:DescribeInstances', 'a VM cannot be found by its tags', describe),
+    readFinding('ec2:GetConsoleOutput', 'a first host key is not checked against the console', output),
+  ];
+}
+
+const pushAction = 'ec2-instance-connect:SendSSHPublicKey';
+
+function pushFinding(login: Login | undefined): Finding {
+  if (login?.code === 'aws-denied') {
+    return fail(`${pushAction} is denied: no login without it`, 'ask who runs your AWS to allow it');
+  }
+  return login?.status === 0
+    ? ok(`${pushAction} is allowed`)
+    : ok(`${pushAction} is what a login needs; where it is denied, the login says so (aws-denied)`);
+}
+
+function readFinding(action: string, without: string, error: unknown): Finding {
+  if (error === undefined) return ok(`${action} is allowed`);
+  if (error instanceof MintError && error.code === 'aws-denied') {
+    return warn(`${action} is denied: ${without}`, 'ask who runs your AWS to allow it');
+  }
+  return warn(
+    `${action}: not known, AWS gave no answer (${error instanceof MintError ? error.code : error})`,
+  );
+}
+
+/** Without a VM nobody is asked: the names are said. */
+export function nameActions(): readonly Finding[] {
+  return [
+    ok(
+      `${pushAction} is needed; ec2:DescribeInstances and ec2:GetConsoleOutput help: \`doctor VM\` tries them`,
+    ),
+  ];
+}
+
+/** The state of the instance, and whether its set-up was completed. */
+export async function checkInstance(
+  { vm }: VmCase,
+  instance: () => Promise<InstanceFinding>,
+): Promise<readonly Finding[]> {
+  const found = await instance();
+  if (found === 'absent') {
+    return [
+      fail(
+        vm.instance === undefined ? 'ssh.toml names no instance' : `${vm.instance} does not exist there`,
+        `check instance and region of [vm.${vm.name}] in ssh.toml`,
+      ),
+    ];
+  }
+  if ('error' in found) return [failed(found.error, 'warn')];
+  const { state, bootstrap } = found;
+  const findings: Finding[] = [];
+  if (state === 'running') findings.push(ok(`${vm.instance} is running`));
+  else findings.push(fail(`${vm.instance} is ${state}`, startHint(vm, state)));
+  if (bootstrap === 'pending' || bootstrap === 'failed') {
+    findings.push(warn(`Mint's set-up of it is ${bootstrap}`, `look at: mint doctor ${vm.name}`));
+  }
+  return findings;
+}
+
+function startHint({ instance, region, profile }: VmSettings, state: string): string {
+  if (state === 'pending' || state === 'stopping') return 'wait a moment and run this again';
+  if (state !== 'stopped') return 'make it anew, and put the new instance into ssh.toml';
+  const more = `${region === undefined ? '' : ` --region ${region}`}${profile === undefined ? '' : ` --profile '${profile}'`}`;
+  return `aws ec2 start-instances --instance-ids ${instance}${more}`;
+}

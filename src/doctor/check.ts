@@ -1,0 +1,73 @@
+/** One look at one thing, and what came of it. */
+import { MintError } from '../errors.ts';
+
+export type Status = 'ok' | 'warn' | 'fail';
+
+export interface Finding {
+  readonly status: Status;
+  /** Lower case, no full stop. May hold foreign text. */
+  readonly message: string;
+  /** The command that mends it, or what else to do. */
+  readonly hint?: string | undefined;
+}
+
+export interface Check {
+  /** A word or two; `--json` has it as `check`. */
+  readonly name: string;
+  /** What it throws becomes a finding. Nothing found is nothing said. */
+  readonly run: () => Promise<readonly Finding[]> | readonly Finding[];
+}
+
+export interface Report {
+  readonly found: (check: Check, finding: Finding) => void;
+  /** Once for a check that keeps its reader waiting. */
+  readonly slow: (check: Check) => void;
+}
+
+/** No check takes longer, in milliseconds. */
+export const checkLimit = 10_000;
+/** After this time the reader is told what is waited for, in milliseconds. */
+const patience = 1_000;
+
+export function ok(message: string, hint?: string): Finding {
+  return { status: 'ok', message, hint };
+}
+
+export function warn(message: string, hint?: string): Finding {
+  return { status: 'warn', message, hint };
+}
+
+export function fail(message: string, hint?: string): Finding {
+  return { status: 'fail', message, hint };
+}
+
+/** An error as a finding, in its own words. */
+export function failed(error: unknown, status: Status = 'fail'): Finding {
+  if (!(error instanceof MintError)) return { status, message: `this check failed: ${String(error)}` };
+  return { status, message: `${error.message} (${error.code})`, hint: error.hint };
+}
+
+/** Runs all of them at once, and reports them in their order. */
+export async function runChecks(checks: readonly Check[], report: Report): Promise<void> {
+  const running = checks.map((check) => ({ check, findings: limited(check) }));
+  for (const { check, findings } of running) {
+    const waiting = setTimeout(() => report.slow(check), patience);
+    for (const finding of await findings) report.found(check, finding);
+    clearTimeout(waiting);
+  }
+}
+
+async function limited(check: Check): Promise<readonly Finding[]> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<readonly Finding[]>((resolve) => {
+    const finding = fail(`no answer within ${checkLimit / 1000} s`);
+    timer = setTimeout(() => resolve([finding]), checkLimit);
+  });
+  try {
+    return await Promise.race([Promise.resolve().then(check.run), late]);
+  } catch (error) {
+    return [failed(error)];
+  } finally {
+    clearTimeout(timer);
+  }
+}

@@ -1,0 +1,76 @@
+/** The files and directories that nobody else may change or, where it matters, read. Nothing is created. */
+import { lstatSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { ensureClosedDirectory, ensurePrivateDirectory, quoted, readPrivateFile } from '../config/files.ts';
+import type { Paths } from '../config/paths.ts';
+import { type Finding, fail, failed, ok } from './check.ts';
+
+const maxBytes = 64 * 1024 * 1024;
+
+/** One finding for each that is not as it should be, else one for all. */
+export function checkPermissions(paths: Paths): readonly Finding[] {
+  if (!isThere(paths.dir)) return [ok(`${quoted(paths.dir)} is not there yet: it is made when it is needed`)];
+  const wrong = [
+    ...[paths.dir, paths.hosts, paths.cache].flatMap((path) => attempt(path, ensurePrivateDirectory)),
+    ...[paths.run, paths.agentSockets, join(paths.dir, 'keys')].flatMap((path) =>
+      attempt(path, ensureClosedDirectory),
+    ),
+    ...ourFiles(paths).flatMap((path) => attempt(path, () => readPrivateFile(path, { maxBytes }))),
+    ...[paths.control, paths.forward].flatMap(socketOfOthers),
+  ];
+  return wrong.length > 0
+    ? wrong
+    : [ok(`${quoted(paths.dir)} and what is in it can be changed by you alone`)];
+}
+
+function ourFiles({
+  dir,
+  hosts,
+  knownHosts,
+  sshToml,
+  configToml,
+  sshConfig,
+  audit,
+  agentLog,
+}: Paths): string[] {
+  const single = [knownHosts, sshToml, configToml, sshConfig, audit, agentLog];
+  return [...single, ...filesIn(hosts), ...filesIn(join(dir, 'keys'))];
+}
+
+function filesIn(directory: string): string[] {
+  try {
+    const entries = readdirSync(directory, { withFileTypes: true });
+    return entries.filter((entry) => !entry.isDirectory()).map(({ name }) => join(directory, name));
+  } catch {
+    // Not there, or not to be read: the check of the directory itself says so.
+    return [];
+  }
+}
+
+/** Nothing where there is nothing: a look must not make a directory. */
+function attempt(path: string, look: (path: string) => unknown): readonly Finding[] {
+  if (!isThere(path)) return [];
+  try {
+    look(path);
+    return [];
+  } catch (error) {
+    return [failed(error)];
+  }
+}
+
+function socketOfOthers(path: string): readonly Finding[] {
+  const found = lstatSync(path, { throwIfNoEntry: false });
+  const user = process.getuid?.();
+  if (found === undefined || user === undefined) return [];
+  if ((found.isSocket() || found.isFile()) && found.uid === user) return [];
+  return [fail(`${quoted(path)} is not a socket of yours (unsafe-permissions)`, `rm ${quoted(path)}`)];
+}
+
+function isThere(path: string): boolean {
+  try {
+    return lstatSync(path, { throwIfNoEntry: false }) !== undefined;
+  } catch {
+    // A directory above it that cannot be entered is found by its own check.
+    return false;
+  }
+}

@@ -1,0 +1,59 @@
+import { spawn } from 'node:child_process';
+import { noSsh } from '../config/ssh-client.ts';
+
+export interface Outcome {
+  readonly status: number | null;
+  /** Ended at the limit. */
+  readonly late: boolean;
+  readonly stderr: string;
+  readonly milliseconds: number;
+}
+
+const outputLimit = 64 * 1024;
+
+/**
+ * Runs ssh with no terminal at all, so that nothing can be asked of the person, and ends it at `limit`
+ * milliseconds. @throws MintError `io-failed` where there is no ssh
+ */
+export function runSsh(
+  words: readonly string[],
+  { limit, environment }: { readonly limit: number; readonly environment: NodeJS.ProcessEnv },
+): Promise<Outcome> {
+  const start = performance.now();
+  return new Promise((resolve, reject) => {
+    const child = spawn('ssh', words, {
+      env: { ...environment, SSH_ASKPASS_REQUIRE: 'never' },
+      detached: true,
+      stdio: ['ignore', 'ignore', 'pipe'],
+    });
+    let stderr = '';
+    child.stderr.on('data', (chunk: Buffer) => {
+      if (stderr.length < outputLimit) stderr += chunk.toString('utf8');
+    });
+    const timer = setTimeout(() => end(), limit);
+    let late = false;
+    const end = () => {
+      late = true;
+      endGroup(child.pid);
+      // What holds its stderr beyond its end is not waited for.
+      child.stderr.destroy();
+    };
+    child.once('error', (error) => {
+      clearTimeout(timer);
+      reject(noSsh(error));
+    });
+    child.once('close', (status) => {
+      clearTimeout(timer);
+      resolve({ status, late, stderr, milliseconds: performance.now() - start });
+    });
+  });
+}
+
+/** With ssh goes the proxy that it started. */
+function endGroup(leader: number | undefined): void {
+  try {
+    if (leader !== undefined) process.kill(-leader, 'SIGTERM');
+  } catch {
+    // Gone already: only its stderr is still held by somebody.
+  }
+}

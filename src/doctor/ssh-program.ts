@@ -1,0 +1,31 @@
+/** The ssh of this machine, and what its version brings with it. */
+import { type Finding, fail, ok, warn } from './check.ts';
+import { runSsh } from './run-program.ts';
+
+/** @throws MintError `io-failed` where there is none */
+export async function checkSsh(environment: NodeJS.ProcessEnv): Promise<readonly Finding[]> {
+  const { stderr } = await runSsh(['-V'], { limit: 5_000, environment });
+  return [judgeVersion(stderr.split('\n')[0]?.trim() ?? '')];
+}
+
+function judgeVersion(said: string): Finding {
+  const found = /^OpenSSH_(?:for_Windows_)?(\d+)\.(\d+)/.exec(said);
+  const name = said.split(',')[0]?.slice(0, 100) ?? '';
+  if (found === null) {
+    return warn(`"${name}" is not an OpenSSH that says its version`, 'install OpenSSH 8.4 or newer');
+  }
+  const version = Number(found[1]) * 100 + Number(found[2]);
+  if (version < 804) {
+    return fail(`${name} is too old: the blocks need 8.4`, 'install OpenSSH 8.4 or newer');
+  }
+  if (version < 809) {
+    return warn(
+      `${name} names no session to the agent (session-bind came with 8.9): stream binding alone protects logins, and VMs with require_binding refuse it`,
+      'install OpenSSH 8.9 or newer',
+    );
+  }
+  if (version >= 1005) {
+    return ok(`${name} shows its ProxyCommand the agent of the VM: \`ssh -A\` finds yours by upstream_agent`);
+  }
+  return ok(name);
+}

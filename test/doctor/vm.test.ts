@@ -1,0 +1,194 @@
+/** `mint-ssh doctor VM`: each line about a VM with what it is about broken. */
+import assert from 'node:assert/strict';
+import { readFileSync, renameSync, statSync, writeFileSync } from 'node:fs';
+import net from 'node:net';
+import { join } from 'node:path';
+import { after, before, describe, test } from 'node:test';
+import { demoAccessKey } from '../../src/demo/cloud.ts';
+import { freePort, makeWorld, type World } from '../openssh/world.ts';
+import { doctor } from './told.ts';
+
+describe('a VM with which something is wrong', { timeout: 120_000 }, () => {
+  let world: World;
+  let server: net.Server;
+  let greeting: string | undefined;
+  before(async () => {
+    server = net.createServer((client) => {
+      client.on('error', () => {});
+      if (greeting !== undefined) client.end(greeting);
+    });
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    const { port } = server.address() as net.AddressInfo;
+    world = await makeWorld({ vms: { dev: {}, closed: { port: await freePort() }, odd: { port } } });
+  });
+  after(async () => {
+    server.close();
+    await world.end();
+  });
+
+  function instanceOf(name: string, state: 'running' | 'stopped', tags: Record<string, string> = {}): void {
+    const { instance } = world.vm(name);
+    const known = world.cloud.instances.get(instance);
+    assert.ok(known);
+    world.cloud.instances.set(instance, { ...known, state, tags });
+  }
+
+  function denied(...actions: string[]): void {
+    world.cloud.accessKeys.set(demoAccessKey.id, { secret: demoAccessKey.secret, denied: actions });
+  }
+
+  test('stopped: the command that starts it, and no login that might', async () => {
+    instanceOf('dev', 'stopped');
+    const { of, hint } = await doctor(world, ['dev']);
+    const { instance } = world.vm('dev');
+    assert.equal(of('instance'), `fail: ${instance} is stopped`);
+    assert.equal(hint('instance'), `aws ec2 start-instances --instance-ids ${instance}`);
+    assert.equal(of('login'), 'fail: not tried: the instance is stopped');
+    assert.ok(!world.cloud.requests.some(({ operation }) => operation === 'StartInstances'));
+    instanceOf('dev', 'running', { 'mint:bootstrap': 'failed' });
+    assert.match(
+      (await doctor(world, ['dev'])).of('instance'),
+      /^ok: .*\nwarn: Mint's set-up of it is failed/,
+    );
+    instanceOf('dev', 'running');
+  });
+
+  test('an instance that is not there', async () => {
+    const { instance } = world.vm('closed');
+    const known = world.cloud.instances.get(instance);
+    world.cloud.instances.delete(instance);
+    const { of } = await doctor(world, ['closed']);
+    assert.equal(of('instance'), `fail: ${instance} does not exist there`);
+    assert.match(of('login'), /^fail: /);
+    if (known !== undefined) world.cloud.instances.set(instance, known);
+  });
+
+  test('actions that IAM denies are named: the push is a failure, the others are not', async () => {
+    denied('ec2:DescribeInstances', 'ec2:GetConsoleOutput');
+    const reading = await doctor(world, ['dev']);
+    assert.match(
+      reading.of('actions'),
+      /^warn: ec2:DescribeInstances is denied.*\nwarn: ec2:GetConsoleOutput is denied/m,
+    );
+    assert.match(reading.of('instance'), /^warn: .*\(aws-denied\)/);
+    assert.match(reading.of('login'), /^ok: /);
+    denied('ec2-instance-connect:SendSSHPublicKey');
+    // A push of before would serve.
+    assert.equal((await world.mint('agent', 'stop')).status, 0);
+    const pushing = await doctor(world, ['dev']);
+    assert.match(pushing.of('actions'), /^fail: ec2-instance-connect:SendSSHPublicKey is denied/);
+    assert.match(pushing.of('login'), /^fail: .*\(aws-denied\)/);
+    denied();
+  });
+
+  test('a closed port', async () => {
+    const { of, hint } = await doctor(world, ['closed']);
+    assert.match(of('address'), /^fail: 127\.0\.0\.1 port \d+ cannot be reached: ECONNREFUSED/);
+    assert.match(hint('address'), /is port in ssh\.toml the one of its sshd\?/);
+    assert.equal(of('banner'), '');
+    assert.match(of('login'), /^fail: .*\(dial-failed\)/);
+  });
+
+  test('a server that is no SSH server, and one that says nothing while AWS says nothing either', async () => {
+    greeting = 'HTTP/1.1 400 Bad Request\r\n\r\n\u001b[31m';
+    const http = await doctor(world, ['odd']);
+    assert.match(http.of('banner'), /^fail: what answers there is no SSH server: it says "HTTP\/1\.1 400/);
+    assert.ok(!http.of('banner').includes('\u001b'));
+    greeting = undefined;
+    world.cloud.faults.hang();
+    const silent = await doctor(world, ['odd']);
+    assert.match(silent.of('banner'), /^fail: .*: it says nothing/);
+    assert.match(silent.of('credentials'), /^fail: /);
+    assert.match(silent.of('login'), /^fail: /);
+    assert.ok(silent.milliseconds < 13_000, `took ${silent.milliseconds} ms`);
+    world.cloud.faults.hang(false);
+  });
+
+  test('a login that sshd refuses', async () => {
+    const text = world.file('ssh.toml') ?? '';
+    writeFileSync(join(world.configDir, 'ssh.toml'), text.replace(/user = "\w+"/, 'user = "nosuchuser"'));
+    const { of, hint } = await doctor(world, ['dev']);
+    assert.match(of('login'), /^fail: .*\(login-refused\)|^fail: .*Permission denied/);
+    assert.notEqual(hint('login'), '');
+    writeFileSync(join(world.configDir, 'ssh.toml'), text);
+  });
+
+  test('a changed host key, until a login shows the pinned one again', async () => {
+    assert.match((await doctor(world, ['dev'])).of('pin'), /^ok: SHA256:/);
+    const [ours, theirs] = ['host_key', 'host_key.pub'].map((name) =>
+      join(world.directory, 'vm-dev', name),
+    ) as [string, string];
+    for (const path of [ours, theirs]) writeFileSync(`${path}.kept`, readFileSync(path), { mode: 0o600 });
+    await world.sshd('dev').replaceHostKey();
+    const { fingerprint } = world.sshd('dev').hostKey;
+    const changed = await doctor(world, ['dev']);
+    assert.match(changed.of('login'), /^fail: .*\(host-key-changed\)/);
+    assert.match(changed.of('pin'), /^ok: SHA256:.*\nfail: another key was blocked at /);
+    assert.ok(changed.hint('pin').includes(`mint-ssh hosts accept dev ${fingerprint}`));
+
+    await world.sshd('dev').stop();
+    for (const path of [ours, theirs]) renameSync(`${path}.kept`, path);
+    await world.sshd('dev').start();
+    const back = await doctor(world, ['dev']);
+    assert.match(back.of('login'), /^ok: /);
+    assert.match(back.of('pin'), /^warn: another key was blocked at .*, and logins since then/m);
+  });
+
+  test('a pin on which Mint and our record disagree, that is lost, that is no pin, of another instance', async () => {
+    const file = join(world.configDir, 'known_hosts');
+    const record = join(world.configDir, 'hosts/dev.json');
+    const [text, recorded] = [readFileSync(file, 'utf8'), readFileSync(record, 'utf8')];
+    const pin = async (content: string) => {
+      writeFileSync(file, content);
+      return (await doctor(world, [])).of('pin of dev');
+    };
+    assert.match(
+      await pin(`dev=SHA256:${'A'.repeat(43)}\n`),
+      /^ok: SHA256:A+, written by Mint\n(?:.*\n)?warn: known_hosts has SHA256:A+, our record SHA256:/,
+    );
+    assert.match(await pin(''), /^warn: the line in known_hosts is gone/);
+    assert.match(await pin('dev=\n'), /^fail: known_hosts line 1: .*\(known-hosts-corrupt\)/);
+    assert.match(await pin('dev=\0\n'), /^fail: .*\(known-hosts-corrupt\)/);
+    writeFileSync(record, recorded.replace(/"instance": "i-\w+"/g, '"instance": "i-0fedcba9876543210"'));
+    assert.match(
+      await pin(text),
+      /^warn: the key was pinned on i-0fedcba9876543210, and ssh\.toml names i-/m,
+    );
+    writeFileSync(record, recorded);
+  });
+
+  test('each event stands in audit.log, joined to the push by its request id', async () => {
+    const pinned = JSON.parse((await world.mint('hosts', 'show', 'dev', '--json')).stdout).fingerprint;
+    const known = await world.mint('hosts', 'accept', 'dev', pinned);
+    assert.equal(known.status, 0, known.stderr);
+    const { status, stderr } = await world.ssh('dev', 'true');
+    assert.equal(status, 0, stderr);
+    assert.equal((await world.mint('hosts', 'forget', 'dev')).status, 0);
+    const lines = (world.file('audit.log') ?? '')
+      .trimEnd()
+      .split('\n')
+      .map((line) => JSON.parse(line));
+    const events = new Set(lines.map((line) => line.event));
+    assert.deepEqual([...events].sort(), [
+      'host-key-accepted',
+      'host-key-changed',
+      'host-key-forgotten',
+      'login',
+      'push',
+    ]);
+    const login = lines.filter((line) => line.event === 'login').at(-1);
+    const push = lines.filter(
+      (line) => line.event === 'push' && line.aws_request_id === login.aws_request_id,
+    );
+    assert.equal(push.length, 1);
+    assert.deepEqual(
+      [login.vm_name, login.instance_id, login.command],
+      ['dev', world.vm('dev').instance, 'proxy'],
+    );
+    assert.equal(login.key_fingerprint, push[0].key_fingerprint);
+    assert.ok(world.cloud.requests.some(({ requestId }) => requestId === login.aws_request_id));
+    assert.equal(statSync(join(world.configDir, 'audit.log')).mode & 0o777, 0o600);
+    const changed = lines.find((line) => line.event === 'host-key-changed');
+    assert.match(changed.key_fingerprint, /^SHA256:/);
+  });
+});
