@@ -35,6 +35,8 @@ sshfs sshfs
 fusermount3 fuse3
 ansible ansible-core
 curl curl
+age age
+openssl openssl
 socat socat
 /usr/bin/python3 python3
 /usr/lib/python3/dist-packages/paramiko python3-paramiko

@@ -31,7 +31,7 @@ export class ForwardSocket {
     this.#options = options;
   }
 
-  /** Puts the socket in its place, also where it was removed behind our back. A login never fails for it. */
+  /** Puts the socket in its place, also where it was removed behind our back. Never rejects. */
   ensure(): Promise<void> {
     if (this.#making === undefined && this.#listener?.isInPlace()) return Promise.resolve();
     this.#making ??= this.#listen().finally(() => {

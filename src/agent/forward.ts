@@ -24,13 +24,18 @@ export class Forward {
   }
 
   /**
-   * A proxy came, and said where the agent of its user is.
+   * A proxy came, and said where the agent of its user is. A login never fails for it.
    * @param proxy until it is `forget`ten
    */
   async tell(proxy: object, upstream: string | undefined, vm: VmSettings): Promise<void> {
     if (upstream !== undefined) this.#told.set(proxy, upstream);
     await this.#shared.ensure();
-    if (vm.upstreamAgent !== undefined) await this.#ownSocket(vm.name).ensure();
+    if (vm.upstreamAgent === undefined) return;
+    try {
+      await this.#ownSocket(vm.name).ensure();
+    } catch (error) {
+      this.#services.log(`${vm.name}: cannot forward its agent: ${(error as Error).message}`);
+    }
   }
 
   forget(proxy: object): void {

@@ -135,6 +135,8 @@ export const seenRequest = (hostKey: Buffer, signature: Buffer): object => ({
   type: 'seen',
   hostKey: hostKey.toString('base64'),
   signature: signature.toString('base64'),
+  // Where the connection runs to, as ssh.toml has it.
+  host: '127.0.0.1',
 });
 
 /** All that a proxy says up to the moment at which the client may log in. */

@@ -140,11 +140,11 @@ describe('the agent’s sockets', { timeout: 60_000 }, () => {
 
   test('a request before `open`, a second `open` and one of another version are refused', async () => {
     const client = await controlClient(controlPath(world));
-    for (const type of ['seen', 'ready', 'proceeded', 'refused?']) {
-      client.send({ type, hostKey: '', signature: '' });
+    for (const type of ['seen', 'retarget', 'ready', 'proceeded', 'refused?']) {
+      client.send({ type, hostKey: '', signature: '', host: '' });
       await assert.rejects(client.reply('target'), /before `open`/);
     }
-    client.send(openRequest(world, 'dev', { version: 2 }));
+    client.send(openRequest(world, 'dev', { version: 99 }));
     await assert.rejects(client.reply('target'), /another version/);
     client.send(openRequest(world, 'dev'));
     await client.reply('target');
@@ -174,7 +174,12 @@ describe('the agent’s sockets', { timeout: 60_000 }, () => {
     const client = await controlClient(controlPath(world));
     client.send(openRequest(world, 'other'));
     await client.reply('target');
-    client.send({ type: 'seen', hostKey: Buffer.from('nonsense').toString('base64'), signature: '' });
+    client.send({
+      type: 'seen',
+      hostKey: Buffer.from('nonsense').toString('base64'),
+      signature: '',
+      host: '127.0.0.1',
+    });
     await assert.rejects(client.reply('verdict'), /not-ssh/);
     await client.close();
     assert.equal(world.file('hosts/other.known_hosts'), undefined);

@@ -1,0 +1,126 @@
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { connect, createServer, type Server } from 'node:net';
+import { join } from 'node:path';
+import { after, before, describe, test } from 'node:test';
+import { freePort, loginUser, type Sshd, startSshd } from '../openssh/sshd.ts';
+import { startUsersAgent, type UsersAgent } from '../openssh/users-agent.ts';
+import { makeWorld, type World, waitFor } from '../openssh/world.ts';
+import { assertBound } from './bound.ts';
+
+describe('OpenSSH’s own ways to go further', { timeout: 60_000 }, () => {
+  let world: World;
+  let agent: UsersAgent;
+  let inner: Sshd;
+  let innerConfig: string;
+  let greeter: Server;
+  let greeterPort: number;
+  before(async () => {
+    world = await makeWorld();
+    agent = await startUsersAgent(world);
+    const keys = join(world.directory, 'inner-keys');
+    mkdirSync(keys);
+    writeFileSync(join(keys, loginUser), `${agent.line}\n`);
+    inner = await startSshd({ directory: join(world.directory, 'inner'), authorizedKeys: keys });
+    // A host behind the VM, for which mint-ssh has no block: the user's own key lets them in there.
+    innerConfig = join(world.directory, 'inner_config');
+    const lines = [
+      `Include ${world.sshConfigFile}`,
+      'Host inner',
+      '  HostName 127.0.0.1',
+      `  Port ${inner.port}`,
+      '  StrictHostKeyChecking no',
+      '  UserKnownHostsFile /dev/null',
+      '  LogLevel ERROR',
+    ];
+    writeFileSync(innerConfig, `${lines.join('\n')}\n`);
+    greeter = createServer((socket) => socket.end('hello from there'));
+    await once(greeter.listen(0, '127.0.0.1'), 'listening');
+    greeterPort = (greeter.address() as { port: number }).port;
+  });
+  after(async () => {
+    greeter.close();
+    await agent.stop();
+    await inner.stop({ sessions: true });
+    await world.end();
+  });
+
+  const ssh = (...args: string[]) =>
+    world.run('ssh', ['-F', innerConfig, ...args], { env: { SSH_AUTH_SOCK: agent.socket } });
+  const greeting = async (port: number, first?: Buffer) => {
+    const socket = connect(port, '127.0.0.1');
+    if (first !== undefined) {
+      socket.write(first);
+      await once(socket, 'data');
+      const port = Buffer.alloc(2);
+      port.writeUInt16BE(greeterPort);
+      socket.write(Buffer.concat([Buffer.from([5, 1, 0, 1, 127, 0, 0, 1]), port]));
+      await once(socket, 'data');
+    }
+    return Buffer.concat(await socket.toArray()).toString();
+  };
+
+  test('-J: the VM is the way to a host behind it, where the user’s own key counts', async () => {
+    const { status, stdout, stderr } = await ssh('-J', 'dev', 'inner', 'echo inside');
+    assert.deepEqual([status, stdout, stderr], [0, 'inside\n', '']);
+    await assertBound(world, 'dev');
+  });
+
+  test('-W: a plain stream to a port behind the VM', async () => {
+    const { stdout, stderr } = await ssh('-W', `127.0.0.1:${greeterPort}`, 'dev');
+    assert.deepEqual([stdout, stderr], ['hello from there', '']);
+  });
+
+  test('-L, -R and -D: forwarded ports, here and there', async () => {
+    const [local, remote, socks] = [await freePort(), await freePort(), await freePort()];
+    const forwards = [
+      ...['-L', `127.0.0.1:${local}:127.0.0.1:${greeterPort}`],
+      ...['-R', `127.0.0.1:${remote}:127.0.0.1:${greeterPort}`],
+      ...['-D', `127.0.0.1:${socks}`],
+    ];
+    const session = world.startSsh([...forwards, '-o', 'ExitOnForwardFailure=yes', 'dev', 'echo in; cat'], {
+      holdInput: true,
+    });
+    await session.until(/in\n/);
+    assert.equal(await greeting(local), 'hello from there');
+    assert.equal(await greeting(remote), 'hello from there');
+    assert.equal(await greeting(socks, Buffer.from([5, 1, 0])), 'hello from there');
+    session.stdin.end();
+    assert.equal((await session.done).status, 0);
+  });
+
+  test('autossh brings a tunnel back after its ssh was killed', async () => {
+    const local = await freePort();
+    const tunnel = world.start(
+      'autossh',
+      [
+        '-M',
+        '0',
+        '-F',
+        world.sshConfigFile,
+        '-N',
+        '-L',
+        `127.0.0.1:${local}:127.0.0.1:${greeterPort}`,
+        'dev',
+      ],
+      { env: { AUTOSSH_GATETIME: '0', AUTOSSH_POLL: '10' } },
+    );
+    const works = async () => (await greeting(local).catch(() => '')) === 'hello from there';
+    const retry = async () => {
+      for (let tries = 0; tries < 100; tries += 1) {
+        if (await works()) return;
+        await new Promise((resolve) => setTimeout(resolve, 100));
+      }
+      assert.fail('the tunnel does not come up');
+    };
+    await retry();
+    const before = world.sshd('dev').accepted();
+    const { stdout } = await world.run('pgrep', ['-P', String(tunnel.pid), '-x', 'ssh']);
+    process.kill(Number(stdout), 'SIGKILL');
+    await waitFor('another login', 15_000, () => world.sshd('dev').accepted() > before);
+    await retry();
+    tunnel.kill('SIGTERM');
+    await tunnel.done;
+  });
+});
