@@ -4,6 +4,7 @@ import { environmentKey } from '../aws/workers.ts';
 import { type AuditEvent, appendAudit } from '../config/audit.ts';
 import type { VmSettings } from '../config/settings.ts';
 import { MintError } from '../errors.ts';
+import { isDefinite } from '../names/names.ts';
 import { type HostKey, parseHostKey } from '../ssh/hostkey.ts';
 import type { Proof, Provisional } from '../trust/store.ts';
 import type { SeenExchange } from './binding.ts';
@@ -14,6 +15,7 @@ import {
   type OpenRequest,
   type QuestionText,
 } from './control-protocol.ts';
+import { Destination, moved, type Place } from './destination.ts';
 import { HostKeyRefusal, type Presented } from './host-trust.ts';
 import type { Services } from './services.ts';
 import type { Vm } from './vm.ts';
@@ -32,9 +34,15 @@ export class Connection {
   readonly #services: Services;
   readonly #settings: VmSettings;
   readonly #caller: Caller;
-  readonly #instance: string;
+  readonly #port: number;
+  readonly #established: boolean;
+  readonly #destination: Destination;
+  readonly #found: ReturnType<Destination['find']>;
   readonly #reply: (reply: AgentReply) => void;
   #push: Push | undefined;
+  /** The instance that the push is for. */
+  #pushedTo: string | undefined;
+  #authorising: Promise<Push> | undefined;
   /** An earlier connection's push was done when this one came. */
   #foundPushed = false;
   #provisional: Provisional | undefined;
@@ -50,39 +58,71 @@ export class Connection {
   #hasProceeded = false;
   #refused = false;
 
-  /** @throws MintError `bad-settings` */
+  /** @param isInFile whether ssh.toml has the VM */
   constructor(
     services: Services,
     vm: Vm,
-    settings: VmSettings,
+    { settings, isInFile }: { readonly settings: VmSettings; readonly isInFile: boolean },
     request: OpenRequest,
     reply: (reply: AgentReply) => void,
   ) {
-    const { host, instance } = settings;
-    if (host === undefined || instance === undefined) {
-      throw new MintError('bad-settings', `${vm.name} needs host and instance in ssh.toml`);
-    }
     this.#services = services;
     this.vm = vm;
     this.user = request.user ?? settings.user;
     this.#settings = settings;
     this.#caller = { environment: request.environment };
-    this.#instance = instance;
+    this.#port = request.port ?? settings.port;
+    this.#established = request.established;
     this.#reply = reply;
+    this.#destination = new Destination(services, {
+      caller: this.#caller,
+      settings,
+      isInFile,
+      isEstablished: request.established,
+      port: this.#port,
+      ask: (question) => this.#ask(question),
+      tell: (line) => reply({ type: 'progress', line }),
+    });
     vm.connections.add(this);
     vm.requiresBinding = settings.requireBinding;
-    reply({ type: 'target', host, port: request.port ?? settings.port });
-    if (request.established) return;
-    vm.key.connecting(this);
-    this.#startPush().done.catch((error) => this.fail(error));
+    if (!request.established) vm.key.connecting(this);
+    this.#found = this.#destination.find();
+    this.#found.catch(() => {});
+  }
+
+  /**
+   * Finds the VM by its name and says where it is; the push begins with that. Where it is not sure of it, the
+   * second word follows. @throws MintError as `Destination.find`
+   */
+  async begin(): Promise<void> {
+    const { place, sure } = await this.#found;
+    this.#sendTarget(place, sure || this.#established);
+    if (this.#established || this.#ended) return;
+    this.#authorise().catch((error) => this.fail(error));
+    if (!sure) this.#goTo(this.#destination.confirm()).catch((error) => this.fail(error));
+  }
+
+  /** The proxy reaches nobody where it was sent. @throws MintError as `Destination.confirm` */
+  async retarget(): Promise<void> {
+    await this.#found;
+    // That the instance does not run says more than that nobody answers there.
+    await this.#push?.done.catch(() => {});
+    await this.#goTo(this.#destination.renew());
   }
 
   /** The held key exchange reply: what it shows is stored before the answer lets it go on. */
-  async judge(hostKeyBlob: Buffer, signature: Buffer): Promise<void> {
+  async judge(hostKeyBlob: Buffer, signature: Buffer, host: string): Promise<void> {
     if (this.#judging)
       throw new MintError('not-ssh', 'a second host key in one connection', { unsafe: true });
     this.#judging = true;
     const hostKey = parseHostKey(hostKeyBlob);
+    await this.#found;
+    // Another key than the pinned one: is this the machine that it was a minute ago?
+    if (this.#services.trust.pinned(this.vm.name)?.fingerprint !== hostKey.fingerprint) {
+      await this.#destination.recheck();
+      if (!this.#established && this.#pushedTo !== this.#place.instance) this.#startPush();
+    }
+    if (this.#place.host !== host) throw moved(this.vm.name, host, this.#place.host);
     const accepted = await this.#services.hostTrust
       .judge(this.#presented(hostKey))
       .catch((error: unknown) => {
@@ -106,14 +146,8 @@ export class Connection {
 
   /** Answers once the push has succeeded and is fresh; pushes the same key again where it is not. */
   async release(): Promise<void> {
-    let push = this.#push ?? this.#startPush();
-    const wasWarm = this.#foundPushed;
-    await push.done;
-    while (push.age() >= pushLifetime) {
-      push = this.#startPush();
-      await push.done;
-    }
-    this.#reply({ type: 'go', pushMilliseconds: wasWarm ? undefined : push.milliseconds });
+    const push = await this.#authorise();
+    this.#reply({ type: 'go', pushMilliseconds: this.#foundPushed ? undefined : push.milliseconds });
     // A session may last for days and never have asked for a signature: the key is not kept for it.
     clearTimeout(this.#keyTimer);
     this.#keyTimer = setTimeout(() => this.vm.key.settled(this), pushLimit - push.age()).unref();
@@ -202,9 +236,9 @@ export class Connection {
   }
 
   #presented(key: HostKey): Presented {
-    const { region } = this.#settings;
+    const { instance, account, region } = this.#place;
     return {
-      sighting: { vm: this.vm.name, key, instance: this.#instance, region },
+      sighting: { vm: this.vm.name, key, instance, account, region },
       settings: this.#settings,
       caller: this.#caller,
       ask: (question) => this.#ask(question),
@@ -220,32 +254,94 @@ export class Connection {
     });
   }
 
+  get #place(): Place {
+    const { place } = this.#destination;
+    if (place === undefined) throw new MintError('vm-not-found', `where ${this.vm.name} is is not known`);
+    return place;
+  }
+
+  #sendTarget({ host, serial }: Place, sure: boolean): void {
+    this.#reply({ type: 'target', host, port: this.#port, sure, serial });
+  }
+
+  /** The key goes where the connection goes. */
+  async #goTo(renewed: Promise<Place>): Promise<void> {
+    const before = this.#pushedTo;
+    const place = await renewed;
+    if (before !== undefined && before !== place.instance) this.#startPush();
+    this.#sendTarget(place, true);
+    this.#authorise().catch((error) => this.fail(error));
+  }
+
+  /** Resolves once a push has succeeded and is fresh. */
+  #authorise(): Promise<Push> {
+    this.#authorising ??= this.#pushUntilFresh().finally(() => {
+      this.#authorising = undefined;
+    });
+    return this.#authorising;
+  }
+
+  async #pushUntilFresh(): Promise<Push> {
+    for (let isRepaired = false; ; ) {
+      const push = this.#push ?? this.#startPush();
+      try {
+        await push.done;
+      } catch (error) {
+        if (push !== this.#push) continue;
+        if (isRepaired || !(await this.#repair(error))) throw error;
+        isRepaired = true;
+        this.#startPush();
+        continue;
+      }
+      if (push !== this.#push) continue;
+      if (push.age() < pushLifetime) return push;
+      this.#startPush();
+    }
+  }
+
+  /**
+   * AWS knows no such instance, or it does not run: the name may stand for another one by now, or the VM can be
+   * started. @returns false where there is nothing to be done about it @throws MintError where that is known better
+   */
+  async #repair(error: unknown): Promise<boolean> {
+    if (!(error instanceof MintError) || !['vm-not-found', 'vm-not-running'].includes(error.code))
+      return false;
+    try {
+      this.#sendTarget(await this.#destination.revive(), true);
+      return true;
+    } catch (renewed) {
+      const isNews = renewed instanceof MintError && renewed.code === 'vm-not-running';
+      if (isNews || (isDefinite(renewed) && this.#settings.instance === undefined)) throw renewed;
+      return false;
+    }
+  }
+
   #startPush(): Push {
     const { profile, region } = this.#settings;
+    const { instance } = this.#place;
     const scope = JSON.stringify([
       environmentKey(this.#caller.environment),
       profile,
       region,
-      this.#instance,
+      instance,
       this.user,
     ]);
-    this.#push = this.vm.key.push(scope, (pair) => this.#send(pair));
+    this.#pushedTo = instance;
+    this.#push = this.vm.key.push(scope, (pair) => this.#send(pair, instance));
     this.#foundPushed = this.#push.milliseconds !== undefined;
     return this.#push;
   }
 
-  async #send(pair: KeyPair): Promise<string> {
+  async #send(pair: KeyPair, instance: string): Promise<string> {
     const { profile, region } = this.#settings;
     const { requestId } = await this.#services.aws.push(this.#caller, {
       profile,
       region,
-      instanceId: this.#instance,
+      instanceId: instance,
       osUser: this.user,
       publicKey: pair.line,
     });
-    this.#services.log(
-      `${this.vm.name}: pushed a key for ${this.user} on ${this.#instance}, request ${requestId}`,
-    );
+    this.#services.log(`${this.vm.name}: pushed a key for ${this.user} on ${instance}, request ${requestId}`);
     this.#audit('push', keyFingerprint(pair), requestId);
     return requestId;
   }
@@ -260,6 +356,8 @@ export class Connection {
       } catch (error) {
         this.#services.log(`${this.vm.name}: cannot note the login: ${String(error)}`);
       }
+      // Who names every instance in ssh.toml is asked nothing of AWS that ssh.toml says.
+      if (this.#destination.isOwnByTag) this.#services.blocks.afterLogin(this.#caller);
     });
   }
 
@@ -268,7 +366,7 @@ export class Connection {
       event,
       command: 'proxy',
       vm: this.vm.name,
-      instance: this.#instance,
+      instance: this.#destination.place?.instance,
       user: this.user,
       requestId,
       keyFingerprint: fingerprint,

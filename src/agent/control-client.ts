@@ -2,6 +2,7 @@
 import { lstatSync, type Stats } from 'node:fs';
 import net from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { ioFailed } from '../config/files.ts';
 import type { Paths } from '../config/paths.ts';
 import { MintError } from '../errors.ts';
 import {
@@ -108,5 +109,11 @@ function isSafeSocket(paths: Paths): boolean {
 }
 
 function status(path: string): Stats | undefined {
-  return lstatSync(path, { throwIfNoEntry: false });
+  try {
+    return lstatSync(path, { throwIfNoEntry: false });
+  } catch (error) {
+    // A file in place of the directory: what stands there is told by its own check.
+    if ((error as NodeJS.ErrnoException).code === 'ENOTDIR') return undefined;
+    throw ioFailed('look at', path, error);
+  }
 }

@@ -2,18 +2,23 @@
  * What the proxy and the agent say to each other over `run/control.sock`: one JSON object a line.
  *
  * A proxy opens one connection and keeps it for its life; the connection *is* the agent's knowledge that
- * the proxy lives. `open` → `target`; `seen` → `verdict`; `ready` → `go`; an `error` may come at any time
+ * the proxy lives. `open` → `target`, and another `target` where the first was not sure; `seen` → `verdict`; `ready` → `go`; an `error` may come at any time
  * and is final. `status` and `stop` are for people.
  */
 import { type ErrorCode, MintError } from '../errors.ts';
 
 /** Raised whenever a message changes its meaning; an agent of another version is not talked to. */
-export const protocolVersion = 1;
+export const protocolVersion = 2;
 
 export type AgentRequest =
   | OpenRequest
-  /** The key exchange reply that is held: K_S and the host's signature over the exchange hash, base64. */
-  | { readonly type: 'seen'; readonly hostKey: string; readonly signature: string }
+  /** The target leads nowhere: nobody answers there. Answered by a `target` that is sure. */
+  | { readonly type: 'retarget' }
+  /**
+   * The key exchange reply that is held: K_S and the host's signature over the exchange hash, base64; `host` is
+   * where this connection runs to, which has to be the target still.
+   */
+  | { readonly type: 'seen'; readonly hostKey: string; readonly signature: string; readonly host: string }
   /** What the person said to a `question`. */
   | { readonly type: 'answer'; readonly answer: Answer }
   /** The client has sent its NEWKEYS; what follows is held until `go`. */
@@ -45,7 +50,19 @@ export interface OpenRequest {
 }
 
 export type AgentReply =
-  | { readonly type: 'target'; readonly host: string; readonly port: number }
+  /**
+   * Where to dial. Not sure: it may be another machine's by now, so nothing of what it says goes to the client until
+   * the next `target` has come, which is sure. Another `serial`: dial again, even where the host is the same.
+   */
+  | {
+      readonly type: 'target';
+      readonly host: string;
+      readonly port: number;
+      readonly sure: boolean;
+      readonly serial: number;
+    }
+  /** A line for the person, while something takes its time. */
+  | { readonly type: 'progress'; readonly line: string }
   /** `notice`: lines for the person about a key that is trusted all the same. */
   | {
       readonly type: 'verdict';
@@ -141,9 +158,15 @@ export function parseRequest(message: unknown): AgentRequest {
         established: fields['established'] === true,
       };
     case 'seen':
-      return { type: 'seen', hostKey: text(fields, 'hostKey'), signature: text(fields, 'signature') };
+      return {
+        type: 'seen',
+        hostKey: text(fields, 'hostKey'),
+        signature: text(fields, 'signature'),
+        host: text(fields, 'host'),
+      };
     case 'answer':
       return { type: 'answer', answer: answer(fields) };
+    case 'retarget':
     case 'ready':
     case 'proceeded':
     case 'refused?':

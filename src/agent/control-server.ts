@@ -75,7 +75,9 @@ export class ControlServer {
       }
     });
     socket.once('close', () => {
-      this.#proxies.get(socket)?.end();
+      const connection = this.#proxies.get(socket);
+      connection?.end();
+      if (connection !== undefined) this.#hooks.vms.forgetUnmet(connection.vm);
       this.#hooks.forward.forget(socket);
       if (this.#proxies.delete(socket)) this.#hooks.changed();
     });
@@ -92,8 +94,11 @@ export class ControlServer {
         return this.#hooks.stop();
       case 'seen': {
         const hostKey = Buffer.from(request.hostKey, 'base64');
-        return this.#proxy(socket).judge(hostKey, Buffer.from(request.signature, 'base64'));
+        const signature = Buffer.from(request.signature, 'base64');
+        return this.#proxy(socket).judge(hostKey, signature, request.host);
       }
+      case 'retarget':
+        return this.#proxy(socket).retarget();
       case 'answer':
         return this.#proxy(socket).answer(request.answer);
       case 'ready':
@@ -113,17 +118,16 @@ export class ControlServer {
     }
     const name = vmName(request.vm);
     const { profile, region } = request;
-    const settings = loadSettings(this.#services.paths, { profile, region }).vm(name);
-    if (settings === undefined) {
-      throw new MintError('vm-not-found', `no VM is called ${name}`, {
-        hint: `name it in ${this.#services.paths.sshToml}: [vm.${name}] with host and instance`,
-      });
-    }
+    const file = loadSettings(this.#services.paths, { profile, region });
+    const settings = file.named(name);
+    const isInFile = file.vms.includes(name);
     // Refused before anything begins where the run directory is too deep for its socket.
     vmPaths(this.#services.paths, name).socket;
     const vm = this.#hooks.vms.get(name);
-    this.#proxies.set(socket, new Connection(this.#services, vm, settings, request, reply));
+    const connection = new Connection(this.#services, vm, { settings, isInFile }, request, reply);
+    this.#proxies.set(socket, connection);
     this.#hooks.changed();
+    await connection.begin();
     await Promise.all([
       this.#hooks.vms.ensureSocket(vm),
       this.#hooks.forward.tell(socket, request.upstreamAgent, settings),

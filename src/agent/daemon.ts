@@ -6,8 +6,10 @@ import { ensureClosedDirectory, ensurePrivateDirectory } from '../config/files.t
 import { acquireLock } from '../config/lock.ts';
 import { type Paths, socketPath, vmPaths } from '../config/paths.ts';
 import { MintError } from '../errors.ts';
+import { Names } from '../names/names.ts';
 import { TrustStore } from '../trust/store.ts';
 import { version } from '../version.ts';
+import { BlockRefresh } from './block-refresh.ts';
 import type { AgentStatus } from './control-protocol.ts';
 import { ControlServer } from './control-server.ts';
 import { Forward } from './forward.ts';
@@ -16,6 +18,7 @@ import { listen } from './listener.ts';
 import { openLog } from './log.ts';
 import { claimForMachine } from './machine.ts';
 import type { Services } from './services.ts';
+import { Starts } from './starts.ts';
 import { Vms } from './vms.ts';
 
 /**
@@ -50,7 +53,10 @@ export async function runAgent(paths: Paths, hooks: AgentHooks): Promise<boolean
 
   const log = openLog(paths.agentLog);
   const parts = { log, trust: new TrustStore(paths), aws: new AwsWorkers() };
-  const services: Services = { ...parts, paths, hostTrust: new HostTrust(parts) };
+  const names = new Names(paths, parts.aws);
+  const starts = new Starts(parts.aws, names, log);
+  const most = { ...parts, paths, hostTrust: new HostTrust(parts), names, starts };
+  const services: Services = { ...most, blocks: new BlockRefresh(most) };
   services.trust.start();
   const vms = new Vms(services);
   const forward = new Forward(services);
@@ -81,12 +87,13 @@ export async function runAgent(paths: Paths, hooks: AgentHooks): Promise<boolean
   // Then nobody new can reach it, and its lock keeps a new one away. The live proxies bring up the next one.
   let isLost = false;
   const look = setInterval(() => {
-    if (listener.isInPlace()) return;
+    if (listener.isInPlace()) return void vms.prepare();
     isLost = true;
     end('its socket was removed');
   }, lookInterval).unref();
   log(`mint-ssh ${version} runs`);
   hooks.ready();
+  await vms.prepare();
 
   const reason = await ended;
   clearInterval(look);
@@ -95,6 +102,7 @@ export async function runAgent(paths: Paths, hooks: AgentHooks): Promise<boolean
   listener.remove();
   await vms.removeSockets();
   forward.close();
+  names.cache.flush();
   endClaim();
   lock.release();
   return true;
@@ -106,7 +114,7 @@ function status(startedAt: string, control: ControlServer, vms: Vms, paths: Path
     version,
     startedAt,
     connections: control.connections,
-    vms: [...vms.all()].map((vm) => {
+    vms: [...vms.met()].map((vm) => {
       const left = vm.key.freshFor;
       return {
         name: vm.name,

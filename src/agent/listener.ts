@@ -63,14 +63,23 @@ export async function listen(
   }
   // As long as the server is open its inode is in use, so no other socket can have the same number.
   const isInPlace = () => {
-    const found = lstatSync(path, { throwIfNoEntry: false });
-    return found !== undefined && found.ino === own.ino && found.dev === own.dev;
+    try {
+      const found = lstatSync(path, { throwIfNoEntry: false });
+      return found !== undefined && found.ino === own.ino && found.dev === own.dev;
+    } catch {
+      // A home that is away for a moment, a directory without rights: nobody has taken its place.
+      return true;
+    }
   };
   return {
     path,
     isInPlace,
     remove() {
-      if (isInPlace()) rmSync(path, { force: true });
+      try {
+        if (isInPlace()) rmSync(path, { force: true });
+      } catch {
+        // Where it cannot be reached it cannot be removed: whoever starts next replaces it.
+      }
     },
     leaveFile() {
       if (!isInPlace()) return;

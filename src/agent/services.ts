@@ -1,8 +1,11 @@
 import type { AwsWorkers } from '../aws/workers.ts';
 import type { Paths } from '../config/paths.ts';
+import type { Names } from '../names/names.ts';
 import type { TrustStore } from '../trust/store.ts';
+import type { BlockRefresh } from './block-refresh.ts';
 import type { HostTrust } from './host-trust.ts';
 import type { Log } from './log.ts';
+import type { Starts } from './starts.ts';
 
 /** What it takes to decide about a host key. */
 export type TrustServices = Pick<Services, 'trust' | 'aws' | 'log'>;
@@ -14,4 +17,7 @@ export interface Services {
   readonly aws: AwsWorkers;
   readonly log: Log;
   readonly hostTrust: HostTrust;
+  readonly names: Names;
+  readonly starts: Starts;
+  readonly blocks: BlockRefresh;
 }

@@ -94,17 +94,25 @@ export class VmKey {
     return this.#pair;
   }
 
-  /** Milliseconds for which the newest push is good; undefined where none is. */
+  /** Milliseconds for which the newest push that AWS said yes to is good; undefined where there is none. */
   get freshFor(): number | undefined {
-    const left = [...this.#pushes.values()]
-      .map((push) => pushLifetime - push.age())
-      .filter((time) => time > 0);
-    return left.length === 0 ? undefined : Math.max(...left);
+    return this.#longest(({ milliseconds }) => milliseconds !== undefined);
+  }
+
+  /** The same for all pushes, those still under way among them. */
+  get #liveFor(): number | undefined {
+    return this.#longest(() => true);
+  }
+
+  #longest(counts: (push: Push) => boolean): number | undefined {
+    const left = [...this.#pushes.values()].filter(counts).map((push) => pushLifetime - push.age());
+    const most = Math.max(0, ...left);
+    return most > 0 ? most : undefined;
   }
 
   #isNeeded(): boolean {
     const isListed = this.#listed !== undefined && this.#listed() < listedLifetime;
-    return this.#connecting.size > 0 || this.freshFor !== undefined || isListed;
+    return this.#connecting.size > 0 || this.#liveFor !== undefined || isListed;
   }
 
   #drop(): void {
@@ -121,7 +129,7 @@ export class VmKey {
   #schedule(): void {
     clearTimeout(this.#timer);
     const listedFor = this.#listed === undefined ? 0 : listedLifetime - this.#listed();
-    const wait = Math.max(this.freshFor ?? 0, listedFor, 1000);
+    const wait = Math.max(this.#liveFor ?? 0, listedFor, 1000);
     this.#timer = setTimeout(() => {
       if (!this.#isNeeded()) this.#drop();
       else if (this.#connecting.size === 0) this.#schedule();

@@ -1,28 +1,77 @@
+import { statSync } from 'node:fs';
+import { writtenNames } from '../config/approved-names.ts';
 import { vmPaths } from '../config/paths.ts';
+import { loadSettings } from '../config/settings.ts';
 import { type Listener, listen } from './listener.ts';
 import type { Services } from './services.ts';
 import { Vm } from './vm.ts';
 
-/** The VMs this agent has met, each with the socket that serves its key. */
+/** Sockets cost descriptors: of very many VMs the first so many have theirs before they are met. */
+const mostFound = 256;
+
+/** The VMs, each with the socket that serves its key. */
 export class Vms {
   readonly #services: Services;
   readonly #vms = new Map<string, Vm>();
+  readonly #met = new Set<Vm>();
+  #settingsTimes: string | undefined;
 
   constructor(services: Services) {
     this.#services = services;
   }
 
+  /** The VM that a connection is for. */
   get(name: string): Vm {
+    const vm = this.#known(name);
+    this.#met.add(vm);
+    return vm;
+  }
+
+  /** A name that no VM was found for leaves nothing. */
+  forgetUnmet(vm: Vm): void {
+    if (vm.connections.size > 0 || vm.listener !== undefined) return;
+    this.#met.delete(vm);
+    this.#vms.delete(vm.name);
+  }
+
+  /** Those this agent had a connection for. */
+  met(): Iterable<Vm> {
+    return this.#met;
+  }
+
+  /**
+   * Makes the sockets of all VMs in `ssh.toml`, where that has changed since the last time: some clients list
+   * the keys of an agent before they start the proxy. Never fails: the connection itself says what is wrong.
+   */
+  async prepare(): Promise<void> {
+    const { paths, log } = this.#services;
+    try {
+      const times = [paths.sshToml, paths.sshConfig]
+        .map((path) => statSync(path, { throwIfNoEntry: false })?.mtimeMs)
+        .join();
+      if (times === this.#settingsTimes) return;
+      this.#settingsTimes = times;
+      void this.#prepareFound().catch((error: Error) => log(`cannot make all sockets: ${error.message}`));
+      const { vms } = loadSettings(paths, {});
+      for (const name of vms) await this.ensureSocket(this.#known(name));
+    } catch (error) {
+      log(`cannot make the sockets of all VMs: ${(error as Error).message}`);
+    }
+  }
+
+  /** Those with a block that ssh.toml does not have; nobody waits for them. */
+  async #prepareFound(): Promise<void> {
+    const found = [...writtenNames(this.#services.paths).all].slice(0, mostFound);
+    for (const name of found) await this.ensureSocket(this.#known(name));
+  }
+
+  #known(name: string): Vm {
     let vm = this.#vms.get(name);
     if (vm === undefined) {
       vm = new Vm(name, this.#services.log);
       this.#vms.set(name, vm);
     }
     return vm;
-  }
-
-  all(): Iterable<Vm> {
-    return this.#vms.values();
   }
 
   /**

@@ -14,7 +14,6 @@ import { vmName } from '../config/vm-name.ts';
 import { MintError } from '../errors.ts';
 import { AgentLink, AgentRefusal } from '../proxy/agent-link.ts';
 import { bridge } from '../proxy/bridge.ts';
-import { dial } from '../proxy/dial.ts';
 import { type End, stdioClient } from '../proxy/end.ts';
 import { type PushTime, releaseWhenPushed } from '../proxy/hold.ts';
 import { ClientLeft, exchangeKeys } from '../proxy/key-exchange.ts';
@@ -32,11 +31,14 @@ the host key in the stream, and pipes. ssh runs this as ProxyCommand; \`mint-ssh
 
 async function run(invocation: Invocation): Promise<number> {
   const { verbose, timing: showTiming } = invocation.globals;
-  const explain = verbose ? say : () => {};
+  const explain = verbose ? say : undefined;
   const timing = new Timing();
   const paths = resolvePaths({ configDir: invocation.globals.configDir });
   const request = readRequest(invocation, paths);
-  if (!existsSync(paths.sshToml)) throw unknownVm(request.vm, paths.sshToml);
+  // Nothing of Mint's or ours: no name can mean anything yet, and no agent is started for it.
+  if (![paths.sshToml, paths.configToml, paths.sshConfig].some((path) => existsSync(path))) {
+    throw unknownVm(request.vm, paths.sshToml);
+  }
   const client = stdioClient();
   const agent = new AgentLink(paths, request, askPerson);
   const whileWanted = <T>(step: Promise<T>) => Promise.race([step, agent.refusal, departure(client)]);
@@ -45,23 +47,23 @@ async function run(invocation: Invocation): Promise<number> {
   let connected = false;
   try {
     // 1. Ask the agent: a name becomes an address, and the push of the key begins.
-    const target = { vm: request.vm, ...(await whileWanted(agent.open())) };
+    const { vm } = request;
+    const target = await whileWanted(agent.open());
     timing.mark('agent');
-    explain(`${target.vm} is ${target.host} port ${target.port}`);
+    explain?.(`${vm} is ${target.host} port ${target.port}${target.sure ? '' : ', as far as is known'}`);
 
     // 2. Dial, while the agent pushes. 3. Pass the key exchange on; hold the host key until it is judged.
-    const dialTarget = (limit: number) => dial(target, limit);
-    const exchanged = await whileWanted(exchangeKeys({ client, agent, timing, explain, dial: dialTarget }));
+    const exchanged = await whileWanted(exchangeKeys({ client, agent, timing, explain, vm }));
 
     // 4. Hold what the client sends behind its NEWKEYS until the push has succeeded and is fresh.
     const push = await whileWanted(releaseWhenPushed(exchanged, agent, timing));
     connected = true;
-    explain(push === undefined ? 'the key was authorised before' : 'the key is authorised');
+    explain?.(push === undefined ? 'the key was authorised before' : 'the key is authorised');
     if (showTiming || verbose) say(`${timing.line()} (${describePush(push)})`);
 
     // 5. From here on a plain pipe, both ways.
     const result = await bridge(client, exchanged.server, agent, exchanged.held.length > 0);
-    return await reportEnd(result, target, agent);
+    return await reportEnd(result, vm, agent);
   } catch (error) {
     if (!connected && (showTiming || verbose)) {
       timing.mark('failed');
@@ -125,6 +127,6 @@ function readRequest({ positionals, values, globals }: Invocation, paths: Paths)
 
 function unknownVm(vm: string, sshToml: string): MintError {
   return new MintError('vm-not-found', `no VM is called ${vm}`, {
-    hint: `name it in ${sshToml}: [vm.${vm}] with host and instance`,
+    hint: `\`mint-ssh ssh-config\` finds your VMs; others you can name in ${sshToml}: [vm.${vm}] with instance = "i-…"`,
   });
 }

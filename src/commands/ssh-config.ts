@@ -1,15 +1,15 @@
 import { existsSync } from 'node:fs';
+import { isatty } from 'node:tty';
+import { AwsWorkers } from '../aws/workers.ts';
 import type { Command, Invocation } from '../cli/command.ts';
 import { hint, print, printable, say } from '../cli/terminal.ts';
 import { askApproval } from '../config/approval.ts';
+import { writtenNames } from '../config/approved-names.ts';
+import { callerEnvironment } from '../config/environment.ts';
 import { quoted } from '../config/files.ts';
 import { inspectInclude } from '../config/include.ts';
-import { readOwnConfig } from '../config/own-config.ts';
 import { type Paths, resolvePaths } from '../config/paths.ts';
-import { programPath } from '../config/program.ts';
-import { loadSettings, type VmSettings } from '../config/settings.ts';
-import { unknownKeywords } from '../config/ssh-client.ts';
-import { optionalKeywords, renderSshConfig } from '../config/ssh-config.ts';
+import { loadSettings, type Settings, type VmSettings } from '../config/settings.ts';
 import {
   type Change,
   carryOut,
@@ -21,33 +21,44 @@ import {
 import { findOverridden } from '../config/ssh-proof.ts';
 import { quoteInclude } from '../config/ssh-quote.ts';
 import { readUserConfig, type UserConfig, userConfigPath } from '../config/user-config.ts';
+import { vmName } from '../config/vm-name.ts';
 import { MintError } from '../errors.ts';
+import { type BlockPlan, planBlocks } from '../names/block-plan.ts';
+import { listCached, listVms } from '../names/list-vms.ts';
+import type { LocatedVm } from '../names/located-vm.ts';
+import { VmCache } from '../names/vm-cache.ts';
 
 export const command: Command = {
-  usage: 'ssh-config [--dry-run | --remove] [--yes] [--file PATH]',
-  help: `Writes a Host block for every VM of ssh.toml, and the one Include line at the top of ~/.ssh/config that
-brings them in. Shows what will change, and asks before it changes it.
+  usage: 'ssh-config [NAME…] [--dry-run | --remove] [--yes] [--refresh] [--file PATH]',
+  help: `Writes a Host block for every VM of ssh.toml and every VM of your own that Mint has tagged, and the one Include
+line at the top of ~/.ssh/config that brings them in. Shows what will change, and asks before it changes it.
 
-  --dry-run          show what would change, and change nothing
-  --remove           take the Include and the blocks out again; your own lines stay as they are
-  -y, --yes          do not ask
-  --file PATH        put the Include into PATH instead of ~/.ssh/config`,
+A VM that is found by its Name tag, or whose name means something else to your ssh, is written when you give
+its NAME here.`,
   options: {
-    'dry-run': { type: 'boolean' },
-    remove: { type: 'boolean' },
-    yes: { type: 'boolean', short: 'y' },
-    file: { type: 'string' },
+    'dry-run': { type: 'boolean', description: 'show what would change, and change nothing' },
+    remove: {
+      type: 'boolean',
+      description: 'take the Include and the blocks out again; your own lines stay as they are',
+    },
+    yes: { type: 'boolean', short: 'y', description: 'do not ask' },
+    refresh: { type: 'boolean', description: 'ask AWS, however young the last answer is' },
+    file: {
+      type: 'string',
+      value: 'PATH',
+      description: 'put the Include into PATH instead of ~/.ssh/config',
+    },
   },
   run,
 };
 
 /** Each of these costs two runs of `ssh -G`. */
 const provenVms = 20;
+/** An answer of AWS's that is younger than this, in milliseconds, will do. */
+const youngTime = 15_000;
 
 async function run({ globals, values, positionals }: Invocation): Promise<number> {
-  if (positionals.length > 0) {
-    throw new MintError('usage', 'ssh-config takes no names', { hint: 'it writes every VM of ssh.toml' });
-  }
+  const named = positionals.map(vmName);
   const file = values['file'] as string | undefined;
   const mode = { dryRun: values['dry-run'] === true, yes: values['yes'] === true };
   const paths = resolvePaths({ configDir: globals.configDir });
@@ -55,45 +66,100 @@ async function run({ globals, values, positionals }: Invocation): Promise<number
     return approveAndCarryOut(planRemoval(paths, readUserConfig(userConfigPath(file))), mode);
   }
 
-  const vms = readVms(paths);
-  if (vms.length === 0) return sayNoVms(paths);
+  const settings = loadSettings(paths, {});
+  const { vms: found, problem } = await discover(paths, settings, named, values['refresh'] === true);
+  const isNothing = settings.vms.length === 0 && (found?.size ?? writtenNames(paths).all.size) === 0;
+  if (isNothing) return sayNoVms(paths, problem);
+  if (problem !== undefined)
+    say(`note: AWS was not asked for your VMs: ${problem.message} (${problem.code})`);
   const userConfig = readUserConfig(userConfigPath(file));
-  const text = await render(paths, vms, userConfig, file === undefined);
+  const withSystem = file === undefined;
+  const approve = (taken: ReadonlyMap<string, string>) => approveNames(taken, mode);
+  const plan = await planBlocks({ paths, settings, userConfig, withSystem, found, named, approve });
+  const { vms, text } = plan;
+  sayPlan(plan);
+  if (vms.length === 0) return sayNoVms(paths, problem);
   sayWhatStays(paths, userConfig);
-  const status = approveAndCarryOut(planWriting(paths, userConfig, text), mode);
+  const status = await approveAndCarryOut(planWriting(paths, userConfig, text), mode);
   if (status !== 0 || mode.dryRun) return status;
-  prepareDirectories(paths);
+  prepareDirectories(paths, vms);
   await prove(paths, vms, userConfig.path, file);
   say(`ready: ssh ${vms[0]?.name}${vms.length > 1 ? `, and ${vms.length - 1} more` : ''}`);
   return 0;
 }
 
-function readVms(paths: Paths): readonly VmSettings[] {
-  const settings = loadSettings(paths, {});
-  return settings.vms.map((name) => settings.vm(name)).filter((vm) => vm !== undefined);
-}
-
-function sayNoVms(paths: Paths): number {
-  say(`there are no VMs: ${quoted(paths.sshToml)} has no [vm.NAME]`);
-  hint('add one: [vm.NAME] with instance = "i-…" and host = "…" below it');
+function sayNoVms(paths: Paths, problem: MintError | undefined): number {
+  say(`there are no VMs: ${quoted(paths.sshToml)} has no [vm.NAME], and AWS shows none that is yours`);
+  if (problem !== undefined) say(`AWS was not of help: ${problem.message} (${problem.code})`);
+  hint('add one: [vm.NAME] with instance = "i-…" below it');
   if (existsSync(paths.sshConfig)) hint('older blocks are still there: mint-ssh ssh-config --remove');
   return 0;
 }
 
-async function render(
+interface Discovered {
+  /** Undefined where AWS was not reached. */
+  readonly vms: ReadonlyMap<string, LocatedVm> | undefined;
+  readonly problem: MintError | undefined;
+}
+
+/** Asks AWS for the caller's own VMs and for what was named. @throws MintError where it does not know a name */
+async function discover(
   paths: Paths,
-  vms: readonly VmSettings[],
-  userConfig: UserConfig,
-  withSystem: boolean,
-): Promise<string> {
-  const names = vms.map((vm) => vm.name);
-  const include = quoteInclude(paths.sshConfig);
-  const own = await readOwnConfig(userConfig, names, { include, sshConfig: paths.sshConfig, withSystem });
+  settings: Settings,
+  named: readonly string[],
+  refresh: boolean,
+): Promise<Discovered> {
+  const aws = new AwsWorkers();
+  const cache = new VmCache(paths);
+  const caller = { environment: callerEnvironment(process.env) };
+  try {
+    const approved = [...new Set([...named, ...writtenNames(paths).approved])];
+    const known = listCached(cache, { caller, settings });
+    const isYoung = known.listedAt !== undefined && Math.abs(Date.now() - known.listedAt) < youngTime;
+    if (isYoung && !refresh && approved.every((name) => known.vms.has(name))) {
+      return { vms: known.vms, problem: undefined };
+    }
+    const { vms, problems, unusable } = await listVms(aws, cache, { caller, settings, approved });
+    for (const tag of unusable)
+      say(`note: a VM of yours cannot be called ${JSON.stringify(printable(tag.slice(0, 70)))}`);
+    const failure = problems.find(({ code }) => code !== 'vm-not-found' && code !== 'vm-ambiguous');
+    for (const name of named) {
+      if (vms.has(name) || settings.vms.includes(name)) continue;
+      throw failure ?? problems.find(({ message }) => message.includes(` ${name}`)) ?? unknownName(name);
+    }
+    for (const { code, message } of problems) {
+      if (code === 'vm-ambiguous') say(`note: ${message}`);
+    }
+    return { vms: failure === undefined ? vms : undefined, problem: failure };
+  } finally {
+    cache.flush();
+    await aws.close();
+  }
+}
+
+function unknownName(name: string): MintError {
+  return new MintError('vm-not-found', `no VM is called ${name}`, {
+    hint: '`mint-ssh vms --refresh` lists the ones that are',
+  });
+}
+
+/** A name that means something else is only written where a person sees that and says yes. */
+async function approveNames(
+  taken: ReadonlyMap<string, string>,
+  mode: { readonly dryRun: boolean; readonly yes: boolean },
+): Promise<boolean> {
+  if (mode.dryRun || mode.yes || !isatty(2)) return false;
+  for (const [name, reason] of taken) say(`${name}: ${reason}`);
+  const names = [...taken.keys()];
+  return askApproval(`Should ${names.map((name) => `\`ssh ${name}\``).join(', ')} be your VM all the same?`);
+}
+
+function sayPlan({ replaced, leftOut }: BlockPlan): void {
   // A name in ssh.toml is the person's own word, so it is written; they hear what it takes the place of.
-  for (const [name, reason] of own.taken) say(`note: \`ssh ${name}\` will be the VM, although ${reason}`);
-  const blocks = vms.map((vm) => ({ vm, forwardAgent: own.forwardsAgent.has(vm.name) }));
-  const unknown = await unknownKeywords(optionalKeywords);
-  return renderSshConfig(blocks, { paths, program: programPath(), unknown });
+  for (const [name, reason] of replaced) say(`note: \`ssh ${name}\` will be the VM, although ${reason}`);
+  for (const [name, reason] of leftOut) {
+    say(`note: your VM ${name} is left out, because ${reason}; to have it: mint-ssh ssh-config ${name}`);
+  }
 }
 
 /** An Include that the user wrote is theirs: it stays, and ours goes to the top. */
@@ -109,10 +175,10 @@ function sayWhatStays(paths: Paths, { bytes, path }: UserConfig): void {
 }
 
 /** The exit status: 0 when the change is made or only shown, 1 when the person said no. */
-function approveAndCarryOut(
+async function approveAndCarryOut(
   change: Change,
   mode: { readonly dryRun: boolean; readonly yes: boolean },
-): number {
+): Promise<number> {
   if (change.diff === '') {
     say('nothing to do');
     return 0;
@@ -120,7 +186,7 @@ function approveAndCarryOut(
   print(change.diff);
   if (mode.dryRun) return 0;
   checkChange(change);
-  if (!mode.yes && !askApproval('Make this change?')) {
+  if (!mode.yes && !(await askApproval('Make this change?'))) {
     say('nothing was changed');
     return 1;
   }

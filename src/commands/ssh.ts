@@ -1,6 +1,5 @@
 import { spawn } from 'node:child_process';
 import type { Command, Invocation } from '../cli/command.ts';
-import { knownVm } from '../config/known-vm.ts';
 import { withLoginConfig } from '../config/login-config.ts';
 import { resolvePaths } from '../config/paths.ts';
 import { loadSettings } from '../config/settings.ts';
@@ -30,7 +29,8 @@ async function run({ positionals, rest, globals }: Invocation): Promise<number> 
   const name = vmName(given);
   const paths = resolvePaths({ configDir: globals.configDir });
   const settings = loadSettings(paths, { profile: globals.profile, region: globals.region });
-  const vm = knownVm(settings, name);
+  // What the name stands for is for the agent to find out.
+  const vm = settings.named(name);
   return await withLoginConfig({ paths, vm, globals }, (file) =>
     sshStatus(spawn('ssh', ['-F', file, name, ...(rest ?? [])], { stdio: 'inherit' })),
   );

@@ -18,6 +18,10 @@ export const commands: CommandTable = {
     summary: 'ssh to a VM without touching ~/.ssh/config',
     load: () => import('./ssh.ts'),
   },
+  vms: {
+    summary: 'the VMs, their state, address and trust',
+    load: () => import('./vms.ts'),
+  },
   hosts: {
     summary: 'the host keys that are trusted: list, show, accept, forget',
     load: () => import('./hosts.ts'),
@@ -25,6 +29,10 @@ export const commands: CommandTable = {
   key: {
     summary: 'keys on a VM for clients that cannot use Instance Connect: add, list, remove',
     load: () => import('./key.ts'),
+  },
+  keys: {
+    summary: 'keys that are kept here, one for each profile: list, create, export, import, share',
+    load: () => import('./keys.ts'),
   },
   doctor: {
     summary: 'look at everything a login rests on, and say what mends it',

@@ -71,12 +71,12 @@ function checkAbove(path: string): void {
 
 /**
  * Reads a regular file of ours (or root's) that no one else can write to, without following a link in its
- * last part. Undefined when there is no such file. Throws `unsafe-permissions`, `io-failed`, or `tooLarge`
- * (by default `io-failed`) where it has more than `maxBytes`.
+ * last part; with `secret`, one that no one else can read either. Undefined when there is no such file. Throws
+ * `unsafe-permissions`, `io-failed`, or `tooLarge` (by default `io-failed`) where it has more than `maxBytes`.
  */
 export function readPrivateFile(
   path: string,
-  options: { readonly maxBytes: number; readonly tooLarge?: ErrorCode },
+  options: { readonly maxBytes: number; readonly tooLarge?: ErrorCode; readonly secret?: boolean },
 ): Buffer | undefined {
   let descriptor: number;
   try {
@@ -93,7 +93,7 @@ export function readPrivateFile(
     const found = fstatSync(descriptor);
     if (!found.isFile()) throw unsafe(path, 'is not a regular file', 'move it away');
     checkOwner(path, found, true);
-    checkMode(path, found, 0o022);
+    checkMode(path, found, options.secret === true ? 0o077 : 0o022);
     return readAll(descriptor, path, options);
   } finally {
     closeSync(descriptor);

@@ -20,7 +20,11 @@ export interface Paths {
   /** A directory: one socket for each VM. */
   readonly agentSockets: string;
   readonly forward: string;
+  /** A directory: one socket for each VM with an `upstream_agent` of its own. */
+  readonly forwardSockets: string;
   readonly agentLog: string;
+  /** A directory that no one else can enter: managed keys, where no other one is named. */
+  readonly keys: string;
   readonly cache: string;
   readonly audit: string;
 }
@@ -29,6 +33,8 @@ export interface VmPaths {
   readonly record: string;
   readonly knownHosts: string;
   readonly socket: string;
+  /** What `-A` forwards where the VM has an `upstream_agent` of its own. */
+  readonly forward: string;
 }
 
 /** A socket's path has to fit `sun_path` with its NUL: 104 bytes on macOS and the BSDs, 108 on Linux. */
@@ -57,7 +63,9 @@ export function resolvePaths(
     control: join(run, 'control.sock'),
     agentSockets: join(run, 'agent'),
     forward: join(run, 'forward.sock'),
+    forwardSockets: join(run, 'forward'),
     agentLog: join(run, 'agent.log'),
+    keys: join(dir, 'keys'),
     cache: join(dir, 'cache'),
     audit: join(dir, 'audit.log'),
   };
@@ -74,7 +82,7 @@ export function homeDirectory(environment: NodeJS.ProcessEnv = process.env): str
 
 /**
  * A VM's own files. `vm` is a name that `vmName` gave. No two names share a file: each kind has its own
- * ending. Reading `socket` throws `agent-unavailable` when the run directory is too deep for one.
+ * ending. Reading `socket` or `forward` throws `agent-unavailable` when the run directory is too deep for one.
  */
 export function vmPaths(paths: Paths, vm: string): VmPaths {
   return {
@@ -82,7 +90,10 @@ export function vmPaths(paths: Paths, vm: string): VmPaths {
     knownHosts: join(paths.hosts, `${vm}.known_hosts`),
     // Only whoever wants the socket hears that it cannot be.
     get socket() {
-      return vmSocket(paths, vm);
+      return vmSocket(paths.agentSockets, vm);
+    },
+    get forward() {
+      return vmSocket(paths.forwardSockets, vm);
     },
   };
 }
@@ -97,10 +108,10 @@ export function socketPath(path: string): string {
   );
 }
 
-function vmSocket(paths: Paths, vm: string): string {
-  const plain = join(paths.agentSockets, `${vm}.sock`);
+function vmSocket(directory: string, vm: string): string {
+  const plain = join(directory, `${vm}.sock`);
   if (Buffer.byteLength(plain) <= socketPathBytes) return plain;
   // No VM's name starts with an underscore, so a hash never takes the place of a name.
   const hash = createHash('sha256').update(vm).digest('base64url').slice(0, 12);
-  return socketPath(join(paths.agentSockets, `_${hash}.sock`));
+  return socketPath(join(directory, `_${hash}.sock`));
 }

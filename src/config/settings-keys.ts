@@ -69,7 +69,7 @@ export const settingsKeys: Readonly<Record<string, KeyRule>> = {
     wants: '"ask", "always" or "never"',
     accepts: oneOf('ask', 'always', 'never'),
     scope: 'any',
-    built: ['ask', 'never'],
+    built: 'all',
   },
   multiplex: {
     wants: 'a time such as "10m"',
@@ -81,7 +81,7 @@ export const settingsKeys: Readonly<Record<string, KeyRule>> = {
     wants: 'a list of methods such as "publickey"',
     accepts: text(/^[a-z][a-z-]{0,63}(?:,[a-z][a-z-]{0,63}){0,15}$/),
     scope: 'any',
-    built: ['publickey'],
+    built: 'all',
   },
   upstream_agent: {
     wants: 'an absolute path, or one that starts with "~/"',

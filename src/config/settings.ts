@@ -1,15 +1,9 @@
 import { basename, join } from 'node:path';
 import { MintError } from '../errors.ts';
+import { writtenNames } from './approved-names.ts';
 import { homeDirectory, type Paths } from './paths.ts';
 import { findRunDir } from './run-dir.ts';
-import {
-  badSetting,
-  readSettingsText,
-  readTables,
-  shownKey,
-  type Values,
-  type VmTable,
-} from './settings-file.ts';
+import { badSetting, readSettingsText, readTables, shownKey, type Values } from './settings-file.ts';
 import { settingsKeys } from './settings-keys.ts';
 import { parseToml } from './toml.ts';
 
@@ -43,11 +37,12 @@ export interface Settings {
   readonly upstreamAgent: string | undefined;
   /** The names of `[vm.*]`, in the order of the file. */
   readonly vms: readonly string[];
-  /**
-   * Undefined when the file has no such VM; `name` is one that `vmName` gave. Throws `bad-settings` for a
-   * VM that cannot be used because a key is missing.
-   */
+  /** Undefined when the file has no such VM; `name` is one that `vmName` gave. */
   readonly vm: (name: string) => VmSettings | undefined;
+  /** What holds for a VM of this name, be it in the file or not. */
+  readonly named: (name: string) => VmSettings;
+  /** Whether the file has it, our ssh_config has a block for it, or it is an instance id. */
+  readonly knows: (name: string) => boolean;
 }
 
 export interface SettingsFlags {
@@ -70,16 +65,17 @@ export function loadSettings(paths: Paths, flags: SettingsFlags): Settings {
   const { top, vms } = text === undefined ? { top: new Map(), vms: new Map() } : readTables(text, file);
   const mint = readMintConfig(paths.configToml);
   const runDir = runDirOf(top, text ?? '', file);
+  const named = (name: string) => {
+    const own = vms.get(name)?.values ?? new Map();
+    return assemble(name, own, [flagValues(flags), own, top, mint]);
+  };
   return {
     runDir,
     upstreamAgent: filePath(top, 'upstream_agent'),
     vms: [...vms.keys()],
-    vm(name) {
-      const table = vms.get(name);
-      if (table === undefined) return undefined;
-      requireKeys(name, table, file);
-      return assemble(name, table.values, [flagValues(flags), table.values, top, mint]);
-    },
+    vm: (name) => (vms.has(name) ? named(name) : undefined),
+    named,
+    knows: (name) => vms.has(name) || isInstanceId(name) || writtenNames(paths).all.has(name),
   };
 }
 
@@ -124,17 +120,8 @@ function runDirOf(top: Values, text: string, file: string): string | undefined {
   );
 }
 
-/** In this version both are needed: nothing looks a VM up yet. */
-function requireKeys(name: string, table: VmTable, file: string): void {
-  for (const key of ['instance', 'host']) {
-    if (table.values.has(key)) continue;
-    throw badSetting(
-      file,
-      table.line,
-      `${shownKey(['vm', name])} has no ${key}`,
-      `add ${key} = … below it: it must be ${settingsKeys[key]?.wants}`,
-    );
-  }
+function isInstanceId(name: string): boolean {
+  return settingsKeys['instance']?.accepts(name) === true;
 }
 
 function checkFlags(flags: SettingsFlags): void {

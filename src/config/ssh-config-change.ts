@@ -8,10 +8,11 @@ import {
   readPrivateFile,
   writeAtomic,
 } from './files.ts';
-import { ensureForwardSocket } from './forward-socket.ts';
+import { ensureForwardSocket, ensureOwnForwardSocket } from './forward-socket.ts';
 import { addInclude, inspectInclude, removeInclude } from './include.ts';
 import { withLock } from './lock.ts';
 import type { Paths } from './paths.ts';
+import type { VmSettings } from './settings.ts';
 import { quoteInclude } from './ssh-quote.ts';
 import { checkWritable, type UserConfig, writeUserConfig } from './user-config.ts';
 
@@ -82,10 +83,13 @@ export function carryOut({ paths, userConfig, user, blocks }: Change): void {
 }
 
 /** What the blocks name has to be there before ssh starts. */
-export function prepareDirectories(paths: Paths): void {
+export function prepareDirectories(paths: Paths, vms: readonly VmSettings[] = []): void {
   ensurePrivateDirectory(paths.dir);
   ensurePrivateDirectory(paths.hosts);
   ensureForwardSocket(paths);
+  for (const { name, upstreamAgent } of vms) {
+    if (upstreamAgent !== undefined) ensureOwnForwardSocket(paths, name);
+  }
 }
 
 function isSame({ before, after }: Version): boolean {

@@ -1,6 +1,7 @@
 import { userInfo } from 'node:os';
 import { join } from 'node:path';
-import { type Paths, vmPaths } from './paths.ts';
+import { approvedMarker, includedFromMarker } from './approved-names.ts';
+import { type Paths, type VmPaths, vmPaths } from './paths.ts';
 import type { VmSettings } from './settings.ts';
 import { quotePath } from './ssh-quote.ts';
 
@@ -9,6 +10,8 @@ export interface Block {
   readonly vm: VmSettings;
   /** Whether the user's own config forwards the agent to it. */
   readonly forwardAgent: boolean;
+  /** It is here because a person named it: that is kept with it. */
+  readonly isApproved?: boolean;
 }
 
 export interface RenderOptions {
@@ -17,6 +20,10 @@ export interface RenderOptions {
   readonly program: string;
   /** Lower-case keywords that this machine's ssh does not have. */
   readonly unknown: ReadonlySet<string>;
+  /** The `IdentityAgent` of the user's own config, which is what `-A` forwards then. */
+  readonly usersAgent?: string | undefined;
+  /** The file that has the Include, for whoever writes the blocks anew. */
+  readonly includedFrom?: string | undefined;
   /** More options for the proxy, each one already fit for a shell and for ssh_config. */
   readonly proxyOptions?: readonly string[] | undefined;
 }
@@ -40,10 +47,17 @@ export const optionalKeywords: readonly Line[] = [
 export function renderSshConfig(blocks: readonly Block[], options: RenderOptions): string {
   const names = new Set(blocks.map(({ vm }) => vm.name));
   const patterns = new Map(blocks.map(({ vm }) => [vm.name, hostPatterns(vm.name, names)]));
-  const own = blocks.map((block) => host(patterns.get(block.vm.name) ?? [], ownLines(block, options)));
+  const own = blocks.map((block) => {
+    const text = host(patterns.get(block.vm.name) ?? [], ownLines(block, options));
+    return block.isApproved ? `${approvedMarker}\n${text}` : text;
+  });
   const shared = host([...patterns.values()].flat(), sharedLines(options));
   const head = '# Written by `mint-ssh ssh-config`, and written anew each time: edit ssh.toml instead.\n';
-  return [head, ...own, ...(blocks.length > 0 ? [shared] : [])].join('\n');
+  const from =
+    options.includedFrom === undefined
+      ? ''
+      : `${includedFromMarker}${JSON.stringify(options.includedFrom)}\n`;
+  return [head + from, ...own, ...(blocks.length > 0 ? [shared] : [])].join('\n');
 }
 
 /** `mint-<vm>` is Mint's own alias; it gives way to a VM of that name. */
@@ -61,9 +75,18 @@ function ownLines({ vm, forwardAgent }: Block, options: RenderOptions): Line[] {
     ['Port', String(vm.port)],
     ['ProxyCommand', proxyCommand(vm.name, options)],
     ['IdentityAgent', quotePath(own.socket)],
-    ...(forwardAgent ? [['ForwardAgent', 'yes'] as const] : []),
+    ...forwardLines(vm, forwardAgent, own),
     ['PreferredAuthentications', vm.preferredAuthentications],
     ['UserKnownHostsFile', quotePath(own.knownHosts)],
+  ];
+}
+
+/** Before the shared ones, and so instead of them. */
+function forwardLines({ upstreamAgent }: VmSettings, forwardAgent: boolean, own: VmPaths): Line[] {
+  if (upstreamAgent === undefined) return forwardAgent ? [['ForwardAgent', 'yes']] : [];
+  return [
+    ['ForwardAgent', forwardAgent ? 'yes' : 'no'],
+    ['ForwardAgent', quotePath(own.forward)],
   ];
 }
 
@@ -92,9 +115,17 @@ function sharedLines({ paths, unknown }: RenderOptions): Line[] {
   return lines.filter(([keyword]) => !unknown.has(keyword.toLowerCase()));
 }
 
-function proxyCommand(name: string, { paths, program, proxyOptions = [] }: RenderOptions): string {
+function proxyCommand(name: string, options: RenderOptions): string {
+  const { paths, program, usersAgent, proxyOptions = [] } = options;
   const directory = isDefaultForSsh(paths) ? [] : ['--config-dir', quotePath(paths.dir)];
-  return [quotePath(program), 'proxy', ...directory, ...proxyOptions, name, '%p', '%r'].join(' ');
+  const upstream = usersAgent === undefined ? [] : ['--upstream-agent', quoteAgent(usersAgent)];
+  return [quotePath(program), 'proxy', ...directory, ...upstream, ...proxyOptions, name, '%p', '%r'].join(
+    ' ',
+  );
+}
+
+function quoteAgent(path: string): string {
+  return path === 'none' ? path : quotePath(path);
 }
 
 /** ssh goes by the passwd entry; what it starts finds the default directory without being told. */

@@ -20,8 +20,15 @@ export function quoteInclude(path: string): string {
     .replaceAll('%', '[$-&]')}"`;
 }
 
+/** Whether a path can be written at all. */
+export function isWritablePath(path: string): boolean {
+  return path.startsWith('/') && !special.test(path);
+}
+
+const special = /[$`\\"\p{Cc}\p{Zl}\p{Zp}]/u;
+
 function checkPath(path: string): string {
-  const found = /[$`\\"\p{Cc}\p{Zl}\p{Zp}]/u.exec(path);
+  const found = special.exec(path);
   if (found === null && path.startsWith('/')) return path;
   const what = found === null ? 'it is not absolute' : `it has ${nameOf(found[0])}`;
   throw new MintError('ssh-config-unsafe', `${JSON.stringify(path)} cannot stand in an ssh config: ${what}`, {

@@ -10,11 +10,19 @@ import type {
   QuestionText,
 } from '../agent/control-protocol.ts';
 import { connectOrStart } from '../agent/start.ts';
+import { printable, warn } from '../cli/terminal.ts';
 import type { Paths } from '../config/paths.ts';
 import { MintError } from '../errors.ts';
 
 /** How long the agent may take to turn a name into an address, in milliseconds. */
 const firstAnswerLimit = 8000;
+/**
+ * How long the agent may say nothing while something is expected of it, in milliseconds: more than the person whom
+ * another connection asks takes to answer, with the evidence before it.
+ */
+const silenceLimit = 50_000;
+/** How often that is looked at, in milliseconds. */
+const silenceLook = 1000;
 
 /** Puts a question of the agent's to whoever sits in front of this proxy. */
 export type AskPerson = (question: QuestionText, signal: AbortSignal) => Promise<Answer>;
@@ -50,6 +58,10 @@ export class AgentLink {
   #connection: ControlConnection | undefined;
   #waiting = new Map<AgentReply['type'], { request: AgentRequest; resolve: (reply: AgentReply) => void }>();
   #refuse: (error: unknown) => void = () => {};
+  #latest: Reply<'target'> | undefined;
+  #whenSure: (() => void)[] = [];
+  #limit: NodeJS.Timeout | undefined;
+  #heardAt = 0;
   #established = false;
   #closed = false;
 
@@ -81,22 +93,64 @@ export class AgentLink {
 
   /** Name → address; the push begins with it. @throws MintError `agent-unavailable` where it hangs */
   #target(): Promise<Reply<'target'>> {
-    const limit = setTimeout(() => {
-      this.#refuse(
-        new MintError('agent-unavailable', 'the agent does not answer', {
-          hint: `end it; the next connection starts a new one. Its log is ${this.#paths.agentLog}`,
-        }),
-      );
-    }, firstAnswerLimit);
-    return this.#ask('target', this.#open).finally(() => clearTimeout(limit));
+    this.#expectAnswer();
+    return this.#ask('target', this.#open).finally(() => clearTimeout(this.#limit));
   }
 
-  /** Shows the agent the host key of this connection, and the host's signature in the held reply. */
-  judge(hostKey: Buffer, signature: Buffer): Promise<Reply<'verdict'>> {
+  #expectAnswer(): void {
+    clearTimeout(this.#limit);
+    this.#limit = setTimeout(() => this.#refuseSilence(), firstAnswerLimit);
+  }
+
+  #refuseSilence(): void {
+    this.#refuse(
+      new MintError('agent-unavailable', 'the agent does not answer', {
+        hint: `end it; the next connection starts a new one. Its log is ${this.#paths.agentLog}`,
+      }),
+    );
+  }
+
+  /** Waits for a word of the agent's; its refusal, or its silence, ends that. */
+  #expect<T>(word: Promise<T>): Promise<T> {
+    this.#heardAt = performance.now();
+    const watch = setInterval(() => {
+      if (performance.now() - this.#heardAt > silenceLimit) this.#refuseSilence();
+    }, silenceLook);
+    return Promise.race([word, this.refusal]).finally(() => clearInterval(watch));
+  }
+
+  /** Where the VM is as far as the agent has said. */
+  get target(): Reply<'target'> {
+    if (this.#latest === undefined) throw new MintError('agent-unavailable', 'the agent has named no target');
+    return this.#latest;
+  }
+
+  /** Resolves once the agent is sure of the target. */
+  async sure(): Promise<void> {
+    while (this.#latest?.sure !== true) {
+      await this.#expect(new Promise<void>((resolve) => this.#whenSure.push(resolve)));
+    }
+  }
+
+  /** Nobody answers at the target: resolves once the agent has said where the VM is now, the same place or another. */
+  async retarget(): Promise<void> {
+    if (this.#latest?.sure === true) {
+      this.#latest = { ...this.#latest, sure: false };
+      this.#connection?.send({ type: 'retarget' });
+    }
+    await this.sure();
+  }
+
+  /**
+   * Shows the agent the host key of this connection, and the host's signature in the held reply.
+   * @param host where the connection runs to
+   */
+  judge(hostKey: Buffer, signature: Buffer, host: string): Promise<Reply<'verdict'>> {
     this.#seen = {
       type: 'seen',
       hostKey: hostKey.toString('base64'),
       signature: signature.toString('base64'),
+      host,
     };
     this.#verdict = this.#ask('verdict', this.#seen);
     return this.#verdict;
@@ -136,14 +190,20 @@ export class AgentLink {
       this.#waiting.set(type, { request, resolve: resolve as (reply: AgentReply) => void });
     });
     this.#connection?.send(request);
-    return Promise.race([reply, this.refusal]);
+    return this.#expect(reply);
   }
 
   #receive(reply: AgentReply): void {
+    this.#heardAt = performance.now();
     if (reply.type === 'error') {
       this.#refuse(new AgentRefusal(reply));
     } else if (reply.type === 'question') {
+      // A person takes longer than an agent.
+      clearTimeout(this.#limit);
       this.#put(reply.question);
+    } else if (reply.type === 'progress') {
+      warn(`mint-ssh: ${printable(reply.line)}`);
+      if (this.#waiting.has('target')) this.#expectAnswer();
     } else if (reply.type === 'stopping') {
       if (this.#established) this.close();
       else
@@ -151,9 +211,18 @@ export class AgentLink {
           new MintError('agent-unavailable', 'the agent was stopped while the connection was being made'),
         );
     } else {
+      if (reply.type === 'target') this.#noteTarget(reply);
       this.#waiting.get(reply.type)?.resolve(reply);
       this.#waiting.delete(reply.type);
     }
+  }
+
+  #noteTarget(target: Reply<'target'>): void {
+    this.#latest = target;
+    if (!target.sure) return;
+    const waiting = this.#whenSure;
+    this.#whenSure = [];
+    for (const resolve of waiting) resolve();
   }
 
   #put(text: QuestionText): void {

@@ -8,6 +8,7 @@ import { MintError } from '../errors.ts';
 import { parseHostKey } from '../ssh/hostkey.ts';
 import { KeyExchangeObserver, type ServerEvent } from '../ssh/observer.ts';
 import type { AgentLink } from './agent-link.ts';
+import { isSame, reach } from './dial.ts';
 import type { End } from './end.ts';
 import type { Timing } from './timing.ts';
 
@@ -26,10 +27,9 @@ export interface KeyExchangeParts {
   readonly client: End;
   readonly agent: AgentLink;
   readonly timing: Timing;
-  /** Told each decision. */
-  readonly explain: (line: string) => void;
-  /** Dials the VM; asked again where the server closes before it says `SSH-`, as a full sshd does. */
-  readonly dial: (deadline: number) => Promise<End>;
+  /** Told each decision; undefined where nobody wants to know. */
+  readonly explain: ((line: string) => void) | undefined;
+  readonly vm: string;
 }
 
 export interface KeysExchanged {
@@ -45,9 +45,13 @@ export async function exchangeKeys(parts: KeyExchangeParts): Promise<KeysExchang
 
 class KeyExchange {
   readonly #parts: KeyExchangeParts;
-  readonly #bannerDeadline = Date.now() + bannerLimit;
+  #bannerDeadline = Date.now() + bannerLimit;
   #observer = new KeyExchangeObserver();
   #server: End | undefined;
+  /** Where the server is. */
+  #target: AgentLink['target'] | undefined;
+  /** The agent has said that this is where the VM is: what the server says may go on. */
+  #confirmed = false;
   /** What the client said before the server's `SSH-` line came: said again after a redial. */
   #clientFirst: Buffer[] = [];
   #held: Buffer[] = [];
@@ -65,10 +69,12 @@ class KeyExchange {
       this.#expire = reject;
     });
     try {
-      this.#server = await this.#dial();
-      this.#startClock(this.#bannerDeadline - Date.now(), 'the server does not say anything');
+      await this.#dial();
       await Promise.race([Promise.all([this.#fromServer(), this.#fromClient()]), expired]);
-      return { server: this.#server, held: Buffer.concat(this.#held) };
+      // A redial may have replaced it.
+      const server = this.#server;
+      if (server === undefined) throw new ClientLeft();
+      return { server, held: Buffer.concat(this.#held) };
     } catch (error) {
       this.#server?.destroy();
       throw error;
@@ -77,15 +83,45 @@ class KeyExchange {
     }
   }
 
-  async #dial(): Promise<End> {
-    const end = await this.#parts.dial(this.#bannerDeadline - Date.now());
-    this.#parts.timing.mark(this.#server === undefined ? 'dial' : 'redial');
-    return end;
+  async #dial(): Promise<void> {
+    const { vm, agent, timing } = this.#parts;
+    clearTimeout(this.#clock);
+    const { server, target } = await reach(vm, agent, {
+      left: () => this.#bannerDeadline - Date.now(),
+      restart: () => {
+        this.#bannerDeadline = Date.now() + bannerLimit;
+      },
+    });
+    timing.mark(this.#server === undefined ? 'dial' : 'redial');
+    this.#server = server;
+    this.#target = target;
+    this.#startClock(this.#bannerDeadline - Date.now(), 'the server does not say anything');
+  }
+
+  /**
+   * Nothing of the server's goes to the client before the agent is sure of the address: until then the connection
+   * can still be made anew, elsewhere.
+   */
+  async #confirm(): Promise<void> {
+    const { agent, timing, explain, vm } = this.#parts;
+    if (!agent.target.sure) {
+      clearTimeout(this.#clock);
+      await agent.sure();
+      timing.mark('address');
+      this.#startClock(this.#bannerDeadline - Date.now(), 'the server does not say anything');
+    }
+    this.#confirmed = this.#target !== undefined && isSame(agent.target, this.#target);
+    if (!this.#confirmed) explain?.(`${vm} is ${agent.target.host} now, no longer ${this.#target?.host}`);
   }
 
   async #fromServer(): Promise<void> {
     const { timing } = this.#parts;
     for (let attempt = 1; !this.#observer.serverOpaque; ) {
+      if (!this.#confirmed) await this.#confirm();
+      if (!this.#confirmed) {
+        await this.#redial(0);
+        continue;
+      }
       const chunk = await this.#readServer();
       if (chunk === undefined) {
         if (this.#observer.serverBannerSeen) throw endedByServer(undefined);
@@ -132,11 +168,10 @@ class KeyExchange {
     const { agent, timing, explain } = this.#parts;
     timing.mark('key exchange');
     clearTimeout(this.#clock);
-    const { outcome, notice } = await agent.judge(reply.hostKey, reply.signature);
+    const { outcome, notice } = await agent.judge(reply.hostKey, reply.signature, this.#target?.host ?? '');
     if (notice !== undefined) warn(notice);
     timing.mark('host key');
-    const key = `host key ${parseHostKey(reply.hostKey).fingerprint} (${reply.keyExchange})`;
-    explain(outcome === 'match' ? `${key} is the one that is pinned` : `${key} is the first one seen`);
+    explain?.(describeKey(reply, outcome));
     this.#startClock(exchangeLimit, exchangeTooLong);
   }
 
@@ -158,14 +193,16 @@ class KeyExchange {
     }
   }
 
-  /** sshd's MaxStartups drops connections at random: come again, not all at the same moment. */
+  /** sshd's MaxStartups drops connections at random: come again, not all at the same moment. 0: at once. */
   async #redial(attempt: number): Promise<void> {
     this.#server?.destroy();
     const notice = this.#observer.serverNotice;
-    const pause = Math.random() * Math.min(100 * 2 ** attempt, 2000);
+    const pause = attempt === 0 ? 0 : Math.random() * Math.min(100 * 2 ** attempt, 2000);
+    if (attempt === 0) this.#bannerDeadline = Date.now() + bannerLimit;
     if (Date.now() + pause >= this.#bannerDeadline) throw endedByServer(notice);
     await sleep(pause);
-    this.#server = await this.#dial();
+    this.#confirmed = false;
+    await this.#dial();
     this.#observer = new KeyExchangeObserver();
     const events = this.#clientFirst.flatMap((bytes) => this.#observer.client(bytes));
     await this.#toServer(Buffer.concat(events.map((event) => event.bytes)));
@@ -184,6 +221,14 @@ class KeyExchange {
       Math.max(1, milliseconds),
     );
   }
+}
+
+function describeKey(
+  { hostKey, keyExchange }: Extract<ServerEvent, { type: 'reply' }>,
+  outcome: 'match' | 'unknown',
+): string {
+  const key = `host key ${parseHostKey(hostKey).fingerprint} (${keyExchange})`;
+  return outcome === 'match' ? `${key} is the one that is pinned` : `${key} is the first one seen`;
 }
 
 function counted(before: number, chunk: Buffer, side: 'client' | 'server'): number {

@@ -7,6 +7,8 @@ export type Phase =
   | 'dial'
   /** The server closed before its `SSH-` line, once or more: from the first dial to the last. */
   | 'redial'
+  /** What the cache says is old: until the agent has asked EC2 whether it still holds. */
+  | 'address'
   | 'banner'
   | 'key exchange'
   /** The reply is held while the agent judges the key in it. */

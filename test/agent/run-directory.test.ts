@@ -111,6 +111,21 @@ describe('a run directory', { timeout: 120_000 }, () => {
     refused(await login(directory), 'unsafe-permissions', /symbolic link|directory of your own/);
   });
 
+  test('that is a file is refused by its path', async () => {
+    const directory = place('file');
+    writeFileSync(join(directory, 'run'), '');
+    refused(await login(directory), 'unsafe-permissions', /run\\?" is not a directory/);
+    const status = await world.mint('agent', 'status', '--config-dir', directory);
+    assert.doesNotMatch(status.stderr, /not a failure we foresaw/);
+  });
+
+  test('that may not be looked into is an error by its path', async () => {
+    const directory = place('loop');
+    symlinkSync(join(directory, 'run'), join(directory, 'run'));
+    const { status, stderr } = await world.mint('agent', 'status', '--config-dir', directory);
+    assert.deepEqual([status, stderr.includes('not a failure we foresaw')], [1, false], stderr);
+  });
+
   test('with a link, or a file, for a control socket is refused, and the link is not followed', async () => {
     const good = place('good');
     works(await login(good));

@@ -12,16 +12,16 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
-import { test } from 'node:test';
+import { type TestContext, test } from 'node:test';
 import {
   ensureClosedDirectory,
   ensurePrivateDirectory,
   readPrivateFile,
   writeAtomic,
 } from '../../src/config/files.ts';
+import { asNobody, nobody } from '../unprivileged.ts';
 import { isRoot, needsRoot, ownDirectory, refusal } from './directory.ts';
 
-const nobody = 65_534;
 /** A normal user is root in a namespace of theirs. */
 const namespaces = isRoot ? '-m' : '-rm';
 const filesModule = join(import.meta.dirname, '../../src/config/files.ts');
@@ -121,11 +121,14 @@ test("root's file is read by a normal user, root's directory is not theirs", {
   chmodSync(directory, 0o755);
   mkdirSync(join(directory, 'roots'));
   writeFileSync(join(directory, 'file'), 'from root', { mode: 0o644 });
-  const tried = asNobody(`
+  const tried = runAsNobody(
+    context,
+    `
     console.log(String(readPrivateFile(${JSON.stringify(join(directory, 'file'))}, { maxBytes: 99 })));
     try { ensurePrivateDirectory(${JSON.stringify(join(directory, 'roots'))}) } catch (error) { console.log(error.code) }
     try { ensurePrivateDirectory(${JSON.stringify(join(directory, 'new'))}) } catch (error) { console.log(error.code) }
-  `);
+  `,
+  );
   assert.deepEqual(tried, ['from root', 'unsafe-permissions', 'io-failed']);
 });
 
@@ -254,29 +257,37 @@ test('a directory that may not be written to is io-failed, with no file left', {
   const directory = ownDirectory(context);
   chmodSync(directory, 0o755);
   const path = join(directory, 'file');
-  const [code, hint] = asNobody(`
+  const [code, hint] = runAsNobody(
+    context,
+    `
     try { writeAtomic(${JSON.stringify(path)}, 'x', { mode: 0o600 }) }
     catch (error) { console.log(error.code); console.log(error.hint) }
-  `);
+  `,
+  );
   assert.equal(code, 'io-failed');
   assert.match(String(hint), /owner and the mode/);
   assert.ok(!existsSync(path));
 });
 
-const imports = `
-  import { ensurePrivateDirectory, readPrivateFile, writeAtomic } from ${JSON.stringify(filesModule)};
-`;
+const imports = importsFrom(filesModule);
+
+function importsFrom(module: string): string {
+  return `import { ensurePrivateDirectory, readPrivateFile, writeAtomic } from ${JSON.stringify(module)};`;
+}
 
 /** Runs a piece of a module in a process of its own; gives the lines it prints. */
 function inChild(launcher: readonly string[], script: string): string[] {
-  const words = [...launcher, process.execPath, '--input-type=module', '-e', imports + script];
+  return run([...launcher, process.execPath, '--input-type=module', '-e', imports + script]);
+}
+
+function run(words: readonly string[]): string[] {
   const { stdout, stderr, status } = spawnSync(words[0] ?? '', words.slice(1), { encoding: 'utf8' });
   assert.equal(status, 0, stderr);
   return stdout.trim().split('\n');
 }
 
-function asNobody(script: string): string[] {
-  return inChild(['setpriv', `--reuid=${nobody}`, `--regid=${nobody}`, '--clear-groups'], script);
+function runAsNobody(context: TestContext, script: string): string[] {
+  return run(asNobody(context, (copy) => importsFrom(join(copy, 'src/config/files.ts')) + script));
 }
 
 function needsMount(): string | false {

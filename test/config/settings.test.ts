@@ -163,12 +163,12 @@ test('a setting whose feature is not built yet is refused, whatever good value i
     ],
     accept_changed: [[], ['"console"', '"ask"']],
     verify: [[], ['"tofu"', '"console"']],
-    start: [['"always"'], ['"ask"', '"never"']],
+    start: [[], ['"always"', '"ask"', '"never"']],
     require_binding: [[], ['true', 'false']],
     multiplex: [['"10m"'], []],
     upstream_agent: [[], ['"/run/agent.sock"', '"~/agent.sock"']],
     key_lifetime: [['"1h"'], []],
-    preferred_authentications: [['"publickey,password"'], ['"publickey"']],
+    preferred_authentications: [[], ['"publickey,keyboard-interactive"', '"publickey"']],
     access: [['"injected"', '"key:work"'], ['"instance-connect"']],
     identity: [['"~/.ssh/id_ed25519.pub"'], []],
   };
@@ -199,17 +199,17 @@ test('a VM whose name is no name is refused with its line', (context) => {
   }
 });
 
-test('a VM that lacks its instance or its host is refused when it is used, and only then', (context) => {
-  const settings = loadSettings(withSettings(context, `${dev}[vm.half]\nhost = "h"\n[vm.bare]\n`), {});
-  assert.equal(settings.vm('dev')?.name, 'dev');
-  assert.throws(
-    () => settings.vm('half'),
-    refusal('bad-settings', /^ssh\.toml:4: "vm\.half" has no instance$/),
+test('a VM may leave its instance, its host or both to what EC2 knows', (context) => {
+  const settings = loadSettings(
+    withSettings(context, `user = "me"\n${dev}[vm.half]\nhost = "h"\n[vm.bare]\n`),
+    {},
   );
-  assert.throws(
-    () => settings.vm('bare'),
-    refusal('bad-settings', /^ssh\.toml:6: "vm\.bare" has no instance$/),
-  );
+  const { host, instance, user } = settings.vm('half') ?? {};
+  assert.deepEqual([host, instance, user], ['h', undefined, 'me']);
+  assert.equal(settings.vm('bare')?.host, undefined);
+  assert.equal(settings.vm('other'), undefined);
+  const other = settings.named('other');
+  assert.deepEqual([other.name, other.user, other.port], ['other', 'me', 41_122]);
 });
 
 test('run_dir is a plain string, so that the proxy reads it as the settings do', (context) => {

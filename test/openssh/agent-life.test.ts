@@ -6,17 +6,22 @@ import {
   renameSync,
   rmSync,
   statSync,
+  symlinkSync,
   utimesSync,
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { keyPath } from '../agent/clients.ts';
 import { agentWorld, socketsIn } from './agent-world.ts';
 import { mintProgram, waitFor } from './world.ts';
 
 /** ssh looks for it before it starts the proxy, which starts the agent, which makes it. */
 const noForwardSocket = /^Cannot forward agent socket path \S+: No such file or directory\r\n$/;
+
+/** How often an agent looks at its socket and its settings, in milliseconds. */
+const lookInterval = 5000;
 
 describe('the life of the agent', { timeout: 150_000 }, () => {
   const { world, run, runDirectory, oneAgent, openSession, isAlive, logsIn, liveConnections } = agentWorld({
@@ -153,6 +158,21 @@ describe('the life of the agent', { timeout: 150_000 }, () => {
     assert.notEqual(oneAgent().pid, pid);
     await liveConnections(1);
     await isAlive(session);
+  });
+
+  test('one whose directory cannot be looked at for a while lives on', async () => {
+    await logsIn();
+    const { pid } = oneAgent();
+    const moved = join(world().directory, 'away');
+    renameSync(world().configDir, moved);
+    // Like a network home that is away: not missing, but an error to every look.
+    symlinkSync(world().configDir, world().configDir);
+    await sleep(lookInterval + 1000);
+    rmSync(world().configDir);
+    renameSync(moved, world().configDir);
+    assert.equal(oneAgent().pid, pid);
+    await logsIn();
+    assert.equal(oneAgent().pid, pid);
   });
 
   test('a VM’s socket that was removed is there again at the next login', async () => {

@@ -201,7 +201,7 @@ describe('stream binding: the agent signs', { timeout: 60_000 }, () => {
       hostKey: otherHost.blob.toString('base64'),
       signature: otherHost.sign(session).toString('base64'),
     };
-    proxy.send({ type: 'seen', hostKey, signature });
+    proxy.send({ type: 'seen', hostKey, signature, host: '127.0.0.1' });
     await assert.rejects(proxy.reply('verdict'), /second host key/);
   });
 

@@ -33,6 +33,7 @@ describe('a pushed key', { timeout: 150_000 }, () => {
         refused: {},
         soon: {},
         silent: {},
+        pending: {},
       },
     });
   });
@@ -79,6 +80,22 @@ describe('a pushed key', { timeout: 150_000 }, () => {
     assert.match(first.stderr, /\(aws-denied\)/);
     assert.equal((await world.ssh('refused', 'true')).status, 0);
     assert.equal(pushesOf('refused').length, 1);
+  });
+
+  test('is not called one before AWS has said yes', async () => {
+    const release = world.cloud.faults.hold();
+    const proxy = await controlClient(controlPath(world));
+    try {
+      proxy.send(openRequest(world, 'pending'));
+      await proxy.reply('target');
+      assert.equal((await vmStatus('pending')).pushSecondsLeft, undefined);
+    } finally {
+      release();
+    }
+    proxy.send({ type: 'ready' });
+    await proxy.reply('go');
+    assert.ok(((await vmStatus('pending')).pushSecondsLeft ?? 0) > 40);
+    await proxy.close();
   });
 
   test('is good for a minute, waited for', async (context) => {

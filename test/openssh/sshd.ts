@@ -23,6 +23,8 @@ export interface Sshd {
   start(): Promise<void>;
   /** Ends the listener; its sessions live on unless told otherwise. */
   stop(options?: { readonly sessions?: boolean }): Promise<void>;
+  /** The same machine, with its host key, at another address of loopback. */
+  moveTo(address: string): Promise<void>;
   /** A new host key (ed25519 unless told), the same port: what `mint recreate` does. Sessions are ended. */
   replaceHostKey(type?: HostKeyType): Promise<void>;
 }
@@ -35,6 +37,10 @@ export interface SshdOptions {
   readonly hostKeyType?: HostKeyType;
   /** Where the cloud keeps this instance's keys: `<directory>/<user>`. */
   readonly authorizedKeys: string;
+  /** An address of loopback: 127.0.0.1, unless told. */
+  readonly address?: string;
+  /** A free one, unless told: VMs that differ by their address alone share it. */
+  readonly port?: number;
   /** For its configuration, host key and log; made here. */
   readonly directory: string;
 }
@@ -43,12 +49,12 @@ export const sshdProgram = '/usr/sbin/sshd';
 export const loginUser = userInfo().username;
 
 export async function startSshd(options: SshdOptions): Promise<Sshd> {
-  const { directory, authorizedKeys, lines = [], hostKeyType = 'ed25519' } = options;
+  const { directory, authorizedKeys, lines = [], hostKeyType = 'ed25519', address = '127.0.0.1' } = options;
   mkdirSync(directory, { recursive: true });
   const [configuration, logFile, keyFile] = ['sshd_config', 'sshd.log', 'host_key'].map((name) =>
     join(directory, name),
   ) as [string, string, string];
-  const port = await freePort();
+  const port = options.port ?? (await freePort());
   let process: ChildProcess | undefined;
   let sessions: number[] = [];
   let hostKey = makeHostKey(keyFile, hostKeyType);
@@ -56,7 +62,6 @@ export async function startSshd(options: SshdOptions): Promise<Sshd> {
   const text = [
     ...lines,
     `Port ${port}`,
-    'ListenAddress 127.0.0.1',
     `HostKey ${keyFile}`,
     `AuthorizedKeysCommand /bin/cat ${authorizedKeys}/%u`,
     `AuthorizedKeysCommandUser ${loginUser}`,
@@ -78,7 +83,9 @@ export async function startSshd(options: SshdOptions): Promise<Sshd> {
     // What runs in a session is known by it.
     `SetEnv MINT_SSHD=${directory}`,
   ];
-  writeFileSync(configuration, `${text.join('\n')}\n`);
+  const configure = (listen: string) =>
+    writeFileSync(configuration, `${text.join('\n')}\nListenAddress ${listen}\n`);
+  configure(address);
   writeFileSync(logFile, '');
   // Since 9.8 it shuts out an address whose logins fail; our failures are meant, and all come from one.
   const noPenalties = ['-o', 'PerSourcePenalties=no'];
@@ -122,6 +129,11 @@ export async function startSshd(options: SshdOptions): Promise<Sshd> {
       if (!endSessions) return;
       for (const pid of sessions) endSession(pid, directory);
       sessions = [];
+    },
+    async moveTo(other) {
+      await sshd.stop({ sessions: true });
+      configure(other);
+      await sshd.start();
     },
     async replaceHostKey(type = hostKeyType) {
       await sshd.stop({ sessions: true });

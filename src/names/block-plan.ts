@@ -1,0 +1,105 @@
+/** Which VMs get a block in our ssh_config, and the text of it. */
+import { writtenNames } from '../config/approved-names.ts';
+import { type OwnConfig, readOwnConfig } from '../config/own-config.ts';
+import type { Paths } from '../config/paths.ts';
+import { programPath } from '../config/program.ts';
+import type { Settings, VmSettings } from '../config/settings.ts';
+import { unknownKeywords } from '../config/ssh-client.ts';
+import { optionalKeywords, renderSshConfig } from '../config/ssh-config.ts';
+import { quoteInclude } from '../config/ssh-quote.ts';
+import type { UserConfig } from '../config/user-config.ts';
+import type { LocatedVm } from './located-vm.ts';
+
+export interface PlanRequest {
+  readonly paths: Paths;
+  readonly settings: Settings;
+  readonly userConfig: UserConfig;
+  /** Whether ssh reads the system's config behind the user's. */
+  readonly withSystem: boolean;
+  /** What was found; undefined where AWS was not reached: then what has a block keeps it. */
+  readonly found: ReadonlyMap<string, Pick<LocatedVm, 'found'>> | undefined;
+  /** Names that the person gave on the command line. */
+  readonly named: readonly string[];
+  /** Asked about names that mean something else as well, each with the reason. */
+  readonly approve: (taken: ReadonlyMap<string, string>) => Promise<boolean>;
+}
+
+export interface BlockPlan {
+  readonly vms: readonly VmSettings[];
+  readonly text: string;
+  /** Names of ssh.toml that meant something else before, each with what. */
+  readonly replaced: ReadonlyMap<string, string>;
+  /** The caller's own VMs that are not written because nobody approved their names. */
+  readonly leftOut: ReadonlyMap<string, string>;
+}
+
+/**
+ * What is in ssh.toml is written, and the caller's own VMs; a name that someone's tag could use to take a host's
+ * place, and every name found by its `Name` tag, only where a person has approved it: now, or when it was written.
+ */
+export async function planBlocks(request: PlanRequest): Promise<BlockPlan> {
+  const { paths, settings, userConfig, withSystem, found, named, approve } = request;
+  const written = writtenNames(paths);
+  const inFile = new Set(settings.vms);
+  const byPerson = new Set([...named, ...written.approved].filter((name) => !inFile.has(name)));
+  const candidates = found === undefined ? [...written.all] : [...found.keys()];
+  const others = [...new Set([...candidates, ...named])].filter((name) => !inFile.has(name)).sort();
+  const include = quoteInclude(paths.sshConfig);
+  const all = [...settings.vms, ...others];
+  const settled = new Set(others.filter((name) => written.all.has(name) || byPerson.has(name)));
+  const own = await readOwnConfig(userConfig, all, {
+    include,
+    sshConfig: paths.sshConfig,
+    withSystem,
+    settled,
+  });
+
+  const taken = new Map<string, string>();
+  for (const name of others) {
+    const reason = settled.has(name) ? undefined : own.taken.get(name);
+    if (reason !== undefined) taken.set(name, reason);
+  }
+  const isApproved = taken.size > 0 && (await approve(taken));
+  if (isApproved) for (const name of taken.keys()) byPerson.add(name);
+  const leftOut = isApproved ? new Map<string, string>() : taken;
+  const names = all.filter((name) => !leftOut.has(name) && mayStand(name, request, byPerson, written.all));
+  const vms = names.map((name) => settings.named(name));
+  return {
+    vms,
+    text: await render(request, vms, own, byPerson),
+    replaced: new Map([...own.taken].filter(([name]) => inFile.has(name))),
+    leftOut,
+  };
+}
+
+function mayStand(
+  name: string,
+  { settings, found }: PlanRequest,
+  byPerson: ReadonlySet<string>,
+  written: ReadonlySet<string>,
+): boolean {
+  if (settings.vms.includes(name) || byPerson.has(name)) return true;
+  return found === undefined ? written.has(name) : found.get(name)?.found === 'tag';
+}
+
+async function render(
+  { paths, userConfig }: PlanRequest,
+  vms: readonly VmSettings[],
+  own: OwnConfig,
+  approved: ReadonlySet<string>,
+): Promise<string> {
+  const blocks = vms.map((vm) => ({
+    vm,
+    forwardAgent: own.forwardsAgent.has(vm.name),
+    isApproved: approved.has(vm.name),
+  }));
+  const unknown = await unknownKeywords(optionalKeywords);
+  const { identityAgent: usersAgent } = own;
+  return renderSshConfig(blocks, {
+    paths,
+    program: programPath(),
+    unknown,
+    usersAgent,
+    includedFrom: userConfig.path,
+  });
+}

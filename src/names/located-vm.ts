@@ -1,0 +1,104 @@
+/** A VM as EC2 showed it last: which instance a name stands for, and where it is reached. */
+import { isIP } from 'node:net';
+import type { VmDescription } from '../aws/workers.ts';
+import type { VmSettings } from '../config/settings.ts';
+import { MintError } from '../errors.ts';
+
+/** How the name led to the instance: by Mint's own tag, by the `Name` tag, or by an instance id. */
+export const findings = ['tag', 'name-tag', 'id'] as const;
+export type Finding = (typeof findings)[number];
+
+export const states = ['pending', 'running', 'shutting-down', 'terminated', 'stopping', 'stopped'] as const;
+export type State = (typeof states)[number];
+
+export interface LocatedVm {
+  /** In lower case, as the person says it. */
+  readonly name: string;
+  readonly found: Finding;
+  readonly instance: string;
+  readonly state: State;
+  readonly account: string;
+  readonly region: string;
+  readonly owner?: string | undefined;
+  /** Mint's `mint:bootstrap` tag. */
+  readonly bootstrap?: string | undefined;
+  /** IP addresses. */
+  readonly publicAddress?: string | undefined;
+  readonly privateAddress?: string | undefined;
+  readonly ipv6?: string | undefined;
+  /** When EC2 said so, in milliseconds since 1970. */
+  readonly seenAt: number;
+}
+
+/** Tags are what their authors wrote: what is kept of them is cut. */
+const tagLength = 256;
+
+export function located(name: string, found: Finding, vm: VmDescription): LocatedVm {
+  const { instanceId: instance, state, account, region, publicAddress, privateAddress, ipv6 } = vm;
+  return {
+    name,
+    found,
+    instance,
+    state,
+    account,
+    region,
+    owner: vm.owner?.slice(0, tagLength),
+    bootstrap: vm.bootstrap?.slice(0, tagLength),
+    publicAddress,
+    privateAddress,
+    ipv6,
+    seenAt: Date.now(),
+  };
+}
+
+/** The address to dial; `host` of ssh.toml goes before what EC2 says. Undefined where there is none now. */
+export function addressOf(vm: LocatedVm, settings: VmSettings): string | undefined {
+  return settings.host ?? vm.publicAddress ?? vm.privateAddress ?? vm.ipv6;
+}
+
+/** @throws MintError `dial-failed` */
+export function dialAddress(vm: LocatedVm, settings: VmSettings): string {
+  const address = addressOf(vm, settings);
+  if (address !== undefined) return address;
+  throw new MintError('dial-failed', `${vm.name} (${vm.instance}) has no address`, {
+    hint: `give the instance an address, or set host for [vm.${vm.name}] in ssh.toml`,
+  });
+}
+
+export const instancePattern = /^i-(?:[0-9a-f]{8}|[0-9a-f]{17})$/;
+
+/** The inverse of what JSON made of a `LocatedVm`; undefined for anything else. */
+export function parseLocatedVm(name: string, value: unknown): LocatedVm | undefined {
+  if (typeof value !== 'object' || value === null) return undefined;
+  const fields = value as Readonly<Record<string, unknown>>;
+  const text = (key: string) => {
+    const field = fields[key];
+    return typeof field === 'string' && field.length <= tagLength ? field : undefined;
+  };
+  const address = (key: string) => {
+    const field = text(key);
+    return field !== undefined && isIP(field) !== 0 ? field : undefined;
+  };
+  const found = findings.find((known) => known === fields['found']);
+  const state = states.find((known) => known === fields['state']);
+  const [instance, account, region] = [text('instance'), text('account'), text('region')];
+  const seenAt = fields['seenAt'];
+  if (found === undefined || state === undefined || account === undefined || region === undefined)
+    return undefined;
+  if (instance === undefined || !instancePattern.test(instance) || typeof seenAt !== 'number')
+    return undefined;
+  return {
+    name,
+    found,
+    instance,
+    state,
+    account,
+    region,
+    owner: text('owner'),
+    bootstrap: text('bootstrap'),
+    publicAddress: address('publicAddress'),
+    privateAddress: address('privateAddress'),
+    ipv6: address('ipv6'),
+    seenAt,
+  };
+}

@@ -1,0 +1,473 @@
+import assert from 'node:assert/strict';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, before, describe, test } from 'node:test';
+import { type Machines, makeMachines, ownOwner, tags } from './machines.ts';
+import { type Result, waitFor } from './world.ts';
+
+/** On which machine a command ran: its instance id. */
+async function machineOf(machines: Machines, name: string): Promise<string> {
+  const { status, stdout, stderr } = await machines.world.ssh(name, 'echo $MACHINE');
+  assert.equal(status, 0, stderr);
+  return stdout.trim();
+}
+
+async function writeConfig(machines: Machines, ...names: string[]): Promise<Result> {
+  const { world } = machines;
+  const words = ['ssh-config', ...names, '--yes', '--refresh', '--file', world.sshConfigFile];
+  const result = await world.mint(...words);
+  assert.equal(result.status, 0, result.stderr);
+  return result;
+}
+
+/** What the cache says gets older by so many milliseconds; no agent has it in its memory. */
+async function age(machines: Machines, milliseconds: number): Promise<void> {
+  const { world } = machines;
+  await world.mint('agent', 'stop');
+  const file = join(world.configDir, 'cache/vms.json');
+  const text = readFileSync(file, 'utf8').replace(
+    /"seenAt":(\d+)/g,
+    (_, at) => `"seenAt":${Number(at) - milliseconds}`,
+  );
+  writeFileSync(file, text);
+}
+
+/** Mint's own `recreate` takes the line of the VM out of the file. */
+function forgetAsMint({ world }: Machines, name: string): void {
+  const lines = world.file('known_hosts')?.split('\n') ?? [];
+  const kept = lines.filter((line) => !line.startsWith(`${name}=`));
+  writeFileSync(join(world.configDir, 'known_hosts'), kept.join('\n'), { mode: 0o600 });
+}
+
+describe('ssh, by a name that only EC2 knows', { timeout: 180_000 }, () => {
+  let machines: Machines;
+  before(async () => {
+    machines = await makeMachines();
+  });
+  after(() => machines.end());
+
+  test('finds the VM on the third page, among another owner’s of the same name', async () => {
+    for (let count = 0; count < 6; count += 1) machines.show(tags(`one${count}`));
+    for (let count = 0; count < 6; count += 1) machines.show(tags(`dev`, `other${count}`));
+    const { id } = await machines.add('127.0.0.11', tags('dev'));
+    await writeConfig(machines);
+    assert.equal(await machineOf(machines, 'dev'), id);
+  });
+
+  test('goes to the new address after stop and start, with no command in between', async () => {
+    const { id, sshd } = await machines.add('127.0.0.12', tags('moving'));
+    await writeConfig(machines);
+    assert.equal(await machineOf(machines, 'moving'), id);
+    // The same machine, with its host key, at another address.
+    await sshd.stop({ sessions: true });
+    await sshd.moveTo('127.0.0.13');
+    machines.change(id, { address: '127.0.0.13' });
+    assert.equal(await machineOf(machines, 'moving'), id);
+    await sshd.moveTo('127.0.0.14');
+    machines.change(id, { address: '127.0.0.14' });
+    await age(machines, 3_600_000);
+    assert.equal(await machineOf(machines, 'moving'), id);
+  });
+
+  test('goes to the new instance behind the same address after recreate', async () => {
+    const old = await machines.add('127.0.0.15', tags('made'));
+    await writeConfig(machines);
+    assert.equal(await machineOf(machines, 'made'), old.id);
+    for (const milliseconds of [0, 3_600_000]) {
+      const before = [...machines.world.cloud.instances.values()].find(
+        ({ tags: all, state }) => all?.['mint:vm'] === 'made' && state === 'running',
+      );
+      await old.sshd.stop({ sessions: true });
+      machines.change(before?.id ?? '', { state: 'terminated' });
+      forgetAsMint(machines, 'made');
+      const { id, sshd } = await machines.add('127.0.0.15', tags('made'));
+      if (milliseconds > 0) await age(machines, milliseconds);
+      assert.equal(await machineOf(machines, 'made'), id);
+      await sshd.stop({ sessions: true });
+    }
+  });
+
+  test('never logs in to who has the old address now: one login, to the VM', async () => {
+    const { id, sshd } = await machines.add('127.0.0.16', tags('lost'));
+    await writeConfig(machines);
+    assert.equal(await machineOf(machines, 'lost'), id);
+    await sshd.stop({ sessions: true });
+    const stranger = await machines.add('127.0.0.16', tags('lost', 'stranger'));
+    await sshd.moveTo('127.0.0.17');
+    machines.change(id, { address: '127.0.0.17' });
+    await age(machines, 3_600_000);
+    assert.equal(await machineOf(machines, 'lost'), id);
+    assert.equal(stranger.sshd.accepted(), 0);
+  });
+
+  test('blocks the stranger where the cache is a moment old, and the next login is right', async () => {
+    const { id, sshd } = await machines.add('127.0.0.18', tags('late'));
+    await writeConfig(machines);
+    assert.equal(await machineOf(machines, 'late'), id);
+    await sshd.stop({ sessions: true });
+    const stranger = await machines.add('127.0.0.18', tags('late', 'stranger'));
+    await sshd.moveTo('127.0.0.19');
+    machines.change(id, { address: '127.0.0.19' });
+    const { status, stderr } = await machines.world.ssh('late', 'true');
+    assert.equal(status, 255);
+    assert.match(stderr, /late has just moved from 127\.0\.0\.18 to 127\.0\.0\.19 \(dial-failed\)/);
+    assert.equal(stranger.sshd.accepted(), 0);
+    assert.equal(await machineOf(machines, 'late'), id);
+  });
+
+  test('says that a name stands for two, and lists them', async () => {
+    const first = machines.show(tags('twice'));
+    await writeConfig(machines);
+    const second = machines.show(tags('Twice'));
+    await age(machines, 3_600_000);
+    const { status, stderr } = await machines.world.ssh('twice', 'true');
+    assert.equal(status, 255);
+    assert.match(stderr, /\(vm-ambiguous\)/);
+    for (const id of [first, second]) assert.match(stderr, new RegExp(`${id} \\(.*running`));
+  });
+
+  test('goes to an instance by its id, and to one that ssh.toml names without its address', async () => {
+    const { id } = await machines.add('127.0.0.20', {});
+    const byId = await machines.world.mint('ssh', id, '--', 'echo $MACHINE');
+    assert.equal(byId.stdout.trim(), id, byId.stderr);
+    await machines.world.settings([
+      `port = ${machines.port}`,
+      `user = "root"`,
+      `[vm.named]\ninstance = "${id}"`,
+    ]);
+    const named = await machines.world.mint('ssh', 'named', '--', 'echo $MACHINE');
+    assert.equal(named.stdout.trim(), id, named.stderr);
+  });
+
+  test('uses what it knows where AWS does not answer', async () => {
+    const { id } = await machines.add('127.0.0.21', tags('island'));
+    await writeConfig(machines);
+    assert.equal(await machineOf(machines, 'island'), id);
+    const denied = { denied: ['ec2:DescribeInstances', 'sts:GetCallerIdentity'] };
+    const [[key, access] = []] = machines.world.cloud.accessKeys;
+    assert.ok(key && access);
+    machines.world.cloud.accessKeys.set(key, { ...access, ...denied });
+    try {
+      await age(machines, 3_600_000);
+      assert.equal(await machineOf(machines, 'island'), id);
+      writeFileSync(join(machines.world.configDir, 'cache/vms.json'), '{"version":1,"scopes":[7');
+      await machines.world.mint('agent', 'stop');
+      const { stderr } = await machines.world.ssh('island', 'true');
+      assert.match(stderr, /\(aws-denied\)/);
+    } finally {
+      machines.world.cloud.accessKeys.set(key, access);
+    }
+    assert.equal(await machineOf(machines, 'island'), id);
+  });
+});
+
+describe('what a tag can take over', { timeout: 120_000 }, () => {
+  let machines: Machines;
+  before(async () => {
+    machines = await makeMachines();
+  });
+  after(() => machines.end());
+
+  const blocks = (): string[] => (machines.world.file('ssh_config') ?? '').match(/^Host .*$/gm) ?? [];
+  const first = () => blocks().map((line) => line.split(' ')[1]);
+
+  test('is no host’s name, no one else’s, and nothing that is no name', async () => {
+    for (const name of [
+      'github.com',
+      'localhost',
+      'a b',
+      '*',
+      'x\nHost *',
+      '-oProxyCommand=x',
+      '$(id)',
+      '%h',
+      '',
+    ]) {
+      machines.show(tags(name));
+    }
+    machines.show(tags('theirs', 'somebody'));
+    machines.show({ tags: { Name: 'web' } });
+    machines.show(tags('plain'));
+    machines.show(tags('mint-plain'));
+    machines.show(tags('Upper'));
+    machines.show(tags('known'));
+    writeFileSync(machines.world.sshConfigFile, 'Host known\n    User me\n', { mode: 0o600 });
+    const { stderr } = await writeConfig(machines);
+    assert.deepEqual(new Set(first()), new Set(['mint-plain', 'plain', 'upper']));
+    for (const name of ['github.com', 'localhost', 'known']) {
+      assert.match(stderr, new RegExp(`your VM ${name} is left out, because .*mint-ssh ssh-config ${name}`));
+    }
+    // The alias gives way to the VM of that name.
+    assert.ok(blocks().includes('Host plain'), blocks().join());
+  });
+
+  test('is what a person approves by name, and stays so', async () => {
+    await writeConfig(machines, 'known', 'web');
+    assert.ok(first().includes('known') && first().includes('web'));
+    await writeConfig(machines);
+    assert.ok(first().includes('known') && first().includes('web'));
+    assert.equal(machines.world.file('ssh_config')?.match(/^# approved by name$/gm)?.length, 2);
+  });
+
+  test('a name by the Name tag is found only where it is approved', async () => {
+    const { id } = await machines.add('127.0.0.31', { tags: { Name: 'builder' } });
+    const refused = await machines.world.mint('ssh', 'builder', '--', 'true');
+    assert.match(refused.stderr, new RegExp(`no VM of ${ownOwner} is called builder \\(vm-not-found\\)`));
+    await writeConfig(machines, 'builder');
+    assert.equal(await machineOf(machines, 'builder'), id);
+  });
+
+  test('a new VM of one’s own gets its block after a login to another, in our own file only', async () => {
+    const { world } = machines;
+    await machines.add('127.0.0.32', tags('first'));
+    await writeConfig(machines);
+    const users = readFileSync(world.sshConfigFile, 'utf8');
+    const { id } = await machines.add('127.0.0.33', tags('second'));
+    machines.show(tags('example.org'));
+    const file = join(world.configDir, 'cache/vms.json');
+    await world.mint('agent', 'stop');
+    writeFileSync(file, readFileSync(file, 'utf8').replace(/"listedAt":\d+/g, '"listedAt":1'));
+    await machineOf(machines, 'first');
+    await waitFor('the new block', 5000, () => first().includes('second'));
+    assert.equal(await machineOf(machines, 'second'), id);
+    assert.ok(!first().includes('example.org'));
+    assert.equal(readFileSync(world.sshConfigFile, 'utf8'), users);
+    // Without the Include nothing is written.
+    writeFileSync(world.sshConfigFile, 'Host x\n');
+    await world.mint('agent', 'stop');
+    writeFileSync(file, readFileSync(file, 'utf8').replace(/"listedAt":\d+/g, '"listedAt":1'));
+    machines.show(tags('third'));
+    const login = await world.mint('ssh', 'first', '--', 'true');
+    assert.equal(login.status, 0, login.stderr);
+    await world.mint('agent', 'stop');
+    assert.ok(!first().includes('third'));
+    writeFileSync(world.sshConfigFile, users);
+  });
+
+  test('a name that no one has is refused by ssh-config, and nothing changes', async () => {
+    const before = machines.world.file('ssh_config');
+    const { world } = machines;
+    const { status, stderr } = await world.mint(
+      'ssh-config',
+      'nowhere',
+      '--yes',
+      '--file',
+      world.sshConfigFile,
+    );
+    assert.equal(status, 1);
+    assert.match(stderr, /nowhere \(vm-not-found\)/);
+    assert.equal(world.file('ssh_config'), before);
+  });
+});
+
+describe('callers and regions', { timeout: 120_000 }, () => {
+  test('two shells with different credentials reach each their own dev through one agent', async (context) => {
+    const machines = await makeMachines();
+    context.after(() => machines.end());
+    const { world } = machines;
+    const secret = 'another/secret/another/secret/another/sec';
+    world.cloud.accessKeys.set('AKIAANOTHERANOTHERAN', {
+      secret,
+      arn: 'arn:aws:iam::123456789012:user/Alice',
+    });
+    const own = await machines.add('127.0.0.41', tags('dev'));
+    const alices = await machines.add('127.0.0.42', tags('dev', 'alice'));
+    const as = { AWS_ACCESS_KEY_ID: 'AKIAANOTHERANOTHERAN', AWS_SECRET_ACCESS_KEY: secret };
+    const expired = { AWS_ACCESS_KEY_ID: 'AKIANOBODYKNOWSTHIS0', AWS_SECRET_ACCESS_KEY: secret };
+    await writeConfig(machines);
+    // One name, one host key at a time: each gets its own pin from the record of its machine.
+    const one = await machineOf(machines, 'dev');
+    assert.equal(one, own.id);
+    forgetAsMint(machines, 'dev');
+    const other = await world.startSsh(['dev', 'echo $MACHINE'], { env: as }).done;
+    assert.equal(other.stdout.trim(), alices.id, other.stderr);
+    const failed = await world.startSsh(['dev', 'true'], { env: expired }).done;
+    assert.match(failed.stderr, /\(aws-credentials\)/);
+    assert.equal(world.agents().length, 1);
+  });
+
+  test('a VM of ssh.toml may live in another region', async (context) => {
+    const machines = await makeMachines(['[vm.far]\nregion = "eu-west-1"']);
+    context.after(() => machines.end());
+    const near = await machines.add('127.0.0.43', tags('near'));
+    const far = await machines.add('127.0.0.44', { ...tags('far'), region: 'eu-west-1' });
+    machines.show(tags('far'));
+    await writeConfig(machines);
+    assert.equal(await machineOf(machines, 'near'), near.id);
+    assert.equal(await machineOf(machines, 'far'), far.id);
+    await waitFor('the cache', 3000, () => machines.world.file('cache/vms.json') !== undefined);
+  });
+});
+
+describe('a VM that is stopped', { timeout: 120_000 }, () => {
+  let machines: Machines;
+  before(async () => {
+    machines = await makeMachines();
+  });
+  after(() => machines.end());
+
+  const settings = (...lines: string[]) =>
+    machines.world.settings([`port = ${machines.port}`, 'user = "root"', ...lines]);
+
+  async function stopped(name: string, address: string): Promise<string> {
+    const { id } = await machines.add(address, tags(name));
+    machines.change(id, { state: 'stopped', start: { milliseconds: 700 } });
+    return id;
+  }
+
+  test('is started where ssh.toml says always: progress on stderr, and the same login goes on', async () => {
+    const id = await stopped('sleeper', '127.0.0.51');
+    await settings('start = "always"');
+    await writeConfig(machines);
+    const results = await Promise.all([1, 2].map(() => machines.world.ssh('sleeper', 'echo $MACHINE')));
+    for (const { stdout, stderr } of results) {
+      assert.equal(stdout.trim(), id, stderr);
+      assert.match(stderr, /mint-ssh: sleeper \(i-\w+\): starting it/);
+    }
+    const starts = machines.world.cloud.requests.filter(({ operation }) => operation === 'StartInstances');
+    assert.equal(starts.length, 1);
+  });
+
+  test('is started where the cache says that it runs', async () => {
+    const { id, sshd } = await machines.add('127.0.0.52', tags('napper'));
+    await settings('start = "always"');
+    await writeConfig(machines);
+    assert.equal(await machineOf(machines, 'napper'), id);
+    await sshd.moveTo('127.0.0.53');
+    machines.change(id, { state: 'stopped', start: { milliseconds: 700, publicIp: '127.0.0.53' } });
+    assert.equal(await machineOf(machines, 'napper'), id);
+  });
+
+  test('is asked about on the terminal, and a no leaves it alone', async () => {
+    const id = await stopped('asked', '127.0.0.54');
+    await settings();
+    await writeConfig(machines);
+    const { world } = machines;
+    const words = `ssh -F '${world.sshConfigFile}' asked 'echo $MACHINE'`;
+    const onTerminal = () =>
+      world.start('script', ['-qefc', words, '/dev/null'], { holdInput: true, env: { TERM: 'dumb' } });
+    const no = onTerminal();
+    await no.until(/Start it and connect \(yes\/no\)\? /);
+    no.stdin.write('no\n');
+    assert.match((await no.done).stdout, /asked \(i-\w+\) is stopped \(vm-not-running\)/);
+    assert.equal(world.cloud.instances.get(id)?.state, 'stopped');
+    const yes = onTerminal();
+    await yes.until(/Start it and connect \(yes\/no\)\? /);
+    yes.stdin.write('yes\n');
+    await yes.until(new RegExp(`^${id}`, 'm'), 20_000);
+    yes.stdin.end();
+    await yes.done;
+  });
+
+  test('is named with the command that starts it where nobody can be asked, and for never', async () => {
+    const id = await stopped('quiet', '127.0.0.55');
+    for (const line of ['start = "ask"', 'start = "never"']) {
+      await settings(line);
+      await writeConfig(machines);
+      const { status, stderr } = await machines.world.run('setsid', [
+        '-w',
+        'ssh',
+        '-F',
+        machines.world.sshConfigFile,
+        'quiet',
+        'true',
+      ]);
+      assert.equal(status, 255);
+      assert.match(stderr, /quiet \(i-\w+\) is stopped \(vm-not-running\)/);
+      assert.match(stderr, new RegExp(`aws ec2 start-instances --instance-ids ${id} --region us-east-1`));
+    }
+    assert.equal(machines.world.cloud.instances.get(id)?.state, 'stopped');
+  });
+
+  test('with host and instance in ssh.toml is started as well', async () => {
+    const { id, sshd } = await machines.add('127.0.0.56', {});
+    await sshd.stop();
+    machines.change(id, { state: 'stopped', start: { milliseconds: 300 } });
+    await settings('start = "always"', `[vm.fixed]\ninstance = "${id}"\nhost = "127.0.0.56"`);
+    await writeConfig(machines);
+    const login = machineOf(machines, 'fixed');
+    const { instances } = machines.world.cloud;
+    await waitFor('the instance to run', 10_000, () => instances.get(id)?.state === 'running');
+    await sshd.start();
+    assert.equal(await login, id);
+  });
+
+  test('or not set up to the end is said in words', async () => {
+    for (const [word, form] of [
+      ['pending', /still being set up by Mint/],
+      ['failed', /Mint could not set raw-failed up/],
+    ] as const) {
+      const { id } = await machines.add(word === 'pending' ? '127.0.0.57' : '127.0.0.58', {
+        tags: { ...tags(`raw-${word}`).tags, 'mint:bootstrap': word },
+      });
+      await settings();
+      await writeConfig(machines);
+      const { stdout, stderr } = await machines.world.ssh(`raw-${word}`, 'echo $MACHINE');
+      assert.equal(stdout.trim(), id);
+      assert.match(stderr, form);
+    }
+  });
+});
+
+describe('mint-ssh vms', { timeout: 120_000 }, () => {
+  let machines: Machines;
+  before(async () => {
+    machines = await makeMachines();
+  });
+  after(() => machines.end());
+
+  test('says what there is, from the cache at once, with --refresh as it is now', async () => {
+    const { id } = await machines.add('127.0.0.61', tags('dev'));
+    machines.show(tags('theirs', 'somebody'));
+    const { world } = machines;
+    const empty = await world.mint('vms');
+    assert.match(empty.stderr, /asking AWS/);
+    assert.match(empty.stdout, new RegExp(`^dev +running +${id} +127\\.0\\.0\\.61 +us-east-1 +new +-$`, 'm'));
+    await writeConfig(machines);
+    assert.equal(await machineOf(machines, 'dev'), id);
+    machines.change(id, { state: 'stopped' });
+    const asked = world.cloud.requests.length;
+    const [cached, ...more] = JSON.parse((await world.mint('vms', '--json')).stdout);
+    assert.deepEqual([cached.name, cached.state, cached.trust, more.length], ['dev', 'running', 'pinned', 0]);
+    assert.ok(Date.now() - Date.parse(cached.last_used) < 60_000);
+    assert.equal(world.cloud.requests.length, asked, 'nobody was asked');
+    const [fresh] = JSON.parse((await world.mint('vms', '--refresh', '--json')).stdout);
+    assert.equal(fresh.state, 'stopped');
+  });
+
+  test('and ssh-config answer within a second for 1,000 VMs, and a login is not slower for them', async (context) => {
+    const { world } = machines;
+    const one = machines.show(tags('one'));
+    machines.change(one, { state: 'running' });
+    const { id } = await machines.add('127.0.0.62', tags('fast'));
+    await writeConfig(machines);
+    const login = async () => {
+      const times: number[] = [];
+      for (let count = 0; count < 7; count += 1) {
+        const { status, milliseconds, stderr } = await world.ssh('fast', 'true');
+        assert.equal(status, 0, stderr);
+        times.push(milliseconds);
+      }
+      return times.sort((a, b) => a - b)[3] ?? 0;
+    };
+    assert.equal(await machineOf(machines, 'fast'), id);
+    const few = await login();
+    for (let count = 0; count < 1000; count += 1) machines.show(tags(`vm${count}`));
+    world.cloud.pageSize = 1000;
+    await writeConfig(machines);
+    assert.equal(await machineOf(machines, 'fast'), id);
+    const many = await login();
+    await world.mint('vms', '--refresh');
+    const list = await world.mint('vms');
+    assert.equal(list.stdout.match(/^vm\d+ +running /gm)?.length, 1000);
+    const config = await world.mint('ssh-config', '--dry-run', '--file', world.sshConfigFile);
+    context.diagnostic(
+      `vms ${list.milliseconds} ms, ssh-config ${config.milliseconds} ms, login ${few} → ${many} ms`,
+    );
+    assert.match(config.stderr, /nothing to do/);
+    assert.ok(
+      list.milliseconds < 1000 && config.milliseconds < 1000,
+      `${list.milliseconds} ${config.milliseconds}`,
+    );
+  });
+});

@@ -1,0 +1,69 @@
+/** Instances that Mint's tags lead to: each an sshd of its own on an address of its own, all on one port. */
+import { randomBytes } from 'node:crypto';
+import { join } from 'node:path';
+import { demoRegion } from '../../src/demo/cloud.ts';
+import type { Instance } from '../../src/demo/instance.ts';
+import { startSshd } from './sshd.ts';
+import { freePort, loginUser, makeWorld, type Sshd, type World } from './world.ts';
+
+/** What STS makes of the key that every world has. */
+export const ownOwner = 'akiademodemodemodemo';
+
+export interface Machine {
+  readonly id: string;
+  readonly sshd: Sshd;
+}
+
+export interface Machines {
+  readonly world: World;
+  readonly port: number;
+  /** An instance with an sshd that says who it is: `echo $MACHINE` there prints its id. */
+  add(address: string, instance: Partial<Instance>): Promise<Machine>;
+  /** An instance that is only on paper. */
+  show(instance: Partial<Instance>): string;
+  change(id: string, instance: Partial<Instance>): void;
+  end(): Promise<void>;
+}
+
+export function tags(name: string, owner = ownOwner): { tags: Record<string, string> } {
+  return { tags: { mint: 'true', 'mint:vm': name, 'mint:owner': owner } };
+}
+
+export async function makeMachines(lines: readonly string[] = []): Promise<Machines> {
+  const port = await freePort();
+  const settings = [`port = ${port}`, `user = "${loginUser}"`, ...lines];
+  const world = await makeWorld({ vms: {}, settings, withoutSshConfig: true });
+  const sshds: Sshd[] = [];
+  const show = (instance: Partial<Instance>) => {
+    const id = instance.id ?? `i-${randomBytes(9).toString('hex').slice(1)}`;
+    const { address = '127.0.0.1' } = instance;
+    world.cloud.instances.set(id, { region: demoRegion, state: 'running', ...instance, id, address });
+    return id;
+  };
+  return {
+    world,
+    port,
+    show,
+    async add(address, instance) {
+      const id = show({ ...instance, address });
+      const sshd = await startSshd({
+        directory: join(world.directory, `machine-${sshds.length}`),
+        authorizedKeys: join(world.directory, 'keys', id),
+        address,
+        port,
+        lines: [`SetEnv MACHINE=${id}`],
+      });
+      sshds.push(sshd);
+      return { id, sshd };
+    },
+    change(id, instance) {
+      const before = world.cloud.instances.get(id);
+      if (before === undefined) throw new Error(`there is no ${id}`);
+      world.cloud.instances.set(id, { ...before, ...instance });
+    },
+    async end() {
+      for (const sshd of sshds) await sshd.stop({ sessions: true });
+      await world.end();
+    },
+  };
+}

@@ -1,0 +1,30 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { makeWorld, waitFor } from './world.ts';
+
+test('an agent that falls silent with a connection in its hands does not keep ssh for ever', {
+  timeout: 100_000,
+}, async () => {
+  const world = await makeWorld({ vms: { dev: { relay: true } } });
+  let stopped: number | undefined;
+  try {
+    assert.equal((await world.ssh('dev', 'true')).status, 0);
+    const [agent] = world.agents();
+    const { relay } = world.vm('dev');
+    assert.ok(agent !== undefined && relay !== undefined);
+    const dialled = relay.accepted;
+    const release = relay.holdServer();
+    const ssh = world.startSsh(['dev', 'echo in'], { timeout: 80_000 });
+    await waitFor('the proxy to dial', 5000, () => relay.accepted > dialled);
+    // What it was asked first it has answered: the host key is what it is silent about.
+    process.kill(agent.pid, 'SIGSTOP');
+    stopped = agent.pid;
+    release();
+    const { status, stderr } = await ssh.done;
+    assert.equal(status, 255);
+    assert.match(stderr, /the agent does not answer \(agent-unavailable\)/);
+  } finally {
+    if (stopped !== undefined) process.kill(stopped, 'SIGCONT');
+    await world.end();
+  }
+});
