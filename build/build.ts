@@ -47,8 +47,8 @@ const shared: BuildOptions = {
   external: ['cpu-features', '*.node'],
 };
 
-/** Packages that only the demo needs: the proxy, which starts on every connection, must not carry them. */
-const chunks = ['ssh2', '@smithy/signature-v4', '@aws-crypto/sha256-js'];
+/** Packages that only the demo and `keys` need: the proxy, which starts on every connection, must not carry them. */
+const chunks = ['ssh2', '@smithy/signature-v4', '@aws-crypto/sha256-js', 'sshpk', 'age-encryption'];
 
 /** Where the main bundle imports a chunk's package, it loads the asset instead, at the moment it is needed. */
 const loadChunks: Plugin = {
@@ -71,6 +71,35 @@ const loadEc2Sdk: Plugin = {
   },
 };
 
+/**
+ * Parts of Node that take milliseconds to load (`crypto` five, `child_process` two) and that the proxy rarely
+ * needs. A module that imports one of them has it loaded at the first use of one of its names.
+ */
+const late = [
+  'node:crypto',
+  'node:child_process',
+  'node:http',
+  'node:worker_threads',
+  'node:sqlite',
+  'node:vm',
+];
+
+const loadLate: Plugin = {
+  name: 'load-late',
+  setup({ onResolve, onLoad }) {
+    const filter = new RegExp(`^(?:${late.join('|')})$`);
+    onResolve({ filter }, ({ path }) => ({ path, namespace: 'late' }));
+    onLoad({ filter: /.*/, namespace: 'late' }, ({ path }) => {
+      const names = Object.keys(process.getBuiltinModule(path) ?? {});
+      return {
+        contents: `for (const name of ${JSON.stringify(names)}) Object.defineProperty(exports, name, {
+          enumerable: true, get: () => process.getBuiltinModule('${path}')[name],
+        });`,
+      };
+    });
+  },
+};
+
 function loadAsset(path: string): string {
   return `const chunk = new (require('node:module').Module)('${path}');
     chunk._compile(require('node:sea').getAsset('${assetName(path)}', 'utf8'), '${path}');
@@ -81,7 +110,12 @@ function assetName(entry: string): string {
   return `${entry.replaceAll(/[@/]+/g, '-').replace(/^-/, '')}.cjs`;
 }
 
-await build({ ...shared, entryPoints: ['src/main.ts'], outfile: 'dist/main.cjs', plugins: [loadChunks] });
+await build({
+  ...shared,
+  entryPoints: ['src/main.ts'],
+  outfile: 'dist/main.cjs',
+  plugins: [loadChunks, loadLate],
+});
 // As ES modules the SDK's packages can be cut down to what is used.
 const sdk: BuildOptions = { ...shared, mainFields: ['module', 'main'] };
 await build({ ...sdk, entryPoints: ['src/aws/worker.ts'], outfile: 'dist/aws.cjs', plugins: [loadEc2Sdk] });
@@ -94,7 +128,8 @@ const seaConfig = {
   output: join(dist, 'mint-ssh.blob'),
   disableExperimentalSEAWarning: true,
   useCodeCache: true,
-  execArgv: ['--max-semi-space-size=1'],
+  // A small young generation, and one thread for V8's background work where it would start four: 4 MB less.
+  execArgv: ['--max-semi-space-size=1', '--v8-pool-size=1'],
   // A NODE_OPTIONS meant for someone else's programs (an editor's debugger) has no business in here.
   execArgvExtension: 'none',
   assets: Object.fromEntries(

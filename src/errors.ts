@@ -30,9 +30,13 @@ export type ErrorCode =
   | 'key-private'
   | 'key-exists'
   | 'key-not-found'
-  | 'key-file';
+  | 'key-file'
+  | 'key-name'
+  | 'key-store'
+  | 'key-passphrase'
+  | 'key-format';
 
-const usageCodes: ReadonlySet<ErrorCode> = new Set(['usage', 'bad-settings', 'bad-vm-name']);
+const usageCodes: ReadonlySet<ErrorCode> = new Set(['usage', 'bad-settings', 'bad-vm-name', 'key-name']);
 const safetyCodes: ReadonlySet<ErrorCode> = new Set([
   'host-key-changed',
   'host-key-unverified',

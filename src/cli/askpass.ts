@@ -48,6 +48,23 @@ export async function askThroughProgram(question: Question, environment: NodeJS.
   return judge(second.text, accepts) ?? 'no';
 }
 
+/**
+ * Asks for a passphrase, as ssh does: no hint, and what counts is the text up to the end of its first line.
+ * @returns `no` when the program ended with a failure or said nothing
+ */
+export async function askSecretThroughProgram(
+  prompt: string,
+  environment: NodeJS.ProcessEnv,
+): Promise<{ readonly text: string } | 'no' | 'nobody'> {
+  const program = environment['SSH_ASKPASS'] ?? usualProgram;
+  if (program === '') return 'nobody';
+  const { SSH_ASKPASS_PROMPT: _, ...env } = environment;
+  const answer = await run(program, prompt, env, { deadline: Number.POSITIVE_INFINITY, signal: undefined });
+  if (typeof answer === 'string') return answer === 'nobody' ? 'nobody' : 'no';
+  const [text = ''] = answer.text.split(/[\r\n]/, 1);
+  return text === '' ? 'no' : { text };
+}
+
 interface Limits {
   readonly deadline: number;
   readonly signal: AbortSignal | undefined;

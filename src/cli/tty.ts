@@ -63,6 +63,30 @@ export class Tty {
     }
   }
 
+  /**
+   * Stops the terminal from showing and editing what is typed; Ctrl-C then comes as a byte. Gives back what
+   * undoes it, undefined where the terminal cannot. Like everything here, to be called from the foreground.
+   */
+  hide(): (() => void) | undefined {
+    const { ReadStream } = process.getBuiltinModule('node:tty');
+    try {
+      const stream = new ReadStream(openSync('/dev/tty', constants.O_RDWR | constants.O_NOCTTY));
+      stream.on('error', () => {});
+      stream.setRawMode(true);
+      return () => {
+        stream.setRawMode(false);
+        stream.destroy();
+      };
+    } catch {
+      return undefined;
+    }
+  }
+
+  /** What has been typed while it was hidden; undefined when nothing is there, `end` when the terminal is gone. */
+  readHidden(): Buffer | 'end' | undefined {
+    return this.#read();
+  }
+
   write(text: string): void {
     this.#unwritten = Buffer.concat([this.#unwritten, Buffer.from(text)]);
     this.isWritten();

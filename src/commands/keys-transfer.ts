@@ -1,0 +1,185 @@
+/** `keys export`, `import` and `share`: private keys on their way out of the store, and into it. */
+import type { KeyObject } from 'node:crypto';
+import { existsSync, lstatSync, realpathSync } from 'node:fs';
+import { resolve } from 'node:path';
+import { askSecret } from '../cli/secret.ts';
+import { hint, say } from '../cli/terminal.ts';
+import { ioFailed, quoted, readPrivateFile, writeAtomic } from '../config/files.ts';
+import { MintError } from '../errors.ts';
+import { parseKeyFile } from '../keys/store/key-file.ts';
+import { addKey, checkFree, findKey, type KeyMaterial, readPrivateKey } from '../keys/store/key-store.ts';
+import { publicBlob, publicLine, typeOfBlob } from '../keys/store/key-type.ts';
+import type { KeyRecord } from '../keys/store/metadata.ts';
+import { encodePrivateKey, keyFormats, openKeyFile } from '../keys/store/private-key.ts';
+import { awsKeyName, profileName } from '../keys/store/profile-name.ts';
+import {
+  decryptKey,
+  encryptKey,
+  identitiesOf,
+  isRecipient,
+  parseSharedFile,
+  type Readers,
+  recipientsOf,
+} from '../keys/store/shared-file.ts';
+import type { KeysRequest } from './keys.ts';
+
+const maxBytes = 65_536;
+
+/** ssh-keygen takes no shorter one. */
+const shortestPassphrase = 5;
+
+/** A key as the store has it: OpenSSH's own format, which every ssh reads. */
+export async function materialOf(
+  key: KeyObject,
+  comment: string,
+  passphrase?: string | undefined,
+): Promise<KeyMaterial> {
+  const blob = publicBlob(key);
+  return {
+    privateKey: await encodePrivateKey(key, 'openssh', { passphrase, comment }),
+    publicKey: publicLine(blob, comment),
+    type: typeOfBlob(blob),
+  };
+}
+
+export async function exportKey({ directory, profile, values }: KeysRequest): Promise<number> {
+  const wanted = (values['format'] as string | undefined) ?? 'openssh';
+  const format = keyFormats.find((one) => one === wanted);
+  if (format === undefined) throw misused(`--format is one of ${keyFormats.join(', ')}`);
+  const output = newFile(values['output'] as string | undefined);
+  const { name } = findKey(directory, profile);
+  const { key } = await openWithPassphrase(readPrivateKey(directory, name), name);
+  const fitting = { comment: name };
+  // What the format cannot hold is said before anything is asked.
+  await encodePrivateKey(key, format, fitting);
+  const passphrase = values['passphrase'] === true ? await askNewPassphrase(quoted(output)) : undefined;
+  writeNew(output, await encodePrivateKey(key, format, { ...fitting, passphrase }));
+  const how = passphrase === undefined ? 'without a passphrase' : 'under its passphrase';
+  say(`the private key of ${name} is in ${quoted(output)}, ${how}`);
+  if (format === 'pkcs8' && key.asymmetricKeyType === 'ed25519') {
+    hint('OpenSSH before 9.6 does not read an ed25519 key in this format: for it, export it as openssh');
+  }
+  return 0;
+}
+
+/** A key that came with a passphrase is kept under the same one. */
+export async function importKey({ directory, profile, values, region }: KeysRequest): Promise<KeyRecord> {
+  const name = profileName(profile);
+  const place = { profile, region: region() };
+  awsKeyName(name, place.region);
+  const path = values['key-file'] as string | undefined;
+  if (path === undefined) throw misused('which key? name its file with --key-file');
+  checkFree(directory, profile);
+  const bytes = await unshared(readNamed(path), path, values['identity'] as string | undefined);
+  const { key, passphrase } = await openWithPassphrase(bytes, quoted(path));
+  return addKey(directory, place, await materialOf(key, name, passphrase));
+}
+
+export async function shareKey({ directory, profile, values }: KeysRequest): Promise<number> {
+  const to = (values['to'] as readonly string[] | undefined) ?? [];
+  const withPassphrase = values['passphrase'] === true;
+  if (to.length > 0 === withPassphrase) throw misused('share takes either --to or --passphrase');
+  const output = newFile(values['output'] as string | undefined);
+  const { name } = findKey(directory, profile);
+  const key = readPrivateKey(directory, name);
+  const { encrypted } = parseKeyFile(key);
+  const readers: Readers = withPassphrase
+    ? { passphrase: await askNewPassphrase(quoted(output)) }
+    : { recipients: to.flatMap(readRecipients) };
+  writeNew(output, Buffer.from(`${(await encryptKey(key, readers)).trimEnd()}\n`));
+  say(
+    `the key of ${name} is in ${quoted(output)}, for ${withPassphrase ? 'whoever has the passphrase' : to.join(', ')}`,
+  );
+  if (encrypted) say('inside, the key keeps its own passphrase: they need that as well');
+  hint(`they take it in with \`mint-ssh keys import ${name} --key-file FILE\``);
+  return 0;
+}
+
+/** What is inside a file of age; any other file as it is. */
+async function unshared(bytes: Buffer, path: string, identity: string | undefined): Promise<Buffer> {
+  const shared = await parseSharedFile(bytes);
+  if (shared === undefined) {
+    if (identity === undefined) return bytes;
+    throw misused('--identity opens a file of age, and this is none');
+  }
+  if (shared.wants === 'passphrase') {
+    return decryptKey(shared, { passphrase: await askPassphrase(`Passphrase of ${quoted(path)}: `) });
+  }
+  if (identity === undefined) {
+    throw misused('this file is for identities of age: name the file with yours by --identity');
+  }
+  return decryptKey(shared, { identities: identitiesOf(readNamed(identity).toString('latin1')) });
+}
+
+async function openWithPassphrase(
+  bytes: Buffer,
+  name: string,
+): Promise<{ readonly key: KeyObject; readonly passphrase: string | undefined }> {
+  const file = parseKeyFile(bytes);
+  const passphrase = file.encrypted ? await askPassphrase(`Passphrase of the key in ${name}: `) : undefined;
+  return { key: await openKeyFile(file, passphrase), passphrase };
+}
+
+async function askPassphrase(prompt: string): Promise<string> {
+  const answer = await askSecret(prompt);
+  if (answer === 'nobody') {
+    throw new MintError('key-passphrase', 'a passphrase is needed, and there is nobody to ask for it', {
+      hint: 'run it on a terminal, or set SSH_ASKPASS and SSH_ASKPASS_REQUIRE=force',
+    });
+  }
+  if (answer === 'no') throw new MintError('key-passphrase', 'no passphrase was given; nothing has changed');
+  return answer.text;
+}
+
+async function askNewPassphrase(what: string): Promise<string> {
+  const passphrase = await askPassphrase(`New passphrase for ${what}: `);
+  if (Buffer.byteLength(passphrase) < shortestPassphrase) {
+    const message = `a passphrase has at least ${shortestPassphrase} characters; nothing was written`;
+    throw new MintError('key-passphrase', message);
+  }
+  if ((await askPassphrase('The same again: ')) === passphrase) return passphrase;
+  throw new MintError('key-passphrase', 'the two passphrases differ; nothing was written');
+}
+
+function readRecipients(given: string): readonly string[] {
+  if (isRecipient(given)) return [given];
+  if (!existsSync(given) && /^(?:age1|ssh-)/.test(given)) {
+    throw misused(`${quoted(given.slice(0, 80))} is no X25519 recipient of age: "age1" and 58 characters`);
+  }
+  // Who may read the key is decided by this file: no one else may write it.
+  return recipientsOf(readNamed(given, false).toString('latin1'));
+}
+
+/** A link is followed, as far as it leads to a file of one's own that no one else can read. */
+function readNamed(path: string, secret = true): Buffer {
+  let real: string;
+  try {
+    real = realpathSync(path);
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code !== 'ENOENT') throw ioFailed('read', path, cause);
+    throw new MintError('io-failed', `there is no file ${quoted(path)}`, { cause });
+  }
+  return readPrivateFile(real, { maxBytes, tooLarge: 'key-invalid', secret }) ?? Buffer.alloc(0);
+}
+
+function newFile(path: string | undefined): string {
+  if (path === undefined || path === '' || path === '-') throw misused('where to? name a file with --output');
+  refuseExisting(path);
+  return path;
+}
+
+function refuseExisting(path: string): void {
+  if (lstatSync(path, { throwIfNoEntry: false }) === undefined) return;
+  throw new MintError('key-exists', `${quoted(path)} is there already, and stays as it is`, {
+    hint: 'name another file, or move that one away',
+  });
+}
+
+/** 0600 from its first byte, whole or not there. */
+function writeNew(path: string, bytes: Buffer): void {
+  writeAtomic(resolve(path), bytes, { mode: 0o600, beforeRename: () => refuseExisting(path) });
+}
+
+function misused(message: string): MintError {
+  return new MintError('usage', message, { hint: '`mint-ssh keys --help` shows what there is' });
+}

@@ -1,0 +1,112 @@
+/** A private key's file before it is opened: which format it has, and whether it wants a passphrase. */
+import { MintError } from '../../errors.ts';
+import { WireReader } from '../../ssh/wire.ts';
+
+export interface KeyFile {
+  readonly format: 'openssh' | 'pem' | 'pkcs8';
+  /** From its first line to its last, with plain line ends. */
+  readonly text: string;
+  readonly encrypted: boolean;
+  /** The public half, which an OpenSSH file has in clear. */
+  readonly publicBlob: Buffer | undefined;
+}
+
+const frame = /-----BEGIN ([A-Z0-9 ]+)-----\n([\s\S]*?)-----END \1-----/g;
+
+const formats: Readonly<Record<string, KeyFile['format']>> = {
+  'OPENSSH PRIVATE KEY': 'openssh',
+  'RSA PRIVATE KEY': 'pem',
+  'EC PRIVATE KEY': 'pem',
+  'PRIVATE KEY': 'pkcs8',
+  'ENCRYPTED PRIVATE KEY': 'pkcs8',
+};
+
+/** Those of PROTOCOL.key that ssh2 opens. */
+const readableCiphers = /^(?:none|aes(?:128|192|256)-(?:ctr|cbc)|aes(?:128|256)-gcm@openssh\.com)$/;
+
+/** More than ssh-keygen's 16 or 24 by far; what it costs is paid before anything is known about the file. */
+const mostRounds = 4096;
+
+/** @throws MintError `key-invalid` for what is no private key, `key-format` for one that must be converted */
+export function parseKeyFile(bytes: Buffer): KeyFile {
+  const text = bytes.toString('latin1').replaceAll('\r\n', '\n');
+  refuseOthers(text);
+  // `openssl ecparam -genkey` writes the curve in front.
+  const framed = [...text.matchAll(frame)].filter(([, label]) => label !== 'EC PARAMETERS');
+  const [found, ...more] = framed;
+  if (found === undefined) {
+    if (text.includes('-----BEGIN ')) throw invalid('this private key is cut off or damaged');
+    throw invalid('this is not a private key');
+  }
+  if (more.length > 0) throw invalid('there is more than one key in it', 'import one key at a time');
+  const [whole, label = '', body = ''] = found;
+  const format = formats[label];
+  if (label === 'DSA PRIVATE KEY') throw invalid('this is a DSA key, which OpenSSH has dropped');
+  if (format === undefined) throw invalid('this is not a private key that SSH knows');
+  if (format === 'openssh') return parseOpenSsh(`${whole}\n`, body);
+  const encrypted = label.startsWith('ENCRYPTED') || /^Proc-Type: 4,ENCRYPTED$/m.test(body);
+  return { format, text: `${whole}\n`, encrypted, publicBlob: undefined };
+}
+
+/** A format or a cipher that ssh-keygen reads and nothing here does. */
+export function mustBeConverted(what: string): MintError {
+  return new MintError('key-format', `this key is encrypted with ${what}, which is not read here`, {
+    hint: 'convert a copy of it, then import that: `ssh-keygen -p -Z aes256-ctr -f FILE`',
+  });
+}
+
+function refuseOthers(text: string): void {
+  if (/^\s*(?:ssh-|ecdsa-|sk-)[a-z0-9@.-]+ AAAA|BEGIN (?:RSA |SSH2 |EC )?PUBLIC KEY/.test(text)) {
+    throw invalid('this is a public key', 'the private one is the file beside it without .pub');
+  }
+  if (text.startsWith('PuTTY-User-Key-File')) {
+    throw new MintError('key-format', 'this is a key of PuTTY', {
+      hint: 'convert it: `puttygen FILE -O private-openssh -o NEW`',
+    });
+  }
+}
+
+/** PROTOCOL.key: the magic, cipher, KDF with its options, the number of keys, and their public halves. */
+function parseOpenSsh(text: string, body: string): KeyFile {
+  const bytes = Buffer.from(body, 'base64');
+  const magic = Buffer.from('openssh-key-v1\0');
+  if (!bytes.subarray(0, magic.length).equals(magic)) throw invalid('this private key is damaged');
+  try {
+    const reader = new WireReader(bytes.subarray(magic.length));
+    const [cipher, kdf, options] = [reader.text(), reader.text(), reader.string()];
+    const count = reader.uint32();
+    const publicBlob = reader.string();
+    const secret = reader.string();
+    // Behind it stands the tag of an authenticated cipher, where there is one.
+    if (count !== 1 || secret.length === 0) throw invalid('this file does not hold exactly one key');
+    if (/^\0\0\0.sk-/s.test(publicBlob.toString('latin1'))) throw inHardware();
+    if (!readableCiphers.test(cipher)) throw mustBeConverted(JSON.stringify(cipher.slice(0, 40)));
+    checkRounds(kdf, options);
+    return { format: 'openssh', text, encrypted: cipher !== 'none', publicBlob };
+  } catch (error) {
+    if (error instanceof MintError && error.code === 'not-ssh') {
+      throw invalid('this private key is cut off or damaged', undefined, error);
+    }
+    throw error;
+  }
+}
+
+function checkRounds(kdf: string, options: Buffer): void {
+  if (kdf === 'none') return;
+  if (kdf !== 'bcrypt') throw mustBeConverted(`a passphrase by ${JSON.stringify(kdf.slice(0, 40))}`);
+  const reader = new WireReader(options);
+  reader.string();
+  const rounds = reader.uint32();
+  if (rounds > mostRounds) throw mustBeConverted(`${rounds} rounds`);
+}
+
+function inHardware(): MintError {
+  return invalid(
+    'this key lives in hardware: what the file holds is not the key',
+    'set `identity` of the VM to its .pub file; your own agent signs then',
+  );
+}
+
+export function invalid(message: string, hint?: string, cause?: unknown): MintError {
+  return new MintError('key-invalid', message, { hint, cause });
+}

@@ -1,0 +1,24 @@
+import { existsSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { homeDirectory, type Paths } from '../../config/paths.ts';
+import { metadataFile } from './journal.ts';
+
+/** Where older systems keep theirs, below the home directory. */
+const olderStores = ['.cloudworkstation/keys', '.prism/keys'];
+
+/**
+ * The directory with the managed keys: `--store`, else `$MINT_KEYS_DIR`, else `keys` in the configuration
+ * directory. Where that has no keys yet and an older system's store has, that one is gone on with.
+ */
+export function keyStoreDirectory(
+  paths: Pick<Paths, 'keys'>,
+  flag: string | undefined,
+  environment: NodeJS.ProcessEnv = process.env,
+): string {
+  const named = flag || environment['MINT_KEYS_DIR'];
+  if (named) return resolve(named);
+  const home = homeDirectory(environment);
+  const older = olderStores.map((name) => join(home, name));
+  const inUse = [paths.keys, ...older].find((directory) => existsSync(join(directory, metadataFile)));
+  return inUse ?? paths.keys;
+}

@@ -1,0 +1,89 @@
+/** Private keys in every format that SSH programs write, read and written. */
+import { createPrivateKey, createPublicKey, type KeyObject, sign, verify } from 'node:crypto';
+import { MintError } from '../../errors.ts';
+import { invalid, type KeyFile, mustBeConverted } from './key-file.ts';
+import { publicBlob } from './key-type.ts';
+
+export type KeyFormat = KeyFile['format'];
+
+export const keyFormats: readonly KeyFormat[] = ['openssh', 'pem', 'pkcs8'];
+
+/**
+ * Opens a file; the key inside is one that is kept, and whole: its halves belong together.
+ * @throws MintError `key-passphrase`, `key-invalid`, `key-format`
+ */
+export async function openKeyFile(file: KeyFile, passphrase: string | undefined): Promise<KeyObject> {
+  const key = file.format === 'openssh' ? await readOpenSsh(file, passphrase) : readPem(file, passphrase);
+  const blob = publicBlob(key);
+  if (file.publicBlob !== undefined && !file.publicBlob.equals(blob)) {
+    throw invalid('the public half in this file belongs to another key');
+  }
+  if (!signs(key)) throw invalid('this private key is damaged: its own signature does not verify');
+  return key;
+}
+
+/**
+ * The bytes of a file. Where there is a passphrase nothing in it can be read without: node:crypto encrypts the
+ * older formats (sshpk would leave them in clear), sshpk OpenSSH's own, with the cipher that ssh-keygen uses.
+ * @throws MintError `key-format` for a format that cannot hold such a key
+ */
+export async function encodePrivateKey(
+  key: KeyObject,
+  format: KeyFormat,
+  { passphrase, comment }: { readonly passphrase?: string | undefined; readonly comment: string },
+): Promise<Buffer> {
+  const lock = passphrase === undefined ? {} : { cipher: 'aes-256-cbc', passphrase };
+  if (format === 'pkcs8') return Buffer.from(key.export({ type: 'pkcs8', format: 'pem', ...lock }));
+  if (format === 'pem') {
+    const type = key.asymmetricKeyType === 'rsa' ? 'pkcs1' : 'sec1';
+    if (key.asymmetricKeyType === 'ed25519') {
+      throw new MintError('key-format', 'PEM has no form for an ed25519 key', {
+        hint: 'export it as openssh, or as pkcs8 for programs that are not OpenSSH',
+      });
+    }
+    return Buffer.from(key.export({ type, format: 'pem', ...lock }));
+  }
+  const { default: sshpk } = await import('sshpk');
+  const copy = sshpk.parsePrivateKey(String(key.export({ type: 'pkcs8', format: 'pem' })), 'pkcs8');
+  copy.comment = comment;
+  return copy.toBuffer('ssh-private', passphrase === undefined ? {} : { passphrase, cipher: 'aes256-ctr' });
+}
+
+async function readOpenSsh({ text, encrypted }: KeyFile, passphrase: string | undefined): Promise<KeyObject> {
+  const { default: ssh2 } = await import('ssh2');
+  const parsed = ssh2.utils.parseKey(text.trim(), passphrase);
+  if (parsed instanceof Error || Array.isArray(parsed)) throw unreadable(encrypted, parsed);
+  try {
+    return createPrivateKey(parsed.getPrivatePEM());
+  } catch (cause) {
+    throw unreadable(encrypted, cause);
+  }
+}
+
+function readPem({ text, encrypted }: KeyFile, passphrase: string | undefined): KeyObject {
+  try {
+    return createPrivateKey(passphrase === undefined ? text : { key: text, passphrase });
+  } catch (cause) {
+    // OpenSSL 3 has put DES, RC2 and MD5 away; ssh-keygen is often built with another one.
+    if (encrypted && /unsupported|unknown.cipher/i.test(String(cause))) {
+      throw mustBeConverted('a cipher of old');
+    }
+    throw unreadable(encrypted, cause);
+  }
+}
+
+/** With the wrong passphrase the bytes are as good as random, so what goes wrong then says nothing. */
+function unreadable(encrypted: boolean, cause: unknown): MintError {
+  if (!encrypted) return invalid('this private key is damaged', undefined, cause);
+  return new MintError('key-passphrase', 'the key does not open with this passphrase', { cause });
+}
+
+function signs(key: KeyObject): boolean {
+  const data = Buffer.from('mint-ssh');
+  const hash = key.asymmetricKeyType === 'ed25519' ? null : 'sha256';
+  try {
+    return verify(hash, data, createPublicKey(key), sign(hash, data, key));
+  } catch {
+    return false;
+  }
+}

@@ -1,0 +1,40 @@
+import { printable } from '../../cli/terminal.ts';
+import { MintError } from '../../errors.ts';
+
+/** Matched before lower-casing, since Unicode has letters whose lower case is ASCII (U+212A). */
+const profilePattern = /^[A-Za-z0-9][A-Za-z0-9 _-]{0,62}$/;
+const namePattern = /^[a-z0-9][a-z0-9-]{0,62}$/;
+const regionPattern = /^[a-z]{2,6}(?:-[a-z]{2,12})+-\d{1,2}$/;
+const shownCharacters = 40;
+
+/**
+ * The name under which a profile's key is kept: lower case, with hyphens for spaces and underscores. What
+ * passes is safe as a file name, and is never one of the store's own, which all have a dot.
+ * @throws MintError `key-name`
+ */
+export function profileName(profile: string): string {
+  if (isProfile(profile)) return profile.toLowerCase().replaceAll(/[ _]/g, '-');
+  const cut = profile.length > shownCharacters ? `${profile.slice(0, shownCharacters)}…` : profile;
+  throw new MintError('key-name', `"${printable(cut)}" cannot name a key`, {
+    hint: 'a profile has 1 to 63 letters, digits, hyphens, underscores and spaces, and starts with a letter or a digit',
+  });
+}
+
+/** Whether `profileName` takes it. */
+export function isProfile(text: string): boolean {
+  return profilePattern.test(text);
+}
+
+/** Whether this is a name as `profileName` gives it. */
+export function isKeyName(text: string): boolean {
+  return namePattern.test(text);
+}
+
+/** What the key is called in EC2; undefined for no region. @throws MintError `usage` for what is no region */
+export function awsKeyName(name: string, region: string | undefined): string | undefined {
+  if (region === undefined) return undefined;
+  if (regionPattern.test(region)) return `cws-${name}-${region}`;
+  throw new MintError('usage', `"${printable(region.slice(0, shownCharacters))}" is not an AWS region`, {
+    hint: 'a region is a word such as eu-central-1',
+  });
+}

@@ -1,0 +1,105 @@
+/**
+ * Keys in files that are encrypted with age (age-encryption.org/v1): to X25519 recipients, or with a
+ * passphrase. Inside is the private key's file as it stands in the store, so `age -d` gives a key that ssh takes.
+ */
+import { MintError } from '../../errors.ts';
+
+/** Whom a file is for. */
+export type Readers = { readonly recipients: readonly string[] } | { readonly passphrase: string };
+
+/** What opens it. */
+export type Opener = { readonly identities: readonly string[] } | { readonly passphrase: string };
+
+export interface SharedFile {
+  readonly bytes: Uint8Array;
+  readonly wants: 'identity' | 'passphrase';
+}
+
+const armored = '-----BEGIN AGE ENCRYPTED FILE-----';
+const plain = 'age-encryption.org/v1\n';
+/** 32 bytes and a checksum in Bech32, as `age-keygen` prints them. */
+const recipientForm = /^age1[02-9ac-hj-np-z]{58}$/;
+const identityForm = /^AGE-SECRET-KEY-1[02-9AC-HJ-NP-Z]{58}$/;
+
+export function isRecipient(text: string): boolean {
+  return recipientForm.test(text);
+}
+
+/** The recipients in a file as `age -R` takes it. @throws MintError `usage` */
+export function recipientsOf(text: string): readonly string[] {
+  const lines = linesOf(text);
+  if (lines.length > 0 && lines.every(isRecipient)) return lines;
+  throw new MintError('usage', 'this file has other things in it than recipients of age', {
+    hint: 'one X25519 recipient on each line: "age1" and 58 characters, as `age-keygen` prints it',
+  });
+}
+
+/** The identities in a file as `age -i` takes it. @throws MintError `usage`; never quotes the file */
+export function identitiesOf(text: string): readonly string[] {
+  const lines = linesOf(text);
+  if (lines.length > 0 && lines.every((line) => identityForm.test(line))) return lines;
+  throw new MintError('usage', 'this file is no identity file of age', {
+    hint: 'it has lines "AGE-SECRET-KEY-1…", as `age-keygen` writes it',
+  });
+}
+
+/** In the armored form, which survives a mail. @throws MintError `usage` for a recipient with a typing error */
+export async function encryptKey(key: Buffer, readers: Readers): Promise<string> {
+  const { armor, Encrypter } = await import('age-encryption');
+  const encrypter = new Encrypter();
+  if ('passphrase' in readers) encrypter.setPassphrase(readers.passphrase);
+  else {
+    for (const recipient of readers.recipients) {
+      try {
+        encrypter.addRecipient(recipient);
+      } catch (cause) {
+        throw new MintError('usage', `${recipient} is no recipient: its checksum is wrong`, { cause });
+      }
+    }
+  }
+  return armor.encode(await encrypter.encrypt(key));
+}
+
+/** Undefined when this is no file of age. @throws MintError `key-invalid` for one that is damaged */
+export async function parseSharedFile(content: Buffer): Promise<SharedFile | undefined> {
+  const text = content.toString('latin1');
+  if (text.startsWith(plain)) return { bytes: content, wants: wanted(text) };
+  if (!text.trimStart().startsWith(armored)) return undefined;
+  const { armor } = await import('age-encryption');
+  try {
+    const bytes = armor.decode(text);
+    return { bytes, wants: wanted(Buffer.from(bytes).toString('latin1')) };
+  } catch (cause) {
+    throw damaged(cause);
+  }
+}
+
+/** @throws MintError `key-passphrase` when it does not open */
+export async function decryptKey({ bytes }: SharedFile, opener: Opener): Promise<Buffer> {
+  const { Decrypter } = await import('age-encryption');
+  const decrypter = new Decrypter();
+  try {
+    if ('passphrase' in opener) decrypter.addPassphrase(opener.passphrase);
+    else for (const identity of opener.identities) decrypter.addIdentity(identity);
+    return Buffer.from(await decrypter.decrypt(bytes));
+  } catch (cause) {
+    const message =
+      'passphrase' in opener
+        ? 'the file does not open with this passphrase'
+        : 'the file is for none of these identities, or is damaged';
+    throw new MintError('key-passphrase', message, { cause });
+  }
+}
+
+function wanted(header: string): SharedFile['wants'] {
+  return /^age-encryption\.org\/v1\n-> scrypt /.test(header) ? 'passphrase' : 'identity';
+}
+
+function linesOf(text: string): readonly string[] {
+  const lines = text.split(/\r?\n/).map((line) => line.trim());
+  return lines.filter((line) => line !== '' && !line.startsWith('#'));
+}
+
+function damaged(cause: unknown): MintError {
+  return new MintError('key-invalid', 'this file of age is cut off or damaged', { cause });
+}

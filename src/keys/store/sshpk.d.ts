@@ -1,0 +1,12 @@
+/** The little of sshpk that is used here; the package comes without types. */
+declare module 'sshpk' {
+  interface SshpkPrivateKey {
+    comment: string;
+    toBuffer(
+      format: 'ssh-private',
+      options: { readonly passphrase?: string; readonly cipher?: string },
+    ): Buffer;
+  }
+  const sshpk: { parsePrivateKey(pem: string, format: 'pkcs8'): SshpkPrivateKey };
+  export = sshpk;
+}

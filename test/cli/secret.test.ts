@@ -1,0 +1,84 @@
+import assert from 'node:assert/strict';
+import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { describe, test } from 'node:test';
+import { type Child, startChild } from '../openssh/child.ts';
+import { onTerminal, pathOf } from './asked.ts';
+
+const program = pathOf('ask-secret.ts');
+const asked = /Passphrase of "x": /;
+
+function askOnTerminal(): Child {
+  return onTerminal(`'${process.execPath}' '${program}'; stty -a`);
+}
+
+/** What was typed, once the program has ended; the terminal must be as it was. */
+async function answerOf(child: Child): Promise<string> {
+  const { stdout } = await child.done;
+  assert.match(stdout, / echo /, 'the terminal echoes again');
+  assert.match(stdout, / icanon/);
+  const [, kind, text = ''] = /\[(secret|no): ([^\]]*)\]/.exec(stdout) ?? [];
+  return kind === 'secret' ? Buffer.from(text, 'base64').toString() : `(${text})`;
+}
+
+describe('a passphrase', () => {
+  for (const [typed, expected] of [
+    ['geheim\r', 'geheim'],
+    ['geheim\n', 'geheim'],
+    [' two words \r', ' two words '],
+    ['grün€x\x7f\x7fe\r', 'grüne'],
+    ['wrong\x15right\r', 'right'],
+    ['\x7f\x7fa\r', 'a'],
+    ['\r', ''],
+    ['half\x03', '(no)'],
+    ['\x04', '(no)'],
+    [`${'x'.repeat(1100)}\r`, '(no)'],
+  ] as const) {
+    test(`typed as ${JSON.stringify(typed.slice(0, 20))} is ${JSON.stringify(expected)}, and never shown`, async () => {
+      const child = askOnTerminal();
+      await child.until(asked);
+      child.stdin.write(typed);
+      assert.equal(await answerOf(child), expected);
+      for (const word of ['geheim', 'words', 'grün', 'wrong', 'right', 'half', 'xxx']) {
+        assert.ok(!child.stdout.includes(word), child.stdout);
+      }
+    });
+  }
+
+  test('leaves the terminal as it was when the program is ended in the middle', async () => {
+    const child = onTerminal(
+      `sh -c 'echo "pid $$."; exec "${process.execPath}" "${program}"'; echo ended; stty -a`,
+    );
+    const [, pid] = await child.until(/pid (\d+)\./);
+    await child.until(asked);
+    process.kill(Number(pid), 'SIGTERM');
+    const { stdout } = await child.done;
+    assert.match(stdout, /ended[\s\S]* icanon[\s\S]* echo /);
+  });
+
+  test('is asked through SSH_ASKPASS where there is no terminal: the first line counts, a failure is a no', async (context) => {
+    const directory = mkdtempSync(join(tmpdir(), 'mint-secret-'));
+    context.after(() => rmSync(directory, { recursive: true, force: true }));
+    const askpass = join(directory, 'askpass');
+    for (const [says, expected] of [
+      [`printf 'geheim\\nmore\\n'`, 'geheim'],
+      [`[ -z "$SSH_ASKPASS_PROMPT" ] && printf '%s' "$1"`, 'Passphrase of "x": '],
+      ['exit 0', '(no)'],
+      ['echo geheim; exit 1', '(no)'],
+    ] as const) {
+      writeFileSync(askpass, `#!/bin/sh\n${says}\n`);
+      chmodSync(askpass, 0o700);
+      const env = { PATH: process.env['PATH'], SSH_ASKPASS: askpass, SSH_ASKPASS_REQUIRE: 'force' };
+      const { stdout } = await startChild(process.execPath, [program], env).done;
+      const [, kind, text = ''] = /\[(secret|no): ([^\]]*)\]/.exec(stdout) ?? [];
+      assert.equal(kind === 'secret' ? Buffer.from(text, 'base64').toString() : `(${text})`, expected);
+    }
+  });
+
+  test('is asked of nobody where there is nobody, and never read from stdin', async () => {
+    const env = { PATH: process.env['PATH'] };
+    const { stdout } = await startChild(process.execPath, [program], env, { input: 'geheim\n' }).done;
+    assert.match(stdout, /\[no: nobody\]/);
+  });
+});

@@ -1,0 +1,176 @@
+import assert from 'node:assert/strict';
+import { cpSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, test } from 'node:test';
+import fc from 'fast-check';
+import { lookUp } from '../../../src/keys/store/key-store.ts';
+import { keyStoreDirectory } from '../../../src/keys/store/location.ts';
+import { metadataWith, parseMetadata } from '../../../src/keys/store/metadata.ts';
+import { awsKeyName, isKeyName, profileName } from '../../../src/keys/store/profile-name.ts';
+import { ownDirectory, refusal } from '../../config/directory.ts';
+import { keygen } from '../key-lines.ts';
+import { keysPlace } from './keys-program.ts';
+
+/** As an older system wrote it, with fields of its own. */
+const older = `{
+  "keys": {
+    "research": {
+      "aws_key_name": "cws-research-us-west-2",
+      "profile": "research",
+      "region": "us-west-2",
+      "created_at": "2025-10-17T12:00:00Z",
+      "type": "rsa-2048",
+      "instances": [
+        "my-workstation"
+      ],
+      "cost_center": {
+        "id": 12345678901234567890,
+        "share": 1.50
+      }
+    },
+    "big-lab": {
+      "aws_key_name": "cws-big-lab-us-east-1",
+      "aws_key_names": {
+        "eu-central-1": "cws-big-lab-eu-central-1"
+      },
+      "profile": "Big_Lab",
+      "region": "us-east-1",
+      "created_at": "2025-10-18T12:00:00Z",
+      "type": "ed25519",
+      "instances": null
+    }
+  },
+  "version": "1.0",
+  "written_by": "cws 0.5"
+}
+`;
+
+describe('metadata.json', () => {
+  test('of an older system is written back byte for byte, but for the entry that changes', () => {
+    const metadata = parseMetadata(older);
+    assert.equal(metadataWith(metadata, 'research', metadata.entries['research']), older);
+    const without = parseMetadata(metadataWith(metadata, 'research', undefined));
+    assert.deepEqual(
+      without.keys.map(({ name }) => name),
+      ['big-lab'],
+    );
+    assert.equal(without.whole['written_by'], 'cws 0.5');
+  });
+
+  test('finds a key by its profile and by each of its names in EC2, hyphens or not', () => {
+    const { keys } = parseMetadata(older);
+    const names = (given: string) => lookUp(keys, given)?.name;
+    for (const given of ['big-lab', 'Big_Lab', 'cws-big-lab-us-east-1', 'cws-big-lab-eu-central-1']) {
+      assert.equal(names(given), 'big-lab', given);
+    }
+    assert.equal(names('cws-research-us-west-2'), 'research');
+    assert.equal(names('cws-research-us-east-1'), undefined);
+    assert.equal(names('lab'), undefined);
+    const long = `cws-${'x'.repeat(63)}-us-east-1`;
+    const [first] = keys;
+    assert.ok(first);
+    assert.equal(lookUp([{ ...first, name: 'x', awsKeyName: long }], long)?.name, 'x');
+    const twice = [first, { ...first, name: 'other' }];
+    assert.throws(() => lookUp(twice, 'cws-research-us-west-2'), refusal('key-store'));
+    assert.equal(lookUp(twice, 'other')?.name, 'other');
+  });
+
+  test('whatever it holds is read or refused by one word', () => {
+    fc.assert(
+      fc.property(fc.json(), (text) => {
+        try {
+          parseMetadata(text);
+        } catch (error) {
+          assert.ok(refusal('key-store')(error));
+        }
+      }),
+    );
+  });
+
+  test('every profile becomes a name that is safe as a file, or is refused', () => {
+    fc.assert(
+      fc.property(fc.string({ maxLength: 80 }), (profile) => {
+        try {
+          assert.ok(isKeyName(profileName(profile)));
+        } catch (error) {
+          assert.ok(refusal('key-name')(error));
+        }
+      }),
+    );
+    assert.equal(profileName('My Big_Lab'), 'my-big-lab');
+    assert.equal(awsKeyName('my-lab', 'us-gov-west-1'), 'cws-my-lab-us-gov-west-1');
+    assert.equal(awsKeyName('my-lab', undefined), undefined);
+  });
+});
+
+describe('the store', () => {
+  test('is the one that is named, else ours, else an older system’s where only that has keys', (context) => {
+    const home = ownDirectory(context);
+    const keys = join(home, 'config', 'keys');
+    const environment = { HOME: home };
+    const where = (flag?: string, more = {}) =>
+      keyStoreDirectory({ keys }, flag, { ...environment, ...more });
+    const begin = (path: string) => {
+      mkdirSync(path, { recursive: true });
+      writeFileSync(join(path, 'metadata.json'), '');
+    };
+    assert.equal(where(), keys);
+    const [prism, cloud] = [join(home, '.prism/keys'), join(home, '.cloudworkstation/keys')];
+    mkdirSync(cloud, { recursive: true });
+    assert.equal(where(), keys);
+    begin(prism);
+    assert.equal(where(), prism);
+    begin(cloud);
+    assert.equal(where(), cloud);
+    begin(keys);
+    assert.equal(where(), keys);
+    assert.equal(where(undefined, { MINT_KEYS_DIR: '/elsewhere' }), '/elsewhere');
+    assert.equal(where('/named', { MINT_KEYS_DIR: '/elsewhere' }), '/named');
+  });
+
+  test('of an older system is used as it is: its keys, its metadata, its directory', async (context) => {
+    const place = keysPlace(context);
+    const store = join(place.env['HOME'] ?? '', '.cloudworkstation', 'keys');
+    mkdirSync(store, { recursive: true, mode: 0o700 });
+    writeFileSync(join(store, 'metadata.json'), older, { mode: 0o600 });
+    keygen('-q', '-N', '', '-t', 'rsa', '-b', '2048', '-m', 'PEM', '-f', join(store, 'research'));
+    keygen('-q', '-N', '', '-t', 'ed25519', '-f', join(store, 'big-lab'));
+    const kept = join(place.directory, 'kept');
+    cpSync(store, kept, { recursive: true });
+
+    const { stdout } = await place.keys(['list']);
+    assert.match(stdout, /^KEY +PROFILE +REGION +INSTANCES +CREATED +TYPE$/m);
+    assert.match(
+      stdout,
+      /^cws-research-us-west-2 +research +us-west-2 +my-workstation +2025-10-17T12:00:00Z +rsa-2048$/m,
+    );
+    const shown = await place.keys(['show', 'cws-big-lab-eu-central-1', '--json']);
+    const told = JSON.parse(shown.stdout) as Record<string, unknown>;
+    assert.deepEqual([told['name'], told['path']], ['big-lab', join(store, 'big-lab')]);
+    const output = join(place.directory, 'out');
+    assert.equal((await place.keys(['export', 'research', '--output', output])).status, 0);
+    for (const name of ['research', 'research.pub', 'metadata.json']) {
+      assert.deepEqual(readFileSync(join(store, name)), readFileSync(join(kept, name)), name);
+    }
+    assert.equal((await place.keys(['create', 'new', '--region', 'us-west-2'])).status, 0);
+    const written = readFileSync(join(store, 'metadata.json'), 'utf8');
+    const { whole, keys } = parseMetadata(written);
+    assert.deepEqual(
+      keys.map(({ name }) => name),
+      ['research', 'big-lab', 'new'],
+    );
+    assert.equal(metadataWith({ ...parseMetadata(written), whole }, 'new', undefined), older);
+    assert.match(written, /\n {4}"new": \{\n {6}"aws_key_name": "cws-new-us-west-2",\n {6}"profile": "new",/);
+  });
+
+  test('takes the region from the settings, from the environment, and none where there is none', async (context) => {
+    const place = keysPlace(context);
+    assert.equal((await place.keys(['create', 'none'])).status, 0);
+    assert.equal((await place.start(['create', 'one'], { AWS_REGION: 'eu-west-1' }).done).status, 0);
+    writeFileSync(join(place.directory, 'config', 'ssh.toml'), 'region = "eu-central-1"\n', { mode: 0o600 });
+    assert.equal((await place.start(['create', 'two'], { AWS_REGION: 'eu-west-1' }).done).status, 0);
+    const { stdout } = await place.keys(['list', '--json']);
+    const names = (JSON.parse(stdout) as { aws_key_name: string | null }[]).map((key) => key.aws_key_name);
+    assert.deepEqual(names, [null, 'cws-one-eu-west-1', 'cws-two-eu-central-1']);
+  });
+});
