@@ -1,0 +1,105 @@
+/** Many at once: logins, live connections, and pins. */
+
+import { generateKeyPairSync } from 'node:crypto';
+import { appendFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { publicKeyBlob } from '../../src/ssh/ed25519.ts';
+import { parseHostKey } from '../../src/ssh/hostkey.ts';
+import { megabytes } from '../agent/memory.ts';
+import type { Child, World } from '../openssh/world.ts';
+import { interleave } from './figures.ts';
+import { mint, pipeOptions } from './logins.ts';
+import type { Stage } from './stage.ts';
+
+export interface AtOnce {
+  readonly count: number;
+  /** Wall time until the last is done, in milliseconds, one value a round. */
+  readonly nc: readonly number[];
+  readonly mint: readonly number[];
+  /** The most that a round needed. */
+  readonly pushes: number;
+}
+
+/** Logins to one VM, all started in the same moment. @throws where one of them fails */
+export async function loginsAtOnce(
+  stage: Stage,
+  world: World,
+  count: number,
+  rounds: number,
+): Promise<AtOnce> {
+  const wall = async (args: readonly string[]) => {
+    const startedAt = performance.now();
+    await Promise.all(Array.from({ length: count }, () => stage.run('ssh', args)));
+    return performance.now() - startedAt;
+  };
+  let pushes = 0;
+  const times = await interleave(
+    rounds,
+    {
+      nc: () => wall(stage.plain(stage.port(0), pipeOptions('nc', stage.port(0)), 'true')),
+      mint: async () => {
+        const before = world.cloud.pushes.length;
+        const time = await wall(mint(world, 'rtt-0'));
+        pushes = Math.max(pushes, world.cloud.pushes.length - before);
+        return time;
+      },
+    },
+    0,
+  );
+  return { count, ...times, pushes };
+}
+
+export interface LiveConnections {
+  readonly count: number;
+  readonly vms: number;
+  /** Of the agent, private dirty, in megabytes. */
+  readonly before: number;
+  readonly during: number;
+  readonly after: number;
+}
+
+export async function liveConnections(stage: Stage, count: number, vms: number): Promise<LiveConnections> {
+  const names = Array.from({ length: vms }, (_, index) => `live-${index}`);
+  const world = await stage.world({
+    vms: Object.fromEntries(names.map((name) => [name, { port: stage.port(0) }])),
+  });
+  const agent = () => megabytes(world.agents()[0]?.pid ?? 0);
+  // Each VM once: its socket, its pin and the SDK are there whether or not anybody is connected.
+  for (const name of names) await stage.run('ssh', mint(world, name), world);
+  await sleep(1000);
+  const before = agent();
+  const sessions: Child[] = [];
+  for (let begun = 0; begun < count; begun += 10) {
+    const batch = Array.from({ length: Math.min(10, count - begun) }, (_, index) =>
+      world.startSsh(mint(world, names[(begun + index) % vms] ?? '', [], 'echo in; exec cat').slice(2), {
+        holdInput: true,
+        timeout: 300_000,
+      }),
+    );
+    await Promise.all(batch.map((session) => session.until(/in/, 60_000)));
+    sessions.push(...batch);
+  }
+  await sleep(1000);
+  const during = agent();
+  for (const session of sessions) session.stdin.end();
+  await Promise.all(sessions.map((session) => session.done));
+  await sleep(3000);
+  return { count, vms, before, during, after: agent() };
+}
+
+/** A login where few names are known, and where very many are. */
+export async function manyPins(stage: Stage, rounds: number, { pins, vms }: { pins: number; vms: number }) {
+  const make = async (vmCount: number, pinCount: number) => {
+    const names = Array.from({ length: vmCount }, (_, index) => `vm-${index}`);
+    const world = await stage.world({
+      vms: Object.fromEntries(names.map((name) => [name, { port: stage.port(0) }])),
+    });
+    const key = parseHostKey(publicKeyBlob(generateKeyPairSync('ed25519').publicKey));
+    const lines = Array.from({ length: pinCount }, (_, index) => `other-${index}=${key.fingerprint}\n`);
+    appendFileSync(join(world.configDir, 'known_hosts'), lines.join(''), { mode: 0o600 });
+    return async () => (await stage.run('ssh', mint(world, 'vm-0'), world)).milliseconds;
+  };
+  const [few, many] = [await make(10, 10), await make(vms, pins)];
+  return await interleave(rounds, { few, many });
+}
