@@ -4,6 +4,7 @@ import { fishCompletion } from '../cli/completion/fish.ts';
 import { zshCompletion } from '../cli/completion/zsh.ts';
 import { type CommandWord, commandWords, loadCommands } from '../cli/grammar.ts';
 import { print } from '../cli/terminal.ts';
+import { writtenNames } from '../config/approved-names.ts';
 import { resolvePaths } from '../config/paths.ts';
 import { loadSettings } from '../config/settings.ts';
 import { MintError } from '../errors.ts';
@@ -57,8 +58,9 @@ async function run(
 /** The names of the VMs, one a line. Where they cannot be read there are none: nobody asked in so many words. */
 function printVms(configDir: string | undefined): number {
   try {
-    const { vms } = loadSettings(resolvePaths({ configDir }), {});
-    if (vms.length > 0) print(vms.join('\n'));
+    const paths = resolvePaths({ configDir });
+    const vms = new Set([...loadSettings(paths, {}).vms, ...writtenNames(paths).all]);
+    if (vms.size > 0) print([...vms].join('\n'));
   } catch {
     // `doctor` says what is wrong.
   }

@@ -12,7 +12,7 @@ export const scenes: readonly Scene[] = [
   { title: 'First login: no key exists, no host is known, no agent runs', play: firstLogin },
   { title: 'Second login: the key is still warm', play: secondLogin },
   { title: 'The host key changed, and nobody said why', play: changedKey },
-  { title: 'You did run `mint recreate`: accept the new key', play: acceptedKey },
+  { title: 'You replaced that key on the VM yourself: accept the new one', play: acceptedKey },
 ];
 
 async function firstLogin(stage: Stage): Promise<void> {

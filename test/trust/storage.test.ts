@@ -1,15 +1,15 @@
 import assert from 'node:assert/strict';
 import { chmodSync, chownSync, lstatSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { describe, test } from 'node:test';
+import { describe, type TestContext, test } from 'node:test';
 import type { Paths } from '../../src/config/paths.ts';
 import type { HostKey } from '../../src/ssh/hostkey.ts';
 import { TrustStore } from '../../src/trust/store.ts';
+import { asNobody, nobody } from '../unprivileged.ts';
 import { contents, derivedOf, ed25519Key, filesOf, lineOf, temporaryPaths } from './place.ts';
 import { pathOf, run } from './run-program.ts';
 
 const [old, other] = [ed25519Key(), ed25519Key()];
-const nobody = 65_534;
 
 /** What a process that can write no byte to any file makes of the store. */
 async function withFullDisk(paths: Paths, operation: string, vm: string, key: HostKey): Promise<unknown> {
@@ -66,11 +66,19 @@ describe('a full disk', () => {
 
 describe('a directory that cannot be written', () => {
   /** Root may write anywhere: then the files are nobody's, and so is the process. */
-  async function readOnly(paths: Paths, operation: string, vm: string, key: HostKey): Promise<unknown> {
+  async function readOnly(
+    context: TestContext,
+    paths: Paths,
+    operation: string,
+    vm: string,
+    key: HostKey,
+  ): Promise<unknown> {
     const request = [paths.dir, operation, vm, key.blob.toString('base64'), 'i-1'];
-    const user = process.getuid?.() === 0 ? { uid: nobody, gid: nobody } : {};
-    const words = [pathOf('programs/store.ts'), ...request];
-    const { status, stdout, stderr } = await run(process.execPath, words, user);
+    const words =
+      process.getuid?.() === 0
+        ? asNobody(context, (copy) => `import '${copy}/test/trust/programs/store.ts'`, request)
+        : [process.execPath, pathOf('programs/store.ts'), ...request];
+    const { status, stdout, stderr } = await run(words[0] ?? '', words.slice(1));
     assert.equal(status, 0, stderr);
     return JSON.parse(stdout);
   }
@@ -92,11 +100,11 @@ describe('a directory that cannot be written', () => {
       if (lstatSync(path).isDirectory()) chmodSync(path, 0o500);
     }
     try {
-      assert.deepEqual(await readOnly(paths, 'judge', 'dev', old), { outcome: 'match' });
-      assert.deepEqual(await readOnly(paths, 'judge', 'dev', other), { outcome: 'changed' });
-      const refused = (await readOnly(paths, 'judge', 'build', other)) as Record<string, string>;
+      assert.deepEqual(await readOnly(context, paths, 'judge', 'dev', old), { outcome: 'match' });
+      assert.deepEqual(await readOnly(context, paths, 'judge', 'dev', other), { outcome: 'changed' });
+      const refused = (await readOnly(context, paths, 'judge', 'build', other)) as Record<string, string>;
       assert.equal(refused['code'], 'io-failed');
-      const accepted = (await readOnly(paths, 'accept', 'dev', other)) as Record<string, string>;
+      const accepted = (await readOnly(context, paths, 'accept', 'dev', other)) as Record<string, string>;
       assert.equal(accepted['code'], 'io-failed');
       assert.equal(contents(paths.knownHosts), lineOf('dev', old));
     } finally {
