@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { after, before, beforeEach, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { makeWorld, type World } from './world.ts';
+import { freePort, makeWorld, type World } from './world.ts';
 
 const askpass = fileURLToPath(new URL('../cli/programs/askpass.sh', import.meta.url));
 
@@ -203,19 +203,26 @@ describe('a changed host key', () => {
     });
   }
 
-  test('reaches the person where ControlPersist hides stderr', async () => {
-    const control = `-o ControlMaster=auto -o ControlPersist=5 -o ControlPath='${world.directory}/c-%C'`;
-    const ssh = onTerminal(world, 'echo in', control);
-    await ssh.until(question);
-    ssh.stdin.write('yes\r');
-    assert.match((await ssh.done).stdout, /^in\r?$/m);
-    await world.run('sh', ['-c', `ssh -F '${world.sshConfigFile}' -O exit ${control} dev`]);
-  });
+  for (const [typed, goesOn] of [
+    ['yes', true],
+    ['no', false],
+  ] as const) {
+    test(`reaches the person where ControlPersist hides stderr, who says ${typed}`, async () => {
+      const control = `-o ControlMaster=auto -o ControlPersist=5 -o ControlPath='${world.directory}/c-%C'`;
+      const ssh = onTerminal(world, 'echo in', control);
+      await ssh.until(question);
+      ssh.stdin.write(`${typed}\r`);
+      assert.equal(/^in\r?$/m.test((await ssh.done).stdout), goesOn);
+      assert.equal(isAccepted(), goesOn);
+      await world.run('sh', ['-c', `ssh -F '${world.sshConfigFile}' -O exit ${control} dev`]);
+    });
+  }
 
   test('is asked about through the askpass program where there is no terminal, as an editor starts ssh', async () => {
     const log = join(world.directory, 'askpass.log');
     writeFileSync(log, '');
-    const ssh = world.startSsh(['-v', '-T', '-o', 'ConnectTimeout=15', 'dev', 'echo in'], {
+    const editor = ['-v', '-T', '-D', String(await freePort()), '-o', 'ConnectTimeout=15'];
+    const ssh = world.startSsh([...editor, 'dev', 'echo in'], {
       env: { SSH_ASKPASS: askpass, DISPLAY: ':0', ASKPASS: 'yes', ASKPASS_LOG: log },
     });
     assert.equal((await ssh.done).stdout, 'in\n');
