@@ -64,8 +64,9 @@ function readPem({ text, encrypted }: KeyFile, passphrase: string | undefined): 
   try {
     return createPrivateKey(passphrase === undefined ? text : { key: text, passphrase });
   } catch (cause) {
-    // OpenSSL 3 has put DES, RC2 and MD5 away; ssh-keygen is often built with another one.
-    if (encrypted && /unsupported|unknown.cipher/i.test(String(cause))) {
+    // OpenSSL 3 has put DES, RC2 and MD5 away; ssh-keygen is often built with another one. The decoder's
+    // own "unsupported" is no such thing: one wrong passphrase in a few hundred gives bytes that it cannot read.
+    if (encrypted && /(?<!DECODER routines::)unsupported|unknown.cipher/i.test(String(cause))) {
       throw mustBeConverted('a cipher of old');
     }
     throw unreadable(encrypted, cause);

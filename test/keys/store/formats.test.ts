@@ -99,6 +99,17 @@ describe('a private key', () => {
     await assert.rejects(open(path), refusal('key-passphrase'));
   }
 
+  test('a wrong passphrase is named as such, also the one in a few hundred that seems to decrypt', async (context) => {
+    const directory = ownDirectory(context);
+    makeKey(directory, 'key', '-t', 'ed25519');
+    const { key } = await open(join(directory, 'key'));
+    const path = join(directory, 'locked');
+    writeFileSync(path, await encodePrivateKey(key, 'pkcs8', { passphrase, comment: '' }), { mode: 0o600 });
+    for (let time = 0; time < 1500; time += 1) {
+      await assert.rejects(open(path, `wrong ${time}`), refusal('key-passphrase'));
+    }
+  });
+
   test('OpenSSH’s own format is read under every cipher that a library reads, else a way is named', async (context) => {
     const directory = ownDirectory(context);
     makeKey(directory, 'key', '-t', 'ed25519');
