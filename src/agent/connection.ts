@@ -6,7 +6,6 @@ import type { VmSettings } from '../config/settings.ts';
 import { MintError } from '../errors.ts';
 import { isDefinite } from '../names/names.ts';
 import { type HostKey, parseHostKey } from '../ssh/hostkey.ts';
-import type { Proof, Provisional } from '../trust/store.ts';
 import type { SeenExchange } from './binding.ts';
 import {
   type AgentReply,
@@ -16,6 +15,7 @@ import {
   type QuestionText,
 } from './control-protocol.ts';
 import { Destination, moved, type Place } from './destination.ts';
+import { FirstKey } from './first-key.ts';
 import { HostKeyRefusal, type Presented } from './host-trust.ts';
 import type { Services } from './services.ts';
 import type { Vm } from './vm.ts';
@@ -23,8 +23,6 @@ import { type KeyPair, type Push, pushLifetime } from './vm-key.ts';
 
 /** AWS lets a pushed key in for this long, in milliseconds: beyond it there is nothing to sign for. */
 const pushLimit = 60_000;
-/** A client that goes on and has not asked for a signature after this time will not, in milliseconds. */
-const signatureLimit = 3000;
 
 export class Connection {
   /** What the key exchange of this connection showed; kept until the connection ends. */
@@ -45,16 +43,13 @@ export class Connection {
   #authorising: Promise<Push> | undefined;
   /** An earlier connection's push was done when this one came. */
   #foundPushed = false;
-  #provisional: Provisional | undefined;
-  /** What the pin of a first key rests on beside the host's signature. */
-  #proof: Proof | undefined;
+  #firstKey: FirstKey | undefined;
   #answered: (answer: Answer) => void = () => {};
   #listed = false;
   #signed = false;
   #judging = false;
   #ended = false;
   #keyTimer: NodeJS.Timeout | undefined;
-  #pinTimer: NodeJS.Timeout | undefined;
   #hasProceeded = false;
   #refused = false;
 
@@ -130,9 +125,11 @@ export class Connection {
         throw error;
       });
     if (accepted.outcome === 'unknown') {
-      this.#provisional = accepted.provisional;
-      this.#proof = accepted.proof;
-      if (this.#ended) this.#release();
+      this.#firstKey = new FirstKey(accepted.provisional, accepted.proof, {
+        pinned: () => this.#services.hostTrust.verifyLater(this.#presented(hostKey)),
+        failed: (error) => this.fail(error),
+      });
+      if (this.#ended) this.#endFirstKey();
     }
     this.seen = { hostKey, signature };
     const notice = accepted.outcome === 'match' ? accepted.notice : undefined;
@@ -155,10 +152,9 @@ export class Connection {
 
   /** The client accepted what the server signed, and its own agent may be the one that signs. */
   proceed(): void {
-    // The second time it is past any login: no signature of ours was wanted.
-    if (this.#hasProceeded) this.#pinQuietly();
+    // Said again, the conversation is past any login: no signature of ours was wanted.
+    this.#firstKey?.clientProceeded(this.#hasProceeded);
     this.#hasProceeded = true;
-    this.#pinTimer ??= setTimeout(() => this.#pinQuietly(), signatureLimit).unref();
   }
 
   tellWhetherRefused(): void {
@@ -182,7 +178,7 @@ export class Connection {
   noteSigned(): void {
     const isFirst = !this.#signed;
     this.#signed = true;
-    this.#pin('stream-binding');
+    this.#firstKey?.proven();
     this.vm.key.settled(this);
     if (isFirst) this.#noteLogin();
   }
@@ -197,41 +193,16 @@ export class Connection {
     this.#answered('nobody');
     this.vm.connections.delete(this);
     clearTimeout(this.#keyTimer);
-    clearTimeout(this.#pinTimer);
     this.vm.key.settled(this);
-    // A login that was refused leaves nothing; one that needed no key of ours was a login.
-    if (this.#hasProceeded && !this.#refused) this.#pinQuietly();
-    this.#release();
+    this.#endFirstKey();
   }
 
-  /** Whoever signs instead of us, or a server that asks for no signature: the client's own check has to do. */
-  #pinQuietly(): void {
+  /** Nothing may depend on how a connection ends: what stays is removed by the next agent that starts. */
+  #endFirstKey(): void {
     try {
-      this.#pin('client');
-    } catch {
-      // The proxy has been told.
-    }
-  }
-
-  #release(): void {
-    try {
-      this.#provisional?.release();
+      this.#firstKey?.end(this.#refused);
     } catch (error) {
-      // Nothing may depend on how a connection ends. What stays is removed by the next agent that starts.
       this.#services.log(`${this.vm.name}: cannot remove a provisional key: ${String(error)}`);
-    }
-  }
-
-  #pin(proof: Proof): void {
-    if (this.#provisional === undefined || this.seen === undefined) return;
-    try {
-      this.#provisional.pin(this.#proof ?? proof);
-      // From here on it is pinned whatever becomes of this connection.
-      this.#provisional = undefined;
-      this.#services.hostTrust.verifyLater(this.#presented(this.seen.hostKey));
-    } catch (error) {
-      this.fail(error);
-      throw error;
     }
   }
 
