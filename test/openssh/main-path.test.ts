@@ -115,7 +115,7 @@ describe('ssh, by the name of a VM', { timeout: 180_000 }, () => {
   let idle: Child;
   let idleSince: number;
   test('a session that does nothing begins, beside two that do much', async () => {
-    idle = world.startSsh(['dev', 'echo in; sleep 16; cat'], { holdInput: true });
+    idle = world.startSsh(['dev', 'echo in; sleep 16; cat'], { holdInput: true, timeout: 150_000 });
     await idle.until(/in\n/);
     idleSince = performance.now();
   });
