@@ -24,6 +24,8 @@ export function mayRead(pid: number): boolean {
 
 /** Where in the writable memory of a process these bytes stand. */
 export function findInMemory(pid: number, wanted: Buffer): number[] {
+  // Nothing is everywhere.
+  if (wanted.length === 0) throw new RangeError('there is nothing to look for');
   return withMemory(pid, (read, regions) => {
     const found: number[] = [];
     for (const { start, end } of regions) {

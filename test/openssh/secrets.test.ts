@@ -130,12 +130,16 @@ function hitsIn(path: string, forms: readonly Form[]): string[] {
   return hits(readIfThere(path), forms).map((form) => `${form} in ${path}`);
 }
 
-/** Regular files; the host key of the sshd that stands for the VM is its own. Others may remove some meanwhile. */
-function filesBelow(directory: string): string[] {
+/**
+ * Regular files; the host key of the sshd that stands for the VM is its own. Others may remove some meanwhile. What
+ * is mounted below is not the directory's own: a /proc in there has no end.
+ */
+function filesBelow(directory: string, device = statSync(directory).dev): string[] {
   try {
+    if (statSync(directory).dev !== device) return [];
     return readdirSync(directory, { withFileTypes: true }).flatMap((entry) => {
       const path = join(directory, entry.name);
-      if (entry.isDirectory()) return filesBelow(path);
+      if (entry.isDirectory()) return filesBelow(path, device);
       return entry.isFile() && entry.name !== 'host_key' ? [path] : [];
     });
   } catch {
