@@ -45,7 +45,7 @@ export async function runAgent(paths: Paths, hooks: AgentHooks): Promise<boolean
   closeInherited();
   socketPath(paths.control);
   ensurePrivateDirectory(paths.dir);
-  for (const directory of [paths.run, paths.agentSockets]) ensureClosedDirectory(directory);
+  for (const directory of [paths.run, paths.agentSockets, paths.sharedSockets]) ensureClosedDirectory(directory);
   ensurePrivateDirectory(paths.hosts);
   const lock = acquireLock(join(paths.run, 'lock'), { waitMilliseconds: 0 });
   if (lock === undefined) return false;

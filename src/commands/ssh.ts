@@ -31,7 +31,7 @@ async function run({ positionals, rest, globals }: Invocation): Promise<number> 
   const settings = loadSettings(paths, { profile: globals.profile, region: globals.region });
   // What the name stands for is for the agent to find out.
   const vm = settings.named(name);
-  return await withLoginConfig({ paths, vm, globals }, (file) =>
+  return await withLoginConfig({ paths, vm, globals, isShared: true }, (file) =>
     sshStatus(spawn('ssh', ['-F', file, name, ...(rest ?? [])], { stdio: 'inherit' })),
   );
 }

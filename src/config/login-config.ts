@@ -16,6 +16,8 @@ export interface Login {
   readonly paths: Paths;
   readonly vm: VmSettings;
   readonly globals: GlobalOptions;
+  /** Whether it may be by way of a connection that is there already, and leave one: `multiplex`. */
+  readonly isShared?: boolean;
 }
 
 /**
@@ -23,7 +25,7 @@ export interface Login {
  * file is gone when the promise settles. @throws MintError `io-failed`, `unsafe-permissions`
  */
 export async function withLoginConfig<T>(
-  { paths, vm, globals }: Login,
+  { paths, vm, globals, isShared = false }: Login,
   action: (file: string) => Promise<T>,
 ): Promise<T> {
   const directory = mkdtempSync(join(tmpdir(), 'mint-ssh-'));
@@ -38,7 +40,7 @@ export async function withLoginConfig<T>(
     ]);
     const forwardAgent = own.get('forwardagent')?.[0] === 'yes';
     const proxyOptions = passedOn(globals);
-    const ours = renderSshConfig([{ vm, forwardAgent }], {
+    const ours = renderSshConfig([{ vm, forwardAgent, isAlone: !isShared }], {
       paths,
       program: programPath(),
       unknown,

@@ -22,6 +22,8 @@ export interface Paths {
   readonly forward: string;
   /** A directory: one socket for each VM with an `upstream_agent` of its own. */
   readonly forwardSockets: string;
+  /** A directory: what connections are shared through, where `multiplex` is set. */
+  readonly sharedSockets: string;
   readonly agentLog: string;
   /** A directory that no one else can enter: managed keys, where no other one is named. */
   readonly keys: string;
@@ -64,6 +66,7 @@ export function resolvePaths(
     agentSockets: join(run, 'agent'),
     forward: join(run, 'forward.sock'),
     forwardSockets: join(run, 'forward'),
+    sharedSockets: join(run, 'mux'),
     agentLog: join(run, 'agent.log'),
     keys: join(dir, 'keys'),
     cache: join(dir, 'cache'),

@@ -72,10 +72,10 @@ export const settingsKeys: Readonly<Record<string, KeyRule>> = {
     built: 'all',
   },
   multiplex: {
-    wants: 'a time such as "10m"',
-    accepts: duration,
+    wants: 'a time such as "10m", at most 365 days, or "none"',
+    accepts: (value) => value === 'none' || (duration(value) && seconds(String(value)) <= 365 * 86_400),
     scope: 'any',
-    built: [],
+    built: 'all',
   },
   preferred_authentications: {
     wants: 'a list of methods such as "publickey"',
@@ -128,6 +128,12 @@ const hostName = new RegExp(`^${label}(?:\\.${label})*\\.?$`, 'i');
 /** RFC 1123, and the underscore that private zones have. */
 function isHostName(name: string): boolean {
   return name.length <= 253 && hostName.test(name);
+}
+
+/** Of what `duration` accepts. OpenSSH refuses a config with a time that no int holds. */
+function seconds(time: string): number {
+  const unit = { s: 1, m: 60, h: 3600, d: 86_400 }[time.slice(-1)] ?? Number.NaN;
+  return Number(time.slice(0, -1)) * unit;
 }
 
 function text(pattern: RegExp): (value: TomlValue) => boolean {

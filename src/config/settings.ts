@@ -21,6 +21,7 @@ export interface VmSettings {
   readonly requireBinding: boolean;
   readonly start: 'ask' | 'always' | 'never';
   readonly route: 'public' | 'private' | 'endpoint' | 'auto';
+  /** How long a shared connection outlives its last session, as ssh_config has it; undefined: none is shared. */
   readonly multiplex: string | undefined;
   readonly preferredAuthentications: string;
   /** This VM's own; what the others share is in `Settings`. */
@@ -158,7 +159,7 @@ function assemble(name: string, own: Values, sources: readonly Values[]): VmSett
     requireBinding: first('require_binding') === true,
     start: (word('start') as VmSettings['start'] | undefined) ?? 'ask',
     route: (word('route') as VmSettings['route'] | undefined) ?? 'auto',
-    multiplex: word('multiplex'),
+    multiplex: word('multiplex') === 'none' ? undefined : word('multiplex'),
     preferredAuthentications: word('preferred_authentications') ?? 'publickey',
     upstreamAgent: filePath(own, 'upstream_agent'),
     keyLifetime: word('key_lifetime'),

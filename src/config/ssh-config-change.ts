@@ -87,6 +87,7 @@ export function prepareDirectories(paths: Paths, vms: readonly VmSettings[] = []
   ensurePrivateDirectory(paths.dir);
   ensurePrivateDirectory(paths.hosts);
   ensureForwardSocket(paths);
+  ensureClosedDirectory(paths.sharedSockets);
   for (const { name, upstreamAgent } of vms) {
     if (upstreamAgent !== undefined) ensureOwnForwardSocket(paths, name);
   }

@@ -1,6 +1,7 @@
 import { userInfo } from 'node:os';
 import { join } from 'node:path';
 import { approvedMarker, includedFromMarker } from './approved-names.ts';
+import { aloneLines, sharingLines } from './multiplex.ts';
 import { type Paths, type VmPaths, vmPaths } from './paths.ts';
 import type { VmSettings } from './settings.ts';
 import { quotePath } from './ssh-quote.ts';
@@ -12,6 +13,8 @@ export interface Block {
   readonly forwardAgent: boolean;
   /** It is here because a person named it: that is kept with it. */
   readonly isApproved?: boolean;
+  /** A connection of its own, which no other login shares, whatever is set. */
+  readonly isAlone?: boolean;
 }
 
 export interface RenderOptions {
@@ -66,7 +69,8 @@ function hostPatterns(name: string, names: ReadonlySet<string>): string[] {
   return names.has(alias) ? [name] : [name, alias];
 }
 
-function ownLines({ vm, forwardAgent }: Block, options: RenderOptions): Line[] {
+function ownLines(block: Block, options: RenderOptions): Line[] {
+  const { vm, forwardAgent } = block;
   const own = vmPaths(options.paths, vm.name);
   return [
     ['HostName', vm.name],
@@ -78,7 +82,13 @@ function ownLines({ vm, forwardAgent }: Block, options: RenderOptions): Line[] {
     ...forwardLines(vm, forwardAgent, own),
     ['PreferredAuthentications', vm.preferredAuthentications],
     ['UserKnownHostsFile', quotePath(own.knownHosts)],
+    ...multiplexLines(block, options),
   ];
+}
+
+function multiplexLines({ vm, isAlone }: Block, { paths }: RenderOptions): readonly Line[] {
+  if (isAlone) return aloneLines;
+  return vm.multiplex === undefined ? [] : sharingLines(vm.name, vm.multiplex, paths);
 }
 
 /** Before the shared ones, and so instead of them. */

@@ -39,6 +39,15 @@ const keywords = [
   'gssapikeyexchange',
 ];
 
+/** Only where our block has them: else they are the user's own business. */
+const multiplexKeywords = [
+  'controlmaster',
+  'controlpath',
+  'controlpersist',
+  'serveraliveinterval',
+  'serveralivecountmax',
+];
+
 /**
  * Compares what ssh does for each VM with what our file alone says, by `ssh -G`. `configFile` is what ssh is
  * to be given, undefined for what it reads by itself. Empty when ours wins everywhere.
@@ -62,7 +71,7 @@ function compare(
   found: EffectiveConfig,
   userConfig: UserConfig,
 ): readonly Overridden[] {
-  return keywords
+  return [...keywords, ...(wanted.has('controlpath') ? multiplexKeywords : [])]
     .map((keyword) => ({ keyword, want: shown(wanted, keyword), have: shown(found, keyword) }))
     .filter(({ want, have }) => want !== have)
     .map(({ keyword, want, have }) => ({

@@ -9,8 +9,8 @@ import { type Finding, findPin, withoutPin, withPin } from './known-hosts.ts';
 import { badLine, findSettledPin, readKnownHosts, updateKnownHosts } from './known-hosts-file.ts';
 import { readRecord, type TrustRecord, writeRecord } from './record.ts';
 
-/** Writers hold the lock for milliseconds; a hundred of them, for a second or two. */
-const lockMilliseconds = 10_000;
+/** Writers hold the lock for as long as a disk takes to be sure: a hundred of them, on a slow one, for ten seconds. */
+const lockMilliseconds = 30_000;
 
 /** A record, or why there is none that can be read. */
 export type RecordFinding =

@@ -38,7 +38,7 @@ export async function keyClient(path: string): Promise<KeyClient> {
   socket.on('data', (chunk: Buffer) => replies.push(...frames.push(chunk)));
   const ask = async (...fields: Buffer[]): Promise<Buffer> => {
     socket.write(encodeString(Buffer.concat(fields)));
-    return await waitFor('the reply of the agent', 5000, () => {
+    return await waitFor('the reply of the agent', 15_000, () => {
       if (replies.length === 0 && socket.closed) throw new Error('the agent closed the connection');
       return replies.shift();
     });

@@ -89,7 +89,7 @@ describe('a forwarded socket', { timeout: 30_000 }, () => {
     const told = await halfOpenClient();
     assert.equal(String(await readAll(told)), 'first');
     told.end('second');
-    await waitFor('the rest', 2000, () => heard === 'second');
+    await waitFor('the rest', 15_000, () => heard === 'second');
   });
 
   test('a reader that does not read holds the other side back, and not in our memory', async () => {
@@ -115,12 +115,12 @@ describe('a forwarded socket', { timeout: 30_000 }, () => {
     await upstream((socket) => socket.resume());
     const socket = await client();
     socket.write('x');
-    await waitFor('the connection', 2000, () => accepted.length === 1);
+    await waitFor('the connection', 15_000, () => accepted.length === 1);
     accepted[0]?.destroy();
     await once(socket.resume(), 'close');
     const second = await client();
     second.write('x');
-    await waitFor('the connection', 2000, () => accepted.length === 2);
+    await waitFor('the connection', 15_000, () => accepted.length === 2);
     const ended = once(accepted[1] as Socket, 'end');
     second.destroy();
     await ended;
@@ -149,10 +149,10 @@ describe('a forwarded socket', { timeout: 30_000 }, () => {
       socket.write(list.subarray(0, 3));
       socket.write(Buffer.concat([list.subarray(3), list]));
       const answer = '000000050c00000000';
-      await waitFor('two answers', 2000, () => Buffer.concat(replies).toString('hex') === answer.repeat(2));
+      await waitFor('two answers', 15_000, () => Buffer.concat(replies).toString('hex') === answer.repeat(2));
       replies.length = 0;
       socket.write(encodeString(Buffer.concat([encodeByte(27), encodeString('session-bind@openssh.com')])));
-      await waitFor('a failure', 2000, () => Buffer.concat(replies).toString('hex') === '0000000105');
+      await waitFor('a failure', 15_000, () => Buffer.concat(replies).toString('hex') === '0000000105');
       const closed = once(socket, 'close');
       socket.write(Buffer.from([0xff, 0xff, 0xff, 0xff]));
       await closed;

@@ -121,7 +121,7 @@ describe('ssh -A', { timeout: 120_000 }, () => {
   test('the user’s agent dead, absent, or no agent at all: the login works, and the VM sees no key', async () => {
     const second = await startUsersAgent(world, 'dead');
     process.kill(second.pid, 'SIGKILL');
-    await waitFor('its end', 2000, () => !existsSync(`/proc/${second.pid}/exe`));
+    await waitFor('its end', 15_000, () => !existsSync(`/proc/${second.pid}/exe`));
     assert.ok(existsSync(second.socket));
     for (const path of [
       second.socket,
@@ -178,7 +178,7 @@ describe('ssh -A', { timeout: 120_000 }, () => {
   test('the session-bind of every hop reaches the user’s agent', async () => {
     const path = join(world.directory, 'noisy');
     const noisy = world.start('ssh-agent', ['-d', '-a', path], { timeout: 60_000 });
-    await waitFor('ssh-agent', 5000, () => existsSync(path));
+    await waitFor('ssh-agent', 15_000, () => existsSync(path));
     assert.deepEqual(await list(['-A', 'dev'], { SSH_AUTH_SOCK: path }), empty);
     // ssh itself says to whom it forwards the agent.
     await noisy.until(/process_ext_session_bind: recorded ED25519 SHA256:\S{43}/);
@@ -192,7 +192,7 @@ describe('ssh -A', { timeout: 120_000 }, () => {
     assert.ok(running);
     process.kill(running.pid, 'SIGKILL');
     const before = lstatSync(forwardPath(world)).ino;
-    await waitFor('the next agent', 5000, () => lstatSync(forwardPath(world)).ino !== before);
+    await waitFor('the next agent', 15_000, () => lstatSync(forwardPath(world)).ino !== before);
     // The socket is there a moment before the proxy has said where the user's agent is.
     const ask = setInterval(() => live.stdin.write('\n'), 100);
     await live.until(/users-key/).finally(() => clearInterval(ask));
@@ -202,12 +202,12 @@ describe('ssh -A', { timeout: 120_000 }, () => {
   test('a dead socket of a killed agent is no error at the next login', async () => {
     assert.deepEqual(await list(['-A', 'dev']), await usersKey());
     for (const { pid } of world.agents()) process.kill(pid, 'SIGKILL');
-    await waitFor('its end', 2000, () => world.agents().length === 0);
+    await waitFor('its end', 15_000, () => world.agents().length === 0);
     assert.ok(lstatSync(forwardPath(world)).isSocket());
     const { status, stderr } = await session(['dev', 'true']).done;
     assert.deepEqual([status, stderr], [0, '']);
     for (const { pid } of world.agents()) process.kill(pid, 'SIGKILL');
-    await waitFor('its end', 2000, () => world.agents().length === 0);
+    await waitFor('its end', 15_000, () => world.agents().length === 0);
     assert.deepEqual(await list(['-A', 'dev']), await usersKey());
   });
 

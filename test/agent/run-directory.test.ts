@@ -166,7 +166,7 @@ describe('a run directory', { timeout: 120_000 }, () => {
     works(await login(directory));
     const agent = world.agents().find(({ command }) => command.includes(directory));
     process.kill(agent?.pid ?? 0, 'SIGKILL');
-    await waitFor('it to end', 3000, () => !world.agents().some(({ pid }) => pid === agent?.pid));
+    await waitFor('it to end', 15_000, () => !world.agents().some(({ pid }) => pid === agent?.pid));
     works(await login(directory));
   });
 

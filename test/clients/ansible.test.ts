@@ -54,7 +54,7 @@ describe('ansible', { timeout: 120_000 }, () => {
     for (let at = 0; at < forks; at += 1) {
       await world.run('ssh', ['-F', '/dev/null', '-O', 'exit', '-o', `ControlPath=${sockets}/h${at}`, 'dev']);
     }
-    await waitFor('the masters to end', 5000, () =>
+    await waitFor('the masters to end', 15_000, () =>
       processesOf(world.directory).every(({ command }) => !command.includes(' proxy ')),
     );
   });

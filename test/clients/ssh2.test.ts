@@ -48,7 +48,7 @@ describe('ssh2, the library of Node programs and editors', { timeout: 60_000 }, 
     const block = hostBlock(readFileSync(join(world.configDir, 'ssh_config'), 'utf8'), 'remote');
     // It expands only a `~`, and only at the front.
     const socket = unquoted(block.get('identityagent') ?? '').replace(/^~/, world.home);
-    await waitFor('the VM’s socket', 5000, () => existsSync(socket));
+    await waitFor('the VM’s socket', 15_000, () => existsSync(socket));
     const keys = await new Promise<readonly unknown[]>((resolve, reject) => {
       createAgent(socket).getIdentities((error, found) => (error ? reject(error) : resolve(found ?? [])));
     });

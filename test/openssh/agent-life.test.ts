@@ -33,7 +33,7 @@ describe('the life of the agent', { timeout: 150_000 }, () => {
     const session = await openSession();
     const { pid } = oneAgent();
     process.kill(pid, 'SIGKILL');
-    const next = await waitFor('a new agent', 5000, () =>
+    const next = await waitFor('a new agent', 15_000, () =>
       world()
         .agents()
         .find((agent) => agent.pid !== pid),
@@ -49,14 +49,14 @@ describe('the life of the agent', { timeout: 150_000 }, () => {
   test('killed five times over, it comes back each time', async () => {
     const opened = await Promise.all([openSession(), openSession(), openSession()]);
     for (let round = 0; round < 5; round += 1) {
-      const { pid } = await waitFor('one agent', 5000, () => world().agents()[0]);
+      const { pid } = await waitFor('one agent', 15_000, () => world().agents()[0]);
       process.kill(pid, 'SIGKILL');
-      await waitFor('another agent', 8000, () =>
+      await waitFor('another agent', 15_000, () =>
         world()
           .agents()
           .some((agent) => agent.pid !== pid),
       );
-      await waitFor('its socket', 5000, () => existsSync(run('control.sock')));
+      await waitFor('its socket', 15_000, () => existsSync(run('control.sock')));
     }
     await logsIn();
     oneAgent();
@@ -69,9 +69,9 @@ describe('the life of the agent', { timeout: 150_000 }, () => {
     const releaseServer = world().vm('other').relay?.holdServer();
     try {
       const login = world().startSsh(['other', 'echo hello']);
-      await waitFor('the push', 5000, () => faults.waiting > 0);
+      await waitFor('the push', 15_000, () => faults.waiting > 0);
       process.kill(oneAgent().pid, 'SIGKILL');
-      await waitFor('the second push', 8000, () => faults.waiting > 1);
+      await waitFor('the second push', 15_000, () => faults.waiting > 1);
       releaseCloud();
       releaseServer?.();
       const { status, stdout, stderr } = await login.done;
@@ -88,14 +88,14 @@ describe('the life of the agent', { timeout: 150_000 }, () => {
       const login = world().startSsh(['-v', 'dev', 'echo hello']);
       // OpenSSH lists the keys before it says anything behind its NEWKEYS, which is held here.
       await login.until(/agent returned 1 keys/);
-      await waitFor('the push', 5000, () => world().cloud.faults.waiting > 0);
+      await waitFor('the push', 15_000, () => world().cloud.faults.waiting > 0);
       process.kill(oneAgent().pid, 'SIGKILL');
-      await waitFor('the second push', 8000, () => world().cloud.faults.waiting > 1);
+      await waitFor('the second push', 15_000, () => world().cloud.faults.waiting > 1);
       release();
       const { status, stderr, milliseconds } = await login.done;
       assert.equal(status, 255);
       assert.match(stderr, /Permission denied \(publickey\)/);
-      assert.ok(milliseconds < 10_000);
+      assert.ok(milliseconds < 20_000);
     } finally {
       release();
     }
@@ -106,7 +106,7 @@ describe('the life of the agent', { timeout: 150_000 }, () => {
     await logsIn();
     const { pid } = oneAgent();
     process.kill(pid, 'SIGKILL');
-    await waitFor('it to end', 3000, () => world().agents().length === 0);
+    await waitFor('it to end', 15_000, () => world().agents().length === 0);
     for (const name of ['control.sock', 'lock', 'machine', 'agent/dev.sock']) {
       assert.ok(existsSync(run(name)), name);
     }

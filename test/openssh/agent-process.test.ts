@@ -18,7 +18,7 @@ describe('the agent as a process', { timeout: 120_000 }, () => {
       agent.kill(signal);
       const { status, milliseconds } = await agent.done;
       assert.equal(status, 0);
-      assert.ok(milliseconds < 10_000);
+      assert.ok(milliseconds < 20_000);
       assert.deepEqual(socketsIn(runDirectory()), []);
       assert.ok(!existsSync(run('machine')));
       assert.ok(lstatSync(run('forward.sock')).isFile());
@@ -29,7 +29,7 @@ describe('the agent as a process', { timeout: 120_000 }, () => {
     const session = await openSession();
     const stop = await world().mint('agent', 'stop');
     assert.deepEqual([stop.status, stop.stderr], [0, 'mint-ssh: the agent ends\n']);
-    await waitFor('it to end', 3000, () => world().agents().length === 0);
+    await waitFor('it to end', 15_000, () => world().agents().length === 0);
     await sleep(2000);
     assert.deepEqual(world().agents(), []);
     await isAlive(session);
@@ -76,7 +76,7 @@ describe('the agent as a process', { timeout: 120_000 }, () => {
     const command = `ssh -F ${world().sshConfigFile} dev echo hello 2>&1 | tail -n 1`;
     const { stdout, milliseconds } = await world().run('sh', ['-c', command]);
     assert.equal(stdout, 'hello\n');
-    assert.ok(milliseconds < 8000, `${milliseconds} ms`);
+    assert.ok(milliseconds < 20_000, `${milliseconds} ms`);
     oneAgent();
   });
 
@@ -127,7 +127,7 @@ describe('the agent as a process', { timeout: 120_000 }, () => {
       assert.equal(login.status, 255);
       assert.match(login.stderr, /the agent does not answer \(agent-unavailable\)/);
       assert.match(status.stderr, /the agent does not answer \(agent-unavailable\)/);
-      assert.ok(login.milliseconds < 15_000);
+      assert.ok(login.milliseconds < 30_000);
     } finally {
       process.kill(pid, 'SIGCONT');
     }

@@ -35,7 +35,7 @@ export function agentWorld(vms: Readonly<Record<string, VmOptions>>): AgentWorld
       await session.done;
     }
     await world.mint('agent', 'stop');
-    await waitFor('the agents to end', 5000, () => world.agents().length === 0);
+    await waitFor('the agents to end', 15_000, () => world.agents().length === 0);
   });
   after(() => world.end());
   const runDirectory = () => join(world.configDir, 'run');

@@ -116,7 +116,7 @@ describe('a host key', { timeout: 120_000 }, () => {
     ]) {
       assert.ok(stderr.includes(word), `${word} is missing in: ${stderr}`);
     }
-    await waitFor('sshd to see the end', 3000, () =>
+    await waitFor('sshd to see the end', 15_000, () =>
       /Connection (?:closed|reset)/.test(sshd.log().slice(logged)),
     );
     assert.doesNotMatch(sshd.log().slice(logged), /Accepted|Failed|userauth|publickey|authenticating user/);
@@ -135,7 +135,7 @@ describe('a host key', { timeout: 120_000 }, () => {
       assert.match(stderr, /incorrect signature|signature/);
       await waitFor(
         'the provisional key to go',
-        3000,
+        15_000,
         () => world.file('hosts/fresh.known_hosts') === undefined,
       );
       nothingStays('fresh');
@@ -148,7 +148,7 @@ describe('a host key', { timeout: 120_000 }, () => {
       await assert.rejects(ssh2Login('fresh'), /signature|Handshake|closed/i);
       await waitFor(
         'the provisional key to go',
-        3000,
+        15_000,
         () => world.file('hosts/fresh.known_hosts') === undefined,
       );
       nothingStays('fresh');
@@ -177,7 +177,7 @@ describe('a host key', { timeout: 120_000 }, () => {
     const { status, stdout, stderr } = await world.ssh('open', 'true');
     assert.deepEqual([status, stdout, stderr], [0, 'open to all\n', '']);
     // Written beside the login, which does not wait for it.
-    await waitFor('the pin', 6000, () => /^open=SHA256:/m.test(world.file('known_hosts') ?? ''));
+    await waitFor('the pin', 15_000, () => /^open=SHA256:/m.test(world.file('known_hosts') ?? ''));
     assert.equal((await world.ssh('open', 'true')).status, 0);
   });
 
@@ -207,7 +207,7 @@ describe('a host key', { timeout: 120_000 }, () => {
     ]);
     await door.close();
     assert.ok(stdout.includes(world.sshd('dev').hostKey.line.split(' ')[1] ?? '?'));
-    await waitFor('the provisional key to go', 3000, () => world.file('hosts/dev.known_hosts') === undefined);
+    await waitFor('the provisional key to go', 15_000, () => world.file('hosts/dev.known_hosts') === undefined);
     nothingStays('dev');
     assert.equal((await world.ssh('dev', 'true')).status, 0);
   });

@@ -106,10 +106,14 @@ export function startChild(
         ended = true;
       };
       done.then(end, end);
-      return await waitFor(`${program} to print ${form}`, milliseconds, () => {
+      const look = () => {
         const match = form.exec(output.text()) ?? form.exec(errors.text());
         if (match === null && ended) throw new Error(`${program} ended before ${form}: ${errors.text()}`);
         return match ?? undefined;
+      };
+      return await waitFor(`${program} to print ${form}`, milliseconds, look).catch((error: Error) => {
+        const printed = JSON.stringify([output.text(), errors.text()].map((text) => text.slice(-1000)));
+        throw new Error(`${error.message}; it printed ${printed}`);
       });
     },
   };

@@ -39,7 +39,7 @@ describe('the agent under other clocks', { timeout: 150_000 }, () => {
   });
   afterEach(async () => {
     await world.mint('agent', 'stop');
-    await waitFor('the agent to end', 3000, () => world.agents().length === 0);
+    await waitFor('the agent to end', 15_000, () => world.agents().length === 0);
   });
   after(() => world.end());
 

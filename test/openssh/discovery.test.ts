@@ -228,7 +228,7 @@ describe('what a tag can take over', { timeout: 120_000 }, () => {
     await world.mint('agent', 'stop');
     writeFileSync(file, readFileSync(file, 'utf8').replace(/"listedAt":\d+/g, '"listedAt":1'));
     await machineOf(machines, 'first');
-    await waitFor('the new block', 5000, () => first().includes('second'));
+    await waitFor('the new block', 15_000, () => first().includes('second'));
     assert.equal(await machineOf(machines, 'second'), id);
     assert.ok(!first().includes('example.org'));
     assert.equal(readFileSync(world.sshConfigFile, 'utf8'), users);
@@ -295,7 +295,7 @@ describe('callers and regions', { timeout: 120_000 }, () => {
     await writeConfig(machines);
     assert.equal(await machineOf(machines, 'near'), near.id);
     assert.equal(await machineOf(machines, 'far'), far.id);
-    await waitFor('the cache', 3000, () => machines.world.file('cache/vms.json') !== undefined);
+    await waitFor('the cache', 15_000, () => machines.world.file('cache/vms.json') !== undefined);
   });
 });
 
@@ -387,7 +387,7 @@ describe('a VM that is stopped', { timeout: 120_000 }, () => {
     await writeConfig(machines);
     const login = machineOf(machines, 'fixed');
     const { instances } = machines.world.cloud;
-    await waitFor('the instance to run', 10_000, () => instances.get(id)?.state === 'running');
+    await waitFor('the instance to run', 15_000, () => instances.get(id)?.state === 'running');
     await sshd.start();
     assert.equal(await login, id);
   });

@@ -17,7 +17,7 @@ function assertTold(result: Result, code: string, form?: RegExp): void {
   assert.doesNotMatch(stderr, /^ +at /m);
   assert.doesNotMatch(stderr, /not a failure we foresaw/);
   assert.equal(stderr.match(/mint-ssh: error/g)?.length, 1, stderr);
-  assert.ok(milliseconds < 15_000, `${milliseconds} ms`);
+  assert.ok(milliseconds < 30_000, `${milliseconds} ms`);
 }
 
 describe('what Instance Connect may answer is told by ssh dev', { timeout: 120_000 }, () => {
@@ -181,7 +181,7 @@ describe('a failure that nobody reads on stderr', { timeout: 60_000 }, () => {
       const { stdout, milliseconds } = await onTerminal(`${command}; echo status $?`);
       assert.match(stdout, /\(aws-denied\)\r\nmint-ssh: hint: /);
       assert.match(stdout, /status 255/);
-      assert.ok(milliseconds < 10_000);
+      assert.ok(milliseconds < 20_000);
     } finally {
       world.cloud.faults.clear();
     }
@@ -192,7 +192,7 @@ describe('a failure that nobody reads on stderr', { timeout: 60_000 }, () => {
     const { stdout, milliseconds } = await onTerminal(`bash -mc '${script}'`);
     assert.match(stdout, /status 255/);
     assert.doesNotMatch(stdout, /Stopped/);
-    assert.ok(milliseconds < 15_000, `${milliseconds} ms`);
+    assert.ok(milliseconds < 30_000, `${milliseconds} ms`);
   });
 
   test('ends ssh where there is no terminal at all', async () => {

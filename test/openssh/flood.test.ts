@@ -44,7 +44,7 @@ describe('the agent before a crowd', { timeout: 120_000 }, () => {
     assert.equal(world.agents()[0]?.pid, pid);
     assert.ok(most < before.descriptors + 2 * 128 + 150, `${most} descriptors`);
     for (const socket of stayed) socket.destroy();
-    await waitFor('the descriptors to return', 5000, () => descriptors(pid) <= before.descriptors + 4);
+    await waitFor('the descriptors to return', 15_000, () => descriptors(pid) <= before.descriptors + 4);
     await sleep(1000);
     assert.equal((await world.ssh('dev', 'true')).status, 0);
     const grown = megabytes(pid) - before.memory;
@@ -60,8 +60,8 @@ describe('the agent before a crowd', { timeout: 120_000 }, () => {
     );
     const { status, stderr, milliseconds } = await world.ssh('dev', 'true');
     assert.equal(status, 0, stderr);
-    assert.ok(milliseconds < 3000, `${milliseconds} ms`);
-    await waitFor('the crowd to thin', 3000, () => crowd.filter((socket) => !socket.closed).length <= 256);
+    assert.ok(milliseconds < 15_000, `${milliseconds} ms`);
+    await waitFor('the crowd to thin', 15_000, () => crowd.filter((socket) => !socket.closed).length <= 256);
     for (const socket of crowd) socket.destroy();
   });
 
@@ -73,7 +73,7 @@ describe('the agent before a crowd', { timeout: 120_000 }, () => {
     const startedAt = performance.now();
     await once(idle, 'close');
     const waited = performance.now() - startedAt;
-    assert.ok(waited > 9000 && waited < 12_000, `${waited} ms`);
+    assert.ok(waited > 9000 && waited < 25_000, `${waited} ms`);
     assert.equal((await talker.list()).length, 1);
     talker.close();
     const status = await controlClient(controlPath(world));

@@ -29,7 +29,7 @@ describe('ssh, by the name of a VM', { timeout: 180_000 }, () => {
 
   const proxies = () =>
     processesOf(world.directory).filter(({ command }) => /mint-ssh .*\bproxy .*dev /.test(command));
-  const noProxies = () => waitFor('the proxies to end', 3000, () => proxies().length === 0);
+  const noProxies = () => waitFor('the proxies to end', 15_000, () => proxies().length === 0);
   const path = (name: string) => join(world.directory, name);
   async function succeeds(program: string, ...args: string[]): Promise<string> {
     const { status, stdout, stderr } = await world.run(program, args);
@@ -164,7 +164,7 @@ describe('ssh, by the name of a VM', { timeout: 180_000 }, () => {
     const script = `ssh -F ${world.sshConfigFile} dev yes | head -n 1`;
     const { stdout, milliseconds } = await world.run('sh', ['-c', script]);
     assert.equal(stdout, 'y\n');
-    assert.ok(milliseconds < 3000, `${milliseconds} ms`);
+    assert.ok(milliseconds < 15_000, `${milliseconds} ms`);
     await noProxies();
   });
 
@@ -178,7 +178,7 @@ describe('ssh, by the name of a VM', { timeout: 180_000 }, () => {
       if (/^sshd: /.test(command)) process.kill(child, 'SIGKILL');
     const { status, milliseconds } = await session.done;
     assert.equal(status, 255);
-    assert.ok(milliseconds < 5000);
+    assert.ok(milliseconds < 15_000);
     await noProxies();
   });
 
@@ -189,10 +189,10 @@ describe('ssh, by the name of a VM', { timeout: 180_000 }, () => {
       // To ssh alone, not to its group.
       process.kill(session.pid, signal);
       const { milliseconds } = await session.done;
-      assert.ok(milliseconds < 5000);
+      assert.ok(milliseconds < 15_000);
       await noProxies();
       const { pid = 0 } = world.sshd('dev');
-      await waitFor('the session to end', 3000, () => descendantsOf(pid).length === 0);
+      await waitFor('the session to end', 15_000, () => descendantsOf(pid).length === 0);
     });
   }
 
@@ -201,12 +201,12 @@ describe('ssh, by the name of a VM', { timeout: 180_000 }, () => {
     try {
       await succeeds(join(import.meta.dirname, '../../dist/mint-ssh'), 'agent', 'stop');
       const session = world.startSsh(['dev', 'true']);
-      await waitFor('the push', 5000, () => world.cloud.faults.waiting > 0);
-      await waitFor('a proxy', 5000, () => proxies().length === 1);
+      await waitFor('the push', 15_000, () => world.cloud.faults.waiting > 0);
+      await waitFor('a proxy', 15_000, () => proxies().length === 1);
       process.kill(session.pid, 'SIGKILL');
       const { stderr, milliseconds } = await session.done;
       await noProxies();
-      assert.ok(milliseconds < 3000, `${milliseconds} ms`);
+      assert.ok(milliseconds < 15_000, `${milliseconds} ms`);
       assert.equal(stderr, '');
     } finally {
       release();

@@ -186,7 +186,7 @@ describe('a pushed key', { timeout: 150_000 }, () => {
     await login.until(/agent returned 1 keys/);
     const releaseClient = relay.holdClient();
     release();
-    await waitFor('the push', 5000, () => pushesOf('slow').length === 1);
+    await waitFor('the push', 15_000, () => pushesOf('slow').length === 1);
     return () => {
       releaseClient();
       return login.done;

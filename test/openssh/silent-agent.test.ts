@@ -15,7 +15,7 @@ test('an agent that falls silent with a connection in its hands does not keep ss
     const dialled = relay.accepted;
     const release = relay.holdServer();
     const ssh = world.startSsh(['dev', 'echo in'], { timeout: 80_000 });
-    await waitFor('the proxy to dial', 5000, () => relay.accepted > dialled);
+    await waitFor('the proxy to dial', 15_000, () => relay.accepted > dialled);
     // What it was asked first it has answered: the host key is what it is silent about.
     process.kill(agent.pid, 'SIGSTOP');
     stopped = agent.pid;

@@ -113,7 +113,7 @@ export async function startSshd(options: SshdOptions): Promise<Sshd> {
         running.delete(started);
         if (process === started) process = undefined;
       });
-      await waitFor('sshd to listen', 10_000, () => {
+      await waitFor('sshd to listen', 15_000, () => {
         const log = sshd.log().slice(before);
         if (process === undefined) throw new Error(`sshd ended: ${log}`);
         return log.includes('Server listening');
@@ -124,7 +124,7 @@ export async function startSshd(options: SshdOptions): Promise<Sshd> {
       if (stopped?.pid !== undefined) {
         sessions.push(...descendantsOf(stopped.pid).map(({ pid }) => pid));
         stopped.kill('SIGTERM');
-        await waitFor('sshd to end', 5_000, () => process === undefined);
+        await waitFor('sshd to end', 15_000, () => process === undefined);
       }
       if (!endSessions) return;
       for (const pid of sessions) endSession(pid, directory);

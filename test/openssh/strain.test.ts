@@ -243,7 +243,8 @@ describe('a server that strains the proxy', { concurrency: true, timeout: 110_00
       let most = 0;
       const timer = setInterval(() => {
         for (const { pid, command } of descendantsOf(session.child.pid))
-          if (command.startsWith(mintProgram)) most = Math.max(most, privateMegabytes(pid));
+          // One of these proxies starts the agent, which is its child then and no proxy.
+          if (command.startsWith(`${mintProgram} proxy`)) most = Math.max(most, privateMegabytes(pid));
       }, 250);
       const { stderr, milliseconds, ...ended } = await session.child.done.finally(() => clearInterval(timer));
       assert.equal(ended.status, 255, stderr);
@@ -300,7 +301,7 @@ describe('a server that strains the proxy', { concurrency: true, timeout: 110_00
       ]);
       try {
         // It has accepted the other key, and goes on behind its NEWKEYS.
-        await waitFor('what comes behind NEWKEYS', 10_000, () => impostor.behindNewKeys > 0);
+        await waitFor('what comes behind NEWKEYS', 15_000, () => impostor.behindNewKeys > 0);
       } finally {
         ssh.kill('SIGKILL');
         await ssh.done;
@@ -386,7 +387,7 @@ describe('a server that strains the proxy', { concurrency: true, timeout: 110_00
       const child = world.start(mintProgram, ['proxy', 'drip'], { input });
       const { status, stderr, milliseconds } = await child.done;
       assert.deepEqual([status, stderr], [0, '']);
-      assert.ok(milliseconds < 3000);
+      assert.ok(milliseconds < 15_000);
     }
   });
 
@@ -394,7 +395,7 @@ describe('a server that strains the proxy', { concurrency: true, timeout: 110_00
     const script = `${mintProgram} proxy drip < /dev/null; ${mintProgram} proxy drip < ${join(world.directory, 'ssh_config')}`;
     const { stderr, milliseconds } = await world.run('sh', ['-c', script]);
     assert.doesNotMatch(stderr, /foresaw/);
-    assert.ok(milliseconds < 6000);
+    assert.ok(milliseconds < 15_000);
   });
 });
 

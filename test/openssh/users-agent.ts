@@ -17,7 +17,7 @@ export async function startUsersAgent(world: World, name = 'users'): Promise<Use
   mkdirSync(directory, { mode: 0o700 });
   const [socket, key] = [join(directory, 'sock'), join(directory, 'key')];
   const agent = world.start('ssh-agent', ['-D', '-a', socket], { timeout: 600_000 });
-  await waitFor('ssh-agent', 5000, () => existsSync(socket));
+  await waitFor('ssh-agent', 15_000, () => existsSync(socket));
   for (const args of [
     ['ssh-keygen', '-q', '-t', 'ed25519', '-N', '', '-C', `${name}-key`, '-f', key],
     ['ssh-add', '-q', key],

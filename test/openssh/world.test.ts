@@ -98,7 +98,7 @@ describe('a world', { timeout: 120_000 }, () => {
 
     relay.holdServer();
     const cut = world.start('bash', banner);
-    await waitFor('the connection', 2000, () => relay.open > 0);
+    await waitFor('the connection', 15_000, () => relay.open > 0);
     relay.cut();
     assert.equal((await cut.done).stdout, '');
     relay.refuse();

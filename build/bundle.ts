@@ -1,0 +1,135 @@
+/**
+ * Bundles the program: a main bundle with what commands need at once, and a bundle of its own, kept in the
+ * executable as an asset, for each part that is heavy and rarely needed.
+ */
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { type BuildOptions, build, type Plugin } from 'esbuild';
+
+export const root = dirname(dirname(fileURLToPath(import.meta.url)));
+
+/** Packages that the proxy, which starts on every connection, must not carry: each is an asset. */
+const chunks = ['ssh2', '@smithy/signature-v4', '@aws-crypto/sha256-js', 'sshpk', 'age-encryption'];
+
+/** The SDK's clients that a push does not need: with them, an AWS worker starts 60 ms later. */
+const ec2Sdk = 'src/aws/ec2-sdk.ts';
+
+/**
+ * Parts of Node that take milliseconds to load (`crypto` five, `child_process` two) and that the proxy rarely
+ * needs. A module that imports one of them has it loaded at the first use of one of its names.
+ */
+const late = [
+  'node:crypto',
+  'node:child_process',
+  'node:http',
+  'node:worker_threads',
+  'node:sqlite',
+  'node:vm',
+];
+
+/** What `bundle` made, in the folder it was given. */
+export interface Bundle {
+  readonly folder: string;
+  /** File names: the script that the executable runs, and what `node:sea` hands out by name. */
+  readonly main: string;
+  readonly assets: readonly string[];
+  /** The npm packages that are inside, as folders below the checkout, sorted. */
+  readonly packages: readonly string[];
+}
+
+/** @param folder exists; files of an earlier bundle in it are replaced */
+export async function bundle(folder: string): Promise<Bundle> {
+  const shared = {
+    absWorkingDir: root,
+    bundle: true,
+    platform: 'node',
+    // The oldest Node that an executable is made from (package.json's optionalDependencies).
+    target: 'node22.23',
+    format: 'cjs',
+    minify: true,
+    keepNames: true,
+    legalComments: 'none',
+    logLevel: 'warning',
+    metafile: true,
+    // CommonJS has no import.meta; the executable's own path stands in for the module's.
+    define: { 'import.meta.url': 'moduleUrl', 'import.meta.dirname': '__dirname' },
+    banner: { js: "const moduleUrl = require('node:url').pathToFileURL(__filename).href;" },
+    // ssh2's optional native parts: pure JavaScript does here.
+    external: ['cpu-features', '*.node'],
+  } satisfies BuildOptions;
+  // As ES modules the SDK's packages can be cut down to what is used.
+  const sdk = { ...shared, mainFields: ['module', 'main'] };
+  const results = [
+    await build({
+      ...shared,
+      entryPoints: ['src/main.ts'],
+      outfile: join(folder, 'main.cjs'),
+      plugins: [loadChunks, loadLate],
+    }),
+    await build({
+      ...sdk,
+      entryPoints: ['src/aws/worker.ts'],
+      outfile: join(folder, 'aws.cjs'),
+      plugins: [loadEc2Sdk],
+    }),
+    await build({ ...sdk, entryPoints: [ec2Sdk], outfile: join(folder, 'ec2-sdk.cjs') }),
+  ];
+  for (const chunk of chunks)
+    results.push(await build({ ...shared, entryPoints: [chunk], outfile: join(folder, assetName(chunk)) }));
+  const inputs = results.flatMap(({ metafile }) => Object.keys(metafile.inputs));
+  return {
+    folder,
+    main: 'main.cjs',
+    assets: ['aws.cjs', 'ec2-sdk.cjs', ...chunks.map(assetName)],
+    packages: [...new Set(inputs.flatMap(packageFolder))].sort(),
+  };
+}
+
+/** Where the main bundle imports a chunk's package, it loads the asset instead, at the moment it is needed. */
+const loadChunks: Plugin = {
+  name: 'load-chunks',
+  setup({ onResolve, onLoad }) {
+    const filter = new RegExp(`^(?:${chunks.join('|')})$`);
+    onResolve({ filter }, ({ path }) => ({ path, namespace: 'chunk' }));
+    onLoad({ filter: /.*/, namespace: 'chunk' }, ({ path }) => ({ contents: loadAsset(path) }));
+  },
+};
+
+const loadEc2Sdk: Plugin = {
+  name: 'load-ec2-sdk',
+  setup({ onResolve, onLoad }) {
+    onResolve({ filter: /\/ec2-sdk\.ts$/ }, () => ({ path: 'ec2-sdk', namespace: 'chunk' }));
+    onLoad({ filter: /.*/, namespace: 'chunk' }, ({ path }) => ({ contents: loadAsset(path) }));
+  },
+};
+
+const loadLate: Plugin = {
+  name: 'load-late',
+  setup({ onResolve, onLoad }) {
+    const filter = new RegExp(`^(?:${late.join('|')})$`);
+    onResolve({ filter }, ({ path }) => ({ path, namespace: 'late' }));
+    onLoad({ filter: /.*/, namespace: 'late' }, ({ path }) => {
+      const names = Object.keys(process.getBuiltinModule(path) ?? {});
+      return {
+        contents: `for (const name of ${JSON.stringify(names)}) Object.defineProperty(exports, name, {
+          enumerable: true, get: () => process.getBuiltinModule('${path}')[name],
+        });`,
+      };
+    });
+  },
+};
+
+function loadAsset(path: string): string {
+  return `const chunk = new (require('node:module').Module)('${path}');
+    chunk._compile(require('node:sea').getAsset('${assetName(path)}', 'utf8'), '${path}');
+    module.exports = chunk.exports;`;
+}
+
+function assetName(entry: string): string {
+  return `${entry.replaceAll(/[@/]+/g, '-').replace(/^-/, '')}.cjs`;
+}
+
+function packageFolder(input: string): string[] {
+  const [folder] = /^(?:.*\/)?node_modules\/(?:@[^/]+\/)?[^/]+/.exec(input) ?? [];
+  return folder === undefined ? [] : [folder];
+}

@@ -1,0 +1,40 @@
+/** The bill of materials: npm's CycloneDX one, without what differs between two runs. */
+import { execFileSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { root } from './bundle.ts';
+
+interface Bom {
+  serialNumber?: string;
+  metadata: { timestamp?: string; tools?: unknown };
+  components: { 'bom-ref': string }[];
+  dependencies: { ref: string; dependsOn?: string[] }[];
+}
+
+/** What package-lock.json pins, without what only building and testing needs. @param epoch seconds since 1970 */
+export function billOfMaterials(epoch: number): string {
+  const text = execFileSync(
+    'npm',
+    ['sbom', '--sbom-format', 'cyclonedx', '--sbom-type', 'application', '--omit', 'dev', '--package-lock-only'],
+    { cwd: root, encoding: 'utf8', maxBuffer: 64 << 20 },
+  );
+  const bom = JSON.parse(text) as Bom;
+  delete bom.serialNumber;
+  bom.metadata.timestamp = new Date(epoch * 1000).toISOString();
+  bom.components.sort((one, other) => order(one['bom-ref'], other['bom-ref']));
+  for (const { dependsOn } of bom.dependencies) dependsOn?.sort(order);
+  bom.dependencies.sort((one, other) => order(one.ref, other.ref));
+  const serialNumber = `urn:uuid:${uuidOf(JSON.stringify(bom))}`;
+  return `${JSON.stringify({ ...bom, serialNumber }, undefined, 2)}\n`;
+}
+
+/** RFC 9562 §5.8: a UUID of the content's own, so that equal bills have equal numbers. */
+function uuidOf(content: string): string {
+  const bytes = createHash('sha256').update(content).digest().subarray(0, 16);
+  bytes.writeUInt8((bytes.readUInt8(6) & 0x0f) | 0x80, 6);
+  bytes.writeUInt8((bytes.readUInt8(8) & 0x3f) | 0x80, 8);
+  return bytes.toString('hex').replace(/^(.{8})(.{4})(.{4})(.{4})/, '$1-$2-$3-$4-');
+}
+
+function order(one: string, other: string): number {
+  return one < other ? -1 : one > other ? 1 : 0;
+}
