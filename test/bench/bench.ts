@@ -5,7 +5,7 @@
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { pushLifetime } from '../../src/agent/vm-key.ts';
+import { pushLifetime } from '../../src/agent/pushes.ts';
 import { mintProgram, type World } from '../openssh/world.ts';
 import { type CopyWay, copy, type Direction } from './copies.ts';
 import { liveConnections, loginsAtOnce, manyPins } from './crowds.ts';
@@ -133,6 +133,10 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const)
   process.once(signal, () => void stage.end().finally(() => process.exit(1)));
 try {
   writeReport(await measure(stage), { print: short });
+} catch (error) {
+  // Said first: what it leaves behind makes the end fail as well.
+  process.stderr.write(`bench: ${error}\n`);
+  process.exitCode = 1;
 } finally {
   await stage.end();
 }

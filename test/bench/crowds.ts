@@ -16,38 +16,52 @@ export interface AtOnce {
   readonly count: number;
   /** Wall time until the last is done, in milliseconds, one value a round. */
   readonly nc: readonly number[];
+  /** nc behind a start of Node: less than that no ProxyCommand on Node can take. */
+  readonly floor: readonly number[];
   readonly mint: readonly number[];
   /** The most that a round needed. */
   readonly pushes: number;
+  /** Logins of ours that failed, in all rounds. */
+  readonly failed: number;
 }
 
-/** Logins to one VM, all started in the same moment. @throws where one of them fails */
+/** Logins to one VM, all started in the same moment. */
 export async function loginsAtOnce(
   stage: Stage,
   world: World,
   count: number,
   rounds: number,
 ): Promise<AtOnce> {
-  const wall = async (args: readonly string[]) => {
+  const wall = async (args: readonly string[], failure: (reason: unknown) => void) => {
     const startedAt = performance.now();
-    await Promise.all(Array.from({ length: count }, () => stage.run('ssh', args)));
+    const ended = await Promise.allSettled(Array.from({ length: count }, () => stage.run('ssh', args)));
+    for (const each of ended) if (each.status === 'rejected') failure(each.reason);
     return performance.now() - startedAt;
   };
+  const mustSucceed = (reason: unknown) => {
+    throw reason;
+  };
   let pushes = 0;
+  let failed = 0;
   const times = await interleave(
     rounds,
     {
-      nc: () => wall(stage.plain(stage.port(0), pipeOptions('nc', stage.port(0)), 'true')),
+      nc: () => wall(stage.plain(stage.port(0), pipeOptions('nc', stage.port(0)), 'true'), mustSucceed),
+      floor: () =>
+        wall(stage.plain(stage.port(0), pipeOptions('nc behind Node', stage.port(0)), 'true'), mustSucceed),
       mint: async () => {
         const before = world.cloud.pushes.length;
-        const time = await wall(mint(world, 'rtt-0'));
+        const time = await wall(mint(world, 'rtt-0'), (reason) => {
+          failed += 1;
+          process.stderr.write(`bench: ${reason}\n`);
+        });
         pushes = Math.max(pushes, world.cloud.pushes.length - before);
         return time;
       },
     },
     0,
   );
-  return { count, ...times, pushes };
+  return { count, ...times, pushes, failed };
 }
 
 export interface LiveConnections {

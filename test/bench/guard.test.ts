@@ -34,6 +34,7 @@ describe('the speed guard', { timeout: 120_000 }, () => {
       const { times, node } = await warmLogins(stage, world, plan, 0, [
         'ssh direct',
         'nc',
+        'nc behind Node',
         'ControlMaster, open',
       ]);
       const least = (name: string) => Math.min(...(times[name] ?? []));

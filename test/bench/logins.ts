@@ -27,9 +27,13 @@ export interface WarmLogins {
   readonly authentication: number;
 }
 
-/** The ways of a machine without mint-ssh: nothing, a pipe, one with TCP_NODELAY. */
+/** A start of Node as the executable makes it. */
+const nodeStart = `${process.execPath} --max-semi-space-size=1 --v8-pool-size=1 -e 0`;
+
+/** The ways of a machine without mint-ssh: nothing, a pipe, one with TCP_NODELAY; and what Node alone costs. */
 export const pipes = {
   'ssh direct': undefined,
+  'nc behind Node': (port: number) => `sh -c '${nodeStart}; exec nc 127.0.0.1 ${port}'`,
   nc: (port: number) => `nc 127.0.0.1 ${port}`,
   'socat nodelay': (port: number) => `socat STDIO TCP:127.0.0.1:${port},nodelay`,
 } as const;
@@ -73,6 +77,7 @@ export async function warmLogins(
     'ssh direct': plain([]),
     nc: plain(pipeOptions('nc', port)),
     'socat nodelay': plain(pipeOptions('socat nodelay', port)),
+    'nc behind Node': plain(pipeOptions('nc behind Node', port)),
     'mint-ssh, key warm': async (round) => {
       // A push is good for 50 s: a slow run must not measure one here.
       if (round % 5 === 0) await stage.run('ssh', mint(world, vm), world);

@@ -86,6 +86,10 @@ ${pushTable(findings)}
 
 ${findings.cli === undefined ? 'The AWS CLI is not installed here, so its one-liner (push, then nc) was not measured.' : `The one-liner of the AWS CLI (\`${findings.cli.version}\`; push, then nc), with the API at 150 ms: ${shown(findings.cli.cli)} ms.`}
 
+## Where the limit is
+
+${limits(findings)}
+
 ## Copies
 
 ${bulkTable(findings)}
@@ -170,6 +174,7 @@ function targets({ plan, warm, pushes, cold, cli, bulk, long, atOnce, live, pins
     live.after <= live.before * 1.1,
   ]);
   const wall = median(atOnce.mint) / median(atOnce.nc);
+  rows.push([`${atOnce.count} logins at once that fail`, 'none', String(atOnce.failed), atOnce.failed === 0]);
   rows.push([
     `${atOnce.count} logins at once, wall time / nc's`,
     '≤ 1.4',
@@ -188,6 +193,18 @@ function targets({ plan, warm, pushes, cold, cli, bulk, long, atOnce, live, pins
     ['', 'target', 'measured', ''],
     rows.map(([what, target, measured, met]) => [what, target, measured, met ? 'met' : '**not met**']),
   );
+}
+
+/** What no ProxyCommand that runs on Node can be faster than, beside what ours takes. */
+function limits({ warm, atOnce }: Findings): string {
+  const near = warm.get(0)?.times ?? {};
+  const nc = median(near['nc'] ?? []);
+  const more = (name: string) => ms(median(near[name] ?? []) - nc);
+  const ratio = (values: readonly number[]) => (median(values) / median(atOnce.nc)).toFixed(2);
+  return `\`nc behind Node\` is \`nc\` started once \`node -e 0\` has ended, with the options of our executable: no code of ours,
+no key exchange read, no agent asked. That alone costs ${more('nc behind Node')} more than nc in a login on a warm key (ours:
+${more(warmName)}) and makes ${atOnce.count} logins at once take ${ratio(atOnce.floor)} times as long as nc does (ours: ${ratio(atOnce.mint)});
+there all processors are busy, and what counts is processor time.`;
 }
 
 function warmTable({ warm }: Findings): string {

@@ -212,7 +212,7 @@ async function endWorld(
     processesOf(world.directory).filter(
       ({ command, environment }) => !command.startsWith('sshd: ') && !environment.includes('MINT_SSHD='),
     );
-  await waitFor('processes to end', 15_000, () => clients().length === 0).catch(() => {
+  await waitFor('processes to end', 6_000, () => clients().length === 0).catch(() => {
     left.push(...clients().map(({ pid, command }) => `${pid} ${command}`));
   });
   for (const child of children) child.kill('SIGKILL');
