@@ -2,6 +2,7 @@
 import { existsSync } from 'node:fs';
 import { hint, printable, say } from '../cli/terminal.ts';
 import { quoted } from '../config/files.ts';
+import { listKeys } from '../keys/store/key-store.ts';
 import { repairStore } from '../keys/store/repair.ts';
 
 /** Exit status 1 where something is left to a person. */
@@ -16,5 +17,9 @@ export async function repairKeys(directory: string): Promise<number> {
     if (remedy !== 'mended') hint(remedy.hint);
   }
   if (findings.length === 0) say(`all is well in ${quoted(directory)}`);
+  for (const { name, rotation } of listKeys(directory)) {
+    if (rotation !== undefined)
+      hint(`the rotation of ${name} is not finished: \`mint-ssh keys rotate ${name}\``);
+  }
   return findings.every(({ remedy }) => remedy === 'mended') ? 0 : 1;
 }

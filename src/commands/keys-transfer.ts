@@ -1,17 +1,14 @@
 /** `keys export`, `import` and `share`: private keys on their way out of the store, and into it. */
-import type { KeyObject } from 'node:crypto';
 import { existsSync, lstatSync, realpathSync } from 'node:fs';
 import { resolve } from 'node:path';
-import { askSecret } from '../cli/secret.ts';
 import { hint, say } from '../cli/terminal.ts';
 import { ioFailed, quoted, readPrivateFile, writeAtomic } from '../config/files.ts';
 import { MintError } from '../errors.ts';
 import { parseKeyFile } from '../keys/store/key-file.ts';
-import { addKey, checkFree, findKey, type KeyMaterial, readPrivateKey } from '../keys/store/key-store.ts';
-import { publicBlob, publicLine, typeOfBlob } from '../keys/store/key-type.ts';
-import type { KeyRecord } from '../keys/store/metadata.ts';
-import { encodePrivateKey, keyFormats, openKeyFile } from '../keys/store/private-key.ts';
-import { awsKeyName, profileName } from '../keys/store/profile-name.ts';
+import { materialOf } from '../keys/store/key-material.ts';
+import { findKey, type KeyMaterial, readPrivateKey } from '../keys/store/key-store.ts';
+import { publicBlob } from '../keys/store/key-type.ts';
+import { encodePrivateKey, keyFormats } from '../keys/store/private-key.ts';
 import {
   decryptKey,
   encryptKey,
@@ -21,26 +18,10 @@ import {
   type Readers,
   recipientsOf,
 } from '../keys/store/shared-file.ts';
-import type { KeysRequest } from './keys.ts';
+import { askNewPassphrase, askPassphrase, openWithPassphrase } from './keys-passphrase.ts';
+import { type KeysRequest, misused } from './keys-request.ts';
 
 const maxBytes = 65_536;
-
-/** ssh-keygen takes no shorter one. */
-const shortestPassphrase = 5;
-
-/** A key as the store has it: OpenSSH's own format, which every ssh reads. */
-export async function materialOf(
-  key: KeyObject,
-  comment: string,
-  passphrase?: string | undefined,
-): Promise<KeyMaterial> {
-  const blob = publicBlob(key);
-  return {
-    privateKey: await encodePrivateKey(key, 'openssh', { passphrase, comment }),
-    publicKey: publicLine(blob, comment),
-    type: typeOfBlob(blob),
-  };
-}
 
 export async function exportKey({ directory, profile, values }: KeysRequest): Promise<number> {
   const wanted = (values['format'] as string | undefined) ?? 'openssh';
@@ -62,17 +43,16 @@ export async function exportKey({ directory, profile, values }: KeysRequest): Pr
   return 0;
 }
 
-/** A key that came with a passphrase is kept under the same one. */
-export async function importKey({ directory, profile, values, region }: KeysRequest): Promise<KeyRecord> {
-  const name = profileName(profile);
-  const place = { profile, region: region() };
-  awsKeyName(name, place.region);
+/** The key in --key-file, in the form in which it is kept: under the passphrase that it came with. */
+export async function readKeyFile(
+  { values }: KeysRequest,
+  name: string,
+): Promise<{ readonly material: KeyMaterial; readonly blob: Buffer }> {
   const path = values['key-file'] as string | undefined;
   if (path === undefined) throw misused('which key? name its file with --key-file');
-  checkFree(directory, profile);
   const bytes = await unshared(readNamed(path), path, values['identity'] as string | undefined);
   const { key, passphrase } = await openWithPassphrase(bytes, quoted(path));
-  return addKey(directory, place, await materialOf(key, name, passphrase));
+  return { material: await materialOf(key, name, passphrase), blob: publicBlob(key) };
 }
 
 export async function shareKey({ directory, profile, values }: KeysRequest): Promise<number> {
@@ -109,36 +89,6 @@ async function unshared(bytes: Buffer, path: string, identity: string | undefine
     throw misused('this file is for identities of age: name the file with yours by --identity');
   }
   return decryptKey(shared, { identities: identitiesOf(readNamed(identity).toString('latin1')) });
-}
-
-async function openWithPassphrase(
-  bytes: Buffer,
-  name: string,
-): Promise<{ readonly key: KeyObject; readonly passphrase: string | undefined }> {
-  const file = parseKeyFile(bytes);
-  const passphrase = file.encrypted ? await askPassphrase(`Passphrase of the key in ${name}: `) : undefined;
-  return { key: await openKeyFile(file, passphrase), passphrase };
-}
-
-async function askPassphrase(prompt: string): Promise<string> {
-  const answer = await askSecret(prompt);
-  if (answer === 'nobody') {
-    throw new MintError('key-passphrase', 'a passphrase is needed, and there is nobody to ask for it', {
-      hint: 'run it on a terminal, or set SSH_ASKPASS and SSH_ASKPASS_REQUIRE=force',
-    });
-  }
-  if (answer === 'no') throw new MintError('key-passphrase', 'no passphrase was given; nothing has changed');
-  return answer.text;
-}
-
-async function askNewPassphrase(what: string): Promise<string> {
-  const passphrase = await askPassphrase(`New passphrase for ${what}: `);
-  if (Buffer.byteLength(passphrase) < shortestPassphrase) {
-    const message = `a passphrase has at least ${shortestPassphrase} characters; nothing was written`;
-    throw new MintError('key-passphrase', message);
-  }
-  if ((await askPassphrase('The same again: ')) === passphrase) return passphrase;
-  throw new MintError('key-passphrase', 'the two passphrases differ; nothing was written');
 }
 
 function readRecipients(given: string): readonly string[] {
@@ -178,8 +128,4 @@ function refuseExisting(path: string): void {
 /** 0600 from its first byte, whole or not there. */
 function writeNew(path: string, bytes: Buffer): void {
   writeAtomic(resolve(path), bytes, { mode: 0o600, beforeRename: () => refuseExisting(path) });
-}
-
-function misused(message: string): MintError {
-  return new MintError('usage', message, { hint: '`mint-ssh keys --help` shows what there is' });
 }

@@ -1,4 +1,5 @@
 /** A private key's file before it is opened: which format it has, and whether it wants a passphrase. */
+import { quoted } from '../../config/files.ts';
 import { MintError } from '../../errors.ts';
 import { WireReader } from '../../ssh/wire.ts';
 
@@ -80,7 +81,7 @@ function parseOpenSsh(text: string, body: string): KeyFile {
     // Behind it stands the tag of an authenticated cipher, where there is one.
     if (count !== 1 || secret.length === 0) throw invalid('this file does not hold exactly one key');
     if (/^\0\0\0.sk-/s.test(publicBlob.toString('latin1'))) throw inHardware();
-    if (!readableCiphers.test(cipher)) throw mustBeConverted(JSON.stringify(cipher.slice(0, 40)));
+    if (!readableCiphers.test(cipher)) throw mustBeConverted(quoted(cipher.slice(0, 40)));
     checkRounds(kdf, options);
     return { format: 'openssh', text, encrypted: cipher !== 'none', publicBlob };
   } catch (error) {
@@ -93,7 +94,7 @@ function parseOpenSsh(text: string, body: string): KeyFile {
 
 function checkRounds(kdf: string, options: Buffer): void {
   if (kdf === 'none') return;
-  if (kdf !== 'bcrypt') throw mustBeConverted(`a passphrase by ${JSON.stringify(kdf.slice(0, 40))}`);
+  if (kdf !== 'bcrypt') throw mustBeConverted(`a passphrase by ${quoted(kdf.slice(0, 40))}`);
   const reader = new WireReader(options);
   reader.string();
   const rounds = reader.uint32();

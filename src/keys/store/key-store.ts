@@ -5,15 +5,12 @@ import { printable } from '../../cli/terminal.ts';
 import { ensureClosedDirectory, quoted, readPrivateFile } from '../../config/files.ts';
 import { withLock } from '../../config/lock.ts';
 import { MintError } from '../../errors.ts';
-import { finishChange, makeChange, readMetadata } from './journal.ts';
+import { finishChange, type KeyPair, makeChange, type RotationKey, readMetadata } from './journal.ts';
 import { type KeyRecord, newEntry } from './metadata.ts';
-import { awsKeyName, isProfile, profileName } from './profile-name.ts';
+import { awsKeyName, isProfile, keyNameOf } from './profile-name.ts';
 
 /** What a private key's file and its `.pub` are made of. */
-export interface KeyMaterial {
-  readonly privateKey: Buffer;
-  /** A line with its end. */
-  readonly publicKey: string;
+export interface KeyMaterial extends KeyPair {
   readonly type: string;
 }
 
@@ -22,6 +19,7 @@ export interface KeyFiles {
   readonly publicKey: string;
 }
 
+/** Milliseconds. */
 const lockWait = 120_000;
 const maxKeyBytes = 65_536;
 
@@ -32,9 +30,9 @@ const temporaryFile = /^\..+\.[0-9a-f]{16}\.tmp$/;
  * Runs `action` alone in the store, whose last change is whole by then. A store that is not there is made.
  * @throws MintError `unsafe-permissions`, `io-failed`, `key-store`
  */
-export function withStore<T>(directory: string, action: () => T): T {
+export function withStore<T>(directory: string, action: () => T, wait = lockWait): T {
   ensureClosedDirectory(directory);
-  return withLock(join(directory, '.lock'), lockWait, () => {
+  return withLock(join(directory, '.lock'), wait, () => {
     finishChange(directory);
     sweep(directory);
     return action();
@@ -61,20 +59,21 @@ export function findKey(directory: string, given: string): KeyRecord {
 
 /** @throws MintError `key-name` for what no key may be called, `key-store` where two have the name */
 export function lookUp(keys: readonly KeyRecord[], given: string): KeyRecord | undefined {
-  const [first, ...more] = keys.filter(
-    ({ awsKeyName, awsKeyNames }) =>
-      awsKeyName === given || Object.values(awsKeyNames).some((other) => other === given),
-  );
+  const [first, ...more] = keys.filter((key) => isNamedInEc2(key, given));
   // A name in EC2 may be longer than any profile.
-  const name = first === undefined || isProfile(given) ? profileName(given) : undefined;
+  const name = first === undefined || isProfile(given) ? keyNameOf(given) : undefined;
   const own = keys.find((key) => key.name === name);
   if (own !== undefined || more.length === 0) return own ?? first;
   throw new MintError('key-store', `metadata.json gives the AWS name ${quoted(given)} to more than one key`);
 }
 
+export function isNamedInEc2({ awsKeyName, awsKeyNames }: KeyRecord, given: string): boolean {
+  return awsKeyName === given || Object.values(awsKeyNames).some((other) => other === given);
+}
+
 /** Refuses a profile whose name is taken; makes no store. @throws MintError `key-exists`, `key-name` */
 export function checkFree(directory: string, profile: string): void {
-  const name = profileName(profile);
+  const name = keyNameOf(profile);
   if (existsSync(directory)) withStore(directory, () => refuseTaken(directory, name, profile));
 }
 
@@ -89,19 +88,36 @@ function refuseTaken(directory: string, name: string, profile: string): void {
   }
 }
 
+/** Whose a new key is, and what is known of it from before. */
+export interface NewKeyPlace {
+  /** Or the name of a dedicated key. */
+  readonly profile: string;
+  readonly region: string | undefined;
+  /** Where it has a name in EC2 already, which need not be ours. */
+  readonly awsKeyName?: string | undefined;
+  /** ISO 8601; now, unless told. */
+  readonly createdAt?: string;
+}
+
 /** @throws MintError `key-exists`, `key-name`, `key-store`, `usage` for a bad region */
 export function addKey(
   directory: string,
-  { profile, region }: { readonly profile: string; readonly region: string | undefined },
+  { profile, region, awsKeyName: named, createdAt = timestamp() }: NewKeyPlace,
   { privateKey, publicKey, type }: KeyMaterial,
 ): KeyRecord {
-  const name = profileName(profile);
-  const awsName = awsKeyName(name, region);
-  const made = { awsKeyName: awsName, profile, region, createdAt: now(), type, instances: [] };
+  const name = keyNameOf(profile);
+  const made = {
+    awsKeyName: named ?? awsKeyName(name, region),
+    profile,
+    region,
+    createdAt,
+    type,
+    instances: [],
+  };
   return withStore(directory, () => {
     refuseTaken(directory, name, profile);
     makeChange(directory, { name, entry: newEntry(made), privateKey, publicKey });
-    return { name, awsKeyNames: {}, ...made };
+    return { name, awsKeyNames: {}, lastUsed: {}, rotation: undefined, ...made };
   });
 }
 
@@ -119,16 +135,20 @@ export function keyFiles(directory: string, name: string): KeyFiles {
 }
 
 /** @throws MintError `key-store` where the file is gone, `unsafe-permissions`, `io-failed` */
-export function readPrivateKey(directory: string, name: string): Buffer {
-  const path = keyFiles(directory, name).privateKey;
+export function readPrivateKey(directory: string, name: string, role?: RotationKey): Buffer {
+  const path = keyFiles(directory, fileName(name, role)).privateKey;
   return readPrivateFile(path, { maxBytes: maxKeyBytes, secret: true }) ?? gone(path);
 }
 
 /** The line in the `.pub` file, without its end; the same errors. */
-export function readPublicKey(directory: string, name: string): string {
-  const path = keyFiles(directory, name).publicKey;
+export function readPublicKey(directory: string, name: string, role?: RotationKey): string {
+  const path = keyFiles(directory, fileName(name, role)).publicKey;
   const bytes = readPrivateFile(path, { maxBytes: maxKeyBytes }) ?? gone(path);
   return bytes.toString().trim();
+}
+
+function fileName(name: string, role: RotationKey | undefined): string {
+  return role === undefined ? name : `${name}.${role}`;
 }
 
 function gone(path: string): never {
@@ -148,8 +168,8 @@ function isTaken({ name, profile }: KeyRecord, given: string): MintError {
 }
 
 /** Seconds are enough, and what the format has. */
-function now(): string {
-  return new Date().toISOString().replace(/\.\d+Z$/, 'Z');
+export function timestamp(at = new Date()): string {
+  return at.toISOString().replace(/\.\d+Z$/, 'Z');
 }
 
 /** A killed process may have left a private key in one of these. Only under the store's lock. */

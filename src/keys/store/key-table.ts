@@ -1,6 +1,7 @@
 /** What `keys list` and `keys show` print. */
 import { printable } from '../../cli/terminal.ts';
 import type { KeyRecord } from './metadata.ts';
+import { rotationEntry } from './rotation-state.ts';
 
 const head = ['KEY', 'PROFILE', 'REGION', 'INSTANCES', 'CREATED', 'TYPE'];
 
@@ -31,8 +32,23 @@ export interface KeyDetails {
   readonly publicKey: string;
 }
 
+/** An instance that a key lets in to. */
+export interface InstanceUse {
+  readonly name: string;
+  /** As EC2 said last; undefined where nothing is known. */
+  readonly state: string | undefined;
+  /** ISO 8601. */
+  readonly lastUsed: string | undefined;
+  /** What a rotation has still to bring it. */
+  readonly waits: 'new key' | 'end of the old key' | undefined;
+}
+
 /** One key, for a person. */
-export function managedKeyText(key: KeyRecord, { path, fingerprint, publicKey }: KeyDetails): string {
+export function managedKeyText(
+  key: KeyRecord,
+  { path, fingerprint, publicKey }: KeyDetails,
+  uses: readonly InstanceUse[],
+): string {
   const further = Object.entries(key.awsKeyNames).map(([region, name]) => `${name} (${region})`);
   const lines = [
     ['key', key.name],
@@ -44,9 +60,16 @@ export function managedKeyText(key: KeyRecord, { path, fingerprint, publicKey }:
     ['path', path],
     ['fingerprint', fingerprint],
     ['public key', publicKey],
-    ['instances', key.instances.join(', ')],
+    ...(key.rotation === undefined ? [] : [['rotation', `not finished, since ${key.rotation.startedAt}`]]),
+    ...(uses.length === 0 ? [['instances', '-']] : uses.map((use) => ['instance', useText(use)])),
   ];
   return lines.map(([name, value]) => `${`${name}:`.padEnd(13)}${printable(value || '-')}`).join('\n');
+}
+
+function useText({ name, state, lastUsed, waits }: InstanceUse): string {
+  const used = lastUsed === undefined ? 'no login seen' : `last login ${lastUsed}`;
+  const left = waits === undefined ? [] : [`waits for the ${waits}`];
+  return `${name} (${[state ?? 'state not known', used, ...left].join(', ')})`;
 }
 
 /** For a program; the fields of metadata.json, and the name they stand under. */
@@ -58,6 +81,8 @@ export function managedKeyJson(key: KeyRecord): Record<string, unknown> {
     aws_key_names: key.awsKeyNames,
     region: key.region ?? null,
     instances: key.instances,
+    last_used: key.lastUsed,
+    rotation: key.rotation === undefined ? null : rotationEntry(key.rotation),
     created_at: key.createdAt,
     type: key.type,
   };

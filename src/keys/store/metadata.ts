@@ -2,8 +2,10 @@
  * `metadata.json`: what is known of each key besides the key itself. Other programs write this file too, so
  * every field that is not ours is kept as it stands.
  */
+import { quoted } from '../../config/files.ts';
 import { MintError } from '../../errors.ts';
 import { isKeyName } from './profile-name.ts';
+import { parseRotation, type Rotation } from './rotation-state.ts';
 
 export type JsonObject = Readonly<Record<string, unknown>>;
 
@@ -24,6 +26,10 @@ export interface KeyRecord {
   readonly type: string;
   /** The instances that let it in. */
   readonly instances: readonly string[];
+  /** When each of them was last logged in to with it, in ISO 8601. */
+  readonly lastUsed: Readonly<Record<string, string>>;
+  /** A rotation that is not finished. */
+  readonly rotation: Rotation | undefined;
 }
 
 export interface Metadata {
@@ -56,7 +62,7 @@ export function parseMetadata(text: string): Metadata {
   if (whole['version'] !== version) {
     throw new MintError(
       'key-store',
-      `metadata.json is of version ${JSON.stringify(whole['version'].slice(0, 20))}, and this program knows ${version}`,
+      `metadata.json is of version ${quoted(whole['version'].slice(0, 20))}, and this program knows ${version}`,
       { hint: 'use the mint-ssh that wrote it, or a later one' },
     );
   }
@@ -79,8 +85,11 @@ export function metadataWith(
   return `${JSON.stringify({ ...whole, keys }, undefined, 2)}\n`;
 }
 
+/** What is known of a key when it is taken in. */
+export type NewKey = Omit<KeyRecord, 'name' | 'awsKeyNames' | 'lastUsed' | 'rotation'>;
+
 /** The entry of a new key; a key without a region has empty words in their place. */
-export function newEntry(record: Omit<KeyRecord, 'name' | 'awsKeyNames'>): JsonObject {
+export function newEntry(record: NewKey): JsonObject {
   return {
     aws_key_name: record.awsKeyName ?? '',
     profile: record.profile,
@@ -108,7 +117,7 @@ function parseJson(text: string): unknown {
 }
 
 function keyRecord(name: string, entry: unknown): KeyRecord {
-  if (!isKeyName(name)) throw broken(`names a key ${JSON.stringify(name.slice(0, 40))}, which none may have`);
+  if (!isKeyName(name)) throw broken(`names a key ${quoted(name.slice(0, 40))}, which none may have`);
   if (!isObject(entry)) throw broken(`says nothing of ${name}`);
   const word = (field: string): string => {
     const value = entry[field] ?? '';
@@ -119,19 +128,25 @@ function keyRecord(name: string, entry: unknown): KeyRecord {
   if (!Array.isArray(instances) || !instances.every((one) => typeof one === 'string')) {
     throw broken(`has no list of names as instances of ${name}`);
   }
-  const names = entry['aws_key_names'] ?? {};
-  if (!isObject(names) || !Object.values(names).every((one) => typeof one === 'string')) {
-    throw broken(`has no names by region as aws_key_names of ${name}`);
-  }
+  const words = (field: string, what: string): Readonly<Record<string, string>> => {
+    const found = entry[field] ?? {};
+    const isRight = isObject(found) && Object.values(found).every((one) => typeof one === 'string');
+    if (!isRight) throw broken(`has no ${what} as ${field} of ${name}`);
+    return found as Readonly<Record<string, string>>;
+  };
+  const rotation = parseRotation(entry['rotation']);
+  if (rotation === 'broken') throw broken(`has a rotation of ${name} that is none`);
   return {
     name,
     profile: word('profile') || name,
     region: word('region') || undefined,
     awsKeyName: word('aws_key_name') || undefined,
-    awsKeyNames: names as Readonly<Record<string, string>>,
+    awsKeyNames: words('aws_key_names', 'names by region'),
     createdAt: word('created_at'),
     type: word('type'),
     instances,
+    lastUsed: words('last_used', 'times by instance'),
+    rotation,
   };
 }
 

@@ -4,6 +4,8 @@ import { MintError } from '../../errors.ts';
 /** Matched before lower-casing, since Unicode has letters whose lower case is ASCII (U+212A). */
 const profilePattern = /^[A-Za-z0-9][A-Za-z0-9 _-]{0,62}$/;
 const namePattern = /^[a-z0-9][a-z0-9-]{0,62}$/;
+/** Behind a VM's own name, which may have dots: no file of another key (`.pub`, `.next`, `.old`) ends like this. */
+const dedicatedPattern = /^[a-z0-9][a-z0-9._-]{0,62}\.vm$/;
 const regionPattern = /^[a-z]{2,6}(?:-[a-z]{2,12})+-\d{1,2}$/;
 const shownCharacters = 40;
 
@@ -25,9 +27,24 @@ export function isProfile(text: string): boolean {
   return profilePattern.test(text);
 }
 
-/** Whether this is a name as `profileName` gives it. */
+/** Whether this is a name as `profileName` or `dedicatedName` gives it. */
 export function isKeyName(text: string): boolean {
-  return namePattern.test(text);
+  return namePattern.test(text) || isDedicatedName(text);
+}
+
+/** The name of a key for this VM alone; no profile has a dot, so none can meet it. `vm` is one `vmName` gave. */
+export function dedicatedName(vm: string): string {
+  return `${vm}.vm`;
+}
+
+export function isDedicatedName(text: string): boolean {
+  return dedicatedPattern.test(text);
+}
+
+/** The name of the key that someone means. @throws MintError `key-name` */
+export function keyNameOf(given: string): string {
+  const lower = given.toLowerCase();
+  return isDedicatedName(lower) ? lower : profileName(given);
 }
 
 /** What the key is called in EC2; undefined for no region. @throws MintError `usage` for what is no region */

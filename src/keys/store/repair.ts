@@ -5,18 +5,12 @@ import { ensureClosedDirectory, quoted } from '../../config/files.ts';
 import { withLock } from '../../config/lock.ts';
 import { MintError } from '../../errors.ts';
 import { finishChange, journalFile, makeChange, metadataFile, readMetadata } from './journal.ts';
-import { parseKeyFile } from './key-file.ts';
-import { keyFiles, readPrivateKey, readPublicKey, sweep } from './key-store.ts';
-import { blobOfLine, publicBlob, publicLine, typeOfBlob } from './key-type.ts';
+import { blobInFile, publicHalf } from './key-halves.ts';
+import { keyFiles, sweep } from './key-store.ts';
+import { publicLine, typeOfBlob } from './key-type.ts';
 import { type KeyRecord, newEntry } from './metadata.ts';
-import { openKeyFile } from './private-key.ts';
 import { isKeyName } from './profile-name.ts';
-
-export interface Finding {
-  readonly what: string;
-  /** `mended`, or what a person has to do. */
-  readonly remedy: 'mended' | { readonly hint: string };
-}
+import { type Finding, inspectRotation, type Locked, mended } from './repair-rotation.ts';
 
 /** @throws MintError `unsafe-permissions` where the directory is not ours, `key-store` for a later version */
 export async function repairStore(directory: string): Promise<readonly Finding[]> {
@@ -30,10 +24,10 @@ export async function repairStore(directory: string): Promise<readonly Finding[]
   const keys = locked(() => readMetadata(directory).keys);
   for (const key of keys) findings.push(...(await inspectKey(directory, key, locked)));
   for (const name of strangers(directory, keys)) findings.push(await adopt(directory, name, locked));
+  const all = locked(() => readMetadata(directory).keys);
+  for (const key of all) findings.push(...(await inspectRotation(directory, key, locked)));
   return findings;
 }
-
-type Locked = <T>(action: () => T) => T;
 
 function closeDirectory(directory: string): Finding[] {
   const found = lstatSync(directory);
@@ -49,8 +43,9 @@ function closeFiles(directory: string): Finding[] {
     const path = join(directory, file);
     const found = lstatSync(path, { throwIfNoEntry: false });
     if (found === undefined || !found.isFile() || !isOurs(found)) continue;
-    const isPublic = file.endsWith('.pub') && isKeyName(file.slice(0, -4));
-    const isStores = isPublic || isKeyName(file) || file === metadataFile || file === journalFile;
+    const key = file.replace(/\.pub$/, '').replace(/\.(?:next|old)$/, '');
+    const isPublic = file.endsWith('.pub') && isKeyName(key);
+    const isStores = isKeyName(key) || file === metadataFile || file === journalFile;
     const forbidden = isPublic ? 0o022 : 0o077;
     if (!isStores || (found.mode & forbidden) === 0) continue;
     chmodSync(path, isPublic ? 0o644 : 0o600);
@@ -137,35 +132,10 @@ async function adopt(directory: string, name: string, locked: Locked): Promise<F
   return mended(`metadata.json did not name the key ${quoted(path)}`);
 }
 
-/** Of the private key; undefined where only its passphrase would tell, an error where it is no good. */
-async function publicHalf(directory: string, name: string): Promise<Buffer | undefined | MintError> {
-  try {
-    const file = parseKeyFile(readPrivateKey(directory, name));
-    if (file.encrypted) return file.publicBlob;
-    return publicBlob(await openKeyFile(file, undefined));
-  } catch (error) {
-    if (error instanceof MintError) return error;
-    throw error;
-  }
-}
-
-function blobInFile(directory: string, name: string): Buffer | undefined {
-  try {
-    return blobOfLine(readPublicKey(directory, name));
-  } catch (error) {
-    if (error instanceof MintError) return undefined;
-    throw error;
-  }
-}
-
 function rawEntry(directory: string, name: string) {
   return readMetadata(directory).entries[name];
 }
 
 function isOurs({ uid }: Stats): boolean {
   return process.getuid === undefined || uid === process.getuid();
-}
-
-function mended(what: string): Finding {
-  return { what, remedy: 'mended' };
 }

@@ -10,7 +10,7 @@ import { type Result, startChild } from '../../openssh/child.ts';
 import { makeKey } from '../key-lines.ts';
 import { keysPlace, mainProgram, type Place, readDirectory } from './keys-program.ts';
 
-const killer = join(import.meta.dirname, '../../trust/programs/killed-at-step.ts');
+const killer = join(import.meta.dirname, 'programs', 'copied-at-step.ts');
 
 function killedAt(place: Place, words: readonly string[], step: number): Promise<Result> {
   const program = ['--import', killer, mainProgram, 'keys', ...words];

@@ -34,13 +34,14 @@ describe('mint-ssh keys refuses, and writes nothing', () => {
       await refused(place, ['create', name], ['key-name', 2]);
     }
     await refused(place, ['show', '..'], ['key-name', 2]);
+    await refused(place, ['rotate', '../x'], ['key-name', 2]);
     await refused(place, ['delete', 'a.pub', '--force'], ['key-name', 2]);
   });
 
   test('words and options that do not belong together', async (context) => {
     const place = keysPlace(context);
     for (const words of [
-      ['rotate', 'x'],
+      ['turn', 'x'],
       ['create'],
       ['create', 'a', 'b'],
       ['list', 'a'],

@@ -1,0 +1,121 @@
+/** `--aws`: the public halves of kept keys as key pairs of EC2. A name that has other content there is never reused. */
+import { AwsWorkers, type KeyPair } from '../aws/workers.ts';
+import { printable } from '../cli/terminal.ts';
+import { callerEnvironment } from '../config/environment.ts';
+import { MintError } from '../errors.ts';
+import { awsFingerprint, isForEc2, plainFingerprint } from '../keys/aws-fingerprint.ts';
+import { blobOfLine } from '../keys/store/key-type.ts';
+import type { KeyRecord } from '../keys/store/metadata.ts';
+import { awsKeyName } from '../keys/store/profile-name.ts';
+import type { KeysRequest } from './keys-request.ts';
+
+/** A name of EC2 in its region. */
+export interface Ec2Name {
+  readonly region: string;
+  readonly name: string;
+}
+
+export interface Ec2KeyPairs {
+  /** Throws `key-exists` where the name has other content than one of these; undefined where it has none. */
+  readonly check: (at: Ec2Name, blobs: readonly Buffer[]) => Promise<Buffer | undefined>;
+  /** @param line of a `.pub` file @throws MintError `key-exists`, `aws-…` */
+  readonly put: (at: Ec2Name, line: string) => Promise<'imported' | 'present'>;
+  /** Takes the key pair away, where it is one of these; false where there is none. */
+  readonly remove: (at: Ec2Name, blobs: readonly Buffer[]) => Promise<boolean>;
+  /** The ids of living instances in this region that were launched with the name. */
+  readonly instances: (at: Ec2Name) => Promise<readonly string[]>;
+}
+
+/** Calls `action` with the key pairs of the caller's account. */
+export async function withEc2<T>(
+  { settings, globals }: KeysRequest,
+  action: (ec2: Ec2KeyPairs) => Promise<T>,
+): Promise<T> {
+  const aws = new AwsWorkers();
+  const caller = { environment: callerEnvironment(process.env) };
+  const profile = globals.profile ?? settings().named('default').profile;
+  const target = ({ region, name }: Ec2Name) => ({ region, profile, keyName: name });
+
+  const check: Ec2KeyPairs['check'] = async (at, blobs) => {
+    const found = await aws.keyPair(caller, target(at));
+    if (found === undefined) return undefined;
+    const same = blobs.find((blob) => isSame(found, blob));
+    if (same !== undefined) return same;
+    throw otherContent(at, found, blobs[0]);
+  };
+  try {
+    return await action({
+      check,
+      async put(at, line) {
+        const blob = blobOfLine(line) ?? Buffer.alloc(0);
+        if ((await check(at, [blob])) !== undefined) return 'present';
+        const reply = await aws.importKeyPair(caller, { ...target(at), publicKey: line });
+        // Someone was faster: with the same key, or with another one.
+        if (reply === 'taken') await check(at, [blob]);
+        return reply === 'taken' ? 'present' : 'imported';
+      },
+      async remove(at, blobs) {
+        if ((await check(at, blobs)) === undefined) return false;
+        await aws.deleteKeyPair(caller, target(at));
+        return true;
+      },
+      async instances({ region, name }) {
+        const found = await aws.describeVms(caller, { region, profile, keyNames: [name] });
+        return found.map(({ instanceId }) => instanceId);
+      },
+    });
+  } finally {
+    await aws.close();
+  }
+}
+
+/** Where the key is in EC2, as metadata.json says. */
+export function ec2Names({ region, awsKeyName: name, awsKeyNames }: KeyRecord): Ec2Name[] {
+  const own = region === undefined || name === undefined ? [] : [{ region, name }];
+  return [
+    ...own,
+    ...Object.entries(awsKeyNames).map(([further, other]) => ({ region: further, name: other })),
+  ];
+}
+
+/** The living instances that were launched with one of these names, by the name that a person has for each. */
+export async function launchedWith(request: KeysRequest, names: readonly Ec2Name[]): Promise<string[]> {
+  const settings = request.settings();
+  const byId = new Map(settings.vms.map((vm) => [settings.named(vm).instance, vm]));
+  const found = await withEc2(request, (ec2) => Promise.all(names.map(ec2.instances)));
+  return found.flat().map((id) => byId.get(id) ?? id);
+}
+
+/** The name that a key gets in a region. @throws MintError `usage` where no region is set */
+export function nameInEc2(name: string, region: string | undefined): Ec2Name {
+  const awsName = awsKeyName(name, region);
+  if (region !== undefined && awsName !== undefined) return { region, name: awsName };
+  throw new MintError('usage', 'a key pair of EC2 is in a region, and none is set', {
+    hint: 'name it with --region, or set region in ssh.toml',
+  });
+}
+
+/** @throws MintError `key-format` for an ECDSA key */
+export function checkForEc2(blob: Buffer): void {
+  if (isForEc2(blob)) return;
+  throw new MintError('key-format', 'EC2 takes no ECDSA keys', {
+    hint: 'use an ed25519 or an RSA key there, or leave --aws away',
+  });
+}
+
+/** EC2 shows the key itself; where it does not, the fingerprint has to do. */
+function isSame(found: KeyPair, blob: Buffer): boolean {
+  const theirs = blobOfLine(found.publicKey.trim());
+  if (theirs !== undefined) return theirs.equals(blob);
+  return plainFingerprint(found.fingerprint) === awsFingerprint(blob);
+}
+
+function otherContent({ region, name }: Ec2Name, found: KeyPair, blob: Buffer | undefined): MintError {
+  const theirs = blobOfLine(found.publicKey.trim());
+  const shown = theirs === undefined ? plainFingerprint(found.fingerprint) : awsFingerprint(theirs);
+  const ours = blob === undefined ? 'none' : awsFingerprint(blob);
+  const message = `EC2 has another key as ${name} in ${region}: ${printable(shown)} there, ${ours} here`;
+  return new MintError('key-exists', message, {
+    hint: `where it is no longer needed: aws ec2 delete-key-pair --key-name ${name} --region ${region}`,
+  });
+}

@@ -1,0 +1,72 @@
+/** `keys create` and `import`: a key comes into the store, and with `--aws` its public half into EC2. */
+import { hint, say } from '../cli/terminal.ts';
+import { MintError } from '../errors.ts';
+import { addAwsName } from '../keys/store/instances.ts';
+import { materialOf } from '../keys/store/key-material.ts';
+import { addKey, checkFree, findKey, type KeyMaterial, listKeys, lookUp } from '../keys/store/key-store.ts';
+import { generateKey, publicBlob } from '../keys/store/key-type.ts';
+import type { KeyRecord } from '../keys/store/metadata.ts';
+import { awsKeyName, profileName } from '../keys/store/profile-name.ts';
+import { checkForEc2, ec2Names, nameInEc2, withEc2 } from './keys-ec2.ts';
+import { blobOf, detailsOf, type KeysRequest, reportMade } from './keys-request.ts';
+import { readKeyFile } from './keys-transfer.ts';
+
+export async function createKey(request: KeysRequest): Promise<number> {
+  const { directory, profile, values } = request;
+  const name = profileName(profile);
+  awsKeyName(name, request.region());
+  checkFree(directory, profile);
+  const key = await generateKey((values['type'] as string | undefined) ?? 'ed25519');
+  return keep(request, name, { material: await materialOf(key, name), blob: publicBlob(key) });
+}
+
+/** Without a file, `--aws` has EC2 take the key that is kept already: in one more region, or after all. */
+export async function importKey(request: KeysRequest): Promise<number> {
+  const { directory, profile, values } = request;
+  const isKept = values['aws'] === true && values['key-file'] === undefined;
+  const kept = isKept ? lookUp(listKeys(directory), profile) : undefined;
+  if (kept !== undefined) {
+    await putInEc2(request, kept);
+    return reportMade(request, findKey(directory, kept.name));
+  }
+  const name = profileName(profile);
+  awsKeyName(name, request.region());
+  if (values['key-file'] !== undefined) checkFree(directory, profile);
+  return keep(request, name, await readKeyFile(request, name));
+}
+
+async function keep(
+  request: KeysRequest,
+  name: string,
+  { material, blob }: { readonly material: KeyMaterial; readonly blob: Buffer },
+): Promise<number> {
+  const { directory, profile, values } = request;
+  const place = { profile, region: request.region() };
+  if (values['aws'] !== true) return reportMade(request, addKey(directory, place, material));
+  const at = nameInEc2(name, place.region);
+  checkForEc2(blob);
+  // What stands in the way there is said before anything is kept here.
+  await withEc2(request, (ec2) => ec2.check(at, [blob]));
+  const key = addKey(directory, place, material);
+  try {
+    await putInEc2(request, key);
+  } catch (error) {
+    if (error instanceof MintError) say(`note: ${name} is kept here, and EC2 does not have it`);
+    hint(`\`mint-ssh keys import ${name} --aws\` has EC2 take it`);
+    throw error;
+  }
+  return reportMade(request, key);
+}
+
+/** In the region of the request: under the name that it has there, or else gets. */
+async function putInEc2(request: KeysRequest, key: KeyRecord): Promise<void> {
+  const { directory } = request;
+  const { name } = key;
+  const { publicKey } = detailsOf(directory, key);
+  checkForEc2(blobOf(publicKey, name));
+  const region = request.region() ?? key.region;
+  const at = ec2Names(key).find((own) => own.region === region) ?? nameInEc2(name, region);
+  const outcome = await withEc2(request, (ec2) => ec2.put(at, publicKey));
+  addAwsName(directory, name, at.region, at.name);
+  say(`EC2 ${outcome === 'imported' ? 'has it now' : 'had it already'} as ${at.name} in ${at.region}`);
+}

@@ -1,0 +1,228 @@
+/**
+ * `keys migrate`: the keys that older systems left in ~/.ssh come into the store. An original stays until every
+ * instance of its key has shown that it lets the kept one in; a run that was cut off is gone on with by the next.
+ */
+import { lstatSync, readdirSync, readFileSync, unlinkSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { printable, say } from '../cli/terminal.ts';
+import { ioFailed, quoted, readPrivateFile } from '../config/files.ts';
+import { homeDirectory } from '../config/paths.ts';
+import { MintError } from '../errors.ts';
+import { isFailed } from '../keys/key-change.ts';
+import { type OlderKey, olderKeys } from '../keys/older-keys.ts';
+import { addAwsName, addInstance } from '../keys/store/instances.ts';
+import { invalid, parseKeyFile } from '../keys/store/key-file.ts';
+import { materialOf } from '../keys/store/key-material.ts';
+import { addKey, findKey, listKeys, lookUp, readPublicKey, timestamp } from '../keys/store/key-store.ts';
+import { blobOfLine, publicBlob } from '../keys/store/key-type.ts';
+import type { KeyRecord } from '../keys/store/metadata.ts';
+import { profileName } from '../keys/store/profile-name.ts';
+import { parseHostKey } from '../ssh/hostkey.ts';
+import { launchedWith } from './keys-ec2.ts';
+import { instancesOf, keptKey, onEach } from './keys-logins.ts';
+import { openWithPassphrase } from './keys-passphrase.ts';
+import type { KeysRequest } from './keys-request.ts';
+
+const maxBytes = 65_536;
+
+/** Exit status 1 where something stays where it is. */
+export async function migrateKeys(request: KeysRequest): Promise<number> {
+  const { values } = request;
+  const from = resolve((values['from'] as string | undefined) || join(homeDirectory(), '.ssh'));
+  const found = olderKeys(filesIn(from));
+  if (found.length === 0) say(`there are no cws-* or prism-* keys in ${quoted(from)}`);
+  let isWhole = true;
+  for (const older of found) {
+    try {
+      const isDone =
+        values['dry-run'] === true ? tellPlan(request, from, older) : await migrate(request, from, older);
+      if (!isDone) isWhole = false;
+    } catch (error) {
+      if (!(error instanceof MintError)) throw error;
+      isWhole = false;
+      say(`not taken in: ${printable(older.name)}: ${error.message} (${error.code})`);
+      if (error.hint !== undefined) say(`hint: ${error.hint}`);
+    }
+  }
+  return isWhole ? 0 : 1;
+}
+
+function filesIn(directory: string): string[] {
+  try {
+    const entries = readdirSync(directory, { withFileTypes: true });
+    return entries
+      .filter((entry) => !entry.isDirectory())
+      .map(({ name }) => name)
+      .sort();
+  } catch (error) {
+    throw ioFailed('look into', directory, error);
+  }
+}
+
+/** Reads what needs no passphrase, and writes nothing. */
+function tellPlan({ directory }: KeysRequest, from: string, older: OlderKey): boolean {
+  const { profile, region } = older;
+  const name = profileName(profile);
+  const blobs = older.privateFiles.flatMap((file) => parseKeyFile(read(from, file)).publicBlob ?? []);
+  const kept = lookUp(listKeys(directory), name);
+  if (kept !== undefined) refuseOther(directory, kept, blobs);
+  if (older.privateFiles.length === 0) {
+    say(`would leave ${printable(older.name)}: there is no private key beside its .pub`);
+    return true;
+  }
+  const where = region === undefined ? '' : `, region ${region}`;
+  const what = kept === undefined ? 'would take in' : 'has it already, and would try';
+  say(`${name}${where}: ${what} ${older.privateFiles.map((file) => quoted(join(from, file))).join(', ')}`);
+  return true;
+}
+
+/** Whether its originals are gone, too. */
+async function migrate(request: KeysRequest, from: string, older: OlderKey): Promise<boolean> {
+  const { directory } = request;
+  const name = profileName(older.profile);
+  const kept = lookUp(listKeys(directory), name);
+  if (older.privateFiles.length === 0) return removeLonelyHalf(request, from, older, kept);
+
+  const opened = await openAll(from, older);
+  if (kept !== undefined) refuseOther(directory, kept, [opened.key.blob]);
+  const record = kept ?? (await takeIn(request, from, older, opened));
+  if (older.region !== undefined) addAwsName(directory, record.name, older.region, older.name);
+
+  const { failures, count } = await tryEverywhere(request, older, record.name, opened.key);
+  for (const [vm, reason] of failures) {
+    say(`${name}: ${printable(vm)} did not let it in: ${printable(reason)}`);
+  }
+  const files = [...older.publicFiles, ...older.privateFiles];
+  const reference = referenceTo(files);
+  const stays = failures.length > 0 ? 'until they do' : reference;
+  if (stays !== undefined) {
+    say(`${name}: is in the store; the original in ${quoted(from)} stays ${stays}`);
+    return false;
+  }
+  for (const file of files) remove(join(from, file));
+  const tried = count === 0 ? 'no instance of it is known' : `let in by ${count} of ${count}`;
+  say(`${name}: moved into the store (${parseHostKey(opened.key.blob).fingerprint}); ${tried}`);
+  return true;
+}
+
+interface Opened {
+  readonly key: ReturnType<typeof keptKey>;
+  readonly passphrase: string | undefined;
+}
+
+/** Every file of it holds the same key. */
+async function openAll(from: string, { privateFiles, publicFiles }: OlderKey): Promise<Opened> {
+  let opened: Opened | undefined;
+  for (const file of privateFiles) {
+    const { key, passphrase } = await openWithPassphrase(read(from, file), quoted(join(from, file)));
+    if (opened !== undefined && !opened.key.blob.equals(publicBlob(key))) {
+      throw invalid(
+        `${privateFiles.map(quoted).join(' and ')} are not the same key`,
+        'move one of them away',
+      );
+    }
+    opened ??= { key: keptKey(key, ''), passphrase };
+  }
+  if (opened === undefined) throw invalid('there is no private key');
+  for (const file of publicFiles) {
+    const blob = blobOfLine(read(from, file, false).toString('latin1').trim());
+    if (blob?.equals(opened.key.blob) !== true) {
+      throw invalid(`${quoted(join(from, file))} is not the public half of it`, 'move that file away');
+    }
+  }
+  return opened;
+}
+
+async function takeIn(
+  { directory, region }: KeysRequest,
+  from: string,
+  older: OlderKey,
+  { key, passphrase }: Opened,
+): Promise<KeyRecord> {
+  const { profile, name: awsKeyName, privateFiles } = older;
+  const createdAt = timestamp(lstatSync(join(from, privateFiles[0] ?? '')).mtime);
+  const place = { profile, region: older.region ?? region(), awsKeyName, createdAt };
+  const material = await materialOf(key.privateKey, profileName(profile), passphrase);
+  return addKey(directory, place, material);
+}
+
+async function tryEverywhere(
+  request: KeysRequest,
+  older: OlderKey,
+  name: string,
+  key: Opened['key'],
+): Promise<{ readonly failures: readonly (readonly [string, string])[]; readonly count: number }> {
+  const { directory, values } = request;
+  const region = older.region ?? request.region();
+  const asksEc2 = values['aws'] === true && region !== undefined;
+  const launched = asksEc2 ? await launchedWith(request, [{ region, name: older.name }]) : [];
+  const vms = [...new Set([...instancesOf(request, findKey(directory, name)), ...launched])];
+  const outcomes = await onEach(request, vms, async (sessions, vm) => {
+    if (!(await sessions.proves(key))) return { failed: sessions.said };
+    addInstance(directory, name, vm);
+    return 'done';
+  });
+  const failures = [...outcomes].flatMap(([vm, outcome]) =>
+    isFailed(outcome) ? [[vm, outcome.failed] as const] : [],
+  );
+  return { failures, count: vms.length };
+}
+
+/** What a run left that was killed while it removed the originals; any other .pub is not ours to remove. */
+function removeLonelyHalf(
+  { directory }: KeysRequest,
+  from: string,
+  { name, publicFiles }: OlderKey,
+  kept: KeyRecord | undefined,
+): boolean {
+  const ours = kept === undefined ? undefined : blobOfLine(readPublicKey(directory, kept.name));
+  for (const file of publicFiles) {
+    const blob = blobOfLine(read(from, file, false).toString('latin1').trim());
+    if (ours === undefined || blob?.equals(ours) !== true) {
+      say(`${printable(name)}: there is no private key beside its .pub, which stays`);
+      return true;
+    }
+    remove(join(from, file));
+  }
+  return true;
+}
+
+/** @throws MintError `key-exists` where the profile has another key: two are never merged */
+function refuseOther(directory: string, { name }: KeyRecord, blobs: readonly Buffer[]): void {
+  const ours = blobOfLine(readPublicKey(directory, name));
+  const other = blobs.find((blob) => ours?.equals(blob) !== true);
+  if (other === undefined) return;
+  const [theirs, own] = [other, ours].map((blob) => blob && parseHostKey(blob).fingerprint);
+  throw new MintError('key-exists', `${name} has another key already: ${own} here, ${theirs} there`, {
+    hint: 'take it in under a name of its own: `mint-ssh keys import PROFILE --key-file FILE`',
+  });
+}
+
+/** Removing a file that ~/.ssh/config names would break logins that work. */
+function referenceTo(files: readonly string[]): string | undefined {
+  const config = join(homeDirectory(), '.ssh', 'config');
+  let text: string;
+  try {
+    text = readFileSync(config, 'latin1');
+  } catch {
+    return undefined;
+  }
+  const lines = text.split('\n').filter((line) => /^\s*IdentityFile[\s=]/i.test(line));
+  const isNamed = lines.some((line) => files.some((file) => line.split(/[\s="/]+/).includes(file)));
+  return isNamed ? `as long as ${quoted(config)} names it` : undefined;
+}
+
+function read(from: string, file: string, secret = true): Buffer {
+  const path = join(from, file);
+  const bytes = readPrivateFile(path, { maxBytes, tooLarge: 'key-invalid', secret });
+  if (bytes !== undefined) return bytes;
+  throw new MintError('io-failed', `${quoted(path)} is gone`, { hint: 'run it again' });
+}
+
+function remove(path: string): void {
+  try {
+    unlinkSync(path);
+  } catch (error) {
+    throw ioFailed('remove', path, error);
+  }
+}

@@ -1,0 +1,88 @@
+/** What every word of `mint-ssh keys` is given, and what several of them do. */
+import type { GlobalOptions, Invocation } from '../cli/command.ts';
+import { hint, print, say } from '../cli/terminal.ts';
+import { quoted } from '../config/files.ts';
+import type { Paths } from '../config/paths.ts';
+import type { Settings } from '../config/settings.ts';
+import { MintError } from '../errors.ts';
+import { materialOf } from '../keys/store/key-material.ts';
+import { addKey, checkFree, keyFiles, listKeys, lookUp, readPublicKey } from '../keys/store/key-store.ts';
+import { type InstanceUse, type KeyDetails, managedKeyJson } from '../keys/store/key-table.ts';
+import { blobOfLine, generateKey } from '../keys/store/key-type.ts';
+import type { KeyRecord } from '../keys/store/metadata.ts';
+import { awsKeyName, profileName } from '../keys/store/profile-name.ts';
+import { parseHostKey } from '../ssh/hostkey.ts';
+
+export interface KeysRequest {
+  readonly directory: string;
+  /** Empty for those that take none. */
+  readonly profile: string;
+  /** As it was typed; empty for those that take none. */
+  readonly vm: string;
+  readonly values: Invocation['values'];
+  readonly paths: Paths;
+  readonly globals: GlobalOptions;
+  readonly settings: () => Settings;
+  /** For the key's name in EC2; undefined where none is set. Reads the settings. */
+  readonly region: () => string | undefined;
+}
+
+/** Makes a key and keeps it; the place is that of the request. */
+export async function makeKey({ directory, profile, region }: KeysRequest, type: string): Promise<KeyRecord> {
+  const name = profileName(profile);
+  const place = { profile, region: region() };
+  awsKeyName(name, place.region);
+  checkFree(directory, profile);
+  return addKey(directory, place, await materialOf(await generateKey(type), name));
+}
+
+/** The key of "default" is made when it is needed first. */
+export async function makeDefault(request: KeysRequest): Promise<void> {
+  const { directory, profile } = request;
+  if (profile.toLowerCase() !== 'default' || lookUp(listKeys(directory), profile) !== undefined) return;
+  await makeKey(request, 'ed25519');
+  say(`made the key of "default" in ${quoted(directory)}`);
+}
+
+export function reportMade({ directory, values }: KeysRequest, key: KeyRecord): number {
+  const details = detailsOf(directory, key);
+  if (values['json'] === true) {
+    printKey(key, details);
+    return 0;
+  }
+  say(`${key.name} is ${details.fingerprint} (${key.type}), in ${quoted(directory)}`);
+  hint(`\`mint-ssh keys public ${key.name}\` prints what its machines have to let in`);
+  return 0;
+}
+
+export function printKey(
+  key: KeyRecord,
+  { path, fingerprint, publicKey }: KeyDetails,
+  uses: readonly InstanceUse[] = [],
+): void {
+  const used = uses.map(({ name, state = null, lastUsed = null, waits = null }) => {
+    return { name, state, last_used: lastUsed, waits_for: waits };
+  });
+  const json = { ...managedKeyJson(key), path, fingerprint, public_key: publicKey, used_by: used };
+  print(JSON.stringify(json, undefined, 2));
+}
+
+/** @throws MintError `key-store` */
+export function detailsOf(directory: string, { name }: Pick<KeyRecord, 'name'>): KeyDetails {
+  const publicKey = readPublicKey(directory, name);
+  const path = keyFiles(directory, name).privateKey;
+  return { path, publicKey, fingerprint: parseHostKey(blobOf(publicKey, name)).fingerprint };
+}
+
+/** The blob in a line of the store. @throws MintError `key-store` */
+export function blobOf(line: string, name: string): Buffer {
+  const blob = blobOfLine(line);
+  if (blob !== undefined) return blob;
+  throw new MintError('key-store', `the public key of ${name} is damaged`, {
+    hint: '`mint-ssh keys doctor` makes it anew from the private one',
+  });
+}
+
+export function misused(message: string): MintError {
+  return new MintError('usage', message, { hint: '`mint-ssh keys --help` shows what there is' });
+}

@@ -1,0 +1,90 @@
+/** An SSH agent for the time of one command: it holds one key at a time, in memory, for the ssh that the command runs. */
+import { once } from 'node:events';
+import net from 'node:net';
+import { socketPath } from '../config/paths.ts';
+import { MintError } from '../errors.ts';
+import {
+  AgentFrames,
+  failureReply,
+  identitiesAnswer,
+  parseAgentRequest,
+  signResponse,
+} from '../ssh/agent-messages.ts';
+import { type SigningKey, signatureFor } from '../ssh/key-signature.ts';
+import { parseUserauthRequest } from '../ssh/userauth.ts';
+
+export interface KeyAgent {
+  readonly socket: string;
+  /** Serves this key from now on, and no other; nothing counts as signed yet. */
+  hold(key: SigningKey | undefined): void;
+  /** Whether a client has come as far as to ask for the key. */
+  readonly wasAsked: boolean;
+  /** Whether the key has signed a login. */
+  readonly hasSigned: boolean;
+  close(): void;
+}
+
+/** @param directory one that no one else can enter @throws MintError `agent-unavailable` */
+export async function startKeyAgent(directory: string): Promise<KeyAgent> {
+  const socket = socketPath(`${directory}/key.sock`);
+  const clients = new Set<net.Socket>();
+  let key: SigningKey | undefined;
+  let [wasAsked, hasSigned] = [false, false];
+
+  /** Only logins are signed: an agent that signs whatever it is given signs for anyone. */
+  const answer = (message: Buffer): Buffer => {
+    const request = parseAgentRequest(message);
+    if (request.type === 'request-identities') {
+      wasAsked = true;
+      return identitiesAnswer(key === undefined ? [] : [{ keyBlob: key.blob, comment: 'mint-ssh' }]);
+    }
+    if (request.type !== 'sign-request' || key === undefined || !request.keyBlob.equals(key.blob)) {
+      return failureReply();
+    }
+    const login = parseUserauthRequest(request.data);
+    if (login === undefined || !login.publicKey.equals(key.blob)) return failureReply();
+    const signature = signatureFor(key, login.algorithm, request.data, request.flags);
+    if (signature === undefined) return failureReply();
+    hasSigned = true;
+    return signResponse(signature);
+  };
+
+  const server = net.createServer((client) => {
+    clients.add(client);
+    const frames = new AgentFrames();
+    client.once('close', () => clients.delete(client));
+    client.on('error', () => client.destroy());
+    client.on('data', (chunk) => {
+      try {
+        for (const message of frames.push(chunk)) client.write(answer(message));
+      } catch {
+        // What is no message of an agent ends the connection, and nothing else.
+        client.destroy();
+      }
+    });
+  });
+  server.listen(socket);
+  try {
+    await once(server, 'listening');
+  } catch (cause) {
+    throw new MintError('agent-unavailable', `cannot listen in ${JSON.stringify(directory)}`, { cause });
+  }
+  return {
+    socket,
+    hold(next) {
+      key = next;
+      [wasAsked, hasSigned] = [false, false];
+    },
+    get wasAsked() {
+      return wasAsked;
+    },
+    get hasSigned() {
+      return hasSigned;
+    },
+    close() {
+      key = undefined;
+      server.close();
+      for (const client of clients) client.destroy();
+    },
+  };
+}

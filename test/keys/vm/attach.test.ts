@@ -1,0 +1,102 @@
+/** `mint-ssh keys attach`, `detach` and `dedicated` on a real sshd. */
+import assert from 'node:assert/strict';
+import { readFileSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, before, beforeEach, describe, test } from 'node:test';
+import { readDirectory } from '../store/keys-program.ts';
+import { type KeyWorld, makeKeyWorld } from './key-world.ts';
+
+describe('mint-ssh keys', { timeout: 180_000 }, () => {
+  let place: KeyWorld;
+
+  before(async () => {
+    place = await makeKeyWorld(['dev', 'Dev.pub']);
+  });
+
+  after(() => place.end());
+
+  beforeEach(() => {
+    rmSync(place.store, { recursive: true, force: true });
+    for (const vm of ['dev', 'Dev.pub']) place.letIn('# mine', vm);
+  });
+
+  const publicFile = (name: string) => readFileSync(join(place.store, `${name}.pub`), 'utf8').trim();
+  const instances = async (name: string) => {
+    const { stdout } = await place.keys(0, 'show', name, '--json');
+    return (JSON.parse(stdout) as { instances: string[] }).instances;
+  };
+
+  test('attach has the VM let the key in, which is the one of "default" made for it; detach ends that', async () => {
+    const { stderr } = await place.keys(0, 'attach', 'default', 'DEV');
+    assert.match(stderr, /made the key of "default"/);
+    assert.match(stderr, /dev lets the key of default in$/m);
+    assert.match(stderr, /hint: .* access = "key:default" under \[vm.dev\]/);
+    assert.deepEqual(place.lines('dev'), ['# mine', publicFile('default')]);
+    assert.ok(await place.opens('dev', join(place.store, 'default')));
+    assert.deepEqual(await instances('default'), ['dev']);
+    await place.keys(0, 'attach', 'default', 'dev');
+    assert.deepEqual(place.lines('dev'), ['# mine', publicFile('default')]);
+
+    await place.keys(0, 'detach', 'default', 'dev');
+    assert.deepEqual([place.lines('dev'), await instances('default')], [['# mine'], []]);
+    assert.equal(await place.opens('dev', join(place.store, 'default')), false);
+    assert.match((await place.keys(1, 'detach', 'default', 'dev')).stderr, /\(key-not-found\)/);
+  });
+
+  test('a VM that does not let it in is no instance of the key; one that is gone is forgotten by --force', async () => {
+    await place.keys(0, 'create', 'lab');
+    await place.keys(0, 'attach', 'lab', 'dev');
+    const { sshd } = place.world.vm('dev');
+    await sshd?.stop();
+    try {
+      await place.keys(0, 'create', 'other');
+      assert.match((await place.keys(1, 'attach', 'other', 'dev')).stderr, /dial-failed/);
+      assert.deepEqual(await instances('other'), []);
+      assert.match((await place.keys(1, 'detach', 'lab', 'dev')).stderr, /dial-failed/);
+      assert.deepEqual(await instances('lab'), ['dev']);
+      const { stderr } = await place.keys(0, 'detach', 'lab', 'dev', '--force');
+      assert.match(stderr, /what is in authorized_keys on dev stays there/);
+      assert.deepEqual(await instances('lab'), []);
+    } finally {
+      await sshd?.start();
+    }
+    const unknown = await place.keys(1, 'attach', 'lab', 'nowhere');
+    assert.match(unknown.stderr, /\(vm-not-found\)/);
+  });
+
+  test('the key that is the only way in is not detached unless it is forced', async () => {
+    await place.keys(0, 'attach', 'default', 'dev');
+    await place.world.settings(['[vm.way]', 'host = "127.0.0.1"', 'access = "key:default"']);
+    try {
+      const { stderr } = await place.keys(1, 'detach', 'default', 'way');
+      assert.match(stderr, /is the way in to way that ssh.toml names: nothing has changed \(key-exists\)/);
+    } finally {
+      await place.world.settings([]);
+    }
+  });
+
+  test('a dedicated key has a name that no profile can have, whatever the VM is called', async () => {
+    await place.keys(0, 'create', 'dev');
+    assert.match((await place.keys(0, 'dedicated', 'dev')).stderr, /made dev\.vm, a key for dev alone/);
+    await place.keys(0, 'dedicated', 'Dev.pub', '--type', 'rsa-2048');
+    assert.deepEqual(
+      readDirectory(place.store).filter((file) => !file.startsWith('.')),
+      ['dev', 'dev.pub', 'dev.pub.vm', 'dev.pub.vm.pub', 'dev.vm', 'dev.vm.pub', 'metadata.json'],
+    );
+    assert.deepEqual(place.lines('dev'), ['# mine', publicFile('dev.vm')]);
+    assert.deepEqual(place.lines('Dev.pub'), ['# mine', publicFile('dev.pub.vm')]);
+    assert.ok(await place.opens('Dev.pub', join(place.store, 'dev.pub.vm')));
+    assert.deepEqual(await instances('dev.vm'), ['dev']);
+    const line = publicFile('dev.vm');
+    await place.keys(0, 'dedicated', 'dev');
+    assert.equal(publicFile('dev.vm'), line);
+    assert.match((await place.keys(2, 'create', 'dev.vm')).stderr, /\(key-name\)/);
+    assert.match((await place.keys(0, 'doctor')).stderr, /all is well/);
+
+    await place.keys(0, 'rotate', 'dev.vm');
+    assert.notEqual(publicFile('dev.vm'), line);
+    assert.deepEqual(place.lines('dev'), ['# mine', publicFile('dev.vm')]);
+    await place.keys(0, 'delete', 'dev.vm', '--force');
+    assert.equal((await place.keys(0, 'public', 'dev')).status, 0);
+  });
+});

@@ -1,0 +1,136 @@
+/** `rotate` and `migrate`, cut off at every write, with an instance that is logged in to for real. */
+import assert from 'node:assert/strict';
+import { cpSync, existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, before, beforeEach, describe, test } from 'node:test';
+import { parseKeyFile } from '../../../src/keys/store/key-file.ts';
+import { listKeys } from '../../../src/keys/store/key-store.ts';
+import { blobOfLine, publicBlob } from '../../../src/keys/store/key-type.ts';
+import { keyForVm } from '../../../src/keys/store/key-use.ts';
+import { openKeyFile } from '../../../src/keys/store/private-key.ts';
+import { makeKey } from '../key-lines.ts';
+import { mainProgram, readDirectory } from '../store/keys-program.ts';
+import { type KeyWorld, makeKeyWorld } from './key-world.ts';
+
+const preload = join(import.meta.dirname, '../store/programs/copied-at-step.ts');
+
+describe('mint-ssh keys, cut off at every write', { timeout: 180_000 }, () => {
+  let place: KeyWorld;
+  /** Where older systems keep theirs. */
+  let older: string;
+  let copies: string;
+
+  before(async () => {
+    // The way in is the key alone: what is locked out stays so.
+    place = await makeKeyWorld(['dev'], ['access = "key:lab"']);
+    older = join(place.world.directory, 'older');
+    copies = join(place.world.directory, 'copies');
+  });
+
+  after(() => place.end());
+
+  beforeEach(() => {
+    for (const directory of [place.store, older, copies]) rmSync(directory, { recursive: true, force: true });
+    for (const directory of [place.store, older, copies])
+      mkdirSync(directory, { recursive: true, mode: 0o700 });
+  });
+
+  async function run(words: readonly string[], env: Readonly<Record<string, string>>) {
+    const program = ['--import', preload, mainProgram, 'keys', ...words];
+    return place.world.run(process.execPath, program, { env, timeout: 90_000 });
+  }
+
+  /** Copies store, VM and older keys at each write; gives the number of copies. */
+  async function record(words: readonly string[]): Promise<number> {
+    const directories = [place.store, place.sshDirectory('dev'), older];
+    const ended = await run(words, { COPY_OF: directories.join(':'), COPY_TO: copies });
+    assert.equal(ended.status, 0, ended.stderr);
+    const steps = readDirectory(copies).filter((name) => /^\d+$/.test(name)).length;
+    assert.ok(steps > 20, `${words[0]} made only ${steps} writes`);
+    return steps;
+  }
+
+  /** What the next command finds: the one key that is served for the VM, and nothing that nobody knows of. */
+  async function servedAt(step: number): Promise<{ blob: Buffer | undefined; letIn: Buffer[] }> {
+    const [store = '', remote = ''] = [0, 1].map((at) => join(copies, String(step), String(at)));
+    const file = join(remote, 'authorized_keys');
+    const lines = existsSync(file) ? readFileSync(file, 'utf8').split('\n') : [];
+    const letIn = lines.flatMap((line) => blobOfLine(line.trim()) ?? []);
+    const [record] = listKeys(store);
+    const served = keyForVm(store, { profile: 'lab' }, 'dev');
+    assert.equal(served?.record.name, record?.name);
+    if (served === undefined) return { blob: undefined, letIn };
+    const blob = publicBlob(await openKeyFile(parseKeyFile(served.privateKey), undefined));
+    assert.deepEqual(blobOfLine(served.publicKey), blob);
+    const other = { adding: ['lab.next', 'lab.next.pub'], removing: ['lab.old', 'lab.old.pub'] };
+    const stage = served.record.rotation?.stage;
+    const expected = ['lab', 'lab.pub', ...(stage === undefined ? [] : other[stage])];
+    const here = readDirectory(store).filter((name) => name !== 'metadata.json' && !/lock$/.test(name));
+    assert.deepEqual(here, expected.sort(), `at write ${step}`);
+    return { blob, letIn };
+  }
+
+  test('of rotate, the key that is served for an instance is one that it lets in', async () => {
+    await place.keys(0, 'create', 'lab');
+    place.letIn(readFileSync(join(place.store, 'lab.pub'), 'utf8'), 'dev');
+    await place.keys(0, 'attach', 'lab', 'dev');
+    const before = join(place.world.directory, 'before');
+    cpSync(place.store, before, { recursive: true });
+    const line = place.lines('dev').join('\n');
+    const steps = await record(['rotate', 'lab']);
+    const served = new Set<string>();
+    for (let step = 1; step <= steps; step += 1) {
+      const { blob, letIn } = await servedAt(step);
+      assert.ok(blob !== undefined && letIn.some((one) => one.equals(blob)), `locked out at write ${step}`);
+      served.add(blob.toString('base64'));
+    }
+    assert.equal(served.size, 2, 'the old key and then the new one');
+
+    // And with a real SIGKILL: the next run ends what was begun.
+    for (const killAt of [0.3, 0.6, 0.9].map((part) => Math.round(part * steps))) {
+      restore(before, place.store);
+      place.letIn(line, 'dev');
+      assert.equal((await run(['rotate', 'lab'], { KILL_AT: String(killAt) })).signal, 'SIGKILL');
+      await place.keys(0, 'rotate', 'lab');
+      const [record] = listKeys(place.store);
+      assert.equal(record?.rotation, undefined);
+      const blob = blobOfLine(readFileSync(join(place.store, 'lab.pub'), 'utf8').trim());
+      assert.deepEqual(
+        place.lines('dev').map((each) => blobOfLine(each)),
+        [blob],
+      );
+      assert.ok(await place.opens('dev', join(place.store, 'lab')), `killed at write ${killAt}`);
+    }
+  });
+
+  test('of migrate, the key is in its old place, or kept, or both, and the next run finishes it', async () => {
+    const line = makeKey(older, 'cws-lab-us-east-1', '-t', 'ed25519');
+    const originals = readDirectory(older);
+    const kept = join(place.world.directory, 'originals');
+    cpSync(older, kept, { recursive: true });
+    place.letIn(line, 'dev');
+    const words = ['migrate', '--from', older];
+    const steps = await record(words);
+    for (let step = 1; step <= steps; step += 1) {
+      const { blob } = await servedAt(step);
+      const left = readDirectory(join(copies, String(step), '2'));
+      if (blob === undefined) assert.deepEqual(left, originals, `at write ${step}`);
+      else assert.deepEqual(blob, blobOfLine(line));
+    }
+    for (const killAt of [0.5, 0.9].map((part) => Math.round(part * steps))) {
+      rmSync(place.store, { recursive: true });
+      restore(kept, older);
+      assert.equal((await run(words, { KILL_AT: String(killAt) })).signal, 'SIGKILL');
+      await place.keys(0, ...words);
+      assert.deepEqual(readDirectory(older), []);
+      assert.ok(await place.opens('dev', join(place.store, 'lab')), `killed at write ${killAt}`);
+      assert.equal(listKeys(place.store).length, 1);
+    }
+  });
+});
+
+function restore(from: string, to: string): void {
+  rmSync(to, { recursive: true });
+  mkdirSync(to, { mode: 0o700 });
+  cpSync(from, to, { recursive: true });
+}

@@ -1,0 +1,107 @@
+/** `mint-ssh keys rotate` over real sshds, some of them down, while someone logs in all the time. */
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, before, describe, test } from 'node:test';
+import { readDirectory } from '../store/keys-program.ts';
+import { type KeyWorld, makeKeyWorld } from './key-world.ts';
+
+const up = ['a', 'b', 'c', 'd', 'e', 'f', 'g'];
+const down = ['x', 'y', 'z'];
+const all = [...up, ...down];
+
+describe('mint-ssh keys rotate', { timeout: 180_000 }, () => {
+  let place: KeyWorld;
+  let [first, second] = ['', ''];
+
+  before(async () => {
+    // No AWS has a part in it: neither credentials nor an instance.
+    place = await makeKeyWorld(all, ['access = "key:team"']);
+    await place.keys(0, 'create', 'team');
+    first = blob(readFileSync(join(place.store, 'team.pub'), 'utf8'));
+  });
+
+  after(() => place.end());
+
+  const held = (vm: string) => place.lines(vm).map(blob);
+
+  test('keeps all that are up in reach throughout, and removes the old key from each', async () => {
+    const limits = 'from="127.0.0.1",no-agent-forwarding';
+    place.letIn(`# by hand\n${limits} ssh-ed25519 ${first} team`, ...all);
+    const pushes = place.world.cloud.pushes.length;
+    for (const vm of down) await place.world.sshd(vm).stop();
+
+    let isDone = false;
+    const logins = new Map(up.map((vm) => [vm, { in: 0, out: 0 }]));
+    const prober = async (part: number) => {
+      for (let at = part; !isDone; at += 1) {
+        const vm = up[at % up.length] ?? '';
+        const count = logins.get(vm);
+        if (count !== undefined) count[(await place.letsIn(vm)) ? 'in' : 'out'] += 1;
+      }
+    };
+    const probing = Promise.all([prober(0), prober(3)]);
+    const { stderr } = await place.keys(1, 'rotate', 'team');
+    // And some more with what is left.
+    for (const vm of up) assert.ok(await place.letsIn(vm), vm);
+    isDone = true;
+    await probing;
+
+    for (const vm of up) assert.equal(logins.get(vm)?.out, 0, `${vm}: ${JSON.stringify([...logins])}`);
+    assert.ok([...logins.values()].filter((count) => count.in > 0).length >= 3, 'somebody logged in');
+    second = blob(readFileSync(join(place.store, 'team.pub'), 'utf8'));
+    assert.notEqual(second, first);
+    for (const vm of up) {
+      assert.deepEqual(place.lines(vm), ['# by hand', `${limits} ssh-ed25519 ${second} team`], vm);
+    }
+    for (const vm of down) {
+      assert.deepEqual(held(vm).slice(1), [first], vm);
+      assert.match(stderr, new RegExp(`^mint-ssh: not done: ${vm}: .*\\(dial-failed\\)$`, 'm'));
+    }
+    assert.match(stderr, /hint: `mint-ssh keys rotate team` goes on/);
+    assert.equal(place.world.cloud.pushes.length, pushes, 'nothing was pushed');
+  });
+
+  test('leaves those that were down in reach by the old key, and no other place of it', async () => {
+    for (const vm of down) await place.world.sshd(vm).start();
+    for (const vm of [...down, 'a']) assert.ok(await place.letsIn(vm), vm);
+    assert.deepEqual(
+      readDirectory(place.store).filter((file) => !file.startsWith('.')),
+      ['metadata.json', 'team', 'team.old', 'team.old.pub', 'team.pub'],
+    );
+    const shown = (await place.keys(0, 'show', 'team')).stdout;
+    assert.match(shown, /^rotation: +not finished, since /m);
+    assert.match(shown, /^instance: +x \(.*waits for the new key\)$/m);
+    assert.doesNotMatch(shown, /^instance: +a \(.*waits/m);
+    assert.match((await place.keys(0, 'list')).stderr, /the rotation of team is not finished/);
+    assert.match((await place.keys(0, 'doctor')).stderr, /rotate team/);
+  });
+
+  test('finishes them with the same new key the next time, and forgets the old one', async () => {
+    const { stderr } = await place.keys(0, 'rotate', 'team');
+    assert.match(stderr, /going on with the rotation of team/);
+    assert.match(stderr, /its old key is gone/);
+    assert.equal(blob(readFileSync(join(place.store, 'team.pub'), 'utf8')), second);
+    for (const vm of all) assert.deepEqual(held(vm).slice(1), [second], vm);
+    for (const vm of down) assert.ok(await place.letsIn(vm), vm);
+    assert.deepEqual(
+      readDirectory(place.store).filter((file) => !file.startsWith('.')),
+      ['metadata.json', 'team', 'team.pub'],
+    );
+    assert.doesNotMatch(readFileSync(join(place.store, 'metadata.json'), 'utf8'), /rotation/);
+  });
+
+  test('changes nothing where no instance can be given a new key', async () => {
+    for (const vm of all) await place.world.sshd(vm).stop();
+    const { stderr } = await place.keys(1, 'rotate', 'team');
+    assert.match(stderr, /no instance could be given a new key: team is .* as before/);
+    assert.equal(blob(readFileSync(join(place.store, 'team.pub'), 'utf8')), second);
+    await place.world.sshd('a').start();
+    assert.ok(await place.letsIn('a'));
+    assert.deepEqual(held('a').slice(1), [second]);
+  });
+});
+
+function blob(line: string): string {
+  return /ssh-ed25519 (\S+)/.exec(line)?.[1] ?? '';
+}
