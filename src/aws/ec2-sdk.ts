@@ -3,12 +3,20 @@
  * imports this module at that moment.
  */
 export {
+  DeleteKeyPairCommand,
+  DescribeInstanceConnectEndpointsCommand,
   DescribeInstancesCommand,
   type DescribeInstancesCommandInput,
+  DescribeKeyPairsCommand,
   EC2Client,
+  type Ec2InstanceConnectEndpoint,
   type Filter,
   GetConsoleOutputCommand,
+  ImportKeyPairCommand,
   type Instance,
+  ModifyInstanceAttributeCommand,
   StartInstancesCommand,
+  StopInstancesCommand,
+  TerminateInstancesCommand,
 } from '@aws-sdk/client-ec2';
 export { GetCallerIdentityCommand, STSClient } from '@aws-sdk/client-sts';

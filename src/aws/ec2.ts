@@ -77,7 +77,8 @@ export async function startInstance(
   });
 }
 
-async function clientOf(call: Call): Promise<EC2Client> {
+/** The EC2 client of the call's target. @throws what the credential chain throws */
+export async function clientOf(call: Call): Promise<EC2Client> {
   await prepare(call);
   const { warm } = call;
   const found = clients.get(warm);
@@ -89,7 +90,7 @@ async function clientOf(call: Call): Promise<EC2Client> {
   return client;
 }
 
-function questions({ owner, names, nameTags, ids }: DescribeVmsRequest): Question[] {
+function questions({ owner, names, nameTags, ids, keyNames }: DescribeVmsRequest): Question[] {
   const owned = owner === undefined ? [] : [ownerFilter(owner)];
   const asked: Question[] = [];
   if (ids !== undefined && ids.length > 0) {
@@ -107,7 +108,15 @@ function questions({ owner, names, nameTags, ids }: DescribeVmsRequest): Questio
       counts: ({ nameTag }) => sameName(nameTag, nameTags ?? []),
     });
   }
-  if (ids !== undefined || names !== undefined || nameTags !== undefined) return asked;
+  if (keyNames !== undefined && keyNames.length > 0) {
+    const filter = { Name: 'key-name', Values: [...keyNames] };
+    asked.push({
+      input: { Filters: [living, filter] },
+      counts: ({ keyName = '' }) => keyNames.includes(keyName),
+    });
+  }
+  const isNamed = [ids, names, nameTags, keyNames].some((list) => list !== undefined);
+  if (isNamed) return asked;
   return [
     {
       input: { Filters: [living, { Name: 'tag-key', Values: ['mint:vm'] }, ...owned] },
@@ -156,6 +165,8 @@ function description(instance: Instance, account: string, region: string): VmDes
       privateAddress: address(instance.PrivateIpAddress),
       ipv6: address(instance.Ipv6Address ?? ipv6),
       keyName: instance.KeyName,
+      vpc: instance.VpcId,
+      subnet: instance.SubnetId,
     }),
   };
 }

@@ -33,6 +33,8 @@ export interface DescribeVmsRequest extends Target {
   readonly nameTags?: readonly string[] | undefined;
   /** Instances by id, terminated ones too. */
   readonly ids?: readonly string[] | undefined;
+  /** Names of EC2 key pairs that instances were launched with. */
+  readonly keyNames?: readonly string[] | undefined;
 }
 
 export type InstanceState = 'pending' | 'running' | 'shutting-down' | 'terminated' | 'stopping' | 'stopped';
@@ -61,10 +63,32 @@ export interface VmDescription {
   readonly privateAddress?: string;
   readonly ipv6?: string;
   readonly keyName?: string;
+  readonly vpc?: string;
+  readonly subnet?: string;
 }
 
 export interface InstanceRequest extends Target {
   readonly instanceId: string;
+}
+
+/** A tunnel to a port of an instance, through an EC2 Instance Connect Endpoint of its VPC. */
+export interface TunnelRequest extends Target {
+  readonly vpc: string;
+  readonly subnet?: string | undefined;
+  /** Such as `us-east-1a`. */
+  readonly zone?: string | undefined;
+  /** The instance's address inside the VPC. */
+  readonly address: string;
+  readonly port: number;
+}
+
+export interface TunnelReply {
+  /** `eice-` and hexadecimal digits. */
+  readonly endpoint: string;
+  /** `wss://…`, signed: a secret for a minute. */
+  readonly url: string;
+  /** How long the tunnel may last. */
+  readonly seconds: number;
 }
 
 export interface ConsoleOutput {
@@ -78,12 +102,64 @@ export interface StartReply {
   readonly state: InstanceState | undefined;
 }
 
+export interface EndRequest extends InstanceRequest {
+  readonly how: 'terminate' | 'stop';
+}
+
+export interface EndReply {
+  readonly state: InstanceState | undefined;
+}
+
+/** One call to a DynamoDB table, with the input and the output that the SDK's command of that name has. */
+export interface TableCall {
+  readonly table: string;
+  readonly operation:
+    | 'CreateTable'
+    | 'DeleteItem'
+    | 'DescribeTable'
+    | 'DescribeTimeToLive'
+    | 'GetItem'
+    | 'PutItem'
+    | 'Scan'
+    | 'UpdateItem'
+    | 'UpdateTimeToLive';
+  /** Without the table's name. */
+  readonly input: Readonly<Record<string, unknown>>;
+}
+
+export interface TableRequest extends Target, TableCall {}
+
+/** `refused`: the condition did not hold. `exists`: a table of that name is there. */
+export interface TableReply {
+  readonly outcome: 'done' | 'refused' | 'exists';
+  readonly output: Readonly<Record<string, unknown>>;
+}
+
 export interface Identity {
   readonly account: string;
   readonly arn: string;
   /** What Mint writes into `mint:owner` for this caller. */
   readonly owner: string;
 }
+
+export interface KeyPairRequest extends Target {
+  readonly keyName: string;
+}
+
+export interface ImportKeyPairRequest extends KeyPairRequest {
+  /** An authorized_keys line: RSA or Ed25519. */
+  readonly publicKey: string;
+}
+
+/** A key pair as EC2 describes it; empty where it says nothing. Nothing in it has been checked. */
+export interface KeyPair {
+  readonly fingerprint: string;
+  /** An authorized_keys line. */
+  readonly publicKey: string;
+}
+
+/** `taken`: there is a key pair of that name, which stays as it is. */
+export type ImportKeyPairReply = 'imported' | 'taken';
 
 /** What a worker can be asked, and what it gives back. */
 export interface Operations {
@@ -92,7 +168,14 @@ export interface Operations {
   readonly describeVms: { readonly request: DescribeVmsRequest; readonly reply: readonly VmDescription[] };
   readonly consoleOutput: { readonly request: InstanceRequest; readonly reply: ConsoleOutput };
   readonly startInstance: { readonly request: InstanceRequest; readonly reply: StartReply };
+  readonly endInstance: { readonly request: EndRequest; readonly reply: EndReply };
+  readonly setShutdown: { readonly request: EndRequest; readonly reply: undefined };
+  readonly table: { readonly request: TableRequest; readonly reply: TableReply };
   readonly identity: { readonly request: Target; readonly reply: Identity };
+  readonly keyPair: { readonly request: KeyPairRequest; readonly reply: KeyPair | undefined };
+  readonly importKeyPair: { readonly request: ImportKeyPairRequest; readonly reply: ImportKeyPairReply };
+  readonly deleteKeyPair: { readonly request: KeyPairRequest; readonly reply: undefined };
+  readonly tunnel: { readonly request: TunnelRequest; readonly reply: TunnelReply };
 }
 
 export type OperationName = keyof Operations;

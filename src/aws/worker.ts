@@ -5,8 +5,11 @@
 import { parentPort } from 'node:worker_threads';
 import { MintError } from '../errors.ts';
 import { consoleOutput, describeVms, startInstance } from './ec2.ts';
+import { endInstance, setShutdown } from './end-instance.ts';
+import { tunnel } from './endpoint.ts';
 import { identity } from './identity.ts';
 import { push, warm } from './instance-connect.ts';
+import { deleteKeyPair, importKeyPair, keyPair } from './key-pairs.ts';
 import {
   type OperationName,
   type Operations,
@@ -16,6 +19,7 @@ import {
   type WorkerRequest,
 } from './protocol.ts';
 import { Session } from './session.ts';
+import { table } from './table.ts';
 
 const port = parentPort;
 if (port === null) throw new Error('this module runs as a worker thread only');
@@ -28,7 +32,21 @@ const operations: {
     request: Operations[Name]['request'],
     milliseconds: number,
   ) => Promise<Operations[Name]['reply']>;
-} = { warm, push, describeVms, consoleOutput, startInstance, identity };
+} = {
+  warm,
+  push,
+  describeVms,
+  consoleOutput,
+  startInstance,
+  identity,
+  tunnel,
+  endInstance,
+  setShutdown,
+  table,
+  keyPair,
+  importKeyPair,
+  deleteKeyPair,
+};
 
 async function answer(message: WorkerRequest): Promise<WorkerReply> {
   try {

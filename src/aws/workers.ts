@@ -5,14 +5,24 @@ import { LiveWorker } from './live-worker.ts';
 import type {
   ConsoleOutput,
   DescribeVmsRequest,
+  EndReply,
+  EndRequest,
   Identity,
+  ImportKeyPairReply,
+  ImportKeyPairRequest,
   InstanceRequest,
+  KeyPair,
+  KeyPairRequest,
   OperationName,
   Operations,
   PushReply,
   PushRequest,
   StartReply,
+  TableReply,
+  TableRequest,
   Target,
+  TunnelReply,
+  TunnelRequest,
   VmDescription,
 } from './protocol.ts';
 import { sharedFilesStamp } from './shared-files.ts';
@@ -22,10 +32,13 @@ export type {
   DescribeVmsRequest,
   Identity,
   InstanceRequest,
+  KeyPair,
   PushReply,
   PushRequest,
   StartReply,
   Target,
+  TunnelReply,
+  TunnelRequest,
   VmDescription,
 } from './protocol.ts';
 
@@ -45,6 +58,8 @@ interface Entry {
   readonly worker: LiveWorker;
   /** What the caller's AWS files looked like when the worker was started. */
   readonly files: string;
+  /** What STS said to this worker, by target: another one may have other credentials. */
+  readonly identities: Map<string, Identity>;
   idle: NodeJS.Timeout;
 }
 
@@ -76,8 +91,9 @@ export class AwsWorkers {
 
   /** The instances that the request names, whatever page they are on; see there. */
   async describeVms(caller: Caller, request: DescribeVmsRequest): Promise<readonly VmDescription[]> {
-    const { region, profile, owner, names, nameTags, ids } = request;
-    return await this.#call(caller, 'describeVms', { region, profile, owner, names, nameTags, ids });
+    const { region, profile, owner, names, nameTags, ids, keyNames } = request;
+    const which = { owner, names, nameTags, ids, keyNames };
+    return await this.#call(caller, 'describeVms', { region, profile, ...which });
   }
 
   /** What EC2 shows of the instance's console. */
@@ -92,10 +108,63 @@ export class AwsWorkers {
     return await this.#call(caller, 'startInstance', { region, profile, instanceId });
   }
 
+  /** Terminates or stops an instance; doing it again is no error. */
+  async endInstance(caller: Caller, request: EndRequest): Promise<EndReply> {
+    const { region, profile, instanceId, how } = request;
+    return await this.#call(caller, 'endInstance', { region, profile, instanceId, how });
+  }
+
+  /** What becomes of an instance that is shut down from inside. */
+  async setShutdown(caller: Caller, request: EndRequest): Promise<void> {
+    const { region, profile, instanceId, how } = request;
+    await this.#call(caller, 'setShutdown', { region, profile, instanceId, how });
+  }
+
+  /** One call to a DynamoDB table. */
+  async table(caller: Caller, request: TableRequest): Promise<TableReply> {
+    const { region, profile, table, operation, input } = request;
+    return await this.#call(caller, 'table', { region, profile, table, operation, input });
+  }
+
+  /** The key pair of a name, as EC2 has it in a region. */
+  async keyPair(caller: Caller, request: KeyPairRequest): Promise<KeyPair | undefined> {
+    const { region, profile, keyName } = request;
+    return await this.#call(caller, 'keyPair', { region, profile, keyName });
+  }
+
+  /** Has EC2 keep a public key, unless it keeps one under that name already. */
+  async importKeyPair(caller: Caller, request: ImportKeyPairRequest): Promise<ImportKeyPairReply> {
+    const { region, profile, keyName, publicKey } = request;
+    return await this.#call(caller, 'importKeyPair', { region, profile, keyName, publicKey });
+  }
+
+  /** Has EC2 forget a key pair. */
+  async deleteKeyPair(caller: Caller, request: KeyPairRequest): Promise<void> {
+    const { region, profile, keyName } = request;
+    await this.#call(caller, 'deleteKeyPair', { region, profile, keyName });
+  }
+
   /** Who AWS says the caller is. */
   async identity(caller: Caller, target: Target): Promise<Identity> {
     const { region, profile } = target;
-    return await this.#call(caller, 'identity', { region, profile });
+    const identity = await this.#call(caller, 'identity', { region, profile });
+    this.#live
+      .get(environmentKey(caller.environment))
+      ?.identities.set(JSON.stringify([region, profile]), identity);
+    return identity;
+  }
+
+  /** The same where it was asked before, and the credentials have not changed since; nobody is asked. */
+  knownIdentity(caller: Caller, { region, profile }: Target): Identity | undefined {
+    const entry = this.#live.get(environmentKey(caller.environment));
+    if (entry?.files !== sharedFilesStamp(caller.environment)) return undefined;
+    return entry.identities.get(JSON.stringify([region, profile]));
+  }
+
+  /** Where and how to open a tunnel to the instance; the address is good for a minute, for whoever has it. */
+  async tunnel(caller: Caller, request: TunnelRequest): Promise<TunnelReply> {
+    const { region, profile, vpc, subnet, zone, address, port } = request;
+    return await this.#call(caller, 'tunnel', { region, profile, vpc, subnet, zone, address, port });
   }
 
   /** Loads the SDK and resolves the caller's credentials behind; a failure shows at the push. */
@@ -156,7 +225,8 @@ export class AwsWorkers {
       this.#retire(key, found.worker);
     }
     const worker = new LiveWorker(caller.environment, () => this.#forget(key, worker));
-    this.#live.set(key, { worker, files, idle: this.#idleTimer(key, worker) });
+    const identities = new Map<string, Identity>();
+    this.#live.set(key, { worker, files, identities, idle: this.#idleTimer(key, worker) });
     for (const [oldest, entry] of this.#live) {
       if (this.#live.size <= this.#limit) break;
       this.#retire(oldest, entry.worker);

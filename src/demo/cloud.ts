@@ -9,6 +9,8 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import type { AddressInfo } from 'node:net';
 import type { CallerIdentity, CallerKey, CloudAnswer, CloudRequest, CloudService } from './cloud-service.ts';
 import { ec2 } from './ec2.ts';
+import type { InstanceConnectEndpoint } from './ec2-endpoints.ts';
+import type { KeyPairs } from './ec2-key-pairs.ts';
 import { type FaultPlan, type Faults, makeFaults } from './faults.ts';
 import { demoAccount, type Instance } from './instance.ts';
 import { instanceConnect, type Push } from './instance-connect.ts';
@@ -37,6 +39,10 @@ export interface Cloud {
   readonly endpoint: string;
   /** By id. Change it at any time: a later request sees it. */
   readonly instances: Map<string, Instance>;
+  /** EC2's key pairs, by `keyPairPlace`. */
+  readonly keyPairs: KeyPairs;
+  /** EC2 Instance Connect Endpoints, by id. */
+  readonly endpoints: Map<string, InstanceConnectEndpoint>;
   /** By access key id; `demoAccessKey` is there from the start. */
   readonly accessKeys: Map<string, CallerKey>;
   /** How many instances a page of DescribeInstances has at most: few, so that who asks has to follow. */
@@ -76,6 +82,8 @@ export function cloudEnvironment(cloud: Cloud, directory: string): Record<string
 export async function startCloud({ keysDirectory }: CloudOptions = {}): Promise<Cloud> {
   const instances = new Map<string, Instance>();
   const accessKeys = new Map<string, CallerKey>([[demoAccessKey.id, { secret: demoAccessKey.secret }]]);
+  const keyPairs: KeyPairs = new Map();
+  const endpoints = new Map<string, InstanceConnectEndpoint>();
   const keys = makePushedKeys(keysDirectory);
   const pushes: Push[] = [];
   const requests: RequestRecord[] = [];
@@ -84,7 +92,7 @@ export async function startCloud({ keysDirectory }: CloudOptions = {}): Promise<
   const paging = { size: 5 };
   const services: CloudService[] = [
     instanceConnect(instances, keys, pushes),
-    ec2(instances, { paging, starting }),
+    ec2(instances, { paging, starting, keyPairs, endpoints }),
     securityTokens(),
   ];
 
@@ -100,6 +108,8 @@ export async function startCloud({ keysDirectory }: CloudOptions = {}): Promise<
   return {
     endpoint: `http://127.0.0.1:${port}`,
     instances,
+    keyPairs,
+    endpoints,
     accessKeys,
     get pageSize() {
       return paging.size;

@@ -86,6 +86,7 @@ function filtered(form: URLSearchParams, all: readonly Instance[]): readonly Ins
 function valuesOf(filter: string): ((instance: Instance) => readonly string[]) | undefined {
   if (filter === 'instance-id') return ({ id }) => [id];
   if (filter === 'instance-state-name') return ({ state }) => [state];
+  if (filter === 'key-name') return ({ keyName }) => (keyName === undefined ? [] : [keyName]);
   if (filter === 'tag-key') return ({ tags = {} }) => Object.keys(tags);
   if (!filter.startsWith('tag:')) return undefined;
   const key = filter.slice('tag:'.length);

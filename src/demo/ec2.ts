@@ -1,12 +1,15 @@
 /**
- * The three operations of EC2 that the product uses, in the EC2 flavour of the Query protocol.
+ * The operations of EC2 that the product uses, in the EC2 flavour of the Query protocol.
  * https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeInstances.html,
  * API_GetConsoleOutput.html and API_StartInstances.html beside it.
  */
 import type { CloudAnswer, CloudCall, CloudService } from './cloud-service.ts';
+import { endingOperations } from './ec2-endings.ts';
+import { endpointOperations, type InstanceConnectEndpoint } from './ec2-endpoints.ts';
 import { isFailure, startInstances, wantedInstances } from './ec2-instances.ts';
+import { type KeyPairs, keyPairOperations } from './ec2-key-pairs.ts';
 import { elements, queryForm, translated, type Xml, xmlAnswer } from './ec2-xml.ts';
-import { demoAccount, type Instance } from './instance.ts';
+import { demoAccount, demoSubnet, demoVpc, type Instance } from './instance.ts';
 import { type WireFailure, type WireFailureName, wireFailure } from './wire-failure.ts';
 
 const version = '2016-11-15';
@@ -39,10 +42,19 @@ export interface Ec2Options {
   readonly paging: { readonly size: number };
   /** The instances on their way to `running`, for whoever ends the cloud. */
   readonly starting: Set<NodeJS.Timeout>;
+  readonly keyPairs: KeyPairs;
+  /** By id. */
+  readonly endpoints: ReadonlyMap<string, InstanceConnectEndpoint>;
 }
 
-export function ec2(instances: Map<string, Instance>, { paging, starting }: Ec2Options): CloudService {
+export function ec2(
+  instances: Map<string, Instance>,
+  { paging, starting, keyPairs, endpoints }: Ec2Options,
+): CloudService {
   const operations: Readonly<Record<string, (form: URLSearchParams, region: string) => Xml | WireFailure>> = {
+    ...keyPairOperations(keyPairs),
+    ...endpointOperations(endpoints, paging),
+    ...endingOperations(instances, state),
     DescribeInstances(form, region) {
       const wanted = wantedInstances(form, here(instances, region), paging.size);
       if (isFailure(wanted)) return wanted;
@@ -115,7 +127,7 @@ function state(name: Instance['state']): Xml {
 }
 
 function described(instance: Instance): Xml {
-  const { id, publicIp, privateIp, ipv6, tags = {}, keyName, vpc = 'vpc-0d3f0000000000001' } = instance;
+  const { id, publicIp, privateIp, ipv6, tags = {}, keyName, vpc = demoVpc, subnet = demoSubnet } = instance;
   const gone = instance.state === 'terminated';
   const ipAddress = instance.state !== 'running' ? undefined : (publicIp ?? instance.address);
   return {
@@ -129,6 +141,7 @@ function described(instance: Instance): Xml {
     launchTime: new Date(instance.launchTime ?? 1_767_225_600_000).toISOString(),
     placement: { availabilityZone: instance.zone ?? `${instance.region}a`, tenancy: 'default' },
     vpcId: gone ? undefined : vpc,
+    subnetId: gone ? undefined : subnet,
     privateIpAddress: gone ? undefined : privateIp,
     ipAddress: publicIp === null ? undefined : ipAddress,
     ipv6Address: gone ? undefined : ipv6,

@@ -75,9 +75,19 @@ interface Counts {
   logins: number;
 }
 
+/**
+ * An Ed25519 key pair that ssh2 reads, in OpenSSH's own format, which node:crypto does not write. Of those that ssh2
+ * makes, it calls one in five hundred malformed.
+ */
+export function makeHostKey(): { readonly private: string; readonly public: string } {
+  for (;;) {
+    const pair = ssh2.utils.generateKeyPairSync('ed25519');
+    if (!(ssh2.utils.parseKey(pair.private) instanceof Error)) return pair;
+  }
+}
+
 function makeMachine({ name, instance, cloud }: HostOptions, counts: Counts): Machine {
-  // ssh2 reads an Ed25519 key in OpenSSH's own format only, which node:crypto does not write.
-  const hostKey = ssh2.utils.generateKeyPairSync('ed25519');
+  const hostKey = makeHostKey();
   const [, blob = ''] = hostKey.public.split(' ');
   const digest = createHash('sha256').update(Buffer.from(blob, 'base64')).digest('base64');
   const server = new ssh2.Server({ hostKeys: [hostKey.private] }, (connection) => {

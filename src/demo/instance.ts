@@ -14,7 +14,10 @@ export interface Instance {
   /** Milliseconds since 1970. */
   readonly launchTime?: number;
   readonly keyName?: string;
+  /** What ModifyInstanceAttribute set; `stop`, where absent. */
+  readonly shutdownBehaviour?: 'stop' | 'terminate';
   readonly vpc?: string;
+  readonly subnet?: string;
   /** Such as `us-east-1a`. */
   readonly zone?: string;
   /** The account it belongs to; `demoAccount`, where absent. */
@@ -30,3 +33,7 @@ export interface Instance {
 }
 
 export const demoAccount = '123456789012';
+
+/** Where an instance is that does not say it. */
+export const demoVpc = 'vpc-0d3f0000000000001';
+export const demoSubnet = 'subnet-0d3f0000000000001';

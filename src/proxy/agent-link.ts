@@ -8,8 +8,11 @@ import type {
   FailureReply,
   OpenRequest,
   QuestionText,
+  SecretAnswer,
+  SecretQuestion,
 } from '../agent/control-protocol.ts';
 import { connectOrStart } from '../agent/start.ts';
+import type { TunnelReply } from '../aws/workers.ts';
 import { printable, warn } from '../cli/terminal.ts';
 import type { Paths } from '../config/paths.ts';
 import { MintError } from '../errors.ts';
@@ -24,8 +27,12 @@ const silenceLimit = 50_000;
 /** How often that is looked at, in milliseconds. */
 const silenceLook = 1000;
 
-/** Puts a question of the agent's to whoever sits in front of this proxy. */
-export type AskPerson = (question: QuestionText, signal: AbortSignal) => Promise<Answer>;
+/** Puts the agent's questions to whoever sits in front of this proxy. */
+export interface Asker {
+  ask(question: QuestionText, signal: AbortSignal): Promise<Answer>;
+  /** For what is typed without an echo. */
+  askSecret(question: SecretQuestion, signal: AbortSignal): Promise<SecretAnswer>;
+}
 
 type Reply<T extends AgentReply['type']> = Extract<AgentReply, { type: T }>;
 
@@ -50,24 +57,27 @@ export class AgentLink {
   readonly refusal: Promise<never>;
   readonly #paths: Paths;
   readonly #open: OpenRequest;
-  readonly #askPerson: AskPerson;
+  readonly #person: Asker;
+  #secret: AbortController | undefined;
   #question: { readonly withdraw: AbortController; readonly answer: Promise<Answer> } | undefined;
   #seen: AgentRequest | undefined;
   #verdict: Promise<Reply<'verdict'>> | undefined;
   #hasProceeded = false;
+  #hasLostAgent = false;
   #connection: ControlConnection | undefined;
   #waiting = new Map<AgentReply['type'], { request: AgentRequest; resolve: (reply: AgentReply) => void }>();
   #refuse: (error: unknown) => void = () => {};
   #latest: Reply<'target'> | undefined;
+  #tunnel: Promise<TunnelReply> | undefined;
   #whenSure: (() => void)[] = [];
   #limit: NodeJS.Timeout | undefined;
   #heardAt = 0;
   #established = false;
   #closed = false;
 
-  constructor(paths: Paths, open: OpenRequest, askPerson: AskPerson) {
+  constructor(paths: Paths, open: OpenRequest, person: Asker) {
     this.#paths = paths;
-    this.#askPerson = askPerson;
+    this.#person = person;
     this.#open = open;
     this.refusal = new Promise((_, reject) => {
       this.#refuse = reject;
@@ -141,6 +151,23 @@ export class AgentLink {
     await this.sure();
   }
 
+  /** The address of a tunnel through the VPC's endpoint. @throws MintError where there is none */
+  tunnel(): Promise<TunnelReply> {
+    // One at a time: where the VM turned out to be elsewhere, an earlier answer leads to where it was.
+    const before = this.#tunnel;
+    this.#tunnel = this.#askTunnel(before);
+    return this.#tunnel;
+  }
+
+  async #askTunnel(before: Promise<unknown> | undefined): Promise<TunnelReply> {
+    await before?.catch(() => {});
+    const { tunnel, failure } = await this.#ask('tunnel', { type: 'tunnel' });
+    if (tunnel !== undefined) return tunnel;
+    throw failure === undefined
+      ? new MintError('agent-unavailable', 'the agent says nothing of the tunnel')
+      : new AgentRefusal(failure);
+  }
+
   /**
    * Shows the agent the host key of this connection, and the host's signature in the held reply.
    * @param host where the connection runs to
@@ -175,6 +202,11 @@ export class AgentLink {
     return (await this.#verdict?.catch(() => undefined)) !== undefined;
   }
 
+  /** Whether the agent that this connection began with has ended, and its key with it. */
+  get hasLostAgent(): boolean {
+    return this.#hasLostAgent;
+  }
+
   /** At an early end: was our key listed, and asked for a signature? */
   wasRefused(): Promise<Reply<'refused'>> {
     return this.#ask('refused', { type: 'refused?' });
@@ -182,6 +214,7 @@ export class AgentLink {
 
   close(): void {
     this.#closed = true;
+    this.#secret?.abort();
     this.#connection?.close();
   }
 
@@ -201,6 +234,12 @@ export class AgentLink {
       // A person takes longer than an agent.
       clearTimeout(this.#limit);
       this.#put(reply.question);
+    } else if (reply.type === 'secret-question') {
+      clearTimeout(this.#limit);
+      void this.#putSecret(reply.question);
+    } else if (reply.type === 'makes-way') {
+      // It is older than we are, and goes: the next one is asked as soon as it has gone.
+      if (this.#waiting.has('target')) this.#expectAnswer();
     } else if (reply.type === 'progress') {
       warn(`mint-ssh: ${printable(reply.line)}`);
       if (this.#waiting.has('target')) this.#expectAnswer();
@@ -227,7 +266,7 @@ export class AgentLink {
 
   #put(text: QuestionText): void {
     const withdraw = new AbortController();
-    const answer = this.#askPerson(text, withdraw.signal).catch((): Answer => 'nobody');
+    const answer = this.#person.ask(text, withdraw.signal).catch((): Answer => 'nobody');
     const told = answer.then((said) => {
       if (this.#question?.withdraw !== withdraw) return said;
       this.#connection?.send({ type: 'answer', answer: said });
@@ -237,8 +276,21 @@ export class AgentLink {
     this.#question = { withdraw, answer: told };
   }
 
+  async #putSecret(question: SecretQuestion): Promise<void> {
+    const withdraw = new AbortController();
+    this.#secret = withdraw;
+    const answer = await this.#person
+      .askSecret(question, withdraw.signal)
+      .catch((): SecretAnswer => 'nobody');
+    if (this.#secret === withdraw) this.#connection?.send({ type: 'secret', answer });
+    if (typeof answer !== 'string') answer.secret.fill(0);
+  }
+
   async #reconnect(): Promise<void> {
+    this.#hasLostAgent = true;
     this.#connection = undefined;
+    this.#secret?.abort();
+    this.#secret = undefined;
     // A new agent asks anew.
     this.#question?.withdraw.abort();
     this.#question = undefined;

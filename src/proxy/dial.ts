@@ -1,20 +1,22 @@
-/** Step 2: a TCP connection to the VM. */
+/** Step 2: a connection to the VM, by whichever way leads there. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { MintError } from '../errors.ts';
-import type { AgentLink } from './agent-link.ts';
-import { connectServer, type End } from './end.ts';
-
-interface Target {
-  readonly vm: string;
-  readonly host: string;
-  readonly port: number;
-}
+import type { Way } from '../names/ways.ts';
+import { type AgentLink, AgentRefusal } from './agent-link.ts';
+import type { End } from './end.ts';
+import { travel } from './route.ts';
 
 /** A server that answers at all answers sooner than this, in milliseconds; else the agent is asked beside it. */
 const doubtTime = 1500;
 
+/**
+ * How long the sshd of a VM that was just started may take, in milliseconds, and how often it is tried: through an
+ * endpoint the agent cannot see when it is up.
+ */
+const bootLimit = 60_000;
+const bootPause = 2000;
+
 /** What the dialling needs of the agent. */
-type Guide = Pick<AgentLink, 'target' | 'sure' | 'retarget'>;
+type Guide = Pick<AgentLink, 'target' | 'sure' | 'retarget' | 'tunnel'>;
 type AgentTarget = AgentLink['target'];
 
 /** The time that is left until the server has to have spoken. */
@@ -27,8 +29,10 @@ export interface Patience {
 
 export interface Dialled {
   readonly server: End;
-  /** Where it is. */
+  /** Where the agent said that it is. */
   readonly target: AgentTarget;
+  /** The way that led there. */
+  readonly way: Way;
 }
 
 /**
@@ -36,18 +40,25 @@ export interface Dialled {
  * that when it has changed. @throws MintError `dial-failed`, and what the agent says
  */
 export async function reach(vm: string, agent: Guide, patience: Patience): Promise<Dialled> {
-  for (;;) {
+  for (const begin = performance.now(); ; ) {
     const { target } = agent;
-    const attempt = dial({ vm, host: target.host, port: target.port }, patience.left());
-    const dialled = attempt.then((server) => ({ server, target }));
+    const { ways, port } = target;
+    const tunnel = () => agent.tunnel();
+    const attempt = travel({ vm, ways, port, limit: patience.left(), tunnel });
+    const dialled = attempt.then((arrival) => ({ ...arrival, target }));
     const ended = new AbortController();
     try {
       return await Promise.race([dialled, movedAway(agent, target, ended.signal)]);
     } catch (error) {
-      attempt.then((server) => server.destroy()).catch(() => {});
+      attempt.then(({ server }) => server.destroy()).catch(() => {});
       if (!(error instanceof MovedAway)) {
         await agent.retarget();
-        if (isSame(agent.target, target)) throw error;
+        // Sure for want of an answer, it may be: now the agent is asked, and waits for EC2 longer.
+        if (!target.sure && isSame(agent.target, target)) await agent.retarget();
+        if (isSame(agent.target, target)) {
+          if (!mayBoot(error, target) || performance.now() - begin > bootLimit) throw error;
+          await sleep(bootPause);
+        }
       }
       patience.restart();
     } finally {
@@ -58,7 +69,12 @@ export async function reach(vm: string, agent: Guide, patience: Patience): Promi
 
 /** A VM that was started, or made anew, is another target even where its address stays. */
 export function isSame(one: AgentTarget, other: AgentTarget): boolean {
-  return one.host === other.host && one.serial === other.serial;
+  return one.serial === other.serial && JSON.stringify(one.ways) === JSON.stringify(other.ways);
+}
+
+/** Started for this connection, and asked through an endpoint; what the agent says of that one is no matter of time. */
+function mayBoot(error: unknown, { serial, ways }: AgentTarget): boolean {
+  return serial > 0 && ways.some(({ kind }) => kind === 'endpoint') && !(error instanceof AgentRefusal);
 }
 
 class MovedAway extends Error {}
@@ -72,50 +88,4 @@ async function movedAway(agent: Guide, dialled: AgentTarget, signal: AbortSignal
     if (!isSame(agent.target, dialled)) throw new MovedAway();
   }
   return await new Promise<never>(() => {});
-}
-
-/**
- * @param limit milliseconds that are left for it
- * @throws MintError `dial-failed`
- */
-async function dial(target: Target, limit: number): Promise<End> {
-  try {
-    return await connectServer(target, Math.max(1, limit));
-  } catch (cause) {
-    const error = cause as NodeJS.ErrnoException;
-    throw new MintError(
-      'dial-failed',
-      `cannot reach ${target.vm} at ${target.host} port ${target.port}: ${reason(error)}`,
-      { hint: hintFor(error.code), cause },
-    );
-  }
-}
-
-function reason(error: NodeJS.ErrnoException): string {
-  switch (error.code) {
-    case 'ECONNREFUSED':
-      return 'connection refused';
-    case 'EHOSTUNREACH':
-    case 'ENETUNREACH':
-      return 'no route to it';
-    case 'ENOTFOUND':
-    case 'EAI_AGAIN':
-      return 'its name does not resolve';
-    case 'ETIMEDOUT':
-      return 'no answer';
-    default:
-      return error.code ?? error.message;
-  }
-}
-
-function hintFor(code: string | undefined): string {
-  switch (code) {
-    case 'ECONNREFUSED':
-      return 'nothing listens there: is the VM still booting, and is `port` in ssh.toml the one sshd listens on?';
-    case 'ENOTFOUND':
-    case 'EAI_AGAIN':
-      return 'check `host` in ssh.toml, and this machine’s name service';
-    default:
-      return 'is the VM running, does its security group let this machine in, and is `host` in ssh.toml its address?';
-  }
 }

@@ -149,11 +149,13 @@ export class End {
  * The server, once connected.
  * @param address where to dial
  * @param limit how long it may take, in milliseconds
+ * @param signal aborted where it is no longer wanted
  * @throws the system's error: ECONNREFUSED, EHOSTUNREACH, …; ETIMEDOUT at the limit
  */
 export function connectServer(
   address: { readonly host: string; readonly port: number },
   limit: number,
+  signal?: AbortSignal,
 ): Promise<End> {
   return new Promise((resolve, reject) => {
     const end = new End((receive) => {
@@ -161,20 +163,24 @@ export function connectServer(
         ...address,
         noDelay: true,
         allowHalfOpen: true,
-        // Node gives up on one of several addresses after 250 ms, which a distant VM may need.
-        autoSelectFamilyAttemptTimeout: 2000,
         onread: {
           buffer: Buffer.allocUnsafeSlow(bufferSize),
           callback: (length, buffer) => receive((buffer as Buffer).subarray(0, length)),
         },
       });
-      const timer = setTimeout(() => socket.destroy(timedOut()), limit);
-      socket.once('connect', () => {
+      const giveUp = () => socket.destroy(timedOut());
+      const timer = setTimeout(giveUp, limit);
+      signal?.addEventListener('abort', giveUp, { once: true });
+      const stopWaiting = () => {
         clearTimeout(timer);
+        signal?.removeEventListener('abort', giveUp);
+      };
+      socket.once('connect', () => {
+        stopWaiting();
         resolve(end);
       });
       socket.once('error', (error: NodeJS.ErrnoException) => {
-        clearTimeout(timer);
+        stopWaiting();
         // Whoever resets was there: it is for the reader to see that the connection stood, and broke.
         if (error.code === 'ECONNRESET') resolve(end);
         else reject(error);

@@ -5,6 +5,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { printable, warn } from '../cli/terminal.ts';
 import { MintError } from '../errors.ts';
+import type { Way } from '../names/ways.ts';
 import { parseHostKey } from '../ssh/hostkey.ts';
 import { KeyExchangeObserver, type ServerEvent } from '../ssh/observer.ts';
 import type { AgentLink } from './agent-link.ts';
@@ -36,6 +37,8 @@ export interface KeysExchanged {
   readonly server: End;
   /** What the client sent behind its NEWKEYS; the server has not seen it. */
   readonly held: Buffer;
+  /** Where the TCP connection goes; undefined where it goes through a tunnel. */
+  readonly host: string | undefined;
 }
 
 /** @throws MintError `dial-failed`, `not-ssh`, and what the agent says of the host key */
@@ -50,6 +53,8 @@ class KeyExchange {
   #server: End | undefined;
   /** Where the server is. */
   #target: AgentLink['target'] | undefined;
+  /** The one of the target's ways that was taken. */
+  #way: Way | undefined;
   /** The agent has said that this is where the VM is: what the server says may go on. */
   #confirmed = false;
   /** What the client said before the server's `SSH-` line came: said again after a redial. */
@@ -74,7 +79,7 @@ class KeyExchange {
       // A redial may have replaced it.
       const server = this.#server;
       if (server === undefined) throw new ClientLeft();
-      return { server, held: Buffer.concat(this.#held) };
+      return { server, held: Buffer.concat(this.#held), host: this.#directHost };
     } catch (error) {
       this.#server?.destroy();
       throw error;
@@ -84,9 +89,9 @@ class KeyExchange {
   }
 
   async #dial(): Promise<void> {
-    const { vm, agent, timing } = this.#parts;
+    const { vm, agent, timing, explain } = this.#parts;
     clearTimeout(this.#clock);
-    const { server, target } = await reach(vm, agent, {
+    const { server, target, way } = await reach(vm, agent, {
       left: () => this.#bannerDeadline - Date.now(),
       restart: () => {
         this.#bannerDeadline = Date.now() + bannerLimit;
@@ -95,6 +100,8 @@ class KeyExchange {
     timing.mark(this.#server === undefined ? 'dial' : 'redial');
     this.#server = server;
     this.#target = target;
+    this.#way = way;
+    if (target.ways.length > 1) explain?.(`${vm} is reached at ${way.host}${describeWay(way)}`);
     this.#startClock(this.#bannerDeadline - Date.now(), 'the server does not say anything');
   }
 
@@ -111,7 +118,7 @@ class KeyExchange {
       this.#startClock(this.#bannerDeadline - Date.now(), 'the server does not say anything');
     }
     this.#confirmed = this.#target !== undefined && isSame(agent.target, this.#target);
-    if (!this.#confirmed) explain?.(`${vm} is ${agent.target.host} now, no longer ${this.#target?.host}`);
+    if (!this.#confirmed) explain?.(`${vm} is ${hosts(agent.target)} now, no longer ${this.#way?.host}`);
   }
 
   async #fromServer(): Promise<void> {
@@ -168,16 +175,24 @@ class KeyExchange {
     const { agent, timing, explain } = this.#parts;
     timing.mark('key exchange');
     clearTimeout(this.#clock);
-    const { outcome, notice } = await agent.judge(reply.hostKey, reply.signature, this.#target?.host ?? '');
+    const { outcome, notice } = await agent.judge(reply.hostKey, reply.signature, this.#way?.host ?? '');
     if (notice !== undefined) warn(notice);
     timing.mark('host key');
     explain?.(describeKey(reply, outcome));
     this.#startClock(exchangeLimit, exchangeTooLong);
   }
 
-  /** A connection that breaks is an end like any other. */
+  /** A connection that breaks is an end like any other; an endpoint that closes its tunnel says why. */
   async #readServer(): Promise<Buffer | undefined> {
-    return await this.#server?.read().catch(() => undefined);
+    return await this.#server?.read().catch((error: unknown) => {
+      if (error instanceof MintError) throw error;
+      return undefined;
+    });
+  }
+
+  /** Undefined where the connection goes through a tunnel. */
+  get #directHost(): string | undefined {
+    return this.#way?.kind === 'endpoint' ? undefined : this.#way?.host;
   }
 
   /** Where the server is gone the reader notices; before the banner it dials again and says all of this again. */
@@ -221,6 +236,15 @@ class KeyExchange {
       Math.max(1, milliseconds),
     );
   }
+}
+
+/** The addresses that a target has, each once. */
+export function hosts({ ways }: AgentLink['target']): string {
+  return [...new Set(ways.map(({ host }) => host))].join(' or ');
+}
+
+function describeWay({ kind }: Way): string {
+  return kind === 'endpoint' ? ', through an EC2 Instance Connect Endpoint' : '';
 }
 
 function describeKey(

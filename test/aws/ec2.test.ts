@@ -5,7 +5,7 @@ import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ownerOf } from '../../src/aws/identity.ts';
 import { demoAccessKey } from '../../src/demo/cloud.ts';
-import type { Instance } from '../../src/demo/instance.ts';
+import { demoSubnet, demoVpc, type Instance } from '../../src/demo/instance.ts';
 import { queryFailureNames } from '../../src/demo/wire-failure.ts';
 import { MintError } from '../../src/errors.ts';
 import { addKey, instanceId, request, type Setup, setUp } from './setup.ts';
@@ -58,6 +58,8 @@ test('a VM is described with its tags, addresses, launch, account and zone', asy
       privateAddress: '10.0.0.7',
       ipv6: '2001:db8::7',
       keyName: 'old-key',
+      vpc: demoVpc,
+      subnet: demoSubnet,
     },
   ]);
 });
@@ -259,6 +261,9 @@ test('every answer of EC2 and STS has a code, a hint, and nothing secret in it',
     InvalidAction: 'io-failed',
     'InvalidInstanceID.Malformed': 'bad-settings',
     'InvalidInstanceID.NotFound': 'vm-not-found',
+    'InvalidKey.Format': 'io-failed',
+    'InvalidKeyPair.Duplicate': 'io-failed',
+    'InvalidKeyPair.NotFound': 'io-failed',
     InvalidParameterCombination: 'io-failed',
     InvalidParameterValue: 'io-failed',
     MissingParameter: 'io-failed',
