@@ -1,5 +1,6 @@
-/** `mint-ssh agent`: runs it in the foreground, shows its state, ends it. */
+/** `mint-ssh agent`: runs it in the foreground, shows its state, ends it, has it started at login. */
 import { closeSync, openSync, writeSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { connectControl } from '../agent/control-client.ts';
 import {
   type AgentReply,
@@ -12,17 +13,25 @@ import type { Command, Invocation } from '../cli/command.ts';
 import { print, say } from '../cli/terminal.ts';
 import { type Paths, resolvePaths } from '../config/paths.ts';
 import { MintError } from '../errors.ts';
+import { installAgent, uninstallAgent } from './agent-login.ts';
 
 export const command: Command = {
-  usage: 'agent [status|stop]',
+  usage: 'agent [status|stop|install|uninstall]',
   help: `Without a word more: runs the agent here, in the foreground. Connections start one by themselves, so
 there is seldom a need to.`,
   words: [
     ['status', 'says what it holds; exit status 1 where none runs'],
     ['stop', 'ends it; sessions that stand go on without it'],
+    ['install', 'keeps it up from login on: a systemd user unit, or a launchd agent on macOS'],
+    ['uninstall', 'takes that away again'],
   ],
   options: {
     json: { type: 'boolean', description: 'status as JSON' },
+    force: { type: 'boolean', description: 'stop, uninstall: even where the keys of jobs are lost with it' },
+    stay: {
+      type: 'boolean',
+      description: 'do not end for want of connections; wait for one that runs already',
+    },
     background: { type: 'boolean', hidden: true },
   },
   run,
@@ -30,13 +39,21 @@ there is seldom a need to.`,
 
 /** How long the agent may take to answer a person, in milliseconds. */
 const answerLimit = 5000;
+/** How often one that stays looks whether it is its turn, in milliseconds. */
+const turnInterval = 1000;
 
 async function run({ positionals, values, globals }: Invocation): Promise<number> {
   const [word, ...more] = positionals;
   const paths = resolvePaths({ configDir: globals.configDir });
-  if (more.length === 0 && word === undefined) return serve(paths, values['background'] === true);
+  if (more.length === 0 && word === undefined) {
+    return values['stay'] === true ? stay(paths) : serve(paths, values['background'] === true);
+  }
   if (more.length === 0 && word === 'status') return showStatus(paths, values['json'] === true);
-  if (more.length === 0 && word === 'stop') return stop(paths);
+  if (more.length === 0 && word === 'stop') return stop(paths, values['force'] === true);
+  if (more.length === 0 && word === 'install') return installAgent(paths);
+  if (more.length === 0 && word === 'uninstall') {
+    return uninstallAgent(paths, () => ask(paths, { type: 'stop', force: values['force'] === true }));
+  }
   throw new MintError('usage', `agent does not know ${JSON.stringify(positionals.join(' ').slice(0, 60))}`, {
     hint: `usage: mint-ssh ${command.usage}`,
   });
@@ -58,6 +75,16 @@ async function serve(paths: Paths, background: boolean): Promise<number> {
   }
 }
 
+/** From login to logout. The agent that a connection has started before goes its way first: it holds keys. */
+async function stay(paths: Paths): Promise<number> {
+  const ready = () => say(`the agent listens on ${paths.control}`);
+  for (let isFirst = true; !(await runAgent(paths, { ready, stays: true })); isFirst = false) {
+    if (isFirst) say('an agent runs already: this one takes its place when it ends');
+    await sleep(turnInterval);
+  }
+  return 0;
+}
+
 function leaveStderr(): void {
   closeSync(2);
   openSync('/dev/null', 'w');
@@ -72,12 +99,14 @@ async function showStatus(paths: Paths, json: boolean): Promise<number> {
   return status === undefined ? 1 : 0;
 }
 
-function describe({ pid, version, startedAt, connections, vms }: AgentStatus): string {
+function describe({ pid, version, startedAt, connections, vms, jobs, unlockedKeys }: AgentStatus): string {
   const lines = vms.map((vm) => {
     const push =
       vm.pushSecondsLeft === undefined ? 'no live push' : `pushed, good for ${vm.pushSecondsLeft} s`;
     return `  ${vm.name}: ${count(vm.connections)}, ${vm.key === undefined ? 'no key' : push}`;
   });
+  if (jobs.length > 0) lines.push(`  keys of jobs: ${jobs.join(', ')}`);
+  if (unlockedKeys.length > 0) lines.push(`  unlocked keys: ${unlockedKeys.join(', ')}`);
   return [`agent ${version}, pid ${pid}, since ${startedAt}, ${count(connections)}`, ...lines].join('\n');
 }
 
@@ -85,8 +114,8 @@ function count(connections: number): string {
   return connections === 1 ? '1 connection' : `${connections} connections`;
 }
 
-async function stop(paths: Paths): Promise<number> {
-  const reply = await ask(paths, { type: 'stop' });
+async function stop(paths: Paths, force: boolean): Promise<number> {
+  const reply = await ask(paths, { type: 'stop', force });
   say(reply === undefined ? 'no agent runs' : 'the agent ends');
   return 0;
 }
@@ -101,7 +130,7 @@ async function ask(paths: Paths, request: AgentRequest): Promise<AgentReply | un
   const connection = await connectControl(paths, {
     received: (reply) => {
       answer ??= reply;
-      if (request.type !== 'stop') finish();
+      if (request.type !== 'stop' || reply.type === 'error') finish();
     },
     lost: () => finish(),
   });

@@ -43,9 +43,13 @@ function controlPath(vm: string, { run, sharedSockets }: Paths): string {
   const room = controlPathBytes - Buffer.byteLength(sharedSockets) - 1;
   if (vm.length + 2 + longestTokens <= room) return withTokens(join(sharedSockets, vm), ':%p:%r');
   if (hashBytes <= room) return withTokens(sharedSockets, '/%C');
-  throw new MintError('agent-unavailable', `${JSON.stringify(run)} is too deep for multiplex: a socket has no room`, {
-    hint: 'set run_dir in ssh.toml to a short path of your own, for example "~/.mint-run"',
-  });
+  throw new MintError(
+    'agent-unavailable',
+    `${JSON.stringify(run)} is too deep for multiplex: a socket has no room`,
+    {
+      hint: 'set run_dir in ssh.toml to a short path of your own, for example "~/.mint-run"',
+    },
+  );
 }
 
 function withTokens(path: string, tokens: string): string {

@@ -15,9 +15,12 @@ const temporaryMilliseconds = 60_000;
 /** The largest RSA key takes 3 KB. */
 const derivedBytes = 64 * 1024;
 
-/** The generated Host block sets HostKeyAlias to the VM's name, so that no port and no address stand here. */
+/**
+ * The generated Host block sets HostKeyAlias to the VM's name, so that no port and no address stand here. The
+ * second pattern is for libssh, which knows no HostKeyAlias and looks for the name with the port.
+ */
 export function derivedLine(vm: string, { type, blob }: HostKey): string {
-  return `${vm} ${type} ${blob.toString('base64')}\n`;
+  return `${vm},[${vm}]:* ${type} ${blob.toString('base64')}\n`;
 }
 
 /** Whether the file is there and holds exactly this key. @throws MintError */

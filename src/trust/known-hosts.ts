@@ -18,7 +18,8 @@ export type Finding =
 export const knownHostsBytes = 4 * 1024 * 1024;
 
 const fingerprintPattern = /^SHA256:[A-Za-z0-9+/]{43}$/;
-const blanks = /^[ \t\v\f\r]+|[ \t\v\f\r]+$/g;
+/** What Mint's trimming takes off a line's ends; never a newline, which ends the line. */
+const blanks = ' \t\v\f\r';
 const byteOrderMark = '\xef\xbb\xbf';
 
 /** Whether this is a fingerprint as Mint and OpenSSH write it: SHA-256, base64 without padding. */
@@ -37,7 +38,9 @@ export function findPins(text: string): Map<string, Finding> {
   for (let start = 0; start < text.length; ) {
     const entry = entryAt(text, start);
     const name = entry.name.toLowerCase();
-    if (name !== '') entries.set(name, [...(entries.get(name) ?? []), entry]);
+    const about = entries.get(name);
+    if (about !== undefined) about.push(entry);
+    else if (name !== '') entries.set(name, [entry]);
     start = entry.next;
   }
   return new Map([...entries].map(([name, about]) => [name, findingOf(about, text)]));
@@ -87,14 +90,24 @@ function* entriesAbout(text: string, vm: string): Generator<Entry> {
 function entryAt(text: string, start: number): Entry {
   const newline = text.indexOf('\n', start);
   const next = newline < 0 ? text.length : newline + 1;
-  const line = text.slice(start, newline < 0 ? text.length : newline).replace(blanks, '');
+  const line = trimmed(text.slice(start, newline < 0 ? text.length : newline));
   if (line === '' || line.startsWith('#')) return { name: '', value: undefined, blurred: false, start, next };
   const equals = line.indexOf('=');
   const spelled = equals < 0 ? line : line.slice(0, equals);
-  const bare = start === 0 && spelled.startsWith(byteOrderMark) ? spelled.slice(3) : spelled;
-  const name = bare.replace(blanks, '');
+  // In the middle of a file, too: what stands above it may be taken out.
+  const bare = spelled.startsWith(byteOrderMark) ? spelled.slice(3) : spelled;
+  const name = trimmed(bare);
   const value = equals < 0 ? undefined : line.slice(equals + 1);
   return { name, value, blurred: name !== spelled, start, next };
+}
+
+/** A pattern that looks for blanks before the end would look from each of them: a time with the square of their number. */
+function trimmed(text: string): string {
+  let start = 0;
+  let end = text.length;
+  while (start < end && blanks.includes(text.charAt(start))) start += 1;
+  while (end > start && blanks.includes(text.charAt(end - 1))) end -= 1;
+  return text.slice(start, end);
 }
 
 /** The last line wins, as it does for Mint, unless two spellings of the name disagree. */

@@ -108,7 +108,7 @@ describe('OpenSSH’s own ways to go further', { timeout: 60_000 }, () => {
     );
     const works = async () => (await greeting(local).catch(() => '')) === 'hello from there';
     const retry = async () => {
-      for (let tries = 0; tries < 100; tries += 1) {
+      for (let tries = 0; tries < 300; tries += 1) {
         if (await works()) return;
         await new Promise((resolve) => setTimeout(resolve, 100));
       }

@@ -88,10 +88,11 @@ describe('clients other than OpenSSH, none of which knows session-bind', { timeo
   test('libssh2, through curl: sftp by way of a local port that runs the proxy', async () => {
     const port = await freePort();
     const listener = world.start('socat', [
+      ...['-d', '-d'],
       `TCP-LISTEN:${port},bind=127.0.0.1,reuseaddr,fork`,
       `EXEC:${proxy('curl')}`,
     ]);
-    await new Promise((resolve) => setTimeout(resolve, 300));
+    await listener.until(/listening on/);
     const file = join(world.directory, 'for-curl');
     writeFileSync(file, 'over sftp');
     const { fingerprint } = world.sshd('curl').hostKey;

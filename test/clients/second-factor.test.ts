@@ -4,6 +4,7 @@ import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import ssh2, { type Server } from 'ssh2';
+import { makeHostKey } from '../../src/demo/hosts.ts';
 import { freePort, loginUser, makeWorld, type World } from '../openssh/world.ts';
 
 describe('a VM that wants a second factor', { timeout: 60_000 }, () => {
@@ -18,7 +19,7 @@ describe('a VM that wants a second factor', { timeout: 60_000 }, () => {
         one: { port },
       },
     });
-    const hostKeys = [ssh2.utils.generateKeyPairSync('ed25519').private];
+    const hostKeys = [makeHostKey().private];
     server = new ssh2.Server({ hostKeys }, (connection) => {
       let hasKey = false;
       connection.on('error', () => connection.end());

@@ -4,10 +4,12 @@ import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Duplex } from 'node:stream';
 import { after, before, describe, test } from 'node:test';
-import { Client, type ClientChannel, createAgent } from 'ssh2';
+import ssh2, { type AnyAuthMethod, type ClientChannel, type ParsedKey } from 'ssh2';
 import { keyPath } from '../agent/clients.ts';
 import { loginUser, makeWorld, mintProgram, type World, waitFor } from '../openssh/world.ts';
 import { assertBound } from './bound.ts';
+
+const { Client, OpenSSHAgent } = ssh2;
 
 describe('ssh2, the library of Node programs and editors', { timeout: 60_000 }, () => {
   let world: World;
@@ -41,18 +43,25 @@ describe('ssh2, the library of Node programs and editors', { timeout: 60_000 }, 
 
   test('open-remote-ssh: reads the config itself, lists the agent’s keys first, and only then starts the proxy', async () => {
     await world.mint('agent', 'stop');
-    // What `mint-ssh agent install` starts at login.
-    const agent = world.start(mintProgram, ['agent']);
-    await agent.until(/the agent listens/);
+    // What `mint-ssh agent install` has started at login; it knows of no AWS settings.
+    const agent = world.start(
+      'env',
+      ['-i', `HOME=${world.home}`, mintProgram, 'agent', '--stay', '--config-dir', world.configDir],
+      { timeout: 50_000 },
+    );
+    await agent.until(/the agent listens/, 20_000);
 
     const block = hostBlock(readFileSync(join(world.configDir, 'ssh_config'), 'utf8'), 'remote');
     // It expands only a `~`, and only at the front.
     const socket = unquoted(block.get('identityagent') ?? '').replace(/^~/, world.home);
     await waitFor('the VM’s socket', 15_000, () => existsSync(socket));
-    const keys = await new Promise<readonly unknown[]>((resolve, reject) => {
-      createAgent(socket).getIdentities((error, found) => (error ? reject(error) : resolve(found ?? [])));
+    const keys = await new Promise<readonly ParsedKey[]>((resolve, reject) => {
+      new OpenSSHAgent(socket).getIdentities((error, found) =>
+        error ? reject(error) : resolve((found ?? []) as ParsedKey[]),
+      );
     });
     assert.equal(keys.length, 1);
+    assert.equal(block.get('identitiesonly'), 'no');
 
     const [program = '', ...words] = (block.get('proxycommand') ?? '').match(/"[^"]*"|\S+/g) ?? [];
     const replaced = words.map((word) =>
@@ -62,12 +71,45 @@ describe('ssh2, the library of Node programs and editors', { timeout: 60_000 }, 
         .replace('%p', block.get('port') ?? '')
         .replace('%r', block.get('user') ?? ''),
     );
-    assert.equal(await logsIn(started(unquoted(program), replaced), socket), 'in\n');
+    // `none` first, then the key it has listed before, and no other, whatever the agent lists by then.
+    const methods: AnyAuthMethod[] = [
+      { type: 'none', username: loginUser },
+      { type: 'agent', username: loginUser, agent: new OneKeyAgent(socket, keys) },
+    ];
+    const client = new Client();
+    await new Promise<void>((resolve, reject) => {
+      client
+        .once('ready', resolve)
+        .once('error', reject)
+        .connect({
+          sock: started(unquoted(program), replaced),
+          username: loginUser,
+          readyTimeout: 60_000,
+          authHandler: (_left, _partial, next) => next(methods.shift() ?? 'password'),
+        });
+    });
+    client.end();
+    const pushed = world.cloud.pushes.at(-1);
+    assert.equal(pushed?.key.split(' ')[1], keys[0]?.getPublicSSH().toString('base64'));
     await assertBound(world, 'remote');
     await world.mint('agent', 'stop');
     await agent.done;
   });
 });
+
+/** Lists what it is given; signs as the agent behind it does. */
+class OneKeyAgent extends OpenSSHAgent {
+  readonly #keys: readonly ParsedKey[];
+
+  constructor(socket: string, keys: readonly ParsedKey[]) {
+    super(socket);
+    this.#keys = keys;
+  }
+
+  override getIdentities(give: (error: Error | undefined, keys?: ParsedKey[]) => void): void {
+    give(undefined, [...this.#keys]);
+  }
+}
 
 /** The way such clients read a config: Host lines with literal names, the first value of each keyword. */
 function hostBlock(text: string, host: string): Map<string, string> {

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { accessSync, constants, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { makeWorld, type World } from '../openssh/world.ts';
 import { assertBound } from './bound.ts';
 
@@ -15,7 +16,7 @@ describe('sshfs', { timeout: 60_000 }, () => {
   test('a directory of the VM is mounted, read and written', async (context) => {
     if (!canMount()) {
       // A container without the device: nothing can be mounted in it by anyone.
-      context.diagnostic('not shown here: /dev/fuse cannot be opened');
+      context.skip('not shown here: /dev/fuse cannot be opened');
       return;
     }
     const [far, near] = [join(world.directory, 'far'), join(world.directory, 'near')];
@@ -24,10 +25,10 @@ describe('sshfs', { timeout: 60_000 }, () => {
     writeFileSync(join(far, 'there'), 'from the VM');
     const mount = world.start('sshfs', ['-f', '-F', world.sshConfigFile, `dev:${far}`, near]);
     try {
-      for (let tries = 0; ; tries += 1) {
+      for (const start = performance.now(); ; await sleep(100)) {
         const { stdout } = await world.run('cat', ['/proc/mounts']);
         if (stdout.includes(near)) break;
-        assert.ok(tries < 200, `not mounted: ${mount.stderr}`);
+        assert.ok(performance.now() - start < 30_000, `not mounted: ${mount.stderr}`);
       }
       // Another process looks: this one answers for the cloud, and must not wait for a file.
       const { stdout } = await world.run('cat', [join(near, 'there')]);

@@ -21,11 +21,8 @@ import {
   proxyConnection,
   signed,
 } from '../agent/clients.ts';
+import { library } from './faketime.ts';
 import { type Child, makeWorld, mintProgram, type World, waitFor } from './world.ts';
-
-const library = ['x86_64-linux-gnu', 'aarch64-linux-gnu']
-  .map((platform) => `/usr/lib/${platform}/faketime/libfaketime.so.1`)
-  .find((path) => existsSync(path));
 
 describe('the agent under other clocks', { timeout: 150_000 }, () => {
   let world: World;
@@ -33,7 +30,6 @@ describe('the agent under other clocks', { timeout: 150_000 }, () => {
   let clock: string;
   const host = new Host();
   before(async () => {
-    assert.ok(library, 'libfaketime is not installed: apt-get install faketime');
     world = await makeWorld({ vms: { dev: {}, other: {}, listed: {} } });
     clock = join(world.directory, 'clock');
   });
