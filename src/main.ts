@@ -8,10 +8,11 @@ import {
   parseInvocation,
   type SplitArguments,
   splitAtTerminator,
+  unknownOption,
   wantsHelp,
 } from './cli/arguments.ts';
 import { commandHelp, overview } from './cli/help.ts';
-import { hint, print, reportError, say } from './cli/terminal.ts';
+import { print, printable, reportError } from './cli/terminal.ts';
 import { commands } from './commands/table.ts';
 import { MintError } from './errors.ts';
 import { version } from './version.ts';
@@ -27,13 +28,13 @@ async function run(given: SplitArguments): Promise<number> {
       print(overview(commands));
       return 0;
     }
-    say('error: which command? (usage)');
-    hint('`mint-ssh --help` lists them');
-    return 2;
+    const option = unknownOption(given.own);
+    const what = option === undefined ? 'which command?' : `no option is called ${quotedStart(option)}`;
+    throw new MintError('usage', what, { hint: '`mint-ssh --help` lists them' });
   }
   const entry = Object.hasOwn(commands, word) ? commands[word] : undefined;
   if (entry === undefined) {
-    throw new MintError('usage', `no command is called ${JSON.stringify(word.slice(0, 40))}`, {
+    throw new MintError('usage', `no command is called ${quotedStart(word)}`, {
       hint: '`mint-ssh --help` lists them',
     });
   }
@@ -42,7 +43,18 @@ async function run(given: SplitArguments): Promise<number> {
     print(commandHelp(command));
     return 0;
   }
+  // The agent's sockets are Unix sockets with a mode: nothing here would be safe, or work, without them.
+  if (process.platform === 'win32') {
+    throw new MintError('agent-unavailable', 'mint-ssh does not work on Windows yet', {
+      hint: 'install it inside WSL',
+    });
+  }
   return command.run(parseInvocation(command, given));
+}
+
+/** Of what was mistyped, as much as says what it was. */
+function quotedStart(word: string): string {
+  return `"${printable(word.slice(0, 40))}"`;
 }
 
 const given = splitAtTerminator(process.argv.slice(2));

@@ -42,6 +42,21 @@ export function commandWord(own: readonly string[]): string | undefined {
   return tokens.find((token) => token.kind === 'positional')?.value;
 }
 
+/** The first option that no command takes, where no command word says what the others mean. */
+export function unknownOption(own: readonly string[]): string | undefined {
+  const { tokens } = parseArgs({
+    args: [...own],
+    options: globalOptions,
+    strict: false,
+    allowPositionals: true,
+    tokens: true,
+  });
+  const unknown = tokens.find(
+    (token) => token.kind === 'option' && !Object.hasOwn(globalOptions, token.name),
+  );
+  return unknown?.kind === 'option' ? unknown.rawName : undefined;
+}
+
 export function wantsHelp(own: readonly string[]): boolean {
   return own.includes('--help') || own.includes('-h');
 }

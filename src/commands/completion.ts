@@ -5,9 +5,12 @@ import { zshCompletion } from '../cli/completion/zsh.ts';
 import { type CommandWord, commandWords, loadCommands } from '../cli/grammar.ts';
 import { print } from '../cli/terminal.ts';
 import { writtenNames } from '../config/approved-names.ts';
+import { callerEnvironment } from '../config/environment.ts';
 import { resolvePaths } from '../config/paths.ts';
 import { loadSettings } from '../config/settings.ts';
 import { MintError } from '../errors.ts';
+import { listCached } from '../names/list-vms.ts';
+import { VmCache } from '../names/vm-cache.ts';
 
 const usage = 'completion bash|zsh|fish';
 
@@ -59,7 +62,10 @@ async function run(
 function printVms(configDir: string | undefined): number {
   try {
     const paths = resolvePaths({ configDir });
-    const vms = new Set([...loadSettings(paths, {}).vms, ...writtenNames(paths).all]);
+    const settings = loadSettings(paths, {});
+    const caller = { environment: callerEnvironment(process.env) };
+    const known = listCached(new VmCache(paths), { caller, settings }).vms.keys();
+    const vms = new Set([...settings.vms, ...writtenNames(paths).all, ...known]);
     if (vms.size > 0) print([...vms].join('\n'));
   } catch {
     // `doctor` says what is wrong.

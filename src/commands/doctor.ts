@@ -1,15 +1,18 @@
 import { isatty } from 'node:tty';
 import type { Command, Invocation } from '../cli/command.ts';
 import { print, printable, say } from '../cli/terminal.ts';
-import { knownVm } from '../config/known-vm.ts';
+import { callerEnvironment } from '../config/environment.ts';
 import { type Paths, resolvePaths } from '../config/paths.ts';
-import { loadSettings, type Settings } from '../config/settings.ts';
+import { loadSettings, type Settings, type VmSettings } from '../config/settings.ts';
 import { vmName } from '../config/vm-name.ts';
 import { Aws } from '../doctor/aws.ts';
 import type { Case } from '../doctor/case.ts';
 import { type Finding, failed, runChecks } from '../doctor/check.ts';
 import { allChecks, vmChecks } from '../doctor/checks.ts';
 import { MintError } from '../errors.ts';
+import { listCached } from '../names/list-vms.ts';
+import type { LocatedVm } from '../names/located-vm.ts';
+import { VmCache } from '../names/vm-cache.ts';
 
 export const command: Command = {
   usage: 'doctor [VM] [--json] [--file PATH]',
@@ -39,11 +42,13 @@ async function run({ positionals, values, globals }: Invocation): Promise<number
     environment: process.env,
     sshConfigFile: values['file'] as string | undefined,
     upstreamAgent: settings?.upstreamAgent,
-    vms: settings === undefined ? [] : usable(settings, problems),
+    vms: settings?.vms.flatMap((vm) => read(settings, vm, problems) ?? []) ?? [],
+    others: settings && read(settings, 'x', problems),
+    discovered: settings === undefined ? new Map() : discovered(paths, settings),
   };
-  const aws = new Aws(process.env);
+  const aws = new Aws(paths, process.env);
   try {
-    const vm = name === undefined || settings === undefined ? undefined : find(settings, name, problems);
+    const vm = name === undefined || settings === undefined ? undefined : read(settings, name, problems);
     const checks = vm === undefined ? allChecks(about, problems, aws) : vmChecks({ ...about, vm }, aws);
     return await report(checks, values['json'] === true);
   } finally {
@@ -63,18 +68,22 @@ function readSettings(
   }
 }
 
-function usable(settings: Settings, problems: Finding[]) {
-  return settings.vms.flatMap((name) => find(settings, name, problems) ?? []);
-}
-
-function find(settings: Settings, name: string, problems: Finding[]) {
+/** What holds for a VM, be it in ssh.toml or not. */
+function read(settings: Settings, name: string, problems: Finding[]): VmSettings | undefined {
   try {
-    return knownVm(settings, name);
+    return settings.named(name);
   } catch (error) {
     const problem = failed(error);
     if (!problems.some(({ message }) => message === problem.message)) problems.push(problem);
     return undefined;
   }
+}
+
+/** What AWS showed last of VMs that ssh.toml does not name; nobody is asked. */
+function discovered(paths: Paths, settings: Settings): ReadonlyMap<string, LocatedVm> {
+  const caller = { environment: callerEnvironment(process.env) };
+  const { vms } = listCached(new VmCache(paths), { caller, settings });
+  return new Map([...vms].filter(([name, { found }]) => found !== 'id' && !settings.vms.includes(name)));
 }
 
 async function report(checks: Parameters<typeof runChecks>[0], json: boolean): Promise<number> {

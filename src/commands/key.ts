@@ -2,6 +2,7 @@
 import { spawn } from 'node:child_process';
 import type { Command, Invocation } from '../cli/command.ts';
 import { hint, print, printable, say } from '../cli/terminal.ts';
+import { appendAudit } from '../config/audit.ts';
 import { knownVm } from '../config/known-vm.ts';
 import { type Login, withLoginConfig } from '../config/login-config.ts';
 import { resolvePaths } from '../config/paths.ts';
@@ -84,6 +85,7 @@ async function add({ login, words, values }: Request): Promise<void> {
   });
   if (addition.kind === 'bound' || addition.kind === 'expired')
     throw standing(vm, addition.key, addition.kind);
+  if (addition.kind !== 'present') note(login, 'key-added', 'key add', key.fingerprint);
 
   const expires = addition.kind === 'present' ? addition.key.expires : expiry;
   if (values['json'] !== true) reportAddition(vm, key, addition.kind, expires);
@@ -171,8 +173,18 @@ async function remove({ login, words, values }: Request): Promise<void> {
       hint: `\`mint-ssh key list ${vm}\` shows the ones it does`,
     });
   }
+  note(login, 'key-removed', 'key remove', fingerprint);
   if (values['json'] === true) print(JSON.stringify({ vm, fingerprint, removed_lines: count }));
   else say(`${vm} lets ${fingerprint} in no more${count === 1 ? '' : `: ${count} lines removed`}`);
+}
+
+function note(
+  { paths, vm }: Login,
+  event: 'key-added' | 'key-removed',
+  command: string,
+  keyFingerprint: string,
+): void {
+  appendAudit(paths, { event, command, vm: vm.name, instance: vm.instance, user: vm.user, keyFingerprint });
 }
 
 function onVm<T>(

@@ -3,11 +3,17 @@
  *
  * stdout carries the SSH stream and nothing else; no AWS code is loaded here.
  */
-import { existsSync } from 'node:fs';
-import type { Answer, OpenRequest, QuestionText } from '../agent/control-protocol.ts';
+import { existsSync, writeFileSync } from 'node:fs';
+import type {
+  Answer,
+  OpenRequest,
+  QuestionText,
+  SecretAnswer,
+  SecretQuestion,
+} from '../agent/control-protocol.ts';
 import { protocolVersion } from '../agent/control-protocol.ts';
 import type { Command, Invocation } from '../cli/command.ts';
-import { say, warn } from '../cli/terminal.ts';
+import { printable, say, warn } from '../cli/terminal.ts';
 import { callerEnvironment } from '../config/environment.ts';
 import { type Paths, resolvePaths } from '../config/paths.ts';
 import { vmName } from '../config/vm-name.ts';
@@ -16,16 +22,23 @@ import { AgentLink, AgentRefusal } from '../proxy/agent-link.ts';
 import { bridge } from '../proxy/bridge.ts';
 import { type End, stdioClient } from '../proxy/end.ts';
 import { type PushTime, releaseWhenPushed } from '../proxy/hold.ts';
-import { ClientLeft, exchangeKeys } from '../proxy/key-exchange.ts';
+import { ClientLeft, exchangeKeys, hosts } from '../proxy/key-exchange.ts';
 import { reportEnd } from '../proxy/report-end.ts';
 import { Timing } from '../proxy/timing.ts';
 import { usersAgent } from '../proxy/users-agent.ts';
+
+/** As SendSSHPublicKey takes `InstanceOSUser`, a digit in front allowed. */
+const userForm = /^[\w][\w@.-]{0,30}[\w$-]?$/;
 
 export const command: Command = {
   usage: 'proxy VM [PORT] [USER]',
   help: `Connects stdin and stdout to the sshd of VM: dials it while the agent authorises a fresh key there, checks
 the host key in the stream, and pipes. ssh runs this as ProxyCommand; \`mint-ssh ssh-config\` writes the line.`,
-  options: { 'upstream-agent': { type: 'string', hidden: true } },
+  options: {
+    'upstream-agent': { type: 'string', hidden: true },
+    // A file to be made, for whoever started ssh: where this connection goes.
+    'told-address': { type: 'string', hidden: true },
+  },
   run,
 };
 
@@ -36,11 +49,11 @@ async function run(invocation: Invocation): Promise<number> {
   const paths = resolvePaths({ configDir: invocation.globals.configDir });
   const request = readRequest(invocation, paths);
   // Nothing of Mint's or ours: no name can mean anything yet, and no agent is started for it.
-  if (![paths.sshToml, paths.configToml, paths.sshConfig].some((path) => existsSync(path))) {
+  if (![paths.sshToml, paths.configToml, paths.sshConfig, paths.jobs].some((path) => existsSync(path))) {
     throw unknownVm(request.vm, paths.sshToml);
   }
   const client = stdioClient();
-  const agent = new AgentLink(paths, request, askPerson);
+  const agent = new AgentLink(paths, request, { ask: askPerson, askSecret: askPersonSecret });
   const whileWanted = <T>(step: Promise<T>) => Promise.race([step, agent.refusal, departure(client)]);
   process.once('SIGHUP', () => client.destroy()).once('SIGTERM', () => client.destroy());
   timing.mark('start');
@@ -50,7 +63,7 @@ async function run(invocation: Invocation): Promise<number> {
     const { vm } = request;
     const target = await whileWanted(agent.open());
     timing.mark('agent');
-    explain?.(`${vm} is ${target.host} port ${target.port}${target.sure ? '' : ', as far as is known'}`);
+    explain?.(`${vm} is ${hosts(target)} port ${target.port}${target.sure ? '' : ', as far as is known'}`);
 
     // 2. Dial, while the agent pushes. 3. Pass the key exchange on; hold the host key until it is judged.
     const exchanged = await whileWanted(exchangeKeys({ client, agent, timing, explain, vm }));
@@ -58,6 +71,7 @@ async function run(invocation: Invocation): Promise<number> {
     // 4. Hold what the client sends behind its NEWKEYS until the push has succeeded and is fresh.
     const push = await whileWanted(releaseWhenPushed(exchanged, agent, timing));
     connected = true;
+    tellAddress(invocation, exchanged.host, vm);
     explain?.(push === undefined ? 'the key was authorised before' : 'the key is authorised');
     if (showTiming || verbose) say(`${timing.line()} (${describePush(push)})`);
 
@@ -77,6 +91,21 @@ async function run(invocation: Invocation): Promise<number> {
   }
 }
 
+/**
+ * mosh-client goes to the address that ssh went to.
+ * @throws MintError `dial-failed` where there is none: then no login is made for it
+ */
+function tellAddress({ values }: Invocation, host: string | undefined, vm: string): void {
+  const file = values['told-address'] as string | undefined;
+  if (file === undefined) return;
+  if (host === undefined) {
+    throw new MintError('dial-failed', `${vm} has no address that mosh's UDP packets can reach`, {
+      hint: `an Instance Connect Endpoint carries TCP alone: give the VM an address, or use: mint-ssh ssh ${vm}`,
+    });
+  }
+  writeFileSync(file, host, { flag: 'wx', mode: 0o600 });
+}
+
 function describePush(push: PushTime): string {
   return push === undefined ? 'push none, the key was warm' : `push ${push.toFixed(1)} beside them`;
 }
@@ -85,6 +114,15 @@ function describePush(push: PushTime): string {
 async function askPerson(question: QuestionText, signal: AbortSignal): Promise<Answer> {
   const { ask } = await import('../cli/question.ts');
   return ask({ ...question, signal });
+}
+
+async function askPersonSecret(
+  { prompt, seconds }: SecretQuestion,
+  signal: AbortSignal,
+): Promise<SecretAnswer> {
+  const { askSecret } = await import('../cli/secret.ts');
+  const answer = await askSecret(prompt, process.env, { seconds, signal });
+  return typeof answer === 'string' ? answer : { secret: Buffer.from(answer.text) };
 }
 
 /** ssh may give up (keep-alives, Ctrl-C) before the person has answered: a yes counts, for the next time. */
@@ -107,9 +145,14 @@ function readRequest({ positionals, values, globals }: Invocation, paths: Paths)
       hint: `usage: mint-ssh ${command.usage}`,
     });
   }
-  const portNumber = port === undefined ? undefined : Number(port);
-  if (portNumber !== undefined && !(Number.isInteger(portNumber) && portNumber > 0 && portNumber < 65_536)) {
+  const portNumber = port === undefined ? undefined : Number(/^\d{1,5}$/.exec(port)?.[0]);
+  if (portNumber !== undefined && !(portNumber > 0 && portNumber < 65_536)) {
     throw new MintError('usage', 'PORT has to be a number from 1 to 65535');
+  }
+  if (user !== undefined && !userForm.test(user)) {
+    throw new MintError('usage', `"${printable(user.slice(0, 40))}" is no user name of a VM`, {
+      hint: 'letters, digits and @ . _ - make one, at most 32',
+    });
   }
   return {
     type: 'open',

@@ -8,6 +8,7 @@ import { writtenNames } from '../config/approved-names.ts';
 import { callerEnvironment } from '../config/environment.ts';
 import { quoted } from '../config/files.ts';
 import { inspectInclude } from '../config/include.ts';
+import { findMintBlocks } from '../config/mint-blocks.ts';
 import { type Paths, resolvePaths } from '../config/paths.ts';
 import { loadSettings, type Settings, type VmSettings } from '../config/settings.ts';
 import {
@@ -34,7 +35,8 @@ export const command: Command = {
 line at the top of ~/.ssh/config that brings them in. Shows what will change, and asks before it changes it.
 
 A VM that is found by its Name tag, or whose name means something else to your ssh, is written when you give
-its NAME here.`,
+its NAME here. A block that Mint itself wrote for one of these VMs is put aside, in a comment in its place;
+--remove puts it back. One that was edited by hand stays.`,
   options: {
     'dry-run': { type: 'boolean', description: 'show what would change, and change nothing' },
     remove: {
@@ -79,12 +81,14 @@ async function run({ globals, values, positionals }: Invocation): Promise<number
   const { vms, text } = plan;
   sayPlan(plan);
   if (vms.length === 0) return sayNoVms(paths, problem);
-  sayWhatStays(paths, userConfig);
-  const status = await approveAndCarryOut(planWriting(paths, userConfig, text), mode);
+  const names = new Set(vms.map(({ name }) => name));
+  sayWhatStays(paths, userConfig, names);
+  const status = await approveAndCarryOut(planWriting(paths, userConfig, text, names), mode);
   if (status !== 0 || mode.dryRun) return status;
   prepareDirectories(paths, vms);
   await prove(paths, vms, userConfig.path, file);
-  say(`ready: ssh ${vms[0]?.name}${vms.length > 1 ? `, and ${vms.length - 1} more` : ''}`);
+  const ssh = file === undefined ? 'ssh' : `ssh -F ${shellWord(userConfig.path)}`;
+  say(`ready: ${ssh} ${vms[0]?.name}${vms.length > 1 ? `, and ${vms.length - 1} more` : ''}`);
   return 0;
 }
 
@@ -162,8 +166,18 @@ function sayPlan({ replaced, leftOut }: BlockPlan): void {
   }
 }
 
-/** An Include that the user wrote is theirs: it stays, and ours goes to the top. */
-function sayWhatStays(paths: Paths, { bytes, path }: UserConfig): void {
+/** For a person to copy into their shell. */
+function shellWord(path: string): string {
+  return /^[\w@%+=:,./-]+$/.test(path) ? path : `'${printable(path).replaceAll("'", "'\\''")}'`;
+}
+
+/** An Include that the user wrote is theirs: it stays, and ours goes to the top. So does a block they have edited. */
+function sayWhatStays(paths: Paths, { bytes, path }: UserConfig, vms: ReadonlySet<string>): void {
+  for (const { vm, line, isIntact } of findMintBlocks(bytes)) {
+    if (isIntact || !vms.has(vm)) continue;
+    const block = `Mint's block of ${vm} in line ${line} of ${quoted(path)}`;
+    say(`note: ${block} was edited by hand; it stays, and ours goes before it`);
+  }
   const { byHand } = inspectInclude(bytes, quoteInclude(paths.sshConfig), paths.sshConfig);
   if (byHand === undefined) return;
   const line = `line ${byHand.line} of ${quoted(path)}`;

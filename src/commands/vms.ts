@@ -8,8 +8,10 @@ import { resolvePaths } from '../config/paths.ts';
 import { loadSettings, type Settings } from '../config/settings.ts';
 import { MintError } from '../errors.ts';
 import { type ListRequest, listCached, listVms } from '../names/list-vms.ts';
-import { addressOf, type LocatedVm } from '../names/located-vm.ts';
+import type { LocatedVm } from '../names/located-vm.ts';
 import { VmCache } from '../names/vm-cache.ts';
+import { waysTo } from '../names/ways.ts';
+import { isElsewhere } from '../trust/pin.ts';
 import { type HostEntry, TrustStore } from '../trust/store.ts';
 
 export const command: Command = {
@@ -98,16 +100,18 @@ function readRows(
     return {
       name,
       vm,
-      address: vm === undefined ? own.host : addressOf(vm, own),
+      address: vm === undefined ? own.host : waysTo(vm, own)[0]?.host,
       instance: own.instance ?? vm?.instance,
       region: vm?.region ?? own.region,
-      trust: trustOf(entry),
+      trust: trustOf(entry, vm),
       lastUsed: entry?.pin?.lastLogin,
     };
   });
 }
 
-function trustOf(entry: HostEntry | undefined): string {
+function trustOf(entry: HostEntry | undefined, vm: LocatedVm | undefined): string {
+  // A VM of that name in another account: this one's key would be a changed one.
+  if (entry?.pin !== undefined && vm !== undefined && isElsewhere(entry.pin, vm)) return 'another VM';
   if (entry?.problem !== undefined) return 'damaged';
   if (entry?.refused !== undefined) return 'refused';
   if (entry?.pin === undefined) return 'new';

@@ -21,7 +21,9 @@ import type { Paths } from './paths.ts';
 
 /**
  * `push`: a key was authorised on the instance. `login`: it signed for the first time in a connection.
- * `host-key-changed`, `host-key-unverified`: a host key was blocked. The other two are a person's own word.
+ * `host-key-changed`, `host-key-unverified`: a host key was blocked. The others are a person's own word, `key-…`
+ * about keys in the VM's authorized_keys. `debug-…`: someone was let into a failed VM; it was destroyed, by
+ * whoever held the lease, or by a reaper.
  */
 export type AuditEvent =
   | 'push'
@@ -29,14 +31,19 @@ export type AuditEvent =
   | 'host-key-changed'
   | 'host-key-unverified'
   | 'host-key-accepted'
-  | 'host-key-forgotten';
+  | 'host-key-forgotten'
+  | 'key-added'
+  | 'key-removed'
+  | 'debug-granted'
+  | 'debug-ended'
+  | 'debug-reaped';
 
 export interface AuditEntry {
   readonly event: AuditEvent;
   /** The words behind `mint-ssh`. */
   readonly command: string;
   readonly vm: string;
-  /** Who AWS says the caller is. */
+  /** Who AWS says the caller is, where it was asked before: nobody is asked for the sake of this line. */
   readonly callerArn?: string | undefined;
   readonly instance?: string | undefined;
   readonly user?: string | undefined;
@@ -44,6 +51,9 @@ export interface AuditEntry {
   readonly requestId?: string | undefined;
   /** Of the key the event is about: the one that was pushed, or the host's. */
   readonly keyFingerprint?: string | undefined;
+  /** Of debug access, and whose project it was for. */
+  readonly lease?: string | undefined;
+  readonly project?: string | undefined;
 }
 
 /** At this size, in bytes, the file becomes `audit.log.1`, and what had that name goes. */
@@ -83,6 +93,8 @@ function formatEntry(entry: AuditEntry): string {
     user: limited(entry.user),
     aws_request_id: limited(entry.requestId),
     key_fingerprint: limited(entry.keyFingerprint),
+    lease: limited(entry.lease),
+    project: limited(entry.project),
   };
   // ASCII alone: what comes from elsewhere can then neither break the line nor a terminal that shows it.
   const ascii = JSON.stringify(fields).replace(

@@ -1,39 +1,136 @@
 import { printable } from '../cli/terminal.ts';
 
 const contextLines = 3;
+/** Lines that may have come and gone before a file counts as written anew: looking for less takes its square. */
+const mostEdits = 400;
+
+type Step = readonly [sign: ' ' | '-' | '+', line: string];
 
 /**
- * A unified diff of two versions of a file with one hunk: from the first line that differs to the last.
- * Empty when they are the same; `undefined` stands for a file that is not there.
+ * A unified diff of two versions of a file. Empty when they are the same; `undefined` stands for a file that is
+ * not there.
  */
 export function unifiedDiff(path: string, before: Buffer | undefined, after: Buffer | undefined): string {
-  const old = split(before);
-  const now = split(after);
+  const steps = compare(split(before), split(after));
+  if (steps.every(([sign]) => sign === ' ')) return '';
+  return [
+    `--- ${before === undefined ? '/dev/null' : printable(path)}`,
+    `+++ ${after === undefined ? '/dev/null' : printable(path)}`,
+    ...hunks(steps),
+    '',
+  ].join('\n');
+}
+
+/** What turns the old lines into the new ones, lines that stay included. */
+function compare(old: readonly string[], now: readonly string[]): Step[] {
   const shortest = Math.min(old.length, now.length);
   let head = 0;
   while (head < shortest && old[head] === now[head]) head++;
   let tail = 0;
   while (tail < shortest - head && old[old.length - 1 - tail] === now[now.length - 1 - tail]) tail++;
-  if (head === old.length && head === now.length) return '';
-
-  const start = Math.max(0, head - contextLines);
-  const after3 = Math.min(tail, contextLines);
-  const removed = old.slice(head, old.length - tail);
-  const added = now.slice(head, now.length - tail);
+  const stay = (line: string): Step => [' ', line];
   return [
-    `--- ${before === undefined ? '/dev/null' : printable(path)}`,
-    `+++ ${after === undefined ? '/dev/null' : printable(path)}`,
-    `@@ -${range(start, head - start + removed.length + after3)} +${range(start, head - start + added.length + after3)} @@`,
-    ...old.slice(start, head).map((line) => shown(' ', line)),
-    ...removed.map((line) => shown('-', line)),
-    ...added.map((line) => shown('+', line)),
-    ...old.slice(old.length - tail, old.length - tail + after3).map((line) => shown(' ', line)),
-    '',
-  ].join('\n');
+    ...old.slice(0, head).map(stay),
+    ...edits(old.slice(head, old.length - tail), now.slice(head, now.length - tail)),
+    ...old.slice(old.length - tail).map(stay),
+  ];
 }
 
-function range(start: number, count: number): string {
-  return `${count === 0 ? start : start + 1},${count}`;
+/** E. W. Myers, "An O(ND) Difference Algorithm and Its Variations", 1986: the fewest lines that come and go. */
+function edits(old: readonly string[], now: readonly string[]): Step[] {
+  const trail: Int32Array[] = [];
+  const most = Math.min(old.length + now.length, mostEdits);
+  // How far into `old` each diagonal gets; shifted so that diagonal -most has index 1.
+  const reach = new Int32Array(2 * most + 3);
+  for (let count = 0; count <= most; count += 1) {
+    trail.push(reach.slice());
+    for (let diagonal = -count; diagonal <= count; diagonal += 2) {
+      let x = startOf(reach, most, count, diagonal);
+      while (x < old.length && x - diagonal < now.length && old[x] === now[x - diagonal]) x += 1;
+      reach[most + 1 + diagonal] = x;
+      if (x >= old.length && x - diagonal >= now.length) return trace(old, now, trail, most);
+    }
+  }
+  return [...old.map((line): Step => ['-', line]), ...now.map((line): Step => ['+', line])];
+}
+
+/** One line more than its neighbours: down (a line that comes) or right (one that goes). */
+function startOf(reach: Int32Array, most: number, count: number, diagonal: number): number {
+  const [below = 0, above = 0] = [reach[most + diagonal], reach[most + 2 + diagonal]];
+  return comesFromAbove(below, above, count, diagonal) ? above : below + 1;
+}
+
+function comesFromAbove(below: number, above: number, count: number, diagonal: number): boolean {
+  return diagonal === -count || (diagonal !== count && below < above);
+}
+
+/** From the end back to the beginning. */
+function trace(
+  old: readonly string[],
+  now: readonly string[],
+  trail: readonly Int32Array[],
+  most: number,
+): Step[] {
+  const steps: Step[] = [];
+  let [x, y] = [old.length, now.length];
+  for (let count = trail.length - 1; count >= 0; count -= 1) {
+    const reach = trail[count] ?? new Int32Array();
+    const diagonal = x - y;
+    const [below = 0, above = 0] = [reach[most + diagonal], reach[most + 2 + diagonal]];
+    const isDown = comesFromAbove(below, above, count, diagonal);
+    const start = count === 0 ? 0 : startOf(reach, most, count, diagonal);
+    while (x > start) steps.push([' ', old[--x] ?? '']);
+    y = x - diagonal;
+    if (count === 0) break;
+    if (isDown) steps.push(['+', now[--y] ?? '']);
+    else steps.push(['-', old[--x] ?? '']);
+  }
+  return steps.reverse();
+}
+
+function hunks(steps: readonly Step[]): string[] {
+  const lines: string[] = [];
+  const changes = steps.flatMap(([sign], at) => (sign === ' ' ? [] : [at]));
+  const numbers = { old: 0, now: 0, at: 0 };
+  for (let first = 0; first < changes.length; ) {
+    let last = first;
+    while ((changes[last + 1] ?? Number.POSITIVE_INFINITY) - (changes[last] ?? 0) <= 2 * contextLines + 1)
+      last += 1;
+    const from = Math.max(0, (changes[first] ?? 0) - contextLines);
+    const to = Math.min(steps.length, (changes[last] ?? 0) + contextLines + 1);
+    for (; numbers.at < from; numbers.at += 1) count(numbers, steps[numbers.at]);
+    const start = { ...numbers };
+    for (; numbers.at < to; numbers.at += 1) count(numbers, steps[numbers.at]);
+    lines.push(
+      `@@ -${range(start.old, numbers.old - start.old)} +${range(start.now, numbers.now - start.now)} @@`,
+      ...ordered(steps.slice(from, to)).map(([sign, line]) => shown(sign, line)),
+    );
+    first = last + 1;
+  }
+  return lines;
+}
+
+function count(numbers: { old: number; now: number }, step: Step | undefined): void {
+  if (step?.[0] !== '+') numbers.old += 1;
+  if (step?.[0] !== '-') numbers.now += 1;
+}
+
+/** Of lines that change together, the old ones first. */
+function ordered(steps: readonly Step[]): Step[] {
+  const sorted: Step[] = [];
+  const added: Step[] = [];
+  for (const step of steps) {
+    if (step[0] === '+') added.push(step);
+    else {
+      if (step[0] === ' ') sorted.push(...added.splice(0));
+      sorted.push(step);
+    }
+  }
+  return [...sorted, ...added];
+}
+
+function range(start: number, length: number): string {
+  return `${length === 0 ? start : start + 1},${length}`;
 }
 
 function shown(sign: string, line: string): string {

@@ -11,6 +11,7 @@ import {
 import { ensureForwardSocket, ensureOwnForwardSocket } from './forward-socket.ts';
 import { addInclude, inspectInclude, removeInclude } from './include.ts';
 import { withLock } from './lock.ts';
+import { putAsideMintBlocks, restoreMintBlocks } from './mint-blocks.ts';
 import type { Paths } from './paths.ts';
 import type { VmSettings } from './settings.ts';
 import { quoteInclude } from './ssh-quote.ts';
@@ -34,18 +35,29 @@ export interface Change {
 const maxBytes = 64_000_000;
 const lockMilliseconds = 5_000;
 
-/** Our blocks become `text`, and the Include is where it belongs. */
-export function planWriting(paths: Paths, userConfig: UserConfig, text: string): Change {
+/**
+ * Our blocks become `text`, and the Include is where it belongs.
+ *
+ * @param replaced the VMs whose blocks by Mint make way, where those are as Mint wrote them
+ */
+export function planWriting(
+  paths: Paths,
+  userConfig: UserConfig,
+  text: string,
+  replaced: ReadonlySet<string> = new Set(),
+): Change {
   const include = quoteInclude(paths.sshConfig);
   const before = userConfig.bytes;
   const { inPlace } = inspectInclude(before, include, paths.sshConfig);
-  const after = inPlace ? before : addInclude(before, include);
+  const included = inPlace ? before : addInclude(before, include);
+  const after = included && putAsideMintBlocks(included, replaced);
   return plan(paths, userConfig, { before, after }, Buffer.from(text));
 }
 
 /** Our file goes, and the user's is what it would be without us. */
 export function planRemoval(paths: Paths, userConfig: UserConfig): Change {
-  const after = removeInclude(userConfig.bytes, quoteInclude(paths.sshConfig));
+  const rest = removeInclude(userConfig.bytes, quoteInclude(paths.sshConfig));
+  const after = rest && restoreMintBlocks(rest);
   return plan(paths, userConfig, { before: userConfig.bytes, after }, undefined);
 }
 

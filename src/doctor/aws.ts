@@ -1,28 +1,37 @@
 /** AWS as the caller's own settings reach it: who they are there, and what EC2 says of a VM. */
 import { AwsWorkers, type Caller, type Target } from '../aws/workers.ts';
+import { writtenNames } from '../config/approved-names.ts';
 import { callerEnvironment } from '../config/environment.ts';
+import type { Paths } from '../config/paths.ts';
 import type { VmSettings } from '../config/settings.ts';
 import { MintError } from '../errors.ts';
+import { type LocatedVm, located } from '../names/located-vm.ts';
+import { isDefinite, Names } from '../names/names.ts';
+import { type Way, waysTo } from '../names/ways.ts';
 import type { Case, VmCase } from './case.ts';
 import { type Finding, fail, failed, ok, warn } from './check.ts';
 import type { Login } from './login.ts';
 
-/** An instance, or why there is no answer. */
-export type InstanceFinding =
-  | {
-      readonly state: string;
-      readonly publicAddress: string | undefined;
-      readonly bootstrap: string | undefined;
-    }
-  | { readonly error: unknown }
-  | 'absent';
+export interface Instance {
+  readonly id: string;
+  readonly state: string;
+  readonly region: string;
+  /** The preferred one first. */
+  readonly ways: readonly Way[];
+  readonly bootstrap: string | undefined;
+}
+
+/** An instance, or why there is no answer; `absent`: ssh.toml names one that does not exist. */
+export type InstanceFinding = Instance | { readonly error: unknown } | 'absent';
 
 /** The worker thread that answers, in this process: the agent need not run for it. `close` it at the end. */
 export class Aws {
   readonly #workers = new AwsWorkers();
   readonly #caller: Caller;
+  readonly #paths: Paths;
 
-  constructor(environment: NodeJS.ProcessEnv) {
+  constructor(paths: Paths, environment: NodeJS.ProcessEnv) {
+    this.#paths = paths;
     this.#caller = { environment: callerEnvironment(environment) };
   }
 
@@ -31,24 +40,33 @@ export class Aws {
     return ok(`you are ${arn} in account ${account}${forProfile(target)}`);
   }
 
-  async instance(vm: VmSettings): Promise<InstanceFinding> {
+  /** By its id where ssh.toml has one, else as a login finds it. @param isInFile whether ssh.toml has the VM */
+  async instance(vm: VmSettings, isInFile: boolean): Promise<InstanceFinding> {
     const { region, profile, instance } = vm;
-    if (instance === undefined) return 'absent';
     try {
+      if (instance === undefined) return await this.#byName(vm, isInFile);
       const [found] = await this.#workers.describeVms(this.#caller, { region, profile, ids: [instance] });
       if (found === undefined) return 'absent';
-      const { state, publicAddress, bootstrap } = found;
-      return { state, publicAddress, bootstrap };
+      return instanceOf(located(vm.name, 'id', found), vm);
     } catch (error) {
-      return error instanceof MintError && error.code === 'vm-not-found' ? 'absent' : { error };
+      const isAbsent = instance !== undefined && error instanceof MintError && error.code === 'vm-not-found';
+      return isAbsent ? 'absent' : { error };
     }
   }
 
+  async #byName(vm: VmSettings, isInFile: boolean): Promise<Instance> {
+    const byNameTag = isInFile || writtenNames(this.#paths).approved.has(vm.name);
+    const names = new Names(this.#paths, this.#workers);
+    const found = await names.look({ caller: this.#caller, settings: vm, byNameTag });
+    names.cache.flush();
+    return instanceOf(found, vm);
+  }
+
   /** Undefined where it may be read, else why not. */
-  async consoleOutput({ region, profile, instance }: VmSettings): Promise<unknown> {
-    if (instance === undefined) return undefined;
+  async consoleOutput({ region, profile }: VmSettings, instanceId: string | undefined): Promise<unknown> {
+    if (instanceId === undefined) return undefined;
     try {
-      await this.#workers.consoleOutput(this.#caller, { region, profile, instanceId: instance });
+      await this.#workers.consoleOutput(this.#caller, { region, profile, instanceId });
       return undefined;
     } catch (error) {
       return error;
@@ -60,12 +78,27 @@ export class Aws {
   }
 }
 
+function instanceOf(vm: LocatedVm, settings: VmSettings): Instance {
+  const { instance: id, state, region, bootstrap } = vm;
+  return { id, state, region, bootstrap, ways: waysTo(vm, settings) };
+}
+
+/** The instance, where there was one to be found. */
+export async function foundInstance(instance: () => Promise<InstanceFinding>): Promise<Instance | undefined> {
+  const found = await instance();
+  return found === 'absent' || 'error' in found ? undefined : found;
+}
+
+/** What ssh.toml names, and what holds for all other VMs where those count. */
+function targets({ vms, others, discovered, globals }: Case): readonly Target[] {
+  if (vms.length > 0 && discovered.size === 0) return vms;
+  return [...vms, others ?? globals];
+}
+
 /** Once for each profile and region that the VMs use. */
-export async function checkCredentials({ vms, globals }: Case, aws: Aws): Promise<readonly Finding[]> {
-  const { profile, region } = globals;
-  const targets = vms.length === 0 ? [{ profile, region }] : vms;
+export async function checkCredentials(about: Case, aws: Aws): Promise<readonly Finding[]> {
   const distinct = new Map(
-    targets.map(({ profile, region }) => [JSON.stringify([profile, region]), { profile, region }]),
+    targets(about).map(({ profile, region }) => [JSON.stringify([profile, region]), { profile, region }]),
   );
   const few = [...distinct.values()].slice(0, 4);
   return await Promise.all(few.map((target) => aws.credentials(target).catch((error) => failed(error))));
@@ -76,9 +109,11 @@ function forProfile({ profile }: Target): string {
 }
 
 /** Where the region comes from; a VM without any is left to what the AWS files say. */
-export function checkRegion({ vms, environment }: Case): readonly Finding[] {
-  const named = [...new Set(vms.map(({ region }) => region).filter((region) => region !== undefined))];
-  const silent = vms.filter(({ region }) => region === undefined);
+export function checkRegion(about: Case): readonly Finding[] {
+  const { environment } = about;
+  const all = targets(about);
+  const named = [...new Set(all.map(({ region }) => region).filter((region) => region !== undefined))];
+  const silent = all.filter(({ region }) => region === undefined);
   const findings = named.length > 0 ? [ok(named.join(', '))] : [];
   if (silent.length === 0 && findings.length > 0) return findings;
   const inherited = environment['AWS_REGION'] || environment['AWS_DEFAULT_REGION'];
@@ -147,26 +182,28 @@ export async function checkInstance(
   const found = await instance();
   if (found === 'absent') {
     return [
-      fail(
-        vm.instance === undefined ? 'ssh.toml names no instance' : `${vm.instance} does not exist there`,
-        `check instance and region of [vm.${vm.name}] in ssh.toml`,
-      ),
+      fail(`${vm.instance} does not exist there`, `check instance and region of [vm.${vm.name}] in ssh.toml`),
     ];
   }
-  if ('error' in found) return [failed(found.error, 'warn')];
-  const { state, bootstrap } = found;
+  if ('error' in found) return [failed(found.error, isDefinite(found.error) ? 'fail' : 'warn')];
+  const { id, state, bootstrap } = found;
   const findings: Finding[] = [];
-  if (state === 'running') findings.push(ok(`${vm.instance} is running`));
-  else findings.push(fail(`${vm.instance} is ${state}`, startHint(vm, state)));
+  if (state === 'running') findings.push(ok(`${id} is running`));
+  else findings.push(fail(`${id} is ${state}`, startHint(vm, found)));
   if (bootstrap === 'pending' || bootstrap === 'failed') {
     findings.push(warn(`Mint's set-up of it is ${bootstrap}`, `look at: mint doctor ${vm.name}`));
   }
   return findings;
 }
 
-function startHint({ instance, region, profile }: VmSettings, state: string): string {
+function startHint(vm: VmSettings, { id, state, region }: Instance): string {
   if (state === 'pending' || state === 'stopping') return 'wait a moment and run this again';
-  if (state !== 'stopped') return 'make it anew, and put the new instance into ssh.toml';
-  const more = `${region === undefined ? '' : ` --region ${region}`}${profile === undefined ? '' : ` --profile '${profile}'`}`;
-  return `aws ec2 start-instances --instance-ids ${instance}${more}`;
+  if (state !== 'stopped') {
+    return vm.instance === undefined
+      ? 'make it anew'
+      : 'make it anew, and put the new instance into ssh.toml';
+  }
+  const where = vm.instance === undefined ? region : vm.region;
+  const profile = vm.profile === undefined ? '' : ` --profile '${vm.profile}'`;
+  return `aws ec2 start-instances --instance-ids ${id}${where === undefined ? '' : ` --region ${where}`}${profile}`;
 }

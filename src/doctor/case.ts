@@ -2,6 +2,7 @@
 import type { GlobalOptions } from '../cli/command.ts';
 import type { Paths } from '../config/paths.ts';
 import type { VmSettings } from '../config/settings.ts';
+import type { LocatedVm } from '../names/located-vm.ts';
 
 /** The whole of mint-ssh on this machine. */
 export interface Case {
@@ -12,8 +13,12 @@ export interface Case {
   readonly sshConfigFile: string | undefined;
   /** `upstream_agent` at the top of ssh.toml. */
   readonly upstreamAgent: string | undefined;
-  /** All that can be used. */
+  /** Those of ssh.toml that can be used. */
   readonly vms: readonly VmSettings[];
+  /** What holds for VMs that ssh.toml does not name; undefined where it cannot be read. */
+  readonly others: VmSettings | undefined;
+  /** What AWS showed last of those, by name. */
+  readonly discovered: ReadonlyMap<string, LocatedVm>;
 }
 
 /** One VM of it. */

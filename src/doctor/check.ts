@@ -14,6 +14,8 @@ export interface Finding {
 export interface Check {
   /** A word or two; `--json` has it as `check`. */
   readonly name: string;
+  /** In milliseconds; see `checkLimit`. */
+  readonly limit?: number;
   /** What it throws becomes a finding. Nothing found is nothing said. */
   readonly run: () => Promise<readonly Finding[]> | readonly Finding[];
 }
@@ -24,8 +26,10 @@ export interface Report {
   readonly slow: (check: Check) => void;
 }
 
-/** No check takes longer, in milliseconds. */
-export const checkLimit = 10_000;
+/** A check that does not say otherwise takes no longer, in milliseconds. */
+const checkLimit = 10_000;
+/** A login, and what waits for it: where everything has to be started first, on a machine with much else to do. */
+export const loginLimit = 20_000;
 /** After this time the reader is told what is waited for, in milliseconds. */
 const patience = 1_000;
 
@@ -39,6 +43,11 @@ export function warn(message: string, hint?: string): Finding {
 
 export function fail(message: string, hint?: string): Finding {
   return { status: 'fail', message, hint };
+}
+
+/** `1 VM`, `3 VMs`. */
+export function counted(count: number, what: string): string {
+  return `${count} ${what}${count === 1 ? '' : 's'}`;
 }
 
 /** An error as a finding, in its own words. */
@@ -58,10 +67,11 @@ export async function runChecks(checks: readonly Check[], report: Report): Promi
 }
 
 async function limited(check: Check): Promise<readonly Finding[]> {
+  const { limit = checkLimit } = check;
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<readonly Finding[]>((resolve) => {
-    const finding = fail(`no answer within ${checkLimit / 1000} s`);
-    timer = setTimeout(() => resolve([finding]), checkLimit);
+    const finding = fail(`no answer within ${limit / 1000} s`);
+    timer = setTimeout(() => resolve([finding]), limit);
   });
   try {
     return await Promise.race([Promise.resolve().then(check.run), late]);

@@ -1,12 +1,23 @@
 /** Every check there is, in the order in which they are told: each rests on those before it. */
+import { hasPartInAws } from '../config/aws-part.ts';
 import { quoted } from '../config/files.ts';
+import { type Way, waysTo } from '../names/ways.ts';
 import { checkAgent, checkForwarding } from './agent.ts';
-import { type Aws, checkActions, checkCredentials, checkInstance, checkRegion, nameActions } from './aws.ts';
+import {
+  type Aws,
+  checkActions,
+  checkCredentials,
+  checkInstance,
+  checkRegion,
+  foundInstance,
+  type InstanceFinding,
+  nameActions,
+} from './aws.ts';
 import { type Case, once, type VmCase } from './case.ts';
-import { type Check, type Finding, ok, warn } from './check.ts';
+import { type Check, counted, type Finding, loginLimit, ok, warn } from './check.ts';
 import { judgeLogin, logIn } from './login.ts';
 import { checkPermissions } from './permissions.ts';
-import { checkPin } from './pin.ts';
+import { checkOtherPins, checkPin } from './pin.ts';
 import { askServer, judgeAddress, judgeBanner } from './server.ts';
 import { checkBlock, checkInclude, checkOfferedKeys } from './ssh-config.ts';
 import { checkSsh } from './ssh-program.ts';
@@ -32,49 +43,65 @@ export function allChecks(about: Case, settings: readonly Finding[], aws: Aws): 
     { name: 'region', run: () => checkRegion(about) },
     { name: 'actions', run: nameActions },
     ...about.vms.map((vm) => ({ name: `pin of ${vm.name}`, run: () => checkPin(about.paths, vm) })),
+    { name: 'other pins', run: () => checkOtherPins(about.paths, about.discovered) },
   ];
 }
 
 export function vmChecks(about: VmCase, aws: Aws): readonly Check[] {
   const { vm, paths } = about;
-  const instance = once(() => aws.instance(vm));
-  const consoleOutput = once(() => aws.consoleOutput(vm));
+  const isInFile = about.vms.some(({ name }) => name === vm.name);
+  const isInAws = hasPartInAws(vm);
+  const instance = once(async () => (isInAws ? aws.instance(vm, isInFile) : 'absent'));
+  const consoleOutput = once(async () =>
+    aws.consoleOutput(vm, vm.instance ?? (await foundInstance(instance))?.id),
+  );
   const login = once(() => logIn(about, instance));
-  const server = once(async () => askServer(about, vm.host ?? (await addressOf(instance))));
+  const server = once(async () => askServer(about, await waysOf(about, instance)));
+  const alone = { ...about, vms: [vm], discovered: new Map() };
+  const ofAws: readonly Check[] = [
+    { name: 'credentials', run: () => checkCredentials(alone, aws) },
+    { name: 'region', run: () => checkRegion(alone) },
+    { name: 'actions', limit: loginLimit, run: () => checkActions(login, instance, consoleOutput) },
+    { name: 'instance', run: () => checkInstance(about, instance) },
+  ];
   return [
-    ...generalChecks({ ...about, vms: [vm], upstreamAgent: vm.upstreamAgent ?? about.upstreamAgent }, [
-      ok(`[vm.${vm.name}] is complete`),
+    ...generalChecks({ ...alone, upstreamAgent: vm.upstreamAgent ?? about.upstreamAgent }, [
+      ok(isInFile ? `[vm.${vm.name}] is complete` : `ssh.toml does not name ${vm.name}: it is found by name`),
     ]),
     { name: 'block', run: () => checkBlock(about) },
     { name: 'other keys', run: () => checkOfferedKeys(about) },
-    { name: 'credentials', run: () => checkCredentials({ ...about, vms: [vm] }, aws) },
-    { name: 'region', run: () => checkRegion({ ...about, vms: [vm] }) },
-    { name: 'actions', run: () => checkActions(login, instance, consoleOutput) },
-    { name: 'instance', run: () => checkInstance(about, instance) },
+    ...(isInAws ? ofAws : [{ name: 'aws', run: () => [ok('has no part in this VM, and is not asked')] }]),
     { name: 'address', run: async () => judgeAddress(await server()) },
     { name: 'banner', run: async () => judgeBanner(await server()) },
-    { name: 'login', run: async () => judgeLogin(about, await login()) },
+    { name: 'login', limit: loginLimit, run: async () => judgeLogin(about, await login()) },
     // Behind the login, which may be the first: what it pinned is told.
     {
       name: 'pin',
+      limit: loginLimit,
       run: async () => {
-        const made = await login().catch(() => undefined);
-        return checkPin(paths, vm, made?.status === 0);
+        const [made, found] = await Promise.all([login().catch(() => undefined), foundInstance(instance)]);
+        return checkPin(paths, vm, { loggedIn: made?.status === 0, instance: found?.id });
       },
     },
   ];
 }
 
-async function addressOf(instance: () => ReturnType<Aws['instance']>): Promise<string | undefined> {
-  const found = await instance();
-  return found === 'absent' || 'error' in found ? undefined : found.publicAddress;
+/** As AWS has it now, else as it had it last. */
+async function waysOf(
+  { vm, discovered }: VmCase,
+  instance: () => Promise<InstanceFinding>,
+): Promise<readonly Way[]> {
+  if (vm.host !== undefined) return [{ kind: 'public', host: vm.host }];
+  const known = discovered.get(vm.name);
+  return (await foundInstance(instance))?.ways ?? (known === undefined ? [] : waysTo(known, vm));
 }
 
-function checkNames({ vms, paths }: Case): Finding {
-  if (vms.length > 0)
-    return ok(`${quoted(paths.sshToml)} names ${vms.length} ${vms.length === 1 ? 'VM' : 'VMs'}`);
+function checkNames({ vms, discovered, paths }: Case): Finding {
+  const found = discovered.size === 0 ? '' : `; AWS shows ${counted(discovered.size, 'VM')} of yours`;
+  if (vms.length > 0) return ok(`${quoted(paths.sshToml)} names ${counted(vms.length, 'VM')}${found}`);
+  if (found !== '') return ok(`${quoted(paths.sshToml)} names no VM${found}`);
   return warn(
-    `${quoted(paths.sshToml)} names no VM`,
-    'add one: [vm.NAME] with instance = "i-…" and host = "…" below it',
+    `${quoted(paths.sshToml)} names no VM, and AWS has shown none so far`,
+    '`mint-ssh vms` asks AWS; others you can add: [vm.NAME] with instance = "i-…" and host = "…" below it',
   );
 }

@@ -2,7 +2,7 @@
 import { withLoginConfig } from '../config/login-config.ts';
 import type { InstanceFinding } from './aws.ts';
 import type { VmCase } from './case.ts';
-import { checkLimit, type Finding, fail, ok } from './check.ts';
+import { type Finding, fail, loginLimit, ok } from './check.ts';
 import { runSsh } from './run-program.ts';
 
 export interface Login {
@@ -41,7 +41,7 @@ export async function logIn(about: VmCase, instance: () => Promise<InstanceFindi
   const { paths, vm, globals, environment } = about;
   const quiet = { ...globals, verbose: false, timing: false };
   return await withLoginConfig({ paths, vm, globals: quiet }, async (file) => {
-    const limit = Math.max(1_000, checkLimit - margin - (performance.now() - start));
+    const limit = Math.max(1_000, loginLimit - margin - (performance.now() - start));
     const words = ['-F', file, ...options, '-T', vm.name, 'true'];
     return explain(await runSsh(words, { limit, environment }));
   });

@@ -1,10 +1,11 @@
 /** What is trusted of a VM's host key, and whether Mint's file and our record agree about it. */
 import type { Paths } from '../config/paths.ts';
 import type { VmSettings } from '../config/settings.ts';
+import type { LocatedVm } from '../names/located-vm.ts';
 import { findPin } from '../trust/known-hosts.ts';
 import { Ledger } from '../trust/ledger.ts';
 import { type HostEntry, type Proof, TrustStore } from '../trust/store.ts';
-import { type Finding, fail, failed, ok, warn } from './check.ts';
+import { counted, type Finding, fail, failed, ok, warn } from './check.ts';
 
 const proofs: Readonly<Record<Proof, string>> = {
   'stream-binding': 'at first use, proven by the agent',
@@ -13,12 +14,43 @@ const proofs: Readonly<Record<Proof, string>> = {
   accepted: 'accepted by you',
 };
 
-/** `loggedIn`: a login was made just now. */
-export function checkPin(paths: Paths, vm: VmSettings, loggedIn = false): readonly Finding[] {
+export interface Known {
+  /** A login was made just now. */
+  readonly loggedIn?: boolean;
+  /** The instance as AWS has it, where ssh.toml names none. */
+  readonly instance?: string | undefined;
+}
+
+export function checkPin(paths: Paths, vm: VmSettings, known: Known = {}): readonly Finding[] {
   try {
     const entry = new TrustStore(paths).show(vm.name);
     if (entry === undefined) return [ok('no key is pinned yet: the first login pins one')];
-    return [...judgeEntry(entry), ...judgeRefusal(entry, loggedIn), ...disagreements(paths, vm, entry)];
+    const found = vm.instance === undefined ? known.instance : undefined;
+    return [
+      ...judgeEntry(entry),
+      ...judgeRefusal(entry, known.loggedIn === true),
+      ...disagreements(paths, entry, vm.instance, found),
+    ];
+  } catch (error) {
+    return [failed(error)];
+  }
+}
+
+/** The VMs that ssh.toml does not name, in one line where all is well with them. */
+export function checkOtherPins(paths: Paths, others: ReadonlyMap<string, LocatedVm>): readonly Finding[] {
+  try {
+    const entries = new TrustStore(paths).list().filter(({ vm }) => others.has(vm));
+    if (entries.length === 0) return [];
+    const wrong = entries.flatMap((entry) =>
+      [
+        ...judgeEntry(entry),
+        ...judgeRefusal(entry, false),
+        ...disagreements(paths, entry, undefined, others.get(entry.vm)?.instance),
+      ]
+        .filter(({ status }) => status !== 'ok')
+        .map((finding) => ({ ...finding, message: `${entry.vm}: ${finding.message}` })),
+    );
+    return wrong.length > 0 ? wrong : [ok(`${counted(entries.length, 'VM')} that AWS shows: pinned`)];
   } catch (error) {
     return [failed(error)];
   }
@@ -52,7 +84,14 @@ function judgeRefusal({ vm, pin, refused }: HostEntry, loggedIn: boolean): reado
   ];
 }
 
-function disagreements(paths: Paths, { instance }: VmSettings, { vm, pin }: HostEntry): readonly Finding[] {
+/** @param named in ssh.toml @param found by name, in AWS */
+function disagreements(
+  paths: Paths,
+  { vm, pin }: HostEntry,
+  named: string | undefined,
+  found: string | undefined,
+): readonly Finding[] {
+  const instance = named ?? found;
   const ledger = new Ledger(paths);
   const findings: Finding[] = [];
   const line = findPin(ledger.text(), vm);
@@ -68,7 +107,7 @@ function disagreements(paths: Paths, { instance }: VmSettings, { vm, pin }: Host
   if (pin?.instance !== undefined && instance !== undefined && pin.instance !== instance) {
     findings.push(
       warn(
-        `the key was pinned on ${pin.instance}, and ssh.toml names ${instance}`,
+        `the key was pinned on ${pin.instance}, and ${named === undefined ? 'AWS shows' : 'ssh.toml names'} ${instance}`,
         `if the VM was made anew: mint-ssh hosts forget ${vm}`,
       ),
     );

@@ -1,11 +1,14 @@
 /** Whether the VM's address answers, and with SSH. One connection, for sshd counts those that log in no one. */
 import net from 'node:net';
 import { quoted } from '../config/files.ts';
+import type { Way } from '../names/ways.ts';
 import type { VmCase } from './case.ts';
 import { type Finding, fail, ok } from './check.ts';
 
 export interface ServerFinding {
   readonly host: string | undefined;
+  /** Whether a login may go through an Instance Connect Endpoint as well. */
+  readonly hasTunnel: boolean;
   readonly port: number;
   /** Of the TCP connection; undefined where it came up. */
   readonly error: string | undefined;
@@ -21,9 +24,10 @@ const bannerLimit = 4_000;
 /** A server may send lines before its own (RFC 4253 §4.2), but not for ever. */
 const saidLimit = 8_192;
 
-/** `host` is where a name without an address of its own was found to be. */
-export function askServer({ vm }: VmCase, host: string | undefined): Promise<ServerFinding> {
-  const at = { host: vm.host ?? host, port: vm.port };
+/** Dials the first address; an endpoint is left to the login itself. */
+export function askServer({ vm }: VmCase, ways: readonly Way[]): Promise<ServerFinding> {
+  const direct = ways.find(({ kind }) => kind !== 'endpoint');
+  const at = { host: direct?.host, port: vm.port, hasTunnel: ways.some(({ kind }) => kind === 'endpoint') };
   if (at.host === undefined)
     return Promise.resolve({ ...at, error: 'no address', banner: undefined, said: '' });
   return new Promise((resolve) => {
@@ -53,8 +57,13 @@ export function askServer({ vm }: VmCase, host: string | undefined): Promise<Ser
   });
 }
 
-export function judgeAddress({ host, port, error }: ServerFinding): readonly Finding[] {
+export function judgeAddress({ host, port, error, hasTunnel }: ServerFinding): readonly Finding[] {
   if (error === undefined) return [ok(`${host} port ${port} answers`)];
+  if (hasTunnel) {
+    const what =
+      host === undefined ? 'it has no address' : `${host} port ${port} cannot be reached: ${error}`;
+    return [ok(`${what}; a login goes through an Instance Connect Endpoint`)];
+  }
   if (host === undefined) return [fail('the VM has no address', 'set host in ssh.toml')];
   return [
     fail(

@@ -12,9 +12,9 @@ import { type Finding, fail, ok, warn } from './check.ts';
 
 const maxBytes = 64_000_000;
 
-/** The Include, and a block for every VM of ssh.toml. @throws MintError of `readUserConfig` */
+/** The Include, and a block for every VM of ssh.toml and of the caller's own. @throws MintError of `readUserConfig` */
 export function checkInclude(about: Case): readonly Finding[] {
-  const { paths, vms } = about;
+  const { paths, vms, discovered } = about;
   const write = writeCommand(about);
   const path = userConfigPath(about.sshConfigFile, about.environment);
   const blocks = readPrivateFile(paths.sshConfig, { maxBytes })?.toString('latin1');
@@ -41,6 +41,11 @@ export function checkInclude(about: Case): readonly Finding[] {
   if (missing.length > 0) {
     const names = missing.map(({ name }) => name);
     findings.push(fail(`no block for ${shortened(names)}`, write));
+  }
+  const others = [...discovered.values()].filter(({ found }) => found === 'tag').map(({ name }) => name);
+  const unwritten = others.filter((name) => !written.has(name));
+  if (unwritten.length > 0) {
+    findings.push(warn(`no block for ${shortened(unwritten)}, which AWS shows as yours`, write));
   }
   return findings;
 }

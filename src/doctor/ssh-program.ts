@@ -4,8 +4,26 @@ import { runSsh } from './run-program.ts';
 
 /** @throws MintError `io-failed` where there is none */
 export async function checkSsh(environment: NodeJS.ProcessEnv): Promise<readonly Finding[]> {
-  const { stderr } = await runSsh(['-V'], { limit: 5_000, environment });
-  return [judgeVersion(stderr.split('\n')[0]?.trim() ?? '')];
+  const [{ stderr }, refuses] = await Promise.all([
+    runSsh(['-V'], { limit: 5_000, environment }),
+    refusesShellSyntax(environment),
+  ]);
+  const version = judgeVersion(stderr.split('\n')[0]?.trim() ?? '');
+  if (refuses || version.status === 'fail') return [version];
+  return [
+    version,
+    warn(
+      'this ssh hands a user name with shell syntax to the shell that runs a ProxyCommand (CVE-2023-51385): whoever gives you an address such as ssh://NAME@HOST may run commands here',
+      'update OpenSSH: 9.6, or what your system has brought back to its version',
+    ),
+  ];
+}
+
+/** Asked and not told by the version: distributions have mended older ones. Nothing is connected or run. */
+async function refusesShellSyntax(environment: NodeJS.ProcessEnv): Promise<boolean> {
+  const words = ['-F', '/dev/null', '-G', '-l', 'a;b', 'localhost'];
+  const { status } = await runSsh(words, { limit: 5_000, environment });
+  return status !== 0;
 }
 
 function judgeVersion(said: string): Finding {

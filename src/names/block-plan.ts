@@ -1,5 +1,6 @@
 /** Which VMs get a block in our ssh_config, and the text of it. */
 import { writtenNames } from '../config/approved-names.ts';
+import { readOpenJobs } from '../config/open-jobs.ts';
 import { type OwnConfig, readOwnConfig } from '../config/own-config.ts';
 import type { Paths } from '../config/paths.ts';
 import { programPath } from '../config/program.ts';
@@ -42,7 +43,8 @@ export async function planBlocks(request: PlanRequest): Promise<BlockPlan> {
   const written = writtenNames(paths);
   const inFile = new Set(settings.vms);
   const byPerson = new Set([...named, ...written.approved].filter((name) => !inFile.has(name)));
-  const candidates = found === undefined ? [...written.all] : [...found.keys()];
+  const jobs = new Set(readOpenJobs(paths).map((job) => job.name));
+  const candidates = [...(found === undefined ? written.all : found.keys()), ...jobs];
   const others = [...new Set([...candidates, ...named])].filter((name) => !inFile.has(name)).sort();
   const include = quoteInclude(paths.sshConfig);
   const all = [...settings.vms, ...others];
@@ -62,7 +64,8 @@ export async function planBlocks(request: PlanRequest): Promise<BlockPlan> {
   const isApproved = taken.size > 0 && (await approve(taken));
   if (isApproved) for (const name of taken.keys()) byPerson.add(name);
   const leftOut = isApproved ? new Map<string, string>() : taken;
-  const names = all.filter((name) => !leftOut.has(name) && mayStand(name, request, byPerson, written.all));
+  const wanted = new Set([...byPerson, ...jobs]);
+  const names = all.filter((name) => !leftOut.has(name) && mayStand(name, request, wanted, written.all));
   const vms = names.map((name) => settings.named(name));
   return {
     vms,
@@ -75,10 +78,10 @@ export async function planBlocks(request: PlanRequest): Promise<BlockPlan> {
 function mayStand(
   name: string,
   { settings, found }: PlanRequest,
-  byPerson: ReadonlySet<string>,
+  wanted: ReadonlySet<string>,
   written: ReadonlySet<string>,
 ): boolean {
-  if (settings.vms.includes(name) || byPerson.has(name)) return true;
+  if (settings.vms.includes(name) || wanted.has(name)) return true;
   return found === undefined ? written.has(name) : found.get(name)?.found === 'tag';
 }
 

@@ -43,7 +43,10 @@ export function listCached(
   { caller, settings }: Pick<ListRequest, 'caller' | 'settings'>,
 ): { readonly vms: ReadonlyMap<string, LocatedVm>; readonly listedAt: number | undefined } {
   const scope = cache.scope(scopeOf({ caller, settings: elsewhere(settings) }));
-  const vms = new Map(scope.vms);
+  // What ssh.toml named once, by an id, is no VM of that name any more.
+  const vms = new Map(
+    [...scope.vms].filter(([name, { found, instance }]) => found !== 'id' || name === instance),
+  );
   for (const name of settings.vms) {
     const own = settings.named(name);
     const vm = cache.scope(scopeOf({ caller, settings: own })).vms.get(name);

@@ -1,8 +1,6 @@
 /** A VM as EC2 showed it last: which instance a name stands for, and where it is reached. */
 import { isIP } from 'node:net';
 import type { VmDescription } from '../aws/workers.ts';
-import type { VmSettings } from '../config/settings.ts';
-import { MintError } from '../errors.ts';
 
 /** How the name led to the instance: by Mint's own tag, by the `Name` tag, or by an instance id. */
 export const findings = ['tag', 'name-tag', 'id'] as const;
@@ -26,6 +24,12 @@ export interface LocatedVm {
   readonly publicAddress?: string | undefined;
   readonly privateAddress?: string | undefined;
   readonly ipv6?: string | undefined;
+  readonly vpc?: string | undefined;
+  readonly subnet?: string | undefined;
+  /** The availability zone. */
+  readonly zone?: string | undefined;
+  /** Of the key pair that it was launched with. */
+  readonly keyName?: string | undefined;
   /** When EC2 said so, in milliseconds since 1970. */
   readonly seenAt: number;
 }
@@ -47,22 +51,21 @@ export function located(name: string, found: Finding, vm: VmDescription): Locate
     publicAddress,
     privateAddress,
     ipv6,
+    vpc: identifier('vpc', vm.vpc),
+    subnet: identifier('subnet', vm.subnet),
+    zone: zone(vm.availabilityZone),
+    keyName: vm.keyName?.slice(0, tagLength),
     seenAt: Date.now(),
   };
 }
 
-/** The address to dial; `host` of ssh.toml goes before what EC2 says. Undefined where there is none now. */
-export function addressOf(vm: LocatedVm, settings: VmSettings): string | undefined {
-  return settings.host ?? vm.publicAddress ?? vm.privateAddress ?? vm.ipv6;
+/** They go into a command that a message proposes: what AWS would never write is not passed on. */
+function identifier(kind: 'vpc' | 'subnet', text: string | undefined): string | undefined {
+  return text !== undefined && new RegExp(`^${kind}-[0-9a-f]{1,40}$`).test(text) ? text : undefined;
 }
 
-/** @throws MintError `dial-failed` */
-export function dialAddress(vm: LocatedVm, settings: VmSettings): string {
-  const address = addressOf(vm, settings);
-  if (address !== undefined) return address;
-  throw new MintError('dial-failed', `${vm.name} (${vm.instance}) has no address`, {
-    hint: `give the instance an address, or set host for [vm.${vm.name}] in ssh.toml`,
-  });
+function zone(text: string | undefined): string | undefined {
+  return text !== undefined && /^[a-z0-9-]{1,40}$/.test(text) ? text : undefined;
 }
 
 export const instancePattern = /^i-(?:[0-9a-f]{8}|[0-9a-f]{17})$/;
@@ -99,6 +102,10 @@ export function parseLocatedVm(name: string, value: unknown): LocatedVm | undefi
     publicAddress: address('publicAddress'),
     privateAddress: address('privateAddress'),
     ipv6: address('ipv6'),
+    vpc: identifier('vpc', text('vpc')),
+    subnet: identifier('subnet', text('subnet')),
+    zone: zone(text('zone')),
+    keyName: text('keyName'),
     seenAt,
   };
 }

@@ -48,6 +48,13 @@ export class VmCache {
     return scopeOf(this.#scopes, key);
   }
 
+  /** The VMs that Mint has tagged, whoever asked for them. */
+  ownNames(): string[] {
+    this.#reload();
+    const all = [...this.#scopes.values()].flatMap(({ vms }) => [...vms]);
+    return all.filter(([, { found }]) => found === 'tag').map(([name]) => name);
+  }
+
   /** Changes what is known, at once here and soon on the disk. */
   change(key: string, action: (scope: Scope) => void): void {
     const change = (scopes: Scopes) => {

@@ -5,7 +5,7 @@
  * network cannot write there; whoever is root on the instance can, later: so only the first block counts.
  */
 import type { HostKey } from '../ssh/hostkey.ts';
-import type { Pin } from './pin.ts';
+import { isElsewhere, type Pin, type Place } from './pin.ts';
 
 /** The host keys of a console's first block. */
 export interface ConsoleKeys {
@@ -67,6 +67,12 @@ export function likelyCause(vm: string, pinned: Pin, evidence: Evidence, now: nu
     sentences.push(
       `The instance behind ${vm} is the one the old key was pinned on, ${current.instance}: ` +
         'a host key does not change by itself.',
+    );
+  } else if (isElsewhere(pinned, current)) {
+    const described = ({ instance, account = 'an unknown account', region }: Place) =>
+      `${instance} in ${account}${region === undefined ? '' : ` (${region})`}`;
+    sentences.push(
+      `Two VMs are called ${vm}: the pinned key is the one of ${described(pinned)}, and this is ${described(current)}.`,
     );
   } else {
     const age = current.launchedAt === undefined ? '' : `, launched ${ago(current.launchedAt, now)}`;

@@ -47,6 +47,13 @@ export function isAnotherInstance(pinned: Pin, { instance }: Sighting): boolean 
   return pinned.instance !== undefined && instance !== undefined && pinned.instance !== instance;
 }
 
+/** Known to be in another AWS account or region: not the VM made anew, but another one of that name. */
+export function isElsewhere(pinned: Place, { account, region }: Place): boolean {
+  const differs = (one: string | undefined, other: string | undefined) =>
+    one !== undefined && other !== undefined && one !== other;
+  return differs(pinned.account, account) || differs(pinned.region, region);
+}
+
 /** Whether the record has all that the sighting could add. */
 export function isComplete(pinned: Pin, { key, instance, account, region }: Sighting): boolean {
   const adds = (value: string | undefined, known: string | undefined) =>

@@ -4,6 +4,7 @@
  *
  * Mint's file is the authority. Our record adds what it has no room for, and restores a line that was lost.
  */
+import { existsSync } from 'node:fs';
 import type { Paths } from '../config/paths.ts';
 import { MintError } from '../errors.ts';
 import type { HostKey } from '../ssh/hostkey.ts';
@@ -157,6 +158,9 @@ export class TrustStore {
 
   /** Removes every trace of a VM; false when there was none. @throws MintError */
   forget(vm: string): boolean {
+    // Where there is nothing, nothing is made either: not even the lock.
+    if (!existsSync(this.#ledger.paths.hosts) && findPin(this.#ledger.text(), vm).kind === 'absent')
+      return false;
     return this.#ledger.locked(() => {
       // A file that is refused as a whole is refused before anything is removed.
       const hasLine = findPin(this.#ledger.text(), vm).kind !== 'absent';

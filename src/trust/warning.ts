@@ -1,16 +1,15 @@
 import { printable } from '../cli/terminal.ts';
 import type { HostKey } from '../ssh/hostkey.ts';
 import { randomart } from '../ssh/randomart.ts';
-import type { Pin } from './pin.ts';
+import { isElsewhere, type Pin, type Place } from './pin.ts';
 
 const width = 78;
 const rule = '='.repeat(width);
 
-interface Change {
+/** With what is known of the instance that is behind the name now. */
+interface Change extends Place {
   readonly pinned: Pin;
   readonly presented: HostKey;
-  /** The instance that is behind the name now, where that is known. */
-  readonly instance?: string | undefined;
 }
 
 /**
@@ -55,27 +54,36 @@ export function disagreementNotice(vm: string, pin: Pin, consoleShows: string): 
   ].join('\n');
 }
 
-function explanation(
-  vm: string,
-  { pinned, presented, instance }: Change,
-  cause: readonly string[],
-): string[] {
-  const isSame = instance !== undefined && instance === pinned.instance;
+function explanation(vm: string, change: Change, cause: readonly string[]): string[] {
   return [
-    ...comparison(vm, pinned, presented),
+    ...comparison(vm, change.pinned, change.presented),
     '',
     ...cause.flatMap((sentence) => wrapped(printable(sentence))),
     ...(cause.length === 0 ? [] : ['']),
-    ...wrapped(
-      isSame
-        ? 'Did you recently run `mint recreate`? It would have made a new instance, and this is still the same: ' +
-            'it does not explain the change. Unless you replaced the key on the VM yourself, someone may be ' +
-            `listening between you and the VM. ${unharmed}`
-        : 'Did you recently run `mint recreate`? Then the VM has a new key, and you can accept it. If not, ' +
-            'someone may be listening between you and the VM: compare the fingerprint with what the VM itself ' +
-            `shows before you do. ${unharmed}`,
-    ),
+    ...wrapped(`${printable(advice(vm, change))} ${unharmed}`),
   ];
+}
+
+function advice(vm: string, { pinned, ...place }: Change): string {
+  if (isElsewhere(pinned, place)) {
+    return (
+      'A name belongs to one AWS account and region at a time. To use both VMs, do not accept the key, ' +
+      `and give one of them a name of its own in ssh.toml: [vm.NAME] with instance = "${place.instance ?? 'i-...'}" ` +
+      `and its profile or region. Accept the key only if ${vm} is to mean this VM from now on.`
+    );
+  }
+  if (place.instance !== undefined && place.instance === pinned.instance) {
+    return (
+      'Did you recently run `mint recreate`? It would have made a new instance, and this is still the same: ' +
+      'it does not explain the change. Unless you replaced the key on the VM yourself, someone may be ' +
+      'listening between you and the VM.'
+    );
+  }
+  return (
+    'Did you recently run `mint recreate`? Then the VM has a new key, and you can accept it. If not, ' +
+    'someone may be listening between you and the VM: compare the fingerprint with what the VM itself ' +
+    'shows before you do.'
+  );
 }
 
 const unharmed = 'Nothing was sent that could log anyone in, and nothing that is trusted has changed.';

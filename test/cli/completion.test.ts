@@ -8,6 +8,9 @@ import { after, before, describe, test } from 'node:test';
 import { globalOptions } from '../../src/cli/arguments.ts';
 import { loadCommands } from '../../src/cli/grammar.ts';
 import { commands } from '../../src/commands/table.ts';
+import { resolvePaths } from '../../src/config/paths.ts';
+import { scopeKey } from '../../src/names/scope.ts';
+import { VmCache } from '../../src/names/vm-cache.ts';
 
 const main = join(import.meta.dirname, '../../src/main.ts');
 const texts = await loadCommands(commands);
@@ -196,6 +199,26 @@ test('the names come without a word where there are none, or the settings are wr
   writeFileSync(join(wrong, 'ssh.toml'), 'colour = "red"\n');
   const bad = vms(wrong);
   assert.deepEqual([bad.status, bad.stdout, bad.stderr], [0, '', '']);
+});
+
+test('a VM that only AWS knows of is offered, as far as it was seen with these credentials', (context) => {
+  const configDir = mkdtempSync(join(tmpdir(), 'mint-completion-'));
+  context.after(() => rmSync(configDir, { recursive: true, force: true }));
+  const paths = resolvePaths({ configDir }, {});
+  const caller = { HOME: '/home/me', AWS_ACCESS_KEY_ID: 'AKIAME' };
+  const cache = new VmCache(paths);
+  const vm = { found: 'tag', instance: 'i-0123456789abcdef0', state: 'running' } as const;
+  cache.change(scopeKey(caller, {}), ({ vms }) => {
+    vms.set('found', { ...vm, name: 'found', account: '1', region: 'us-east-1', seenAt: 1 });
+  });
+  cache.flush();
+  const vms = (env: Record<string, string>) =>
+    spawnSync(process.execPath, [main, 'completion', 'vms', '--config-dir', configDir], {
+      encoding: 'utf8',
+      env,
+    });
+  assert.equal(vms(caller).stdout, 'found\n');
+  assert.equal(vms({ ...caller, AWS_ACCESS_KEY_ID: 'AKIAYOU' }).stdout, '');
 });
 
 test('another shell is refused by name', () => {

@@ -3,6 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import fc from 'fast-check';
 import { unifiedDiff } from '../../src/config/diff.ts';
 import { ownDirectory } from './directory.ts';
 
@@ -25,6 +26,40 @@ test('the diff is one that git applies', (context) => {
     execFileSync('git', ['apply', '-p0'], { cwd: directory, input: diff });
     assert.equal(readFileSync(join(directory, 'file'), 'utf8'), after, diff);
   }
+});
+
+test('whatever lines come, go or move, git applies the diff', (context) => {
+  const directory = ownDirectory(context);
+  const lines = fc.array(fc.constantFrom('a', 'b', 'c', 'd', '', '}'), { maxLength: 40 });
+  const text = (all: readonly string[], last: string) => (all.length === 0 ? '' : all.join('\n') + last);
+  const end = fc.constantFrom('\n', '');
+  fc.assert(
+    fc.property(lines, lines, end, end, (old, now, oldEnd, nowEnd) => {
+      const [before, after] = [text(old, oldEnd), text(now, nowEnd)];
+      const diff = unifiedDiff('file', Buffer.from(before), Buffer.from(after));
+      fc.pre(diff !== '');
+      writeFileSync(join(directory, 'file'), before);
+      execFileSync('git', ['apply', '-p0', '--unidiff-zero'], { cwd: directory, input: diff });
+      assert.equal(readFileSync(join(directory, 'file'), 'utf8'), after, diff);
+    }),
+    { numRuns: 60 },
+  );
+});
+
+test('a change at the top and one at the end of a long file are two hunks', () => {
+  const lines = Array.from({ length: 5000 }, (_, at) => `line ${at}\n`);
+  const after = ['first\n', ...lines.slice(0, -5), 'other\n'];
+  const diff = unifiedDiff('f', Buffer.from(lines.join('')), Buffer.from(after.join('')));
+  assert.equal(diff.match(/^@@ /gm)?.length, 2);
+  assert.equal(diff.match(/^[+-](?![+-])/gm)?.length, 7);
+});
+
+test('of a file that is written anew every line goes and comes, soon', () => {
+  const all = (word: string) =>
+    Buffer.from(Array.from({ length: 20_000 }, (_, at) => `${word} ${at}\n`).join(''));
+  const diff = unifiedDiff('f', all('old'), all('new'));
+  assert.equal(diff.match(/^-old /gm)?.length, 20_000);
+  assert.equal(diff.match(/^\+new /gm)?.length, 20_000);
 });
 
 test('equal versions have no diff, and a file that comes or goes is /dev/null on the other side', () => {

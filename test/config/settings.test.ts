@@ -38,7 +38,7 @@ test('a VM has what is set for it, then what is set for all, then what Mint woul
   assert.equal(vm?.port, 22);
   assert.equal(vm?.profile, 'work');
   assert.equal(vm?.host, '203.0.113.7');
-  assert.equal(vm?.access, 'instance-connect');
+  assert.equal(vm?.access, undefined);
   assert.equal(settings.vm('build')?.user, 'ci');
   assert.equal(settings.vm('build')?.port, 41_122);
   const plain = loadSettings(withSettings(context, dev), {}).vm('dev');
@@ -131,7 +131,7 @@ for (const [key, bad] of Object.entries({
   run_dir: ['relative', '', '~', '/a\\nb'],
   access: ['password', 'key:', 'key:a/b', 'key:a b'],
   identity: ['key.pub', ''],
-  multiplex: ['10', 'm', '0m', '10 m', '-1m'],
+  multiplex: ['10', 'm', '0m', '10 m', '-1m', '366d', '999999h', 'yes'],
   key_lifetime: ['forever'],
   preferred_authentications: ['', 'publickey,', 'a b', 'Publickey'],
 })) {
@@ -155,22 +155,30 @@ test('good hosts are IP addresses of both kinds and names', (context) => {
   }
 });
 
+test('a route of its own for a VM whose host is set is refused where it leads elsewhere', (context) => {
+  const instance = '[vm.dev]\ninstance = "i-0123456789abcdef0"\n';
+  for (const route of ['private', 'endpoint'] as const) {
+    const paths = withSettings(context, `${dev}route = "${route}"\n`);
+    assert.throws(() => loadSettings(paths, {}), refusal('bad-settings', /^ssh\.toml:4: .*contradict/));
+    for (const text of [`${instance}route = "${route}"\n`, `route = "${route}"\n${dev}`]) {
+      assert.equal(loadSettings(withSettings(context, text), {}).vm('dev')?.route, route);
+    }
+  }
+});
+
 test('a setting whose feature is not built yet is refused, whatever good value it has', (context) => {
   const cases: Record<string, [refused: string[], fine: string[]]> = {
-    route: [
-      ['"private"', '"endpoint"'],
-      ['"public"', '"auto"'],
-    ],
+    route: [[], ['"public"', '"auto"']],
     accept_changed: [[], ['"console"', '"ask"']],
     verify: [[], ['"tofu"', '"console"']],
     start: [[], ['"always"', '"ask"', '"never"']],
     require_binding: [[], ['true', 'false']],
-    multiplex: [['"10m"'], []],
+    multiplex: [[], ['"10m"', '"365d"', '"999999s"', '"none"']],
     upstream_agent: [[], ['"/run/agent.sock"', '"~/agent.sock"']],
-    key_lifetime: [['"1h"'], []],
+    key_lifetime: [[], ['"1h"']],
     preferred_authentications: [[], ['"publickey,keyboard-interactive"', '"publickey"']],
-    access: [['"injected"', '"key:work"'], ['"instance-connect"']],
-    identity: [['"~/.ssh/id_ed25519.pub"'], []],
+    access: [[], ['"instance-connect"', '"injected"', '"key:work"']],
+    identity: [[], ['"~/.ssh/id_ed25519.pub"']],
   };
   for (const [key, [refused, fine]] of Object.entries(cases)) {
     for (const value of refused) {

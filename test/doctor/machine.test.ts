@@ -82,8 +82,8 @@ describe('a machine and a VM on which all is well', { timeout: 120_000 }, () => 
   test('other versions of ssh, another ssh, and none', async () => {
     const bin = join(world.directory, 'bin');
     mkdirSync(bin);
-    const says = async (version: string) => {
-      const script = `#!/bin/sh\n[ "$1" = -V ] && { echo '${version}' >&2; exit; }\nexec /usr/bin/ssh "$@"\n`;
+    const says = async (version: string, more = '') => {
+      const script = `#!/bin/sh\n[ "$1" = -V ] && { echo '${version}' >&2; exit; }\n${more}\nexec /usr/bin/ssh "$@"\n`;
       writeFileSync(join(bin, 'ssh'), script, { mode: 0o755 });
       const { of } = await general(world, { PATH: `${bin}:${world.environment['PATH']}` });
       return of('ssh');
@@ -92,6 +92,9 @@ describe('a machine and a VM on which all is well', { timeout: 120_000 }, () => 
     assert.match(await says('OpenSSH_8.7p1, OpenSSL 3.0'), /^warn: .*session-bind/);
     assert.match(await says('OpenSSH_for_Windows_9.5p1, LibreSSL'), /^ok: /);
     assert.match(await says('OpenSSH_10.5p1, OpenSSL 3.5'), /^ok: .*upstream_agent/);
+    // One that takes any user name, as all did before 9.6.
+    const taking = await says('OpenSSH_9.5p1, OpenSSL 3.0', '[ "$4" = -l ] && exit 0');
+    assert.match(taking, /^ok: OpenSSH_9\.5p1\nwarn: .*shell syntax.*CVE-2023-51385/);
     assert.match(await says('Sun_SSH_2.4'), /^warn: "Sun_SSH_2.4" is not an OpenSSH/);
     rmSync(join(bin, 'ssh'));
     const { of, hint } = await general(world, { PATH: bin });
@@ -133,8 +136,8 @@ describe('a machine and a VM on which all is well', { timeout: 120_000 }, () => 
     const wrong = await bad(`colour = "red"\n${text}`, 'dev');
     assert.match(wrong.of('settings'), /^fail: ssh\.toml:1: there is no setting "colour" \(bad-settings\)/);
     assert.match(
-      (await bad(text, 'nowhere')).of('settings'),
-      /^fail: no VM is called nowhere \(vm-not-found\)/,
+      (await bad(text, 'nowhere')).of('instance'),
+      /^fail: no VM of \S+ is called nowhere \(vm-not-found\)/,
     );
     assert.match((await bad('user = "me"\n')).of('settings'), /^warn: .* names no VM/);
     rmSync(file);

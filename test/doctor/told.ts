@@ -24,7 +24,10 @@ export async function doctor(
   env: Record<string, string | undefined> = {},
 ): Promise<Told> {
   const words = ['doctor', '--json', '--file', world.sshConfigFile, ...args];
-  const { status, stdout, stderr, milliseconds } = await world.run(mintProgram, words, { env });
+  const { status, stdout, stderr, milliseconds } = await world.run(mintProgram, words, {
+    env,
+    timeout: 60_000,
+  });
   assert.equal(stderr, '');
   const rows = JSON.parse(stdout) as Row[];
   const about = (check: string) => rows.filter((row) => row.check === check);

@@ -127,6 +127,15 @@ describe('mint-ssh key', { timeout: 180_000 }, () => {
     assert.equal((await plainSsh('phone')).status, 255);
     const { stderr } = await refused('key-not-found', 'remove', 'dev', fingerprint);
     assert.match(stderr, /hint: `mint-ssh key list dev`/);
+    const events = (world.file('audit.log') ?? '').trimEnd().split('\n');
+    const keys = events.map((each) => JSON.parse(each)).filter(({ event }) => event.startsWith('key-'));
+    assert.deepEqual(
+      keys.map((each) => [each.event, each.command, each.vm_name, each.user, each.key_fingerprint]),
+      [
+        ['key-added', 'key add', 'dev', loginUser, fingerprint],
+        ['key-removed', 'key remove', 'dev', loginUser, fingerprint],
+      ],
+    );
   });
 
   test('a key comes as words, as a file or on stdin, with a comment of its own or another', async () => {

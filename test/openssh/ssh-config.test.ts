@@ -20,6 +20,7 @@ import { loadSettings } from '../../src/config/settings.ts';
 import { renderSshConfig } from '../../src/config/ssh-config.ts';
 import { quoteInclude } from '../../src/config/ssh-quote.ts';
 import { ownDirectory, refusal } from '../config/directory.ts';
+import { mintBlock } from '../config/mint-block.ts';
 
 const main = join(import.meta.dirname, '../../src/main.ts');
 const program = join(import.meta.dirname, '../../dist/mint-ssh');
@@ -141,6 +142,7 @@ const userFiles: Readonly<Record<string, string>> = {
     (_, at) => `Host h${at}\n  User u${at}\n  Port ${at + 1}\n\n`,
   ).join(''),
   'comments and bytes that are no text': '# \u00ff\u0080\n\n',
+  'blocks of Mint’s, one of a VM that is not ours': `Host *\n  User me\n\n${mintBlock('dev-2')}\n${mintBlock('dev')}\n${mintBlock('build')}`,
   'IgnoreUnknown with options unknown here':
     'IgnoreUnknown UseKeychain,Later*\nHost *\n  UseKeychain yes\n  LaterOption 1\n',
 };
@@ -172,6 +174,57 @@ for (const [name, text] of Object.entries(userFiles)) {
     assert.match(mintWell(at, '--remove').stderr, /nothing to do/);
   });
 }
+
+test('a block of Mint’s makes way in the diff, an edited one is kept and named, and dev is not dev-2', (context) => {
+  const edited = mintBlock('build').replace('User ubuntu', 'User me');
+  const before = `# mine\n${mintBlock('dev-2')}\n${mintBlock('dev')}\n${edited}\nHost *\n  User me\n`;
+  const at = placeWithConfig(context, before);
+  const shown = mintWell(at, '--dry-run').stdout;
+  assert.match(shown, /^-# mint:begin dev$/m);
+  assert.match(shown, /^-Host mint-dev$/m);
+  assert.match(shown, /^\+# mint-ssh has put aside Mint's block of dev; `mint-ssh ssh-config --remove`/m);
+  assert.doesNotMatch(shown, /^-.*(?:dev-2|build)/m);
+  const { stderr } = mintWell(at, '--yes');
+  assert.match(stderr, /note: Mint's block of build in line 20 of ".*" was edited by hand; it stays/);
+  assert.doesNotMatch(stderr, /block of dev/);
+  assertOurs(at, 'mint-dev');
+  const after = readFileSync(at.config, 'utf8');
+  assert.ok(
+    after.includes(edited) && after.includes(mintBlock('dev-2')) && !after.includes('mint:begin dev\n'),
+  );
+  assert.equal(effective(at.config, 'mint-dev-2').get('hostname'), '203.0.113.7');
+  assert.equal(effective(at.config, 'mint-build').get('user'), 'ci');
+  // Written anew by Mint, at another address, as `mint up` does.
+  writeFileSync(at.config, `${after}\n${mintBlock('dev', '192.0.2.9')}`);
+  mintWell(at, '--yes');
+  assert.match(mintWell(at).stderr, /nothing to do/);
+  mintWell(at, '--remove', '--yes');
+  const expected = `${before.replace(mintBlock('dev'), '')}\n${mintBlock('dev', '192.0.2.9')}`;
+  assert.equal(readFileSync(at.config, 'utf8'), expected);
+});
+
+test('VMs called dev and dev-2 each get their own block, and each Mint’s own back', (context) => {
+  const second = '[vm.dev-2]\ninstance = "i-0123456789abcdef2"\nhost = "127.0.0.1"\nuser = "two"\n';
+  const before = `${mintBlock('dev')}\n${mintBlock('dev-2')}\nHost dev-3\n  User three\n`;
+  const at = placeWithConfig(context, before, `${second}${twoVms}`);
+  mintWell(at, '--yes');
+  assertOurs(at);
+  assertOurs(at, 'mint-dev');
+  for (const name of ['dev-2', 'mint-dev-2']) {
+    const values = effective(at.config, name);
+    assert.deepEqual([values.get('hostname'), values.get('user')], ['dev-2', 'two']);
+    assert.equal(values.get('identityagent'), join(at.mint, 'run/agent/dev-2.sock'));
+  }
+  assert.equal(effective(at.config, 'dev-3').get('user'), 'three');
+  assert.doesNotMatch(readFileSync(at.config, 'utf8'), /mint:begin/);
+  mintWell(at, '--remove', '--yes');
+  assert.equal(readFileSync(at.config, 'utf8'), before);
+});
+
+test('it ends with the command that works, also where the file is not ~/.ssh/config', (context) => {
+  const at = place(context);
+  assert.ok(mintWell(at, '--yes').stderr.includes(`ready: ssh -F ${at.config} dev, and 1 more\n`));
+});
 
 const hostileOptions = [
   'PubkeyAuthentication no',

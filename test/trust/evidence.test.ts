@@ -49,6 +49,32 @@ test('a new instance is named, with its age, and what the console shows', () => 
   ]);
 });
 
+test('a VM of that name in another account, or region, is no new instance of the old one', () => {
+  for (const elsewhere of [{ account: '999988887777' }, { region: 'us-east-1' }]) {
+    const current = {
+      instance: 'i-0bbbbbbbbbbbbbbbb',
+      account: '111122223333',
+      region: 'eu-central-1',
+      ...elsewhere,
+    };
+    const [first = ''] = likelyCause('dev', pinned, { ...strict, current }, now);
+    assert.equal(
+      first,
+      'Two VMs are called dev: the pinned key is the one of i-0aaaaaaaaaaaaaaaa in 111122223333 (eu-central-1), ' +
+        `and this is i-0bbbbbbbbbbbbbbbb in ${current.account} (${current.region}).`,
+    );
+    assert.equal(isStrict(pinned, { ...strict, current: { ...strict.current, ...current } }), false);
+  }
+  // What is not known on one side makes no difference.
+  const [unknown = ''] = likelyCause(
+    'dev',
+    { ...pinned, account: undefined, region: undefined },
+    strict,
+    now,
+  );
+  assert.match(unknown, /is a new one/);
+});
+
 test('the same instance with another key gets no excuse', () => {
   const current = { instance: 'i-0aaaaaaaaaaaaaaaa' };
   const [first = '', second = ''] = likelyCause(

@@ -61,6 +61,9 @@ describe('mint-ssh hosts', () => {
       stdout: '[]\n',
       stderr: '',
     });
+    const forgotten = await hosts(paths, 'forget', 'dev');
+    assert.equal(forgotten.status, 1);
+    assert.match(forgotten.stderr, /no host key of dev is known \(vm-not-found\)/);
     assert.throws(() => readFileSync(paths.dir), { code: 'ENOENT' });
   });
 

@@ -33,7 +33,7 @@ export function lineOf(vm: string, key: HostKey): string {
 }
 
 export function derivedOf(vm: string, key: HostKey): string {
-  return `${vm} ${key.type} ${key.blob.toString('base64')}\n`;
+  return `${vm},[${vm}]:* ${key.type} ${key.blob.toString('base64')}\n`;
 }
 
 export function contents(path: string): string | undefined {

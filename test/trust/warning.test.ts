@@ -12,6 +12,8 @@ const pinned = {
   instance: 'i-0123456789abcdef0',
 };
 
+const inAnotherAccount = { ...pinned, account: '111122223333', region: 'us-east-1' };
+
 describe('the warning about a changed key', () => {
   test('names the VM, both fingerprints, the date, the likely cause and the way to accept', () => {
     const text = changedKeyWarning('dev', { pinned, presented });
@@ -39,8 +41,14 @@ describe('the warning about a changed key', () => {
   test('is plain ASCII and at most 80 columns wide, whatever stands in a record', () => {
     const hostile = { ...pinned, type: `\x1b[2J${'t'.repeat(300)}`, instance: `\u202e${'i'.repeat(300)}\n` };
     for (const vm of ['d', 'dev', 'develop', 'd'.repeat(63)]) {
-      for (const one of [pinned, hostile, { fingerprint: key.fingerprint, instance: 'i-1' }]) {
-        const text = changedKeyWarning(vm, { pinned: one, presented: ecdsaKey() });
+      for (const one of [
+        pinned,
+        hostile,
+        { fingerprint: key.fingerprint, instance: 'i-1' },
+        inAnotherAccount,
+      ]) {
+        const place = { instance: 'i-0fedcba9876543210', account: '999988887777', region: 'us-east-1' };
+        const text = changedKeyWarning(vm, { pinned: one, presented: ecdsaKey(), ...place });
         assert.match(text, /^[\x20-\x7e\n]+$/);
         assert.ok(
           text.split('\n').every((line) => line.length <= 80),
@@ -48,6 +56,20 @@ describe('the warning about a changed key', () => {
         );
       }
     }
+  });
+
+  test('of a VM in another account says how to have both, and nothing of a VM made anew', () => {
+    const place = { instance: 'i-0fedcba9876543210', account: '999988887777', region: 'us-east-1' };
+    const text = changedKeyWarning('dev', { pinned: inAnotherAccount, presented, ...place }).replaceAll(
+      /\s+/g,
+      ' ',
+    );
+    assert.match(
+      text,
+      /do not accept the key, and give one of them a name of its own in ssh\.toml: \[vm\.NAME\]/,
+    );
+    assert.match(text, /with instance = "i-0fedcba9876543210"/);
+    assert.doesNotMatch(text, /mint recreate/);
   });
 
   test('gives a command that a shell takes as it stands, also when it has to be split', () => {

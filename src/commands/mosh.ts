@@ -1,0 +1,146 @@
+/** `mint-ssh mosh`: mosh-server is started over our ssh, and mosh-client goes where that connection went. */
+import { execFile, spawn } from 'node:child_process';
+import { lookup } from 'node:dns/promises';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { isIP } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { Command, Invocation } from '../cli/command.ts';
+import { printable } from '../cli/terminal.ts';
+import { type Login, withLoginConfig } from '../config/login-config.ts';
+import { resolvePaths } from '../config/paths.ts';
+import { loadSettings } from '../config/settings.ts';
+import { sshStatus } from '../config/ssh-child.ts';
+import { vmName } from '../config/vm-name.ts';
+import { MintError } from '../errors.ts';
+import { type MoshAnswer, moshServerCommand, readMoshServer } from './mosh-server.ts';
+
+export const command: Command = {
+  usage: 'mosh VM [-- COMMAND…]',
+  help: `Runs mosh to a VM: starts mosh-server there through ssh, then mosh-client here. COMMAND runs on the VM in place
+of your shell. mosh has to be installed on both sides, and the VM's security group has to let UDP ports 60000 to
+61000 in. The exit status is mosh-client's own.
+
+  mint-ssh mosh dev
+  mint-ssh mosh dev -- tmux attach`,
+  options: {},
+  run,
+};
+
+/** ssh ends by itself once mosh-server has detached; what a shell's start-up leaves behind is not waited for. */
+const detachLimit = 5_000;
+
+async function run({ positionals, rest, globals }: Invocation): Promise<number> {
+  const [given, ...more] = positionals;
+  if (given === undefined || more.length > 0) {
+    throw new MintError('usage', given === undefined ? 'which VM?' : 'a command stands behind --', {
+      hint: `usage: mint-ssh ${command.usage}`,
+    });
+  }
+  const name = vmName(given);
+  const paths = resolvePaths({ configDir: globals.configDir });
+  const settings = loadSettings(paths, { profile: globals.profile, region: globals.region });
+  // Before anything is started on the VM.
+  const colours = await terminalColours();
+  const remote = moshServerCommand({ colours, command: rest ?? [], environment: process.env });
+  const login = { paths, vm: settings.named(name), globals };
+  const { status, answer, host } = await startServer(login, remote);
+  if (answer.kind !== 'ready') return notStarted(name, status, answer);
+  const address = await numeric(name, host);
+  const environment = { ...process.env, MOSH_KEY: answer.key };
+  const client = spawn('mosh-client', [address, String(answer.port)], { stdio: 'inherit', env: environment });
+  return await sshStatus(client, noMoshClient);
+}
+
+/** What mosh-client says the terminal can show; 0 where it does not know. @throws MintError `io-failed` */
+function terminalColours(): Promise<number> {
+  return new Promise((resolve, reject) => {
+    execFile('mosh-client', ['-c'], { timeout: 5_000 }, (error, stdout) => {
+      if (error?.code === 'ENOENT') reject(noMoshClient(error));
+      else resolve(/^\d{1,9}\s*$/.test(stdout) ? Number(stdout) : 0);
+    });
+  });
+}
+
+function noMoshClient(cause: Error): MintError {
+  return new MintError('io-failed', 'there is no mosh-client on this machine', {
+    cause,
+    hint: 'install mosh, for example with `apt-get install mosh` or `brew install mosh`',
+  });
+}
+
+interface Started {
+  /** Of ssh. */
+  readonly status: number;
+  readonly answer: MoshAnswer;
+  /** Where the proxy's connection went; undefined where it did not get so far. */
+  readonly host: string | undefined;
+}
+
+async function startServer(login: Omit<Login, 'proxyOptions'>, remote: string): Promise<Started> {
+  const directory = mkdtempSync(join(tmpdir(), 'mint-ssh-'));
+  const told = join(directory, 'address');
+  try {
+    return await withLoginConfig({ ...login, proxyOptions: ['--told-address', told] }, async (file) => {
+      const child = spawn('ssh', sshWords(file, login.vm.name, remote), {
+        stdio: ['ignore', 'pipe', 'inherit'],
+      });
+      const ended = sshStatus(child);
+      const answer = await readMoshServer(child.stdout);
+      const limit = setTimeout(() => child.kill(), detachLimit);
+      const status = await ended;
+      clearTimeout(limit);
+      return { status, answer, host: addressIn(told) };
+    });
+  } finally {
+    rmSync(directory, { recursive: true, force: true });
+  }
+}
+
+/** A connection of its own, since the proxy has to say where it went, and with nothing that a session may have. */
+function sshWords(file: string, vm: string, remote: string): string[] {
+  const options = [
+    'ControlMaster=no',
+    'ControlPath=none',
+    'RemoteCommand=none',
+    'PermitLocalCommand=no',
+    'ClearAllForwardings=yes',
+  ];
+  return ['-F', file, ...options.flatMap((option) => ['-o', option]), '-T', '-a', '-x', vm, remote];
+}
+
+function addressIn(path: string): string | undefined {
+  try {
+    return readFileSync(path, 'utf8').trim() || undefined;
+  } catch {
+    // The connection did not come up.
+    return undefined;
+  }
+}
+
+/** mosh-client takes no names. @throws MintError `dial-failed`, `io-failed` */
+async function numeric(vm: string, host: string | undefined): Promise<string> {
+  if (host === undefined) throw new MintError('io-failed', `the proxy did not say where ${vm} is`);
+  if (isIP(host) !== 0) return host;
+  try {
+    return (await lookup(host)).address;
+  } catch (cause) {
+    throw new MintError('dial-failed', `${printable(host)} does not resolve`, { cause });
+  }
+}
+
+/** ssh has told why there is no login; what mosh-server said is for us to tell. @throws MintError `io-failed` */
+function notStarted(vm: string, status: number, answer: Exclude<MoshAnswer, { kind: 'ready' }>): number {
+  if (answer.kind === 'missing') {
+    throw new MintError('io-failed', `there is no mosh-server on ${vm}`, {
+      hint: `install mosh there, for example: mint-ssh ssh ${vm} -- -t sudo apt-get install mosh`,
+    });
+  }
+  if (answer.said === '' && status !== 0) return status;
+  const words = answer.said === '' ? 'it said nothing' : `"${printable(answer.said)}"`;
+  throw new MintError('io-failed', `mosh-server on ${vm} did not start: ${words}`, {
+    hint: /locale/i.test(answer.said)
+      ? 'it needs a UTF-8 locale: set LANG=C.UTF-8 here, or install the locale there'
+      : `see what it says: mint-ssh ssh ${vm} -- mosh-server new`,
+  });
+}
