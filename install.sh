@@ -1,18 +1,22 @@
 #!/bin/sh
-# Builds mint-ssh from this checkout and installs it. Needs Node >= 20 and npm to begin with; the Node that
-# builds and becomes part of the program is the one package-lock.json pins.
+# Installs mint-ssh: from a release archive, or built from the checkout that this file stands in. A checkout
+# needs Node >= 20 and npm to begin with; the Node that builds and becomes part of the program is the one
+# package-lock.json pins. An archive needs nothing but tar and gzip.
 set -eu
 
 usage() {
-  cat <<'EOF'
-usage: ./install.sh [--demo] [--uninstall]
+  cat <<'EOT'
+usage: ./install.sh [--from FILE|URL] [--demo]
+       ./install.sh --uninstall
 
-Builds mint-ssh and installs it as PREFIX/bin/mint-ssh (PREFIX is ~/.local unless set), with its manual page and
-the completion for bash, zsh and fish in PREFIX/share. No root needed.
+Installs PREFIX/bin/mint-ssh (PREFIX is ~/.local unless set), with its manual page, the completion for bash, zsh
+and fish and the licences in PREFIX/share. No root needed, and nothing else is touched.
 
-  --demo       afterwards runs `mint-ssh demo`: logins against a cloud inside the process
-  --uninstall  removes what was installed
-EOF
+  --from FILE|URL  a release archive (.tar.gz), held against the SHA256SUMS beside it;
+                   without --from, the checkout that install.sh stands in is built
+  --demo           afterwards runs `mint-ssh demo`: logins against a cloud inside the process
+  --uninstall      removes what was installed
+EOT
 }
 
 fail() {
@@ -20,68 +24,197 @@ fail() {
   exit 1
 }
 
+wrong() {
+  printf 'install.sh: error: %s\n' "$1" >&2
+  usage >&2
+  exit 2
+}
+
+from=
 demo=no
 uninstall=no
-for word in "$@"; do
-  case $word in
+while [ $# -gt 0 ]; do
+  case $1 in
+    --from)
+      [ $# -gt 1 ] || wrong '--from wants a file or a URL'
+      from=$2
+      [ -n "$from" ] || wrong '--from wants a file or a URL'
+      shift
+      ;;
     --demo) demo=yes ;;
     --uninstall) uninstall=yes ;;
     -h | --help) usage; exit 0 ;;
-    *) usage >&2; exit 2 ;;
+    *) wrong "what is '$1'?" ;;
   esac
+  shift
 done
 
 prefix=${PREFIX:-${HOME:?HOME is not set}/.local}
+case $prefix in
+  /*) ;;
+  *) prefix=$PWD/$prefix ;;
+esac
 program=$prefix/bin/mint-ssh
 
-# what the build makes, and where shells and man look for it
+# what stands beside the program in an archive and in dist/, and where shells, man and people look for it
 beside='
 mint-ssh.1 share/man/man1/mint-ssh.1
 mint-ssh.bash share/bash-completion/completions/mint-ssh
 mint-ssh.zsh share/zsh/site-functions/_mint-ssh
 mint-ssh.fish share/fish/vendor_completions.d/mint-ssh.fish
+LICENSE share/doc/mint-ssh/LICENSE
+THIRD-PARTY-LICENSES.txt share/doc/mint-ssh/THIRD-PARTY-LICENSES.txt
 '
 
-if [ "$uninstall" = yes ]; then
-  rm -f "$program"
-  echo "$beside" | while read -r _ place; do
-    [ -z "$place" ] || rm -f "$prefix/$place"
+# Folders that became empty go too, up to the prefix.
+remove() {
+  [ -e "$prefix/$1" ] || [ -L "$prefix/$1" ] || return 0
+  rm -f "$prefix/$1"
+  printf 'removed %s\n' "$prefix/$1"
+  folder=$(dirname "$1")
+  while [ "$folder" != . ] && rmdir "$prefix/$folder" 2>/dev/null; do
+    folder=$(dirname "$folder")
   done
-  printf 'removed %s, its manual page and its completions\n' "$program"
-  printf 'the Include in ~/.ssh/config, if there is one, goes with: mint-ssh ssh-config --remove\n'
+}
+
+if [ "$uninstall" = yes ]; then
+  if [ -n "$from" ] || [ "$demo" = yes ]; then wrong '--uninstall goes alone'; fi
+  blocks=${MINT_CONFIG_DIR:-${HOME:?HOME is not set}/.config/mint}/ssh_config
+  if [ -f "$blocks" ] && grep -qF "ProxyCommand \"$program\"" "$blocks"; then
+    fail "the Host blocks in $blocks run this program, and ssh would fail without it; first run: mint-ssh ssh-config --remove"
+  fi
+  remove bin/mint-ssh
+  while read -r _ place; do
+    [ -z "$place" ] || remove "$place"
+  done <<EOT
+$beside
+EOT
   exit 0
 fi
 
-cd "$(dirname "$0")"
-command -v npm >/dev/null 2>&1 || fail 'npm is not there; install Node >= 20 with npm first'
+umask 022
+scratch=$(mktemp -d)
+unfinished=
+trap 'rm -rf "$scratch"; [ -z "$unfinished" ] || rm -f "$unfinished"' EXIT
+trap 'exit 1' HUP INT TERM
 
-log=$(mktemp)
-trap 'rm -f "$log" "${unfinished:-}"' EXIT
 step() {
   printf '%s …\n' "$1"
   shift
-  "$@" >"$log" 2>&1 || {
-    cat "$log" >&2
+  "$@" >"$scratch/log" 2>&1 || {
+    cat "$scratch/log" >&2
     fail "'$*' failed; what it said is above"
   }
 }
 
-step 'installing the packages that package-lock.json pins' npm ci
-step 'building' npm run build
+sum_of() {
+  if command -v sha256sum >/dev/null 2>&1; then
+    sha256sum <"$1"
+  elif command -v shasum >/dev/null 2>&1; then
+    shasum -a 256 <"$1"
+  else
+    fail 'there is neither sha256sum nor shasum here: the archive cannot be checked'
+  fi | cut -d ' ' -f 1
+}
 
-mkdir -p "$prefix/bin"
-# Beside it and renamed: a running mint-ssh keeps the file it was started from.
-unfinished=$program.$$
-cp dist/mint-ssh "$unfinished"
-chmod 755 "$unfinished"
-mv -f "$unfinished" "$program"
-echo "$beside" | while read -r made place; do
-  [ -n "$made" ] || continue
-  mkdir -p "$(dirname "$prefix/$place")"
-  cp "dist/$made" "$prefix/$place"
-  chmod 644 "$prefix/$place"
-done
-printf 'installed %s\n' "$program"
+# Over plain http anyone on the way could change the archive and its sum together.
+fetch() {
+  case $1 in
+    https://*) only='=https' ;;
+    http://127.0.0.1[:/]* | http://localhost[:/]*) only='=http' ;;
+    *) fail "only https:// URLs are fetched, and not $1" ;;
+  esac
+  command -v curl >/dev/null 2>&1 || fail 'there is no curl here: download the archive and its SHA256SUMS, and give --from FILE'
+  printf 'fetching %s …\n' "$1"
+  curl --fail --silent --show-error --location --proto "$only" --proto-redir "$only" --output "$2" -- "$1" ||
+    fail "$1 could not be fetched"
+}
+
+# Brings the archive's files into $scratch/contents.
+unpack() {
+  name=${from##*/}
+  case $name in
+    mint-ssh-*.tar.gz) ;;
+    *) fail "a release archive is called mint-ssh-VERSION-PLATFORM.tar.gz, and this one $name" ;;
+  esac
+  os=$(uname -s | tr '[:upper:]' '[:lower:]')
+  case $(uname -m) in
+    x86_64 | amd64) platform=$os-x64 ;;
+    aarch64 | arm64) platform=$os-arm64 ;;
+    *) platform=$os-$(uname -m) ;;
+  esac
+  case $name in
+    *-"$platform".tar.gz) ;;
+    *) fail "$name is for another machine: this one is $platform" ;;
+  esac
+  case $from in
+    *://*)
+      archive=$scratch/$name
+      fetch "$from" "$archive"
+      fetch "${from%/*}/SHA256SUMS" "$scratch/SHA256SUMS"
+      sums=$scratch/SHA256SUMS
+      ;;
+    *)
+      archive=$from
+      sums=$(dirname "$from")/SHA256SUMS
+      [ -f "$archive" ] || fail "there is no $archive"
+      [ -f "$sums" ] || fail "there is no SHA256SUMS beside $archive: without it nothing tells what the archive should be"
+      ;;
+  esac
+  expected=$(awk -v name="$name" '$2 == name || $2 == "*" name { print $1 }' "$sums")
+  [ -n "$expected" ] || fail "SHA256SUMS has no line for $name"
+  found=$(sum_of "$archive")
+  [ "$found" = "$expected" ] || fail "$name is not what SHA256SUMS says: its sum is $found and not $expected"
+  printf 'checked %s against SHA256SUMS\n' "$name"
+  mkdir "$scratch/contents"
+  tar -xzf "$archive" -C "$scratch/contents" || fail "$name could not be unpacked"
+  contents=$scratch/contents/${name%.tar.gz}
+}
+
+# Copied beside and renamed: nobody ever sees half a file, and a running mint-ssh keeps the one it was started from.
+put() {
+  mkdir -p "$(dirname "$2")"
+  unfinished=$2.$$
+  cp "$1" "$unfinished"
+  chmod "$3" "$unfinished"
+  [ "$3" != 755 ] || try
+  mv -f "$unfinished" "$2"
+  unfinished=
+  printf 'installed %s\n' "$2"
+}
+
+# What does not run here replaces nothing.
+try() {
+  # macOS runs only what is signed, if by nobody in particular; the archive was made where no signer is.
+  if [ "$(uname -s)" = Darwin ]; then
+    codesign --force --sign - "$unfinished" >"$scratch/log" 2>&1 || {
+      cat "$scratch/log" >&2
+      fail 'codesign failed; what it said is above'
+    }
+  fi
+  "$unfinished" --version >"$scratch/log" 2>&1 || {
+    cat "$scratch/log" >&2
+    fail 'the program does not run on this machine; what it said is above'
+  }
+}
+
+if [ -n "$from" ]; then
+  unpack
+else
+  cd "$(dirname "$0")"
+  [ -f package-lock.json ] || fail 'this is no checkout: give --from with a release archive'
+  command -v npm >/dev/null 2>&1 || fail 'npm is not there; install Node >= 20 with npm first'
+  step 'installing the packages that package-lock.json pins' npm ci
+  step 'building' npm run build
+  contents=dist
+fi
+
+put "$contents/mint-ssh" "$program" 755
+while read -r made place; do
+  [ -z "$made" ] || put "$contents/$made" "$prefix/$place" 644
+done <<EOT
+$beside
+EOT
 
 if [ "$demo" = yes ]; then
   command -v ssh >/dev/null 2>&1 || fail "the demo runs this machine's own ssh, which is not there: install openssh-client"

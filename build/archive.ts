@@ -19,7 +19,8 @@ export function writeTarGz(output: string, folder: string, epoch: number): void 
   ];
   const tar = execFileSync('tar', words, { maxBuffer: 1 << 30, env: { ...process.env, LC_ALL: 'C' } });
   // zlib's own output changes with its version; the gzip program is where it was for decades.
-  writeFileSync(output, execFileSync('gzip', ['-9', '-n'], { input: tar, maxBuffer: 1 << 30 }));
+  // Its -9 takes twice the time for half a percent.
+  writeFileSync(output, execFileSync('gzip', ['-6', '-n'], { input: tar, maxBuffer: 1 << 30 }));
 }
 
 /** The same as a zip file, for Windows. */

@@ -2,17 +2,25 @@
  * Bundles the program: a main bundle with what commands need at once, and a bundle of its own, kept in the
  * executable as an asset, for each part that is heavy and rarely needed.
  */
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { type BuildOptions, build, type Plugin } from 'esbuild';
+import { type BuildOptions, type BuildResult, build, type Plugin } from 'esbuild';
 
 export const root = dirname(dirname(fileURLToPath(import.meta.url)));
 
 /** Packages that the proxy, which starts on every connection, must not carry: each is an asset. */
-const chunks = ['ssh2', '@smithy/signature-v4', '@aws-crypto/sha256-js', 'sshpk', 'age-encryption'];
+const chunks = [
+  'ssh2',
+  '@smithy/signature-v4',
+  '@aws-crypto/sha256-js',
+  'sshpk',
+  'age-encryption',
+  'yaml',
+  'ws',
+];
 
-/** The SDK's clients that a push does not need: with them, an AWS worker starts 60 ms later. */
-const ec2Sdk = 'src/aws/ec2-sdk.ts';
+/** The SDK's clients that a push does not need, by their modules in src/aws: with them, an AWS worker starts later. */
+const sdks = ['ec2-sdk', 'dynamodb-sdk'];
 
 /**
  * Parts of Node that take milliseconds to load (`crypto` five, `child_process` two) and that the proxy rarely
@@ -52,14 +60,20 @@ export async function bundle(folder: string): Promise<Bundle> {
     logLevel: 'warning',
     metafile: true,
     // CommonJS has no import.meta; the executable's own path stands in for the module's.
-    define: { 'import.meta.url': 'moduleUrl', 'import.meta.dirname': '__dirname' },
+    define: {
+      'import.meta.url': 'moduleUrl',
+      'import.meta.dirname': '__dirname',
+      // ws would look for native helpers wherever Node looks for modules: it has its own JavaScript.
+      'process.env.WS_NO_BUFFER_UTIL': '"1"',
+      'process.env.WS_NO_UTF_8_VALIDATE': '"1"',
+    },
     banner: { js: "const moduleUrl = require('node:url').pathToFileURL(__filename).href;" },
     // ssh2's optional native parts: pure JavaScript does here.
     external: ['cpu-features', '*.node'],
   } satisfies BuildOptions;
   // As ES modules the SDK's packages can be cut down to what is used.
   const sdk = { ...shared, mainFields: ['module', 'main'] };
-  const results = [
+  const results: BuildResult<{ metafile: true }>[] = [
     await build({
       ...shared,
       entryPoints: ['src/main.ts'],
@@ -70,17 +84,20 @@ export async function bundle(folder: string): Promise<Bundle> {
       ...sdk,
       entryPoints: ['src/aws/worker.ts'],
       outfile: join(folder, 'aws.cjs'),
-      plugins: [loadEc2Sdk],
+      plugins: [loadSdks],
     }),
-    await build({ ...sdk, entryPoints: [ec2Sdk], outfile: join(folder, 'ec2-sdk.cjs') }),
   ];
+  for (const name of sdks)
+    results.push(
+      await build({ ...sdk, entryPoints: [`src/aws/${name}.ts`], outfile: join(folder, assetName(name)) }),
+    );
   for (const chunk of chunks)
     results.push(await build({ ...shared, entryPoints: [chunk], outfile: join(folder, assetName(chunk)) }));
   const inputs = results.flatMap(({ metafile }) => Object.keys(metafile.inputs));
   return {
     folder,
     main: 'main.cjs',
-    assets: ['aws.cjs', 'ec2-sdk.cjs', ...chunks.map(assetName)],
+    assets: ['aws.cjs', ...[...sdks, ...chunks].map(assetName)],
     packages: [...new Set(inputs.flatMap(packageFolder))].sort(),
   };
 }
@@ -95,10 +112,11 @@ const loadChunks: Plugin = {
   },
 };
 
-const loadEc2Sdk: Plugin = {
-  name: 'load-ec2-sdk',
+const loadSdks: Plugin = {
+  name: 'load-sdks',
   setup({ onResolve, onLoad }) {
-    onResolve({ filter: /\/ec2-sdk\.ts$/ }, () => ({ path: 'ec2-sdk', namespace: 'chunk' }));
+    const filter = new RegExp(`/(?:${sdks.join('|')})\\.ts$`);
+    onResolve({ filter }, ({ path }) => ({ path: basename(path, '.ts'), namespace: 'chunk' }));
     onLoad({ filter: /.*/, namespace: 'chunk' }, ({ path }) => ({ contents: loadAsset(path) }));
   },
 };

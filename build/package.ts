@@ -1,11 +1,11 @@
 /**
- * Makes everything a release has, for every platform, on one Linux x64 machine:
+ * Makes everything a release has, for every platform it is for, on one Linux x64 machine:
  *
- *     npm run package [-- --target linux-x64]… [--output FOLDER]     into dist/release/ unless told
+ *     npm run package [-- [--target linux-x64]… [--no-debian] [--output FOLDER]]     into dist/release/ unless told
  *
  * The same commit gives the same bytes, in whatever folder; times are SOURCE_DATE_EPOCH's, else the commit's.
  */
-import { execFileSync, spawnSync } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import {
   chmodSync,
@@ -28,12 +28,16 @@ import { makeBlob, makeExecutable } from './executable.ts';
 import { licenceText } from './licences.ts';
 import { blobMaker, type Format, host, nodeFor, targets } from './node-builds.ts';
 import { billOfMaterials } from './sbom.ts';
-import { places, writeTexts } from './texts.ts';
+import { writeTexts } from './texts.ts';
 
 const { values } = parseArgs({
-  options: { target: { type: 'string', multiple: true }, output: { type: 'string' } },
+  options: {
+    target: { type: 'string', multiple: true },
+    'no-debian': { type: 'boolean' },
+    output: { type: 'string' },
+  },
 });
-const names = values.target ?? Object.keys(targets);
+const names = values.target ?? Object.keys(targets).filter((name) => !targets[name]?.unsupported);
 const output = resolve(values.output ?? join(root, 'dist/release'));
 if (`${process.platform}-${process.arch}` !== host) throw new Error(`packages are made on ${host}`);
 if (values.output === undefined) rmSync(output, { recursive: true, force: true });
@@ -55,7 +59,9 @@ try {
   writeFileSync(join(output, `mint-ssh-${version}.cdx.json`), billOfMaterials(epoch));
   copyFileSync(join(root, 'install.sh'), join(output, 'install.sh'));
   chmodSync(join(output, 'install.sh'), 0o755);
-  const sums = readdirSync(output).sort().map((file) => `${sha256(join(output, file))}  ${file}\n`);
+  const sums = readdirSync(output)
+    .sort()
+    .map((file) => `${sha256(join(output, file))}  ${file}\n`);
   writeFileSync(join(output, 'SHA256SUMS'), sums.join(''));
 } finally {
   rmSync(work, { recursive: true, force: true });
@@ -80,14 +86,16 @@ async function packageFor(name: string, bundled: Bundle): Promise<string[]> {
   });
   await writeTexts(contents);
   for (const file of ['LICENSE', 'README.md']) copyFileSync(join(root, file), join(contents, file));
-  const licences = licenceText(bundled.packages, node.version, node.licence);
+  // Not every platform's package has the text.
+  const nodeLicence = readFileSync(join(maker.folder, 'LICENSE'), 'utf8');
+  const licences = licenceText(bundled.packages, node.version, nodeLicence);
   writeFileSync(join(contents, 'THIRD-PARTY-LICENSES.txt'), licences);
   settleModes(contents, [program]);
 
   const archive = `${title}.${target.format === 'pe' ? 'zip' : 'tar.gz'}`;
   const write = target.format === 'pe' ? writeZip : writeTarGz;
   write(join(output, archive), contents, epoch);
-  if (target.debian === undefined) return [archive];
+  if (target.debian === undefined || values['no-debian']) return [archive];
   const debian = `mint-ssh_${version}_${target.debian}.deb`;
   const staging = join(work, `debian-${target.debian}`);
   mkdirSync(staging);

@@ -5,7 +5,7 @@ import { root } from './bundle.ts';
 
 interface Bom {
   serialNumber?: string;
-  metadata: { timestamp?: string; tools?: unknown };
+  metadata: { timestamp?: string; component: { name: string } };
   components: { 'bom-ref': string }[];
   dependencies: { ref: string; dependsOn?: string[] }[];
 }
@@ -14,11 +14,22 @@ interface Bom {
 export function billOfMaterials(epoch: number): string {
   const text = execFileSync(
     'npm',
-    ['sbom', '--sbom-format', 'cyclonedx', '--sbom-type', 'application', '--omit', 'dev', '--package-lock-only'],
+    [
+      'sbom',
+      '--sbom-format',
+      'cyclonedx',
+      '--sbom-type',
+      'application',
+      '--omit',
+      'dev',
+      '--package-lock-only',
+    ],
     { cwd: root, encoding: 'utf8', maxBuffer: 64 << 20 },
   );
   const bom = JSON.parse(text) as Bom;
   delete bom.serialNumber;
+  // npm names it after the folder it stands in.
+  bom.metadata.component.name = 'mint-ssh';
   bom.metadata.timestamp = new Date(epoch * 1000).toISOString();
   bom.components.sort((one, other) => order(one['bom-ref'], other['bom-ref']));
   for (const { dependsOn } of bom.dependencies) dependsOn?.sort(order);

@@ -31,6 +31,8 @@ dbclient dropbear-bin
 plink putty-tools
 pscp putty-tools
 autossh autossh
+mosh-server mosh
+mosh-client mosh
 sshfs sshfs
 fusermount3 fuse3
 ansible ansible-core
@@ -42,6 +44,15 @@ socat socat
 /usr/lib/python3/dist-packages/paramiko python3-paramiko
 /usr/lib/python3/dist-packages/asyncssh python3-asyncssh
 /usr/share/doc/libssh-4 libssh-4
+/usr/lib/python3/dist-packages/yaml python3-yaml
+/usr/lib/python3/dist-packages/jsonschema python3-jsonschema
+/usr/lib/python3/dist-packages/jsonpatch.py python3-jsonpatch
+/usr/lib/python3/dist-packages/requests python3-requests
+/usr/lib/python3/dist-packages/configobj python3-configobj
+/usr/lib/python3/dist-packages/oauthlib python3-oauthlib
+systemd-analyze systemd
+/usr/lib/systemd/systemd systemd
+setpriv util-linux
 '
 
 is_here() {
@@ -83,4 +94,21 @@ fi
 # sshd run by root wants its empty directory, which a container's start-up may not have made.
 if [ "$(id -u)" = 0 ] && [ ! -d /run/sshd ]; then
   mkdir -p -m 755 /run/sshd
+fi
+
+# Debian's JSch is an old one: where there is a JDK, Maven fetches the maintained one, and else its test says so.
+if command -v mvn >/dev/null 2>&1 && command -v javac >/dev/null 2>&1 &&
+  [ ! -e "$HOME/.m2/repository/com/github/mwiede/jsch/0.2.23/jsch-0.2.23.jar" ]; then
+  timeout 120 mvn -q -B dependency:get -Dtransitive=false -Dartifact=com.github.mwiede:jsch:0.2.23 >&2 ||
+    echo 'test/prepare.sh: JSch could not be fetched' >&2
+fi
+
+# cloud-init is unpacked and never installed: on a machine that boots with it, it would take that machine in hand.
+unpacked=node_modules/.cache/cloud-init
+if command -v apt-get >/dev/null 2>&1 && [ ! -e "$unpacked/usr/bin/cloud-init" ]; then
+  mkdir -p "$unpacked"
+  (cd "$unpacked" && apt-get download -q cloud-init >/dev/null 2>&1 ||
+    { as_root apt-get update -q >/dev/null 2>&1 && apt-get download -q cloud-init >/dev/null 2>&1; }) &&
+    dpkg-deb -x "$unpacked"/cloud-init_*.deb "$unpacked" ||
+    echo 'test/prepare.sh: cloud-init could not be fetched' >&2
 fi

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import ssh2, { type ConnectConfig } from 'ssh2';
-import { type Host, startHost } from '../../src/demo/hosts.ts';
+import { type Host, makeHostKey, startHost } from '../../src/demo/hosts.ts';
 
-const key = ssh2.utils.generateKeyPairSync('ed25519');
-const strangersKey = ssh2.utils.generateKeyPairSync('ed25519');
+const key = makeHostKey();
+const strangersKey = makeHostKey();
 const lines: string[] = [];
 let host: Host;
 
@@ -96,4 +96,9 @@ test('a client that is cut off in the middle takes nothing down', async () => {
     socket.resetAndDestroy();
   }
   assert.equal((await say('true')).status, 0);
+});
+
+test('a host key is always one that ssh2 reads, which not every key is that ssh2 makes', () => {
+  for (let count = 0; count < 1000; count += 1)
+    assert.ok(!(ssh2.utils.parseKey(makeHostKey().private) instanceof Error));
 });

@@ -1,0 +1,280 @@
+/**
+ * Every command in a `sh` block of the documents: run here, or run by another test, or listed with why it cannot be.
+ * And every `mint-ssh …` in their text is a command with options that there are.
+ */
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { join } from 'node:path';
+import { after, before, describe, test } from 'node:test';
+import { globalOptions } from '../../src/cli/arguments.ts';
+import { commands } from '../../src/commands/table.ts';
+import { loginUser, makeWorld, mintProgram, type World } from '../openssh/world.ts';
+import { fences, pages, pageText, root, section, tableRows } from './pages.ts';
+
+/**
+ * What becomes of a command: it is run as it stands (`as`: with these words in place of an ellipsis, a file or a
+ * question); or another test runs it, one that has these words in it; or it is not run.
+ */
+type Handling =
+  | { readonly run: true | string; readonly prints?: RegExp }
+  | { readonly shown: string; readonly with: string }
+  | { readonly not: string };
+
+const release = { shown: 'test/package/release.test.ts', with: "'--from', archive" };
+const otherSsh = (word: string) => ({ shown: 'test/clients/other-ssh.test.ts', with: word });
+const wholeSuite = { not: 'it is what runs this test' };
+
+const handled: Readonly<Record<string, Readonly<Record<string, Handling>>>> = {
+  'README.md': {
+    './install.sh --demo': {
+      not: 'it builds the program these tests are running; its parts are run by release.test.ts',
+    },
+    'npm cit': wholeSuite,
+    './install.sh --from mint-ssh-0.1.0-linux-x64.tar.gz': release,
+    'PREFIX=/opt/mint ./install.sh --from mint-ssh-0.1.0-linux-x64.tar.gz': { ...release, with: 'PREFIX=' },
+    './install.sh --uninstall': { ...release, with: "'--uninstall'" },
+    'sudo apt install ./mint-ssh_0.1.0_amd64.deb': { ...release, with: "'--install', join(release, debian)" },
+    'mint-ssh ssh-config': { run: 'mint-ssh ssh-config --yes --file "$SSH_CONFIG"', prints: /Include|ready/ },
+    'ssh dev': { run: true },
+    'scp report.pdf dev:': { run: true },
+    'rsync -a src/ dev:src/': { run: true },
+    'git clone dev:project.git': { run: true },
+    'mint-ssh hosts accept dev SHA256:…': { run: 'mint-ssh hosts accept dev "$FINGERPRINT"' },
+    'mint-ssh key add dev "ssh-ed25519 AAAA… phone" --expires 30d': {
+      run: 'mint-ssh key add dev "$PHONE" --expires 30d',
+      prints: /SHA256:/,
+    },
+    'mint-ssh key list dev': { run: true, prints: /phone/ },
+    'mint-ssh key remove dev SHA256:…': { run: 'mint-ssh key remove dev "$PHONE_FINGERPRINT"' },
+    'mint-ssh job begin build-17 > user-data': {
+      // cloud-init's part, on the machine that the user data is for.
+      run: `mint-ssh job begin build-17 --user "$LOGIN" > user-data
+        grep -o 'ssh-ed25519 [A-Za-z0-9+/=]*' user-data | head -n 1 >>"$AUTHORIZED_KEYS"`,
+    },
+    'mint-ssh job set build-17 --host 203.0.113.7': {
+      run: 'mint-ssh job set build-17 --host 127.0.0.1 --port "$PORT"',
+    },
+    'mint-ssh job run build-17 -- make test': {
+      run: 'mint-ssh job run build-17 -- echo tested',
+      prints: /^tested$/m,
+    },
+    'mint-ssh job end build-17': { run: true },
+    'mint-ssh keys create research': { run: true },
+    'mint-ssh keys public research': { run: true, prints: /^ssh-ed25519 AAAA/ },
+    'mint-ssh keys list': { run: true, prints: /research/ },
+    'mint-ssh keys import lab --key-file ~/old.pem': { run: true },
+    'mint-ssh keys export lab --output lab.pem --format pem --passphrase': {
+      run: 'mint-ssh keys export lab --output lab.pem --format pem',
+    },
+    'mint-ssh keys share lab --to age1… --output lab.age': {
+      run: 'mint-ssh keys share lab --to "$(cat age.recipient)" --output lab.age',
+    },
+  },
+  'docs/ci.md': {
+    'for _ in $(seq 60); do mint-ssh job run build-17 -- true 2>/dev/null && break; sleep 5; done': {
+      not: 'a loop around a command that README has; it waits for a machine that boots',
+    },
+    'mint-ssh job run build-17 --debug-on-failure --project web --authorize keys/anna.pub --instance "$instance" --format github -- make test':
+      { shown: 'test/debug/access.test.ts', with: "'--debug-on-failure'" },
+  },
+  'docs/clients.md': {
+    'export SSH_AUTH_SOCK=~/.config/mint/run/agent/dev.sock': otherSsh('SSH_AUTH_SOCK'),
+    "dbclient -J 'mint-ssh proxy dev' ubuntu@dev": otherSsh('dbclient'),
+    "plink -agent -proxycmd 'mint-ssh proxy dev' ubuntu@dev": otherSsh('plink'),
+    "socat TCP-LISTEN:2222,bind=127.0.0.1,fork EXEC:'mint-ssh proxy dev' &": otherSsh('socat'),
+    'curl --hostpubsha256 … -u ubuntu: sftp://127.0.0.1:2222/etc/hostname': otherSsh('curl'),
+    'mint-ssh agent install': { shown: 'test/clients/login-unit.test.ts', with: "'install'" },
+  },
+};
+
+/** What becomes of `npm run …`, with whatever options, by the script's name. */
+const scripts: Readonly<Record<string, Handling>> = {
+  package: { shown: 'test/package/release.test.ts', with: 'makeRelease(' },
+  'prove:debian': { not: 'it makes a whole Debian root, as root, in more than a minute' },
+  bench: { not: 'its figures take many minutes; test/bench/guard.test.ts holds the ones that count' },
+  fuzz: { not: 'a campaign of many minutes; the tests run short ones of every target' },
+  soak: { not: 'two thousand logins; the tests run a few dozen of them' },
+  'soak:leases': { not: 'a hundred rounds; the tests run a few' },
+};
+
+/** What becomes of a command; undefined where nobody said it. */
+function handlingOf(page: string, line: string): Handling | undefined {
+  const own = handled[page]?.[line] ?? handled['README.md']?.[line];
+  return own ?? scripts[/^npm run (?:-s )?([a-z:]+)(?: -- .*)?$/.exec(line)?.[1] ?? ''];
+}
+
+/** The commands of a page: comments and continued lines as a shell reads them. */
+function commandsOf(page: string): string[] {
+  return fences(page)
+    .filter(({ language }) => language === 'sh')
+    .flatMap(({ text }) => text.replaceAll(/\\\n\s*/g, '').split('\n'))
+    .map((line) => line.replace(/(?:^|\s+)#.*$/, '').trim())
+    .filter((line) => line !== '');
+}
+
+test('every command of the documents is run, shown by another test, or listed with why not', () => {
+  const all = pages.flatMap((page) => commandsOf(page).map((line) => ({ page, line })));
+  assert.ok(all.length > 25);
+  assert.deepEqual(
+    all.filter(({ page, line }) => handlingOf(page, line) === undefined),
+    [],
+    'test/docs/commands.test.ts has to say what becomes of these',
+  );
+  const gone = Object.entries(handled).flatMap(([page, lines]) => {
+    const there = new Set(pages.includes(page) ? commandsOf(page) : []);
+    return Object.keys(lines).filter((line) => !there.has(line));
+  });
+  assert.deepEqual(gone, [], 'no document has these commands any more');
+});
+
+test('what other tests are said to show stands in them, and every npm script is there', () => {
+  const own = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as {
+    scripts: Readonly<Record<string, string>>;
+  };
+  for (const [page, lines] of Object.entries({ ...handled, 'npm run': scripts })) {
+    for (const [line, how] of Object.entries(lines)) {
+      if ('shown' in how) {
+        assert.ok(existsSync(join(root, how.shown)), `${page}: ${line}: ${how.shown}`);
+        assert.ok(readFileSync(join(root, how.shown), 'utf8').includes(how.with), `${line}: ${how.with}`);
+      }
+      if ('not' in how) assert.ok(how.not.length > 10, line);
+    }
+  }
+  for (const page of pages)
+    for (const [, name = ''] of pageText(page).matchAll(/\bnpm run (?:-s )?([a-z:]+)/g))
+      assert.ok(name in own.scripts, `${page}: npm run ${name}`);
+});
+
+test('README lists every command that the program has', () => {
+  const rows = tableRows(section('README.md', '## Commands'));
+  const listed = rows.map(([usage = '']) => /^`mint-ssh ([a-z-]+)/.exec(usage)?.[1]);
+  assert.deepEqual([...listed].sort(), Object.keys(commands).sort());
+});
+
+test('every mint-ssh that a document names has a command and options that there are', async () => {
+  let seen = 0;
+  for (const page of pages.filter((name) => name !== 'CHANGELOG.md')) {
+    const inline = [...pageText(page).matchAll(/`mint-ssh ([^`]+)`/g)].map(([, words = '']) => words);
+    const fenced = commandsOf(page).flatMap((line) => /^mint-ssh (.*)$/.exec(line)?.[1] ?? []);
+    for (const words of [...inline, ...fenced]) {
+      const [own = ''] = words.replaceAll('\\|', '|').split(/ -- /);
+      const options = [...own.matchAll(/(?<![\w-])--([a-z][a-z-]*)/g)].map(([, option = '']) => option);
+      // `COMMAND` stands for any.
+      const word = own.split(' ').find((each) => /^[a-z]/.test(each));
+      const entry = word === undefined ? undefined : commands[word];
+      assert.ok(word === undefined || entry !== undefined, `${page}: mint-ssh ${words}`);
+      const known = { ...globalOptions, ...(await entry?.load())?.command.options };
+      for (const option of options) assert.ok(option in known, `${page}: mint-ssh ${words}: --${option}`);
+      seen += 1;
+    }
+  }
+  assert.ok(seen > 50, `${seen}`);
+});
+
+describe('the commands of README', { timeout: 180_000 }, () => {
+  /** The VM's side: a home directory of the test's own, whoever runs the tests. */
+  let remote: string;
+  let home: string;
+  let world: World;
+  let environment: Record<string, string>;
+
+  before(async () => {
+    remote = mkdtempSync('/tmp/mint-docs-');
+    home = join(remote, 'home');
+    mkdirSync(join(home, '.ssh'), { recursive: true, mode: 0o700 });
+    const wrapper = join(remote, 'wrapper');
+    const asked = `command=\${SSH_ORIGINAL_COMMAND:-true}`;
+    // sshd's own sftp server is none that a wrapper could start.
+    const sftp = '[ "$command" != internal-sftp ] || command=/usr/lib/openssh/sftp-server';
+    const lines = ['#!/bin/sh', `cd ${home}`, asked, sftp, 'exec sh -c "$command"', ''];
+    writeFileSync(wrapper, lines.join('\n'), { mode: 0o755 });
+    execFileSync('git', ['init', '-q', '--bare', join(home, 'project.git')]);
+    world = await makeWorld({
+      withoutSshConfig: true,
+      vms: {
+        dev: {
+          sshdLines: [
+            `AuthorizedKeysFile ${join(home, '.ssh/authorized_keys')}`,
+            `ForceCommand ${wrapper}`,
+            `SetEnv HOME=${home} MINT_SSHD=${remote}`,
+          ],
+        },
+      },
+    });
+    const bin = join(world.directory, 'bin');
+    mkdirSync(bin);
+    symlinkSync(mintProgram, join(bin, 'mint-ssh'));
+    // ssh finds ~/.ssh/config by the user database, where the person who runs the tests has theirs.
+    for (const name of ['ssh', 'scp'])
+      writeFileSync(join(bin, name), `#!/bin/sh\nexec /usr/bin/${name} -F "$SSH_CONFIG" "$@"\n`, {
+        mode: 0o755,
+      });
+    const here = world.home;
+    mkdirSync(join(here, 'src'));
+    writeFileSync(join(here, 'src/main.c'), 'int main;\n');
+    writeFileSync(join(here, 'report.pdf'), 'a report\n');
+    const kinds = { phone: ['ed25519'], 'old.pem': ['rsa', '-b', '2048', '-m', 'PEM'] };
+    for (const [name, kind] of Object.entries(kinds))
+      execFileSync('ssh-keygen', ['-q', '-N', '', '-C', name, '-f', join(here, name), '-t', ...kind]);
+    execFileSync('age-keygen', ['-o', join(here, 'age.key')], { stdio: 'ignore' });
+    writeFileSync(join(here, 'age.recipient'), execFileSync('age-keygen', ['-y', join(here, 'age.key')]));
+    const fingerprintOf = (file: string) =>
+      execFileSync('ssh-keygen', ['-lf', file], { encoding: 'utf8' }).split(' ')[1] ?? '';
+    environment = {
+      PATH: `${bin}:${world.environment['PATH'] ?? ''}`,
+      SSH_CONFIG: world.sshConfigFile,
+      PHONE: readFileSync(join(here, 'phone.pub'), 'utf8').trim(),
+      PHONE_FINGERPRINT: fingerprintOf(join(here, 'phone.pub')),
+      LOGIN: loginUser,
+      PORT: String(world.sshd('dev').port),
+      AUTHORIZED_KEYS: join(home, '.ssh/authorized_keys'),
+      FINGERPRINT: world.sshd('dev').hostKey.fingerprint,
+    };
+  });
+  after(async () => {
+    await world.end();
+    rmSync(remote, { recursive: true, force: true });
+  });
+
+  for (const line of new Set(commandsOf('README.md'))) {
+    const how = handled['README.md']?.[line];
+    if (how === undefined || !('run' in how)) continue;
+    test(line, async () => {
+      const script = how.run === true ? line : how.run;
+      const { status, stdout, stderr } = await world.run('sh', ['-euc', script], {
+        env: environment,
+        cwd: world.home,
+      });
+      assert.equal(status, 0, stderr);
+      if (how.prints !== undefined) assert.match(stdout + stderr, how.prints);
+    });
+  }
+
+  test('did what they say', () => {
+    assert.equal(readFileSync(join(home, 'report.pdf'), 'utf8'), 'a report\n');
+    assert.equal(readFileSync(join(home, 'src/main.c'), 'utf8'), 'int main;\n');
+    assert.ok(existsSync(join(world.home, 'project/.git')));
+    assert.doesNotMatch(readFileSync(join(home, '.ssh/authorized_keys'), 'utf8'), /phone/);
+    assert.match(readFileSync(join(world.home, 'lab.pem'), 'utf8'), /PRIVATE KEY/);
+    assert.match(readFileSync(join(world.home, 'lab.age'), 'utf8'), /^age-encryption|BEGIN AGE/);
+  });
+
+  test('and the tour’s output is what the demo prints, but for times and keys', async () => {
+    const [tour] = fences('README.md').filter(({ language }) => language === 'console');
+    const { status, stdout } = await world.mint('demo');
+    assert.equal(status, 0);
+    const normal = (text: string) =>
+      text.replaceAll(/SHA256:\S{43}/g, 'SHA256:…').replaceAll(/\d+ ms/g, '… ms');
+    const printed = normal(stdout).split('\n');
+    for (const line of normal(tour?.text ?? '').split('\n')) assert.ok(printed.includes(line), line);
+  });
+});
