@@ -18,6 +18,10 @@ export const commands: CommandTable = {
     summary: 'ssh to a VM without touching ~/.ssh/config',
     load: () => import('./ssh.ts'),
   },
+  mosh: {
+    summary: 'mosh to a VM: mosh-server over our ssh, then mosh-client',
+    load: () => import('./mosh.ts'),
+  },
   vms: {
     summary: 'the VMs, their state, address and trust',
     load: () => import('./vms.ts'),
@@ -31,8 +35,16 @@ export const commands: CommandTable = {
     load: () => import('./key.ts'),
   },
   keys: {
-    summary: 'keys that are kept here, one for each profile: list, create, export, import, share',
+    summary: 'keys that are kept here, one for each profile: create, attach, rotate, share, migrate',
     load: () => import('./keys.ts'),
+  },
+  job: {
+    summary: 'a key in memory for the VM of a CI job: begin, set, run, end, list',
+    load: () => import('./job.ts'),
+  },
+  debug: {
+    summary: 'let a person into a failed VM for a while, then destroy it: open, list, end, reap',
+    load: () => import('./debug.ts'),
   },
   doctor: {
     summary: 'look at everything a login rests on, and say what mends it',
