@@ -11,8 +11,10 @@ const layers = [
   ['main.ts'],
   ['commands'],
   ['demo'],
-  ['proxy', 'keys', 'debug', 'doctor'],
+  ['debug'],
+  ['proxy', 'doctor'],
   ['agent'],
+  ['keys'],
   ['names'],
   ['trust', 'aws'],
   ['config'],
@@ -55,7 +57,7 @@ test('every folder imports only from folders below it', () => {
   assert.deepEqual(wrong, []);
 });
 
-test('the proxy can reach neither the AWS SDK, nor a TOML parser, nor ssh2', () => {
+test('the proxy can reach neither the AWS SDK, nor a TOML parser, nor ssh2, and ws at its use alone', () => {
   const reached = new Set<string>();
   const queue = ['commands/proxy.ts'];
   for (let file = queue.pop(); file !== undefined; file = queue.pop()) {
@@ -64,9 +66,10 @@ test('the proxy can reach neither the AWS SDK, nor a TOML parser, nor ssh2', () 
     queue.push(...imports.filter(({ from, typeOnly }) => from === file && !typeOnly).map(({ to }) => to));
   }
   assert.ok(reached.has('proxy/bridge.ts'));
+  assert.ok(reached.has('proxy/tunnel.ts'));
   const packages = [...reached].flatMap((file) => {
     const text = readFileSync(join(root, 'src', file), 'utf8');
-    return [...text.matchAll(/from '([^.'][^']*)'/g)].map(([, name = '']) => name);
+    return [...text.matchAll(/^import (?!type )[^;]*?from '([^.'][^']*)'/gms)].map(([, name = '']) => name);
   });
   assert.deepEqual(
     packages.filter((name) => !name.startsWith('node:') || name === 'node:sqlite'),

@@ -4,11 +4,9 @@
  */
 import type { Caller } from '../aws/workers.ts';
 import { writtenNames } from '../config/approved-names.ts';
-import { inspectInclude } from '../config/include.ts';
+import { includingConfig } from '../config/including-config.ts';
 import { loadSettings } from '../config/settings.ts';
 import { carryOut, planWriting } from '../config/ssh-config-change.ts';
-import { quoteInclude } from '../config/ssh-quote.ts';
-import { readUserConfig, type UserConfig, userConfigPath } from '../config/user-config.ts';
 import { planBlocks } from '../names/block-plan.ts';
 import { elsewhere, listCached, listVms } from '../names/list-vms.ts';
 import { scopeOf } from '../names/names.ts';
@@ -18,10 +16,10 @@ import type { Services } from './services.ts';
 const pause = 60_000;
 
 export class BlockRefresh {
-  readonly #services: Omit<Services, 'blocks'>;
+  readonly #services: Pick<Services, 'paths' | 'aws' | 'names' | 'log'>;
   readonly #lookedAt = new Map<string, number>();
 
-  constructor(services: Omit<Services, 'blocks'>) {
+  constructor(services: Pick<Services, 'paths' | 'aws' | 'names' | 'log'>) {
     this.#services = services;
   }
 
@@ -37,8 +35,8 @@ export class BlockRefresh {
   async #refresh(caller: Caller): Promise<void> {
     const { paths, aws, names, log } = this.#services;
     const written = writtenNames(paths);
-    const userConfig = this.#includingConfig(written.includedFrom);
-    if (userConfig === undefined) return;
+    const including = includingConfig(paths);
+    if (including === undefined) return;
     const settings = loadSettings(paths, {});
     const key = scopeOf({ caller, settings: elsewhere(settings) });
     const { listedAt = 0 } = listCached(names.cache, { caller, settings });
@@ -54,35 +52,15 @@ export class BlockRefresh {
     const plan = await planBlocks({
       paths,
       settings,
-      userConfig,
-      withSystem: userConfig.path === standardPath(),
+      ...including,
       found,
       named: [],
       approve: async () => false,
     });
-    const change = planWriting(paths, userConfig, plan.text);
+    const change = planWriting(paths, including.userConfig, plan.text);
     if (change.user.before !== change.user.after) return;
     carryOut(change);
     const fresh = added.filter((name) => !plan.leftOut.has(name));
     if (fresh.length > 0) log(`new VMs in ssh_config: ${fresh.join(', ')}`);
-  }
-
-  /** The file with our Include, as it is now; undefined where that is no longer there. */
-  #includingConfig(path: string | undefined): UserConfig | undefined {
-    const { paths } = this.#services;
-    if (path === undefined) return undefined;
-    const config = readUserConfig(path);
-    return inspectInclude(config.bytes, quoteInclude(paths.sshConfig), paths.sshConfig).inPlace
-      ? config
-      : undefined;
-  }
-}
-
-function standardPath(): string | undefined {
-  try {
-    return userConfigPath(undefined);
-  } catch {
-    // HOME is another than ssh's.
-    return undefined;
   }
 }

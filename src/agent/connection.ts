@@ -1,28 +1,29 @@
 /** One proxy as the agent knows it: from its `open` to the end of its control connection. */
 import type { Caller } from '../aws/workers.ts';
-import { environmentKey } from '../aws/workers.ts';
 import { type AuditEvent, appendAudit } from '../config/audit.ts';
 import type { VmSettings } from '../config/settings.ts';
 import { MintError } from '../errors.ts';
 import { isDefinite } from '../names/names.ts';
 import { type HostKey, parseHostKey } from '../ssh/hostkey.ts';
+import { type SigningKey, signatureFor } from '../ssh/key-signature.ts';
+import type { UserauthRequest } from '../ssh/userauth.ts';
+import type { Authorisation, Login } from './authorisation.ts';
 import type { SeenExchange } from './binding.ts';
+import { chooseAuthorisation, expectAuthorisation } from './choose-authorisation.ts';
 import {
   type AgentReply,
   type Answer,
   failureReply,
   type OpenRequest,
-  type QuestionText,
+  type SecretAnswer,
 } from './control-protocol.ts';
-import { Destination, moved, type Place } from './destination.ts';
+import { leadsTo, moved, type Place } from './destination.ts';
 import { FirstKey } from './first-key.ts';
 import { HostKeyRefusal, type Presented } from './host-trust.ts';
+import { Person } from './person.ts';
 import type { Services } from './services.ts';
 import type { Vm } from './vm.ts';
-import { type KeyPair, type Push, pushLifetime } from './vm-key.ts';
-
-/** AWS lets a pushed key in for this long, in milliseconds: beyond it there is nothing to sign for. */
-const pushLimit = 60_000;
+import { type Whereabouts, whereabouts } from './whereabouts.ts';
 
 export class Connection {
   /** What the key exchange of this connection showed; kept until the connection ends. */
@@ -34,19 +35,16 @@ export class Connection {
   readonly #caller: Caller;
   readonly #port: number;
   readonly #established: boolean;
-  readonly #destination: Destination;
-  readonly #found: ReturnType<Destination['find']>;
+  readonly #destination: Whereabouts;
+  readonly #found: ReturnType<Whereabouts['find']>;
   readonly #reply: (reply: AgentReply) => void;
-  #push: Push | undefined;
-  /** The instance that the push is for. */
-  #pushedTo: string | undefined;
-  #authorising: Promise<Push> | undefined;
-  /** An earlier connection's push was done when this one came. */
-  #foundPushed = false;
+  readonly #person: Person;
+  readonly #login: Login;
+  #authorisation: Authorisation;
   #firstKey: FirstKey | undefined;
-  #answered: (answer: Answer) => void = () => {};
   #listed = false;
   #signed = false;
+  #settled = false;
   #judging = false;
   #ended = false;
   #keyTimer: NodeJS.Timeout | undefined;
@@ -69,31 +67,43 @@ export class Connection {
     this.#port = request.port ?? settings.port;
     this.#established = request.established;
     this.#reply = reply;
-    this.#destination = new Destination(services, {
+    this.#person = new Person(reply);
+    this.#destination = whereabouts(services, {
       caller: this.#caller,
       settings,
       isInFile,
       isEstablished: request.established,
       port: this.#port,
-      ask: (question) => this.#ask(question),
+      ask: (question) => this.#person.ask(question),
       tell: (line) => reply({ type: 'progress', line }),
     });
+    this.#login = {
+      vm,
+      settings,
+      caller: this.#caller,
+      user: this.user,
+      isEstablished: request.established,
+      place: () => this.#place,
+      mend: (error) => this.#mend(error),
+      askSecret: (question) => this.#person.askSecret(question),
+    };
+    this.#authorisation = expectAuthorisation(services, this.#login);
     vm.connections.add(this);
     vm.requiresBinding = settings.requireBinding;
-    if (!request.established) vm.key.connecting(this);
     this.#found = this.#destination.find();
     this.#found.catch(() => {});
   }
 
   /**
-   * Finds the VM by its name and says where it is; the push begins with that. Where it is not sure of it, the
-   * second word follows. @throws MintError as `Destination.find`
+   * Finds the VM by its name and says where it is; with that, what lets the client in begins. Where it is not sure
+   * of it, the second word follows. @throws MintError as `Destination.find`
    */
   async begin(): Promise<void> {
     const { place, sure } = await this.#found;
+    this.#choose();
     this.#sendTarget(place, sure || this.#established);
     if (this.#established || this.#ended) return;
-    this.#authorise().catch((error) => this.fail(error));
+    this.#beginAuthorisation();
     if (!sure) this.#goTo(this.#destination.confirm()).catch((error) => this.fail(error));
   }
 
@@ -101,8 +111,19 @@ export class Connection {
   async retarget(): Promise<void> {
     await this.#found;
     // That the instance does not run says more than that nobody answers there.
-    await this.#push?.done.catch(() => {});
+    await this.#authorisation.begun();
     await this.#goTo(this.#destination.renew());
+  }
+
+  /** The proxy wants a tunnel: its address, or why there is none. */
+  async tunnel(): Promise<void> {
+    try {
+      await this.#found;
+      this.#reply({ type: 'tunnel', tunnel: await this.#destination.tunnel(), failure: undefined });
+    } catch (error) {
+      this.#services.log(`${this.vm.name}: ${error instanceof Error ? error.message : String(error)}`);
+      this.#reply({ type: 'tunnel', tunnel: undefined, failure: failureReply(error) });
+    }
   }
 
   /** The held key exchange reply: what it shows is stored before the answer lets it go on. */
@@ -115,9 +136,9 @@ export class Connection {
     // Another key than the pinned one: is this the machine that it was a minute ago?
     if (this.#services.trust.pinned(this.vm.name)?.fingerprint !== hostKey.fingerprint) {
       await this.#destination.recheck();
-      if (!this.#established && this.#pushedTo !== this.#place.instance) this.#startPush();
+      if (!this.#established) this.#authorisation.follow();
     }
-    if (this.#place.host !== host) throw moved(this.vm.name, host, this.#place.host);
+    if (!leadsTo(this.#place, host)) throw moved(this.vm.name, host, this.#place);
     const accepted = await this.#services.hostTrust
       .judge(this.#presented(hostKey))
       .catch((error: unknown) => {
@@ -138,49 +159,82 @@ export class Connection {
 
   /** The person answered this connection's question. */
   answer(answer: Answer): void {
-    this.#answered(answer);
+    this.#person.answer(answer);
   }
 
-  /** Answers once the push has succeeded and is fresh; pushes the same key again where it is not. */
+  /** Likewise, with something secret. */
+  tell(secret: SecretAnswer): void {
+    this.#person.tell(secret);
+  }
+
+  /** Answers once the VM lets the client in, and will for long enough. */
   async release(): Promise<void> {
-    const push = await this.#authorise();
-    this.#reply({ type: 'go', pushMilliseconds: this.#foundPushed ? undefined : push.milliseconds });
+    const pushMilliseconds = await this.#authorisation.grant();
+    this.#reply({ type: 'go', pushMilliseconds });
     // A session may last for days and never have asked for a signature: the key is not kept for it.
     clearTimeout(this.#keyTimer);
-    this.#keyTimer = setTimeout(() => this.vm.key.settled(this), pushLimit - push.age()).unref();
+    this.#keyTimer = setTimeout(() => this.#settle(), this.#authorisation.remaining).unref();
   }
 
   /** The client accepted what the server signed, and its own agent may be the one that signs. */
   proceed(): void {
     // Said again, the conversation is past any login: no signature of ours was wanted.
-    this.#firstKey?.clientProceeded(this.#hasProceeded);
+    this.#firstKey?.clientProceeded(this.#hasProceeded || this.#authorisation.isSignedElsewhere);
     this.#hasProceeded = true;
   }
 
   tellWhetherRefused(): void {
-    this.#refused = this.#listed && !this.#signed;
-    this.#reply({ type: 'refused', listed: this.#listed, signed: this.#signed, user: this.user });
+    this.#refused = this.#authorisation.isSignedElsewhere || (this.#listed && !this.#signed);
+    this.#reply({ type: 'refused', words: this.#refused ? this.#authorisation.refusal : undefined });
+  }
+
+  /** Between its `open` and its first signature, or the time by which it would have asked for one. */
+  get isLoggingIn(): boolean {
+    return !this.#established && !this.#ended && !this.#settled;
+  }
+
+  /** What the VM's socket lists for it. */
+  get listed(): Buffer | undefined {
+    return this.#authorisation.listed;
   }
 
   noteListed(): void {
     if (this.seen !== undefined) this.#listed = true;
   }
 
-  /** Whether this connection's push covers a login as `user`. */
-  mayLogIn(user: string): boolean {
-    return user === this.user && this.#push !== undefined && this.#push.age() < pushLimit;
-  }
-
   /**
-   * The host has proven that it owns its key: what was the first key is the VM's from now on.
+   * The signature for a login, in the form of RFC 4253 §6.6; undefined where none is due to this user now. A promise
+   * only where a person has to be asked first.
    * @throws MintError where the pin cannot be written; then nothing is signed
    */
-  noteSigned(): void {
+  sign(
+    request: UserauthRequest,
+    data: Buffer,
+    flags: number,
+  ): Buffer | undefined | Promise<Buffer | undefined> {
+    if (request.user !== this.user) return undefined;
+    const key = this.#authorisation.signingKey;
+    return key instanceof Promise
+      ? key.then((opened) => this.#signWith(opened, request, data, flags))
+      : this.#signWith(key, request, data, flags);
+  }
+
+  /** The host has proven that it owns its key: what was the first key is the VM's from now on. */
+  #signWith(
+    key: SigningKey | undefined,
+    request: UserauthRequest,
+    data: Buffer,
+    flags: number,
+  ): Buffer | undefined {
+    if (key === undefined || this.#ended || !request.publicKey.equals(key.blob)) return undefined;
+    const signature = signatureFor(key, request.algorithm, data, flags);
+    if (signature === undefined) return undefined;
     const isFirst = !this.#signed;
     this.#signed = true;
     this.#firstKey?.proven();
-    this.vm.key.settled(this);
+    this.#settle();
     if (isFirst) this.#noteLogin();
+    return signature;
   }
 
   fail(error: unknown): void {
@@ -190,10 +244,10 @@ export class Connection {
 
   end(): void {
     this.#ended = true;
-    this.#answered('nobody');
+    this.#person.leave();
     this.vm.connections.delete(this);
     clearTimeout(this.#keyTimer);
-    this.vm.key.settled(this);
+    this.#settle();
     this.#endFirstKey();
   }
 
@@ -212,17 +266,13 @@ export class Connection {
       sighting: { vm: this.vm.name, key, instance, account, region },
       settings: this.#settings,
       caller: this.#caller,
-      ask: (question) => this.#ask(question),
+      ask: (question) => this.#person.ask(question),
     };
   }
 
-  /** A connection that has ended reaches nobody. */
-  #ask(question: QuestionText): Promise<Answer> {
-    if (this.#ended) return Promise.resolve('nobody');
-    return new Promise((resolve) => {
-      this.#answered = resolve;
-      this.#reply({ type: 'question', question });
-    });
+  #settle(): void {
+    this.#settled = true;
+    this.#authorisation.settle();
   }
 
   get #place(): Place {
@@ -231,50 +281,32 @@ export class Connection {
     return place;
   }
 
-  #sendTarget({ host, serial }: Place, sure: boolean): void {
-    this.#reply({ type: 'target', host, port: this.#port, sure, serial });
+  #sendTarget({ ways, serial }: Place, sure: boolean): void {
+    this.#reply({ type: 'target', ways, port: this.#port, sure, serial });
   }
 
   /** The key goes where the connection goes. */
   async #goTo(renewed: Promise<Place>): Promise<void> {
-    const before = this.#pushedTo;
     const place = await renewed;
-    if (before !== undefined && before !== place.instance) this.#startPush();
+    this.#choose();
+    this.#authorisation.follow();
     this.#sendTarget(place, true);
-    this.#authorise().catch((error) => this.fail(error));
+    this.#beginAuthorisation();
   }
 
-  /** Resolves once a push has succeeded and is fresh. */
-  #authorise(): Promise<Push> {
-    this.#authorising ??= this.#pushUntilFresh().finally(() => {
-      this.#authorising = undefined;
-    });
-    return this.#authorising;
+  #choose(): void {
+    this.#authorisation = chooseAuthorisation(this.#services, this.#login, this.#authorisation);
   }
 
-  async #pushUntilFresh(): Promise<Push> {
-    for (let isRepaired = false; ; ) {
-      const push = this.#push ?? this.#startPush();
-      try {
-        await push.done;
-      } catch (error) {
-        if (push !== this.#push) continue;
-        if (isRepaired || !(await this.#repair(error))) throw error;
-        isRepaired = true;
-        this.#startPush();
-        continue;
-      }
-      if (push !== this.#push) continue;
-      if (push.age() < pushLifetime) return push;
-      this.#startPush();
-    }
+  #beginAuthorisation(): void {
+    this.#authorisation.begin().catch((error) => this.fail(error));
   }
 
   /**
    * AWS knows no such instance, or it does not run: the name may stand for another one by now, or the VM can be
    * started. @returns false where there is nothing to be done about it @throws MintError where that is known better
    */
-  async #repair(error: unknown): Promise<boolean> {
+  async #mend(error: unknown): Promise<boolean> {
     if (!(error instanceof MintError) || !['vm-not-found', 'vm-not-running'].includes(error.code))
       return false;
     try {
@@ -287,41 +319,12 @@ export class Connection {
     }
   }
 
-  #startPush(): Push {
-    const { profile, region } = this.#settings;
-    const { instance } = this.#place;
-    const scope = JSON.stringify([
-      environmentKey(this.#caller.environment),
-      profile,
-      region,
-      instance,
-      this.user,
-    ]);
-    this.#pushedTo = instance;
-    this.#push = this.vm.key.push(scope, (pair) => this.#send(pair, instance));
-    this.#foundPushed = this.#push.milliseconds !== undefined;
-    return this.#push;
-  }
-
-  async #send(pair: KeyPair, instance: string): Promise<string> {
-    const { profile, region } = this.#settings;
-    const { requestId } = await this.#services.aws.push(this.#caller, {
-      profile,
-      region,
-      instanceId: instance,
-      osUser: this.user,
-      publicKey: pair.line,
-    });
-    this.#services.log(`${this.vm.name}: pushed a key for ${this.user} on ${instance}, request ${requestId}`);
-    this.#audit('push', keyFingerprint(pair), requestId);
-    return requestId;
-  }
-
   /** After the signature has gone out: the client waits for that, and for nothing of this. */
   #noteLogin(): void {
-    const pair = this.vm.key.current;
+    const { fingerprint, requestId } = this.#authorisation;
     setImmediate(() => {
-      this.#audit('login', pair && keyFingerprint(pair), this.#push?.requestId);
+      this.#audit('login', fingerprint, requestId);
+      this.#authorisation.noteLogin();
       try {
         this.#services.trust.noteLogin(this.vm.name);
       } catch (error) {
@@ -337,14 +340,11 @@ export class Connection {
       event,
       command: 'proxy',
       vm: this.vm.name,
+      callerArn: this.#services.aws.knownIdentity(this.#caller, this.#settings)?.arn,
       instance: this.#destination.place?.instance,
       user: this.user,
       requestId,
       keyFingerprint: fingerprint,
     });
   }
-}
-
-function keyFingerprint(pair: KeyPair): string {
-  return parseHostKey(pair.blob).fingerprint;
 }

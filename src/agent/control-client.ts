@@ -43,8 +43,9 @@ export async function connectControl(
     } catch (error) {
       const { code } = error as NodeJS.ErrnoException;
       if (code === 'ECONNREFUSED' || code === 'ENOENT') return undefined;
-      // More wait to be accepted than the kernel keeps for a socket.
-      if (code === 'EAGAIN' && performance.now() < deadline) continue;
+      // More wait to be accepted than the kernel keeps for a socket; or the agent ends at this very moment.
+      const isMomentary = code === 'EAGAIN' || code === 'ECONNRESET';
+      if (isMomentary && performance.now() < deadline) continue;
       throw new MintError('agent-unavailable', `cannot reach the agent: ${code}`, { cause: error });
     }
   }

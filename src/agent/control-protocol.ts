@@ -5,22 +5,45 @@
  * the proxy lives. `open` → `target`, and another `target` where the first was not sure; `seen` → `verdict`; `ready` → `go`; an `error` may come at any time
  * and is final. `status` and `stop` are for people.
  */
+import type { TunnelReply } from '../aws/workers.ts';
 import { type ErrorCode, MintError } from '../errors.ts';
+import type { Way } from '../names/ways.ts';
+import type { RefusalWords } from './authorisation.ts';
+import {
+  type Fields,
+  malformed,
+  number,
+  optional,
+  portNumber,
+  record,
+  secret,
+  text,
+  textRecord,
+} from './control-fields.ts';
+import { type JobReply, type JobRequest, parseJobRequest } from './job-protocol.ts';
 
-/** Raised whenever a message changes its meaning; an agent of another version is not talked to. */
-export const protocolVersion = 2;
+/**
+ * Raised whenever a message changes its meaning. An older agent makes way for whoever brings a newer version
+ * (`makes-way`); whoever comes with an older one is refused, but for a session that stands already.
+ */
+export const protocolVersion = 3;
 
 export type AgentRequest =
   | OpenRequest
+  | JobRequest
   /** The target leads nowhere: nobody answers there. Answered by a `target` that is sure. */
   | { readonly type: 'retarget' }
+  /** A way leads through an endpoint: asks for the address of a tunnel. */
+  | { readonly type: 'tunnel' }
   /**
    * The key exchange reply that is held: K_S and the host's signature over the exchange hash, base64; `host` is
-   * where this connection runs to, which has to be the target still.
+   * where this connection runs to, which has to be one of the target's ways still.
    */
   | { readonly type: 'seen'; readonly hostKey: string; readonly signature: string; readonly host: string }
   /** What the person said to a `question`. */
   | { readonly type: 'answer'; readonly answer: Answer }
+  /** What they said to a `secret-question`; see `encodeSecret`. */
+  | { readonly type: 'secret'; readonly answer: SecretAnswer }
   /** The client has sent its NEWKEYS; what follows is held until `go`. */
   | { readonly type: 'ready' }
   /**
@@ -31,7 +54,8 @@ export type AgentRequest =
   /** The connection ended before it could have been authenticated: was our key refused? */
   | { readonly type: 'refused?' }
   | { readonly type: 'status' }
-  | { readonly type: 'stop' };
+  /** `force`: even where keys would be lost that are nowhere else. */
+  | { readonly type: 'stop'; readonly force?: boolean | undefined };
 
 export interface OpenRequest {
   readonly type: 'open';
@@ -56,10 +80,17 @@ export type AgentReply =
    */
   | {
       readonly type: 'target';
-      readonly host: string;
+      /** The preferred one first; never empty. */
+      readonly ways: readonly Way[];
       readonly port: number;
       readonly sure: boolean;
       readonly serial: number;
+    }
+  /** One of them. That there is no tunnel is not the end where another way may lead to the VM. */
+  | {
+      readonly type: 'tunnel';
+      readonly tunnel: TunnelReply | undefined;
+      readonly failure: FailureReply | undefined;
     }
   /** A line for the person, while something takes its time. */
   | { readonly type: 'progress'; readonly line: string }
@@ -70,11 +101,16 @@ export type AgentReply =
       readonly notice: string | undefined;
     }
   | { readonly type: 'question'; readonly question: QuestionText }
+  | { readonly type: 'secret-question'; readonly question: SecretQuestion }
   /** `pushMilliseconds`: how long the push took; absent where an earlier one still serves. */
   | { readonly type: 'go'; readonly pushMilliseconds: number | undefined }
-  | { readonly type: 'refused'; readonly listed: boolean; readonly signed: boolean; readonly user: string }
+  /** `words`: what to tell of it; undefined where the VM did not refuse us. */
+  | { readonly type: 'refused'; readonly words: RefusalWords | undefined }
   | { readonly type: 'status'; readonly status: AgentStatus }
   | { readonly type: 'stopping' }
+  /** The agent is older than who asks: it ends at once, and the next one is for all. */
+  | { readonly type: 'makes-way' }
+  | JobReply
   | FailureReply;
 
 /** `nobody`: there is no one to ask on any channel. */
@@ -87,6 +123,15 @@ export interface QuestionText {
   readonly accepts: readonly string[];
   readonly seconds: number;
 }
+
+/** Asked without an echo. */
+export interface SecretQuestion {
+  /** One line with its last blank. */
+  readonly prompt: string;
+  readonly seconds: number;
+}
+
+export type SecretAnswer = { readonly secret: Buffer } | 'no' | 'timeout' | 'nobody';
 
 export interface FailureReply {
   readonly type: 'error';
@@ -103,6 +148,10 @@ export interface AgentStatus {
   readonly version: string;
   readonly startedAt: string;
   readonly connections: number;
+  /** Names of the jobs whose keys it holds. */
+  readonly jobs: readonly string[];
+  /** Names of the managed keys that were unlocked with a passphrase. */
+  readonly unlockedKeys: readonly string[];
   readonly vms: readonly {
     readonly name: string;
     readonly socket: string;
@@ -116,7 +165,14 @@ export interface AgentStatus {
 const lineLimit = 256 * 1024;
 
 export function encodeLine(message: AgentRequest | AgentReply): string {
-  return `${JSON.stringify(message)}\n`;
+  return message.type === 'secret' ? encodeSecret(message.answer) : `${JSON.stringify(message)}\n`;
+}
+
+/** What was typed goes as base64. */
+function encodeSecret(answer: SecretAnswer): string {
+  const outcome = typeof answer === 'string' ? answer : 'told';
+  const typed = typeof answer === 'string' ? undefined : answer.secret.toString('base64');
+  return `${JSON.stringify({ type: 'secret', outcome, secret: typed })}\n`;
 }
 
 /** Splits a byte stream into lines, each a JSON object with a `type`; throws on anything else. */
@@ -132,6 +188,8 @@ export function lineSplitter(receive: (message: unknown) => void): (chunk: Buffe
       rest = rest.subarray(end + 1);
       if (line.length > lineLimit) throw malformed('a line is too long');
       receive(JSON.parse(line.toString('utf8')));
+      // It may have been a passphrase.
+      line.fill(0);
     }
     if (rest.length === 0) return;
     held += rest.length;
@@ -166,15 +224,22 @@ export function parseRequest(message: unknown): AgentRequest {
       };
     case 'answer':
       return { type: 'answer', answer: answer(fields) };
+    case 'secret':
+      return { type: 'secret', answer: secretAnswer(fields) };
     case 'retarget':
+    case 'tunnel':
     case 'ready':
     case 'proceeded':
     case 'refused?':
     case 'status':
-    case 'stop':
       return { type: fields['type'] };
-    default:
-      throw malformed('an unknown request');
+    case 'stop':
+      return { type: 'stop', force: fields['force'] === true };
+    default: {
+      const job = parseJobRequest(fields);
+      if (job === undefined) throw malformed('an unknown request');
+      return job;
+    }
   }
 }
 
@@ -194,49 +259,15 @@ export function failureReply(error: unknown): FailureReply {
   return { type: 'error', code, message, hint, unsafe, warning };
 }
 
-function record(value: unknown): Record<string, unknown> {
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw malformed('not an object');
-  return value as Record<string, unknown>;
-}
-
-function text(fields: Record<string, unknown>, name: string): string {
-  const value = fields[name];
-  if (typeof value !== 'string') throw malformed(`${name} is no text`);
-  return value;
-}
-
 /** Whatever is not a clear yes is none. */
-function answer(fields: Record<string, unknown>): Answer {
+function answer(fields: Fields): Answer {
   const said = fields['answer'];
   return said === 'yes' || said === 'timeout' || said === 'nobody' ? said : 'no';
 }
 
-function number(fields: Record<string, unknown>, name: string): number {
-  const value = fields[name];
-  if (typeof value !== 'number') throw malformed(`${name} is no number`);
-  return value;
-}
-
-function portNumber(fields: Record<string, unknown>, name: string): number {
-  const value = number(fields, name);
-  if (!Number.isInteger(value) || value < 1 || value > 65_535) throw malformed(`${name} is no port`);
-  return value;
-}
-
-function optional<T>(
-  fields: Record<string, unknown>,
-  name: string,
-  read: (fields: Record<string, unknown>, name: string) => T,
-): T | undefined {
-  return fields[name] === undefined ? undefined : read(fields, name);
-}
-
-function textRecord(value: unknown): Record<string, string> {
-  const fields = record(value);
-  for (const name of Object.keys(fields)) text(fields, name);
-  return fields as Record<string, string>;
-}
-
-function malformed(what: string): MintError {
-  return new MintError('agent-unavailable', `malformed message on the control socket: ${what}`);
+/** The same for what was asked without an echo. */
+function secretAnswer(fields: Fields): SecretAnswer {
+  const outcome = fields['outcome'];
+  if (outcome === 'told') return { secret: secret(fields, 'secret') };
+  return outcome === 'timeout' || outcome === 'nobody' ? outcome : 'no';
 }

@@ -1,5 +1,6 @@
 /** `run/control.sock`: where proxies announce themselves, and people ask for status and stop. */
 import type { Socket } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { vmPaths } from '../config/paths.ts';
 import { loadSettings } from '../config/settings.ts';
 import { vmName } from '../config/vm-name.ts';
@@ -18,15 +19,21 @@ import {
 } from './control-protocol.ts';
 import { Crowd } from './crowd.ts';
 import type { Forward } from './forward.ts';
+import type { JobRequest } from './job-protocol.ts';
 import type { Services } from './services.ts';
 import type { Vms } from './vms.ts';
+
+/** How long logins that have begun are waited for before the agent makes way, in milliseconds. */
+const loginWait = 5000;
 
 export interface ControlHooks {
   readonly vms: Vms;
   readonly forward: Forward;
   readonly status: () => AgentStatus;
   readonly stop: () => void;
-  /** A proxy came or went. */
+  /** A newer program is there: ends the agent, with the sessions told to find the next one. */
+  readonly makeWay: () => void;
+  /** A proxy came or went, a job began or ended. */
   readonly changed: () => void;
 }
 
@@ -64,6 +71,8 @@ export class ControlServer {
     socket.on('data', (chunk) => {
       try {
         split(chunk);
+        // It may have been a passphrase.
+        chunk.fill(0);
         // A client that does not read its answers gets no more of them.
         if (socket.writableNeedDrain) {
           socket.pause();
@@ -90,8 +99,17 @@ export class ControlServer {
       case 'status':
         return reply({ type: 'status', status: this.#hooks.status() });
       case 'stop':
+        if (!request.force) this.#refuseToLoseJobs();
         reply({ type: 'stopping' });
         return this.#hooks.stop();
+      case 'job-begin':
+      case 'job-set':
+      case 'job-end':
+      case 'job-list':
+        if (await this.#speaks(request.version, reply)) reply(await this.#serveJob(request));
+        return;
+      case 'secret':
+        return this.#proxy(socket).tell(request.answer);
       case 'seen': {
         const hostKey = Buffer.from(request.hostKey, 'base64');
         const signature = Buffer.from(request.signature, 'base64');
@@ -99,6 +117,8 @@ export class ControlServer {
       }
       case 'retarget':
         return this.#proxy(socket).retarget();
+      case 'tunnel':
+        return this.#proxy(socket).tunnel();
       case 'answer':
         return this.#proxy(socket).answer(request.answer);
       case 'ready':
@@ -111,11 +131,14 @@ export class ControlServer {
   }
 
   async #open(socket: Socket, request: OpenRequest, reply: (message: AgentReply) => void): Promise<void> {
-    if (request.version !== protocolVersion || this.#proxies.has(socket)) {
-      throw new MintError('agent-unavailable', 'the running agent is of another version', {
-        hint: 'mint-ssh agent stop; the next connection starts the new one',
-      });
+    if (this.#proxies.has(socket)) {
+      throw new MintError('agent-unavailable', 'a second `open` on one connection');
     }
+    // A session that stands needs to be known, and nothing that another version could mean differently.
+    const isOld = request.established && request.version < protocolVersion;
+    // Where nothing is to be settled nothing is waited for: a `seen` may stand in the same chunk.
+    const isSettled = isOld || request.version === protocolVersion;
+    if (!isSettled && !(await this.#speaks(request.version, reply))) return;
     const name = vmName(request.vm);
     const { profile, region } = request;
     const file = loadSettings(this.#services.paths, { profile, region });
@@ -134,9 +157,88 @@ export class ControlServer {
     ]);
   }
 
+  /**
+   * Whether they speak the same. For a newer one the agent ends: no session is dropped, and a login that has begun is
+   * waited for. @throws MintError `agent-unavailable` for an older one, `agent-in-use` where keys would be lost
+   */
+  async #speaks(version: number, reply: (message: AgentReply) => void): Promise<boolean> {
+    if (version === protocolVersion) return true;
+    if (version < protocolVersion) {
+      throw new MintError('agent-unavailable', 'the running agent is of another version, a newer one', {
+        hint: 'update this mint-ssh; if it was updated while this command ran, run the command again',
+      });
+    }
+    const held = this.#held();
+    if (held !== undefined) {
+      throw new MintError('agent-in-use', `the running agent is of another version, and holds ${held}`, {
+        hint: 'it makes way as soon as it holds none; at once, and without them: mint-ssh agent stop --force',
+      });
+    }
+    this.#services.log(`makes way for a program that speaks version ${version}`);
+    for (const deadline = performance.now() + loginWait; this.#isLoggingIn && performance.now() < deadline; )
+      await sleep(50);
+    reply({ type: 'makes-way' });
+    this.#hooks.makeWay();
+    return false;
+  }
+
+  get #isLoggingIn(): boolean {
+    return [...this.#proxies.values()].some(({ isLoggingIn }) => isLoggingIn);
+  }
+
+  /** What is nowhere else, in words; undefined for nothing. */
+  #held(): string | undefined {
+    const { jobs, managedKeys } = this.#services;
+    const kinds = [
+      counted(jobs.open.length, 'job key'),
+      counted(managedKeys.unlocked.length, 'unlocked key'),
+    ];
+    const held = kinds.filter((kind) => kind !== undefined);
+    return held.length === 0 ? undefined : held.join(' and ');
+  }
+
+  #refuseToLoseJobs(): void {
+    const { open } = this.#services.jobs;
+    if (open.length === 0) return;
+    const names = open.slice(0, 5).join(', ');
+    throw new MintError(
+      'agent-in-use',
+      `the agent holds ${counted(open.length, 'job key')}: ${names}${open.length > 5 ? ', …' : ''}`,
+      {
+        hint: 'nobody gets into their VMs any more without it: end the jobs first, or mint-ssh agent stop --force',
+      },
+    );
+  }
+
+  async #serveJob(request: JobRequest): Promise<AgentReply> {
+    const { jobs } = this.#services;
+    try {
+      switch (request.type) {
+        case 'job-begin':
+          return { type: 'job', job: await jobs.begin(request) };
+        case 'job-set':
+          return { type: 'job', job: jobs.set(request.name, request) };
+        case 'job-end': {
+          const job = jobs.end(request.name);
+          await this.#hooks.vms.removeSocket(job.name);
+          return { type: 'job-ended', job };
+        }
+        case 'job-list':
+          return { type: 'jobs', jobs: jobs.list() };
+      }
+    } finally {
+      this.#hooks.changed();
+    }
+  }
+
   #proxy(socket: Socket): Connection {
     const connection = this.#proxies.get(socket);
     if (connection === undefined) throw new MintError('agent-unavailable', 'a request before `open`');
     return connection;
   }
+}
+
+function counted(count: number, what: string): string | undefined {
+  if (count === 0) return undefined;
+  return count === 1 ? `a ${what}`.replace(/^a (?=[aeiou])/, 'an ') : `${count} ${what}s`;
 }

@@ -12,11 +12,14 @@ import { version } from '../version.ts';
 import { BlockRefresh } from './block-refresh.ts';
 import type { AgentStatus } from './control-protocol.ts';
 import { ControlServer } from './control-server.ts';
+import { requireDescriptors } from './descriptors.ts';
 import { Forward } from './forward.ts';
 import { HostTrust } from './host-trust.ts';
+import { Jobs } from './jobs.ts';
 import { listen } from './listener.ts';
 import { openLog } from './log.ts';
 import { claimForMachine } from './machine.ts';
+import { ManagedKeys } from './managed-keys.ts';
 import type { Services } from './services.ts';
 import { Starts } from './starts.ts';
 import { Vms } from './vms.ts';
@@ -32,20 +35,24 @@ const idleLimit = 30 * 60_000;
 export interface AgentHooks {
   /** The sockets are there. */
   readonly ready: () => void;
+  /** It is wanted from login to logout: it does not end for want of a proxy. */
+  readonly stays?: boolean;
 }
 
 /**
- * Runs the agent until it is told to stop, is idle for 30 minutes, or gets SIGTERM or SIGINT.
+ * Runs the agent until it is told to stop, is idle for 30 minutes (unless it `stays`), or gets SIGTERM or SIGINT.
  *
  * @returns false where another agent holds the lock
- * @throws MintError where it cannot run here
+ * @throws MintError where it cannot run here, and where one that stays ends though nobody wanted it to
  */
 export async function runAgent(paths: Paths, hooks: AgentHooks): Promise<boolean> {
   process.umask(0o077);
   closeInherited();
+  requireDescriptors();
   socketPath(paths.control);
   ensurePrivateDirectory(paths.dir);
-  for (const directory of [paths.run, paths.agentSockets, paths.sharedSockets]) ensureClosedDirectory(directory);
+  for (const directory of [paths.run, paths.agentSockets, paths.sharedSockets])
+    ensureClosedDirectory(directory);
   ensurePrivateDirectory(paths.hosts);
   const lock = acquireLock(join(paths.run, 'lock'), { waitMilliseconds: 0 });
   if (lock === undefined) return false;
@@ -56,7 +63,9 @@ export async function runAgent(paths: Paths, hooks: AgentHooks): Promise<boolean
   const names = new Names(paths, parts.aws);
   const starts = new Starts(parts.aws, names, log);
   const most = { ...parts, paths, hostTrust: new HostTrust(parts), names, starts };
-  const services: Services = { ...most, blocks: new BlockRefresh(most) };
+  const managedKeys = new ManagedKeys({ paths, log }, () => rest());
+  const jobs = new Jobs({ paths, log, trust: parts.trust });
+  const services: Services = { ...most, blocks: new BlockRefresh(most), managedKeys, jobs };
   services.trust.start();
   const vms = new Vms(services);
   const forward = new Forward(services);
@@ -66,26 +75,33 @@ export async function runAgent(paths: Paths, hooks: AgentHooks): Promise<boolean
   const ended = new Promise<string>((resolve) => {
     end = resolve;
   });
+  // Taken away, or given up: the live proxies bring up the next one.
+  let isLost = false;
   let idle: NodeJS.Timeout | undefined;
+  const rest = () => {
+    clearTimeout(idle);
+    const isNeeded = control.connections > 0 || jobs.open.length > 0 || managedKeys.unlocked.length > 0;
+    if (!isNeeded && !hooks.stays) idle = setTimeout(() => end('nobody needs it'), idleLimit);
+  };
   const control = new ControlServer(services, {
     vms,
     forward,
-    status: () => status(startedAt, control, vms, paths),
+    status: () => status(startedAt, control, vms, services),
     stop: () => end('it was told to'),
-    changed: () => {
-      clearTimeout(idle);
-      if (control.connections === 0) idle = setTimeout(() => end('nobody needs it'), idleLimit);
+    makeWay: () => {
+      isLost = true;
+      end('it makes way for a newer one');
     },
+    changed: rest,
   });
-  idle = setTimeout(() => end('nobody needs it'), idleLimit);
+  rest();
   process.once('SIGTERM', () => end('SIGTERM')).once('SIGINT', () => end('SIGINT'));
   process.on('SIGHUP', () => {});
 
   removeStaleSockets(paths);
   await forward.start();
   const listener = await listen(paths.control, paths.run, (socket) => control.serve(socket));
-  // Then nobody new can reach it, and its lock keeps a new one away. The live proxies bring up the next one.
-  let isLost = false;
+  // Then nobody new can reach it, and its lock keeps a new one away.
   const look = setInterval(() => {
     if (listener.isInPlace()) return void vms.prepare();
     isLost = true;
@@ -105,15 +121,24 @@ export async function runAgent(paths: Paths, hooks: AgentHooks): Promise<boolean
   names.cache.flush();
   endClaim();
   lock.release();
+  // What keeps it up at login starts it again then.
+  if (isLost && hooks.stays) throw new MintError('agent-unavailable', `the agent ends: ${reason}`);
   return true;
 }
 
-function status(startedAt: string, control: ControlServer, vms: Vms, paths: Paths): AgentStatus {
+function status(
+  startedAt: string,
+  control: ControlServer,
+  vms: Vms,
+  { paths, jobs, managedKeys }: Services,
+): AgentStatus {
   return {
     pid: process.pid,
     version,
     startedAt,
     connections: control.connections,
+    jobs: jobs.open,
+    unlockedKeys: managedKeys.unlocked,
     vms: [...vms.met()].map((vm) => {
       const left = vm.key.freshFor;
       return {

@@ -1,18 +1,23 @@
 /** Where one connection goes: found by name, confirmed by EC2 while it begins, found anew where it leads nowhere. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Caller } from '../aws/workers.ts';
+import type { Caller, TunnelReply } from '../aws/workers.ts';
 import { writtenNames } from '../config/approved-names.ts';
 import type { VmSettings } from '../config/settings.ts';
 import { MintError } from '../errors.ts';
-import { addressOf, dialAddress, type LocatedVm } from '../names/located-vm.ts';
+import type { LocatedVm } from '../names/located-vm.ts';
 import { isDefinite, type Wanted } from '../names/names.ts';
+import { endpointAddress, needWays, type Way, waysTo } from '../names/ways.ts';
 import type { AskPerson } from './questions.ts';
 import type { Services } from './services.ts';
 import { isUp, setupNotice } from './starts.ts';
 
 export interface Place {
-  readonly host: string;
-  readonly instance: string;
+  /** The preferred one first; never empty. */
+  readonly ways: readonly Way[];
+  /** Undefined for a machine that AWS has no part in. */
+  readonly instance: string | undefined;
+  /** What EC2 calls the key that the instance was launched with. */
+  readonly keyName?: string | undefined;
   readonly account: string | undefined;
   readonly region: string | undefined;
   /** Another one: it is another instance, or was started in between. */
@@ -21,6 +26,8 @@ export interface Place {
 
 /** How long a connection waits for EC2 to confirm what the cache says, in milliseconds. */
 const confirmLimit = 2000;
+/** The same where nobody answers at the cached address: without EC2's word there is no connection at all. */
+const renewLimit = 8000;
 
 export interface Traveller {
   readonly caller: Caller;
@@ -71,15 +78,17 @@ export class Destination {
     if (this.#vm !== undefined) {
       const { account } = this.#vm;
       return {
-        host: dialAddress(this.#vm, settings),
+        ways: needWays(this.#vm, settings),
         instance: this.#vm.instance,
+        keyName: this.#vm.keyName,
         account,
         region: this.#vm.region,
         serial: this.#serial,
       };
     }
     if (host === undefined || instance === undefined) return undefined;
-    return { host, instance, account: undefined, region, serial: this.#serial };
+    const ways: readonly Way[] = [{ kind: 'public', host }];
+    return { ways, instance, account: undefined, region, serial: this.#serial };
   }
 
   /**
@@ -90,11 +99,7 @@ export class Destination {
     const { place } = this;
     if (place !== undefined) return { place, sure: true };
     const cached = this.#services.names.cached(this.#wanted);
-    if (
-      cached !== undefined &&
-      isUp(cached.vm) &&
-      addressOf(cached.vm, this.#wanted.settings) !== undefined
-    ) {
+    if (cached !== undefined && isUp(cached.vm) && waysTo(cached.vm, this.#wanted.settings).length > 0) {
       const found = this.#settle(cached.vm);
       this.#tellOfSetup(cached.vm);
       return { place: found, sure: cached.fresh };
@@ -106,13 +111,13 @@ export class Destination {
    * Asks EC2 whether what the cache said still holds, and waits a moment for the answer; without one the cache
    * counts. @throws MintError where EC2 says that it no longer does, and nothing takes its place
    */
-  async confirm(): Promise<Place> {
+  async confirm(limit = confirmLimit): Promise<Place> {
     const before = this.place;
     const looked = this.#services.names.look(this.#wanted).catch((error: unknown) => {
       if (isDefinite(error)) throw error;
       return undefined;
     });
-    const vm = await Promise.race([looked, sleep(confirmLimit, undefined, { ref: false })]);
+    const vm = await Promise.race([looked, sleep(limit, undefined, { ref: false })]);
     if (vm !== undefined) return this.#arrive(vm);
     if (before === undefined) throw new MintError('dial-failed', 'there is no address to go back to');
     return before;
@@ -134,12 +139,27 @@ export class Destination {
     }
     const isNews = this.#vm !== undefined && this.#vm.seenAt >= this.#openedAt;
     if (place !== undefined && (this.#isFixed || isNews)) return place;
-    return this.confirm();
+    return this.confirm(renewLimit);
   }
 
   /** The machine there shows an unexpected key: asks EC2 unless it has just been asked. @throws MintError as `confirm` */
   async recheck(): Promise<void> {
     if (!this.#isFixed && this.#vm !== undefined && this.#vm.seenAt < this.#openedAt) await this.confirm();
+  }
+
+  /**
+   * A tunnel to the VM, through an endpoint of its VPC; its address is good for a minute.
+   * @throws MintError `dial-failed` where there is no endpoint, `aws-…`
+   */
+  async tunnel(): Promise<TunnelReply> {
+    const { caller, settings, port } = this.#traveller;
+    const { vpc, subnet, zone } = this.#vm ?? {};
+    const address = this.#vm && endpointAddress(this.#vm);
+    if (vpc === undefined || address === undefined) {
+      throw new MintError('dial-failed', `in which VPC ${settings.name} is is not known`);
+    }
+    const { region, profile } = settings;
+    return await this.#services.aws.tunnel(caller, { region, profile, vpc, subnet, zone, address, port });
   }
 
   /** AWS says that the instance does not run. @throws MintError where it cannot be, or is not to be, started */
@@ -179,7 +199,7 @@ export class Destination {
 
   /** Checks that it has an address before anything rests on it. */
   #settle(vm: LocatedVm): Place {
-    dialAddress(vm, this.#traveller.settings);
+    needWays(vm, this.#traveller.settings);
     if (this.#vm !== undefined && this.#vm.instance !== vm.instance) this.#serial += 1;
     this.#vm = vm;
     const { place } = this;
@@ -196,10 +216,16 @@ export class Destination {
 }
 
 /** The client has met the machine at the old address: from there no way leads to the new one in this connection. */
-export function moved(vm: string, from: string, to: string): MintError {
+export function moved(vm: string, from: string, { ways }: Place): MintError {
+  const to = ways[0]?.host ?? 'nowhere';
   return new MintError('dial-failed', `${vm} has just moved from ${from} to ${to}`, {
     hint: 'connect again',
   });
+}
+
+/** Whether one of the place's ways goes to this host. */
+export function leadsTo({ ways }: Place, host: string): boolean {
+  return ways.some((way) => way.host === host);
 }
 
 function isApproved({ paths, log }: Services, { name }: VmSettings): boolean {

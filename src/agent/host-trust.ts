@@ -2,7 +2,8 @@
 import type { Caller } from '../aws/workers.ts';
 import type { VmSettings } from '../config/settings.ts';
 import { MintError } from '../errors.ts';
-import { type ConsoleFinding, isStrict, likelyCause } from '../trust/evidence.ts';
+import { type ConsoleFinding, type Evidence, isStrict, likelyCause } from '../trust/evidence.ts';
+import { isElsewhere } from '../trust/pin.ts';
 import type { Judgement, Pin, Proof, Provisional, Sighting } from '../trust/store.ts';
 import {
   changedKeyQuestion,
@@ -22,8 +23,16 @@ const evidenceLimit = 4000;
 /** How long a person has, in seconds: less than the 45 s after which keep-alives end a waiting ssh. */
 const answerSeconds = 40;
 
+const noEvidence: Evidence = {
+  console: { kind: 'silent', why: 'AWS has no part in this machine' },
+  current: undefined,
+  oldIsGone: undefined,
+  callersOwner: undefined,
+};
+
 export interface Presented {
-  readonly sighting: Sighting & { readonly instance: string };
+  /** Without an instance it is a machine that AWS has no part in, and is not asked about. */
+  readonly sighting: Sighting;
   readonly settings: VmSettings;
   readonly caller: Caller;
   readonly ask: AskPerson;
@@ -81,14 +90,19 @@ export class HostTrust {
 
   /** A first key was pinned: what AWS could not say at once it may say later. */
   verifyLater(presented: Presented): void {
-    if (presented.settings.verify === 'console') this.#late.begin(this.#asker(presented), presented.sighting);
+    const { sighting, settings } = presented;
+    const { instance } = sighting;
+    if (settings.verify !== 'console' || instance === undefined) return;
+    this.#late.begin(this.#asker(presented), { ...sighting, instance });
   }
 
   async #judgeFirst(presented: Presented, provisional: Provisional): Promise<Accepted> {
     const { sighting, settings } = presented;
     const { vm, key } = sighting;
-    if (settings.verify !== 'console') return { outcome: 'unknown', provisional, proof: undefined };
-    const finding = await this.#askConsoleOnce(presented);
+    const { instance } = sighting;
+    if (settings.verify !== 'console' || instance === undefined)
+      return { outcome: 'unknown', provisional, proof: undefined };
+    const finding = await this.#askConsoleOnce(presented, instance);
     this.#services.log(`${vm}: first key ${key.fingerprint}; the console: ${describe(finding)}`);
     if (finding.kind !== 'differs') {
       return { outcome: 'unknown', provisional, proof: finding.kind === 'shown' ? 'console' : undefined };
@@ -104,8 +118,8 @@ export class HostTrust {
   }
 
   /** Thirty first logins at once are one question to AWS. */
-  #askConsoleOnce(presented: Presented): Promise<ConsoleFinding> {
-    const { instance, key } = presented.sighting;
+  #askConsoleOnce(presented: Presented, instance: string): Promise<ConsoleFinding> {
+    const { key } = presented.sighting;
     const asked = `${instance} ${key.fingerprint}`;
     const running = this.#consoles.get(asked);
     if (running !== undefined) return running;
@@ -118,7 +132,8 @@ export class HostTrust {
 
   /** Resolves where the key was accepted. @throws HostKeyRefusal */
   async #settleChange(presented: Presented, change: Judgement & { kind: 'changed' }): Promise<void> {
-    const { vm, key, instance } = presented.sighting;
+    const { vm, key, instance, account, region } = presented.sighting;
+    const seen = { ...change, instance, account, region };
     this.#services.log(`${vm}: holds the changed host key ${key.fingerprint}`);
     let cause: string[] = [];
     const settled = await this.#questions.settle(vm, key.fingerprint, presented.ask, async (ask) => {
@@ -127,7 +142,7 @@ export class HostTrust {
       if (presented.settings.acceptChanged === 'console' && isStrict(change.pinned, evidence)) {
         return this.#accept(vm, key.fingerprint, 'the evidence');
       }
-      const answer = await ask(changedKeyQuestion(vm, { ...change, instance }, cause, answerSeconds));
+      const answer = await ask(changedKeyQuestion(vm, seen, cause, answerSeconds));
       if (answer === 'yes') return this.#accept(vm, key.fingerprint, 'a person');
       return answer === 'no' ? 'refused' : answer === 'timeout' ? 'unanswered' : 'nobody';
     });
@@ -136,12 +151,16 @@ export class HostTrust {
     throw new HostKeyRefusal(
       'host-key-changed',
       `the host key of ${vm} has changed${settled === 'unanswered' ? ', and nobody answered' : ''}`,
-      `if you expected that: mint-ssh hosts accept ${vm} ${key.fingerprint}`,
-      settled === 'nobody' ? changedKeyWarning(vm, { ...change, instance }, cause) : undefined,
+      isElsewhere(change.pinned, seen)
+        ? `it is another VM of that name; for both, add [vm.NAME] with instance = "${instance}" and its profile to ssh.toml`
+        : `if you expected that: mint-ssh hosts accept ${vm} ${key.fingerprint}`,
+      settled === 'nobody' ? changedKeyWarning(vm, seen, cause) : undefined,
     );
   }
 
-  #evidence({ sighting, ...rest }: Presented, pinned: Pin) {
+  /** What AWS has no part in it cannot explain. */
+  async #evidence({ sighting, ...rest }: Presented, pinned: Pin): Promise<Evidence> {
+    if (sighting.instance === undefined) return noEvidence;
     return gatherEvidence(
       this.#asker({ sighting, ...rest }),
       pinned,

@@ -4,7 +4,9 @@ import type { Names } from '../names/names.ts';
 import type { TrustStore } from '../trust/store.ts';
 import type { BlockRefresh } from './block-refresh.ts';
 import type { HostTrust } from './host-trust.ts';
+import type { Jobs } from './jobs.ts';
 import type { Log } from './log.ts';
+import type { ManagedKeys } from './managed-keys.ts';
 import type { Starts } from './starts.ts';
 
 /** What it takes to decide about a host key. */
@@ -20,4 +22,6 @@ export interface Services {
   readonly names: Names;
   readonly starts: Starts;
   readonly blocks: BlockRefresh;
+  readonly managedKeys: ManagedKeys;
+  readonly jobs: Jobs;
 }

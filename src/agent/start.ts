@@ -77,11 +77,12 @@ function startAgent(paths: Paths): Promise<void> {
   child.unref();
   return new Promise((resolve, reject) => {
     const said: Buffer[] = [];
-    child.stderr.on('data', (bytes: Buffer) => said.push(bytes));
+    // Without a descriptor to spare there is no pipe: then the error alone tells.
+    child.stderr?.on('data', (bytes: Buffer) => said.push(bytes));
     child.once('error', (cause) => {
       reject(new MintError('agent-unavailable', `cannot start the agent: ${cause.message}`, { cause }));
     });
-    child.stderr.once('close', () => {
+    child.stderr?.once('close', () => {
       const failure = parseFailure(Buffer.concat(said).toString('utf8'));
       if (failure === undefined) resolve();
       else reject(failure);

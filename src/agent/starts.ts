@@ -5,8 +5,9 @@ import type { AwsWorkers, Caller } from '../aws/workers.ts';
 import { printable } from '../cli/terminal.ts';
 import type { VmSettings } from '../config/settings.ts';
 import { MintError } from '../errors.ts';
-import { addressOf, type LocatedVm } from '../names/located-vm.ts';
+import type { LocatedVm } from '../names/located-vm.ts';
 import { isDefinite, type Names, type Wanted } from '../names/names.ts';
+import { waysTo } from '../names/ways.ts';
 import type { Log } from './log.ts';
 import { type AskPerson, Questions } from './questions.ts';
 
@@ -16,6 +17,8 @@ const startLimit = 4 * 60_000;
 const pollPause = 1500;
 /** Between two lines about how far it is, in milliseconds: an ssh that hears nothing looks dead. */
 const tellPause = 5000;
+/** Where an endpoint may lead to the VM, it may be that nobody answers here: for so long that is waited for. */
+const blindLimit = 20_000;
 /** sshd says its banner at once; what does not within this time, in milliseconds, is not up yet. */
 const bannerLimit = 3000;
 /** Less than the 45 s after which keep-alives end a waiting ssh. */
@@ -114,15 +117,18 @@ export class Starts {
       isAsked = true;
     }
     reach('it runs, waiting for sshd');
-    // An address may come a moment after the state.
-    for (
-      ;
-      !(await answers(addressOf(vm, start.settings), start.port));
-      vm = await this.#lookAgain(vm, start)
-    ) {
+    const blind = performance.now() + blindLimit;
+    for (;;) {
+      // An address may come a moment after the state.
+      const ways = waysTo(vm, start.settings);
+      const direct = ways.filter(({ kind }) => kind !== 'endpoint');
+      const answering = await Promise.all(direct.map(({ host }) => answers(host, start.port)));
+      if (answering.includes(true)) return vm;
+      const isTunnel = direct.length < ways.length;
+      if (isTunnel && (direct.length === 0 || performance.now() > blind)) return vm;
       if (performance.now() > deadline) throw notInTime(vm, 'its sshd does not answer');
+      vm = await this.#lookAgain(vm, start);
     }
-    return vm;
   }
 
   /** What EC2 does not say this time it may say the next. */
@@ -177,8 +183,7 @@ function notInTime({ name, instance, region }: LocatedVm, what: string): MintErr
 }
 
 /** Whether something there begins with an SSH server's first words. */
-function answers(host: string | undefined, port: number): Promise<boolean> {
-  if (host === undefined) return Promise.resolve(false);
+function answers(host: string, port: number): Promise<boolean> {
   return new Promise((resolve) => {
     const socket = net.connect({ host, port });
     let said = '';

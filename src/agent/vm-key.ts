@@ -1,11 +1,10 @@
-/** The one key behind a VM's socket: made, listed, pushed, used to sign, dropped. */
+/** The one ephemeral key behind a VM's socket: made, listed, pushed, used to sign, dropped. */
 import { generateKeyPairSync, type KeyObject } from 'node:crypto';
 import { publicKeyBlob, publicKeyLine } from '../ssh/ed25519.ts';
 import { collectGarbage } from './garbage.ts';
+import { type Push, Pushes } from './pushes.ts';
 import { type Stopwatch, startStopwatch } from './stopwatch.ts';
 
-/** A pushed key is taken for good this long after the push was sent, in milliseconds; AWS's limit is 60 s. */
-export const pushLifetime = 50_000;
 /** A key that a client listed waits this long for the connection that pushes it, in milliseconds. */
 const listedLifetime = 120_000;
 
@@ -16,17 +15,6 @@ export interface KeyPair {
   readonly line: string;
 }
 
-/** One authorisation of the key: for an AWS identity, an instance and a user on it. */
-export interface Push {
-  readonly age: Stopwatch;
-  /** Resolves when AWS has said yes; rejects with its refusal. */
-  readonly done: Promise<void>;
-  /** How long AWS took; undefined until it has said yes. */
-  milliseconds: number | undefined;
-  /** What AWS calls the request; undefined likewise. */
-  requestId: string | undefined;
-}
-
 /**
  * A new pair is made only when no push is live and no connection stands between its `open` and its first
  * signature: what a client has listed is what it will ask to sign with.
@@ -35,7 +23,7 @@ export class VmKey {
   #pair: KeyPair | undefined;
   #listed: Stopwatch | undefined;
   #timer: NodeJS.Timeout | undefined;
-  readonly #pushes = new Map<string, Push>();
+  readonly #pushes = new Pushes();
   readonly #connecting = new Set<object>();
 
   /** The pair to use now. */
@@ -70,21 +58,12 @@ export class VmKey {
    * A live push for `scope`, else a new one: however many ask, one call is made.
    * @param send makes the call to AWS, and gives the id of the request
    */
-  push(scope: string, send: (pair: KeyPair) => Promise<string>): Push {
-    const live = this.#pushes.get(scope);
-    if (live !== undefined && live.age() < pushLifetime) return live;
-    // Before the pair is taken: a stale push must not count as a reason to keep it.
-    this.#pushes.delete(scope);
-    const age = startStopwatch();
-    const sent = send(this.pair()).then((requestId) => {
-      push.milliseconds = age();
-      push.requestId = requestId;
-    });
-    const push: Push = { age, done: sent, milliseconds: undefined, requestId: undefined };
-    this.#pushes.set(scope, push);
-    push.done.catch(() => {
-      if (this.#pushes.get(scope) === push) this.#pushes.delete(scope);
-    });
+  push(scope: string, send: (line: string) => Promise<string>): Push {
+    const live = this.#pushes.live(scope);
+    if (live !== undefined) return live;
+    // Only now: a stale push must not have counted as a reason to keep the pair.
+    const { line } = this.pair();
+    const push = this.#pushes.begin(scope, () => send(line));
     this.#schedule();
     return push;
   }
@@ -96,23 +75,12 @@ export class VmKey {
 
   /** Milliseconds for which the newest push that AWS said yes to is good; undefined where there is none. */
   get freshFor(): number | undefined {
-    return this.#longest(({ milliseconds }) => milliseconds !== undefined);
-  }
-
-  /** The same for all pushes, those still under way among them. */
-  get #liveFor(): number | undefined {
-    return this.#longest(() => true);
-  }
-
-  #longest(counts: (push: Push) => boolean): number | undefined {
-    const left = [...this.#pushes.values()].filter(counts).map((push) => pushLifetime - push.age());
-    const most = Math.max(0, ...left);
-    return most > 0 ? most : undefined;
+    return this.#pushes.freshFor;
   }
 
   #isNeeded(): boolean {
     const isListed = this.#listed !== undefined && this.#listed() < listedLifetime;
-    return this.#connecting.size > 0 || this.#liveFor !== undefined || isListed;
+    return this.#connecting.size > 0 || this.#pushes.liveFor !== undefined || isListed;
   }
 
   #drop(): void {
@@ -129,7 +97,7 @@ export class VmKey {
   #schedule(): void {
     clearTimeout(this.#timer);
     const listedFor = this.#listed === undefined ? 0 : listedLifetime - this.#listed();
-    const wait = Math.max(this.#liveFor ?? 0, listedFor, 1000);
+    const wait = Math.max(this.#pushes.liveFor ?? 0, listedFor, 1000);
     this.#timer = setTimeout(() => {
       if (!this.#isNeeded()) this.#drop();
       else if (this.#connecting.size === 0) this.#schedule();

@@ -1,4 +1,4 @@
-/** One VM as the agent knows it: its key, its live connections, and the socket that serves the key. */
+/** One VM as the agent knows it: its keys, its live connections, and the socket that serves one of them. */
 import type { Socket } from 'node:net';
 import {
   AgentFrames,
@@ -9,7 +9,6 @@ import {
   signResponse,
   successReply,
 } from '../ssh/agent-messages.ts';
-import { signatureBlob } from '../ssh/ed25519.ts';
 import { sessionBindName } from '../ssh/session-bind.ts';
 import { parseUserauthRequest } from '../ssh/userauth.ts';
 import { boundConnection } from './binding.ts';
@@ -17,22 +16,31 @@ import type { Connection } from './connection.ts';
 import { Crowd } from './crowd.ts';
 import type { Listener } from './listener.ts';
 import type { Log } from './log.ts';
+import { Pushes } from './pushes.ts';
 import { SessionBinds } from './session-binds.ts';
 import { VmKey } from './vm-key.ts';
 
 export class Vm {
   readonly name: string;
+  /** The ephemeral one. */
   readonly key = new VmKey();
+  /** Those of the user's own keys (`identity`). */
+  readonly identityPushes = new Pushes();
+  /** What EC2 calls the key of its instance, where that is one of ours and served. */
+  keyName: string | undefined;
   readonly connections = new Set<Connection>();
   readonly #log: Log;
+  readonly #expected: (vm: Vm) => Buffer | undefined;
   readonly #crowd = new Crowd({ limit: 128, patience: 60_000 });
   listener: Promise<Listener> | undefined;
   /** `require_binding`, as the last connection found it in the settings. */
   requiresBinding = false;
 
-  constructor(name: string, log: Log) {
+  /** @param expected the public key that the next connection will be served, as far as the settings tell */
+  constructor(name: string, log: Log, expected: (vm: Vm) => Buffer | undefined) {
     this.name = name;
     this.#log = log;
+    this.#expected = expected;
   }
 
   /** Serves the SSH agent protocol to one client. */
@@ -40,25 +48,31 @@ export class Vm {
     this.#crowd.join(socket);
     const frames = new AgentFrames();
     const binds = new SessionBinds();
+    const answerAll = async (messages: readonly Buffer[]) => {
+      for (const message of messages) {
+        const answer = this.#answer(message, binds);
+        // Answers go out in the order of their requests: while a person is asked nothing more is taken in.
+        if (answer instanceof Promise) socket.pause();
+        socket.write(answer instanceof Promise ? await answer : answer);
+        this.#crowd.admit(socket);
+      }
+      // A client that does not read its answers gets no more of them.
+      if (socket.writableNeedDrain) {
+        socket.pause();
+        socket.once('drain', () => socket.resume());
+      } else socket.resume();
+    };
     socket.on('data', (chunk) => {
       try {
-        for (const message of frames.push(chunk)) {
-          socket.write(this.#answer(message, binds));
-          this.#crowd.admit(socket);
-        }
-        // A client that does not read its answers gets no more of them.
-        if (socket.writableNeedDrain) {
-          socket.pause();
-          socket.once('drain', () => socket.resume());
-        }
-      } catch {
         // Malformed: this connection ends, and nothing else.
+        answerAll(frames.push(chunk)).catch(() => socket.destroy());
+      } catch {
         socket.destroy();
       }
     });
   }
 
-  #answer(message: Buffer, binds: SessionBinds): Buffer {
+  #answer(message: Buffer, binds: SessionBinds): Buffer | Promise<Buffer> {
     const request = parseAgentRequest(message);
     switch (request.type) {
       case 'request-identities':
@@ -77,15 +91,24 @@ export class Vm {
   #list(binds: SessionBinds): Buffer {
     const hostKeys = [...this.connections].flatMap(({ seen }) => seen?.hostKey.blob ?? []);
     if (!binds.allowHost(hostKeys) || this.#lacksBinding(binds)) return identitiesAnswer([]);
+    const keyBlob = this.#served;
+    if (keyBlob === undefined) return identitiesAnswer([]);
     for (const connection of this.connections) connection.noteListed();
-    return identitiesAnswer([{ keyBlob: this.key.list().blob, comment: `mint-ssh ${this.name}` }]);
+    return identitiesAnswer([{ keyBlob, comment: `mint-ssh ${this.name}` }]);
   }
 
-  #sign({ keyBlob, data }: { readonly keyBlob: Buffer; readonly data: Buffer }, binds: SessionBinds): Buffer {
-    const pair = this.key.current;
+  /** One key, never two: that of the connection which is being made, else that of the one to come. */
+  get #served(): Buffer | undefined {
+    const standing = [...this.connections].filter(({ isLoggingIn }) => isLoggingIn);
+    return standing.at(-1)?.listed ?? this.#expected(this);
+  }
+
+  #sign(
+    { keyBlob, data, flags }: { readonly keyBlob: Buffer; readonly data: Buffer; readonly flags: number },
+    binds: SessionBinds,
+  ): Buffer | Promise<Buffer> {
     const request = parseUserauthRequest(data);
-    if (pair === undefined || !keyBlob.equals(pair.blob)) return this.#refuse('a key that is not the VM’s');
-    if (request === undefined || !request.publicKey.equals(pair.blob)) {
+    if (request === undefined || !request.publicKey.equals(keyBlob)) {
       return this.#refuse('something that is no login');
     }
     if (!binds.allow(request)) return this.#refuse('a session that is not the one the client named');
@@ -95,9 +118,12 @@ export class Vm {
     if (connection === undefined) return this.#refuse('a session that runs through none of our connections');
     if (!binds.allowHost([connection.seen.hostKey.blob]))
       return this.#refuse('a client bound to another host');
-    if (!connection.mayLogIn(request.user)) return this.#refuse(`user ${request.user}, who has no live push`);
-    connection.noteSigned();
-    return signResponse(signatureBlob(pair.privateKey, data));
+    const signature = connection.sign(request, data, flags);
+    const answer = (blob: Buffer | undefined) =>
+      blob === undefined
+        ? this.#refuse(`user ${request.user}, who is not let in with that key now`)
+        : signResponse(blob);
+    return signature instanceof Promise ? signature.then(answer) : answer(signature);
   }
 
   #lacksBinding(binds: SessionBinds): boolean {

@@ -2,6 +2,7 @@ import { statSync } from 'node:fs';
 import { writtenNames } from '../config/approved-names.ts';
 import { vmPaths } from '../config/paths.ts';
 import { loadSettings } from '../config/settings.ts';
+import { expectedKey } from './choose-authorisation.ts';
 import { type Listener, listen } from './listener.ts';
 import type { Services } from './services.ts';
 import { Vm } from './vm.ts';
@@ -40,8 +41,9 @@ export class Vms {
   }
 
   /**
-   * Makes the sockets of all VMs in `ssh.toml`, where that has changed since the last time: some clients list
-   * the keys of an agent before they start the proxy. Never fails: the connection itself says what is wrong.
+   * Makes the sockets of the VMs that are known, where a file that names them has changed since the last time:
+   * some clients list the keys of an agent before they start the proxy. Never fails: the connection itself says
+   * what is wrong.
    */
   async prepare(): Promise<void> {
     const { paths, log } = this.#services;
@@ -59,16 +61,17 @@ export class Vms {
     }
   }
 
-  /** Those with a block that ssh.toml does not have; nobody waits for them. */
+  /** Those with a block that ssh.toml does not have, and the callers' own that EC2 told of; nobody waits for them. */
   async #prepareFound(): Promise<void> {
-    const found = [...writtenNames(this.#services.paths).all].slice(0, mostFound);
-    for (const name of found) await this.ensureSocket(this.#known(name));
+    const { paths, names } = this.#services;
+    const found = new Set([...writtenNames(paths).all, ...names.cache.ownNames()]);
+    for (const name of [...found].slice(0, mostFound)) await this.ensureSocket(this.#known(name));
   }
 
   #known(name: string): Vm {
     let vm = this.#vms.get(name);
     if (vm === undefined) {
-      vm = new Vm(name, this.#services.log);
+      vm = new Vm(name, this.#services.log, (each) => this.#expectedKey(each));
       this.#vms.set(name, vm);
     }
     return vm;
@@ -98,6 +101,24 @@ export class Vms {
     if (listener?.isInPlace()) return listener;
     listener?.close();
     return undefined;
+  }
+
+  /** A name that stands for nothing any more. */
+  async removeSocket(name: string): Promise<void> {
+    const vm = this.#vms.get(name);
+    if (vm === undefined) return;
+    (await vm.listener?.catch(() => undefined))?.remove();
+    vm.listener = undefined;
+    this.forgetUnmet(vm);
+  }
+
+  /** What is wrong with the settings the connection itself says. */
+  #expectedKey(vm: Vm): Buffer | undefined {
+    try {
+      return expectedKey(this.#services, vm);
+    } catch {
+      return vm.key.list().blob;
+    }
   }
 
   async removeSockets(): Promise<void> {

@@ -55,12 +55,13 @@ export async function askThroughProgram(question: Question, environment: NodeJS.
 export async function askSecretThroughProgram(
   prompt: string,
   environment: NodeJS.ProcessEnv,
-): Promise<{ readonly text: string } | 'no' | 'nobody'> {
+  limits: Limits,
+): Promise<{ readonly text: string } | 'no' | 'timeout' | 'nobody'> {
   const program = environment['SSH_ASKPASS'] ?? usualProgram;
   if (program === '') return 'nobody';
   const { SSH_ASKPASS_PROMPT: _, ...env } = environment;
-  const answer = await run(program, prompt, env, { deadline: Number.POSITIVE_INFINITY, signal: undefined });
-  if (typeof answer === 'string') return answer === 'nobody' ? 'nobody' : 'no';
+  const answer = await run(program, prompt, env, limits);
+  if (typeof answer === 'string') return answer === 'yes' ? 'no' : answer;
   const [text = ''] = answer.text.split(/[\r\n]/, 1);
   return text === '' ? 'no' : { text };
 }

@@ -4,8 +4,18 @@ import { inForeground } from './foreground.ts';
 import { printable } from './terminal.ts';
 import { Tty } from './tty.ts';
 
-/** `no`: the person gave up. `nobody`: there is no one to ask on any channel. */
-export type Secret = { readonly text: string } | 'no' | 'nobody';
+/**
+ * `no`: the person gave up. `timeout`: nobody answered in time, or the question was withdrawn. `nobody`: there is no
+ * one to ask on any channel.
+ */
+export type Secret = { readonly text: string } | 'no' | 'timeout' | 'nobody';
+
+export interface SecretLimits {
+  /** How long the question stands; for ever unless told. */
+  readonly seconds?: number;
+  /** Withdraws the question. */
+  readonly signal?: AbortSignal;
+}
 
 /** Milliseconds; looking at the foreground costs a process where there is no /proc. */
 const pollInterval = process.platform === 'linux' ? 50 : 250;
@@ -17,20 +27,25 @@ const limit = 1023;
 const keys = { interrupt: 3, end: 4, erase: [8, 127], clear: 21, enter: [10, 13] } as const;
 
 /**
- * Asks for a secret and waits for it without an end; it is never taken from stdin. The channel is chosen as
- * for every other question. `prompt` is one line with its last blank.
+ * Asks for a secret; it is never taken from stdin. The channel is chosen as for every other question. `prompt` is one
+ * line with its last blank.
  */
-export async function askSecret(prompt: string, environment = process.env): Promise<Secret> {
+export async function askSecret(
+  prompt: string,
+  environment = process.env,
+  { seconds = Number.POSITIVE_INFINITY, signal }: SecretLimits = {},
+): Promise<Secret> {
   const plain = printable(prompt);
   const use = askpassUse(environment);
+  const deadline = performance.now() + seconds * 1000;
   if (use !== 'first') {
-    const answer = await askHidden(plain);
+    const answer = await askHidden(plain, () => performance.now() >= deadline || signal?.aborted === true);
     if (answer !== 'nobody' || use === 'never') return answer;
   }
-  return askSecretThroughProgram(plain, environment);
+  return askSecretThroughProgram(plain, environment, { deadline, signal });
 }
 
-async function askHidden(prompt: string): Promise<Secret> {
+async function askHidden(prompt: string, isOver: () => boolean): Promise<Secret> {
   if (!inForeground()) return 'nobody';
   const terminal = Tty.open();
   if (terminal === undefined) return 'nobody';
@@ -38,6 +53,14 @@ async function askHidden(prompt: string): Promise<Secret> {
   let typed: number[] = [];
   try {
     for (; ; await new Promise((resolve) => setTimeout(resolve, pollInterval))) {
+      if (isOver()) {
+        // What was typed so far must not end up in the shell's next line.
+        if (reveal !== undefined && inForeground()) {
+          terminal.discardInput();
+          terminal.write('\n');
+        }
+        return 'timeout';
+      }
       // In the background, and right behind a stop, the terminal is the shell's.
       if (!inForeground()) continue;
       if (terminal.wasStopped()) {

@@ -65,11 +65,12 @@ export function reportError(error: unknown, verbose: boolean): void {
   const lines =
     error instanceof MintError
       ? [
-          `error: ${error.message} (${error.code})`,
-          ...(error.hint === undefined ? [] : [`hint: ${error.hint}`]),
+          // Whoever made it has escaped what is foreign in it; here nothing slips through that was forgotten.
+          `error: ${printable(error.message)} (${error.code})`,
+          ...(error.hint === undefined ? [] : [`hint: ${printable(error.hint)}`]),
         ]
       : [
-          `error: ${error instanceof Error ? error.message : String(error)} (io-failed)`,
+          `error: ${printable(error instanceof Error ? error.message : String(error))} (io-failed)`,
           'hint: this is not a failure we foresaw: run again with --verbose and report what it prints',
         ];
   warn(lines.map((line) => `mint-ssh: ${line}\n`).join(''));

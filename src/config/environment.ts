@@ -1,6 +1,6 @@
-/** Variables that decide which AWS account a call acts for, and how it gets there. */
+/** Variables that decide which AWS account a call acts for, how it gets there, and where managed keys are. */
 const travels =
-  /^(AWS_\w+|HOME|USERPROFILE|PATH|USER|LOGNAME|LANG|TMPDIR|(?:https?|no|all)_proxy|(?:HTTPS?|NO|ALL)_PROXY|NODE_EXTRA_CA_CERTS|SSL_CERT_(?:FILE|DIR))$/;
+  /^(AWS_\w+|MINT_KEYS_DIR|HOME|USERPROFILE|PATH|USER|LOGNAME|LANG|TMPDIR|(?:https?|no|all)_proxy|(?:HTTPS?|NO|ALL)_PROXY|NODE_EXTRA_CA_CERTS|SSL_CERT_(?:FILE|DIR))$/;
 
 /**
  * The part of a caller's environment that travels with its requests to the agent, so that the agent acts

@@ -21,6 +21,7 @@ import {
   writeSync,
 } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
+import { printable } from '../cli/terminal.ts';
 import { type ErrorCode, MintError } from '../errors.ts';
 
 /** Windows has neither; its access lists are the profile directory's own. */
@@ -223,9 +224,9 @@ function removeQuietly(path: string): void {
   }
 }
 
-/** A path in a message: in quotes, with control characters escaped. */
+/** A path in a message: in quotes, and safe to show. JSON leaves C1 and what turns the direction of a text as it is. */
 export function quoted(path: string): string {
-  return JSON.stringify(path);
+  return printable(JSON.stringify(path));
 }
 
 function shell(path: string): string {

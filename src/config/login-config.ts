@@ -18,6 +18,8 @@ export interface Login {
   readonly globals: GlobalOptions;
   /** Whether it may be by way of a connection that is there already, and leave one: `multiplex`. */
   readonly isShared?: boolean;
+  /** More words for the proxy; any text may stand in them. */
+  readonly proxyOptions?: readonly string[];
 }
 
 /**
@@ -25,7 +27,7 @@ export interface Login {
  * file is gone when the promise settles. @throws MintError `io-failed`, `unsafe-permissions`
  */
 export async function withLoginConfig<T>(
-  { paths, vm, globals, isShared = false }: Login,
+  { paths, vm, globals, isShared = false, proxyOptions: more = [] }: Login,
   action: (file: string) => Promise<T>,
 ): Promise<T> {
   const directory = mkdtempSync(join(tmpdir(), 'mint-ssh-'));
@@ -39,7 +41,7 @@ export async function withLoginConfig<T>(
       unknownKeywords(optionalKeywords),
     ]);
     const forwardAgent = own.get('forwardagent')?.[0] === 'yes';
-    const proxyOptions = passedOn(globals);
+    const proxyOptions = [...passedOn(globals), ...more.map(shellWord)];
     const ours = renderSshConfig([{ vm, forwardAgent, isAlone: !isShared }], {
       paths,
       program: programPath(),

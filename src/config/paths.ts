@@ -27,6 +27,8 @@ export interface Paths {
   readonly agentLog: string;
   /** A directory that no one else can enter: managed keys, where no other one is named. */
   readonly keys: string;
+  /** Which jobs are open; see open-jobs.ts. */
+  readonly jobs: string;
   readonly cache: string;
   readonly audit: string;
 }
@@ -69,6 +71,7 @@ export function resolvePaths(
     sharedSockets: join(run, 'mux'),
     agentLog: join(run, 'agent.log'),
     keys: join(dir, 'keys'),
+    jobs: join(dir, 'jobs.json'),
     cache: join(dir, 'cache'),
     audit: join(dir, 'audit.log'),
   };

@@ -70,7 +70,20 @@ function parseTables(text: string, file: string): Tables {
       vms.get(vmName(second))?.values.set(key, checked(file, key, entry, 'vm'));
     }
   }
+  for (const { values } of vms.values()) refuseBothWays(file, values);
   return { top, vms };
+}
+
+/** `host` settles where a VM is reached: a route beside it that leads elsewhere would be ignored. */
+function refuseBothWays(file: string, values: Values): void {
+  const route = values.get('route');
+  if (!values.has('host') || (route?.value !== 'endpoint' && route?.value !== 'private')) return;
+  throw badSetting(
+    file,
+    route.line,
+    `route = ${JSON.stringify(route.value)} and host contradict each other`,
+    'remove one of the two: where host is set, that is what is dialled',
+  );
 }
 
 function collectVms(document: TomlDocument, file: string): Map<string, VmTable> {

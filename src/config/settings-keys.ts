@@ -45,7 +45,7 @@ export const settingsKeys: Readonly<Record<string, KeyRule>> = {
     wants: '"public", "private", "endpoint" or "auto"',
     accepts: oneOf('public', 'private', 'endpoint', 'auto'),
     scope: 'any',
-    built: ['public', 'auto'],
+    built: 'all',
   },
   verify: {
     wants: '"console" or "tofu"',
@@ -89,7 +89,7 @@ export const settingsKeys: Readonly<Record<string, KeyRule>> = {
     scope: 'any',
     built: 'all',
   },
-  key_lifetime: { wants: 'a time such as "1h"', accepts: duration, scope: 'any', built: [] },
+  key_lifetime: { wants: 'a time such as "1h"', accepts: duration, scope: 'any', built: 'all' },
   run_dir: {
     wants: 'an absolute path, or one that starts with "~/"',
     accepts: path,
@@ -112,13 +112,13 @@ export const settingsKeys: Readonly<Record<string, KeyRule>> = {
     wants: '"instance-connect", "key:<profile>" or "injected"',
     accepts: text(/^(?:instance-connect|injected|key:[^\p{C}\p{Z}/]{1,128})$/u),
     scope: 'vm',
-    built: ['instance-connect'],
+    built: 'all',
   },
   identity: {
     wants: 'the path of a public key: absolute, or one that starts with "~/"',
     accepts: path,
     scope: 'vm',
-    built: [],
+    built: 'all',
   },
 };
 

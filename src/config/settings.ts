@@ -1,6 +1,7 @@
 import { basename, join } from 'node:path';
 import { MintError } from '../errors.ts';
 import { writtenNames } from './approved-names.ts';
+import { type OpenJob, readOpenJobs } from './open-jobs.ts';
 import { homeDirectory, type Paths } from './paths.ts';
 import { findRunDir } from './run-dir.ts';
 import { badSetting, readSettingsText, readTables, shownKey, type Values } from './settings-file.ts';
@@ -27,8 +28,8 @@ export interface VmSettings {
   /** This VM's own; what the others share is in `Settings`. */
   readonly upstreamAgent: string | undefined;
   readonly keyLifetime: string | undefined;
-  /** `instance-connect`, `injected` or `key:<profile>`. */
-  readonly access: string;
+  /** `instance-connect`, `injected` or `key:<profile>`; where it is not set the instance's KeyName may decide. */
+  readonly access: string | undefined;
   readonly identity: string | undefined;
 }
 
@@ -42,7 +43,7 @@ export interface Settings {
   readonly vm: (name: string) => VmSettings | undefined;
   /** What holds for a VM of this name, be it in the file or not. */
   readonly named: (name: string) => VmSettings;
-  /** Whether the file has it, our ssh_config has a block for it, or it is an instance id. */
+  /** Whether the file has it, our ssh_config has a block for it, it is an instance id, or an open job. */
   readonly knows: (name: string) => boolean;
 }
 
@@ -66,8 +67,16 @@ export function loadSettings(paths: Paths, flags: SettingsFlags): Settings {
   const { top, vms } = text === undefined ? { top: new Map(), vms: new Map() } : readTables(text, file);
   const mint = readMintConfig(paths.configToml);
   const runDir = runDirOf(top, text ?? '', file);
+  let jobs: readonly OpenJob[] | undefined;
+  const job = (name: string) => {
+    jobs ??= readOpenJobs(paths);
+    return jobs.find((open) => open.name === name);
+  };
   const named = (name: string) => {
-    const own = vms.get(name)?.values ?? new Map();
+    const written = vms.get(name)?.values ?? new Map();
+    const isJobs = !vms.has(name) || written.get('access')?.value === 'injected';
+    const own = isJobs ? new Map([...jobValues(job(name)), ...written]) : written;
+    refuseTwoKeys(own, file);
     return assemble(name, own, [flagValues(flags), own, top, mint]);
   };
   return {
@@ -76,8 +85,32 @@ export function loadSettings(paths: Paths, flags: SettingsFlags): Settings {
     vms: [...vms.keys()],
     vm: (name) => (vms.has(name) ? named(name) : undefined),
     named,
-    knows: (name) => vms.has(name) || isInstanceId(name) || writtenNames(paths).all.has(name),
+    knows: (name) =>
+      vms.has(name) || isInstanceId(name) || writtenNames(paths).all.has(name) || job(name) !== undefined,
   };
+}
+
+/** A job's VM is where `job set` said, and AWS has no part in it. */
+function jobValues(job: OpenJob | undefined): Values {
+  if (job === undefined) return new Map();
+  const { user, host, port } = job;
+  const values = { user, host, port, access: 'injected', verify: 'tofu' };
+  const set = Object.entries(values).filter(
+    (entry): entry is [string, string | number] => entry[1] !== undefined,
+  );
+  return new Map(set.map(([key, value]) => [key, { value, line: 0 }]));
+}
+
+/** `identity` is the user's own key; a managed one would be another. */
+function refuseTwoKeys(own: Values, file: string): void {
+  const access = own.get('access');
+  if (!own.has('identity') || !String(access?.value).startsWith('key:')) return;
+  throw badSetting(
+    file,
+    access?.line ?? 1,
+    'access = "key:…" and identity name two keys for one VM',
+    'remove one of them',
+  );
 }
 
 /** Mint's own file: two of its keys concern us, all others are Mint's business. */
@@ -163,7 +196,7 @@ function assemble(name: string, own: Values, sources: readonly Values[]): VmSett
     preferredAuthentications: word('preferred_authentications') ?? 'publickey',
     upstreamAgent: filePath(own, 'upstream_agent'),
     keyLifetime: word('key_lifetime'),
-    access: word('access') ?? 'instance-connect',
+    access: word('access'),
     identity: file('identity'),
   };
 }

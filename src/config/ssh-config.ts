@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { userInfo } from 'node:os';
 import { join } from 'node:path';
 import { approvedMarker, includedFromMarker } from './approved-names.ts';
@@ -33,9 +34,11 @@ export interface RenderOptions {
 
 type Line = readonly [keyword: string, value: string];
 
+const hardware: Line = ['PKCS11Provider', 'none'];
+
 /** Keywords that some builds of OpenSSH 8.4 or newer do not have, and that can be left out there. */
 export const optionalKeywords: readonly Line[] = [
-  ['PKCS11Provider', 'none'],
+  hardware,
   ['KnownHostsCommand', 'none'],
   ['GSSAPIKeyExchange', 'no'],
 ];
@@ -54,13 +57,27 @@ export function renderSshConfig(blocks: readonly Block[], options: RenderOptions
     const text = host(patterns.get(block.vm.name) ?? [], ownLines(block, options));
     return block.isApproved ? `${approvedMarker}\n${text}` : text;
   });
-  const shared = host([...patterns.values()].flat(), sharedLines(options));
   const head = '# Written by `mint-ssh ssh-config`, and written anew each time: edit ssh.toml instead.\n';
   const from =
     options.includedFrom === undefined
       ? ''
       : `${includedFromMarker}${JSON.stringify(options.includedFrom)}\n`;
-  return [head + from, ...own, ...(blocks.length > 0 ? [shared] : [])].join('\n');
+  return [head + from, ...own, ...sharedBlocks(blocks, patterns, options)].join('\n');
+}
+
+/** One Host line where it does for all: each one costs time on every ssh. */
+function sharedBlocks(
+  blocks: readonly Block[],
+  patterns: ReadonlyMap<string, readonly string[]>,
+  options: RenderOptions,
+): string[] {
+  const of = (some: readonly Block[]) => some.flatMap(({ vm }) => patterns.get(vm.name) ?? []);
+  if (blocks.length === 0) return [];
+  const served = blocks.filter(({ vm }) => vm.identity === undefined);
+  if (served.length === blocks.length)
+    return [host(of(blocks), [...keyLines(options), ...sharedLines(options)])];
+  const keys = served.length === 0 ? [] : [host(of(served), keyLines(options))];
+  return [...keys, host(of(blocks), sharedLines(options))];
 }
 
 /** `mint-<vm>` is Mint's own alias; it gives way to a VM of that name. */
@@ -78,11 +95,22 @@ function ownLines(block: Block, options: RenderOptions): Line[] {
     ['User', vm.user],
     ['Port', String(vm.port)],
     ['ProxyCommand', proxyCommand(vm.name, options)],
-    ['IdentityAgent', quotePath(own.socket)],
+    ...identityLines(vm, own),
     ...forwardLines(vm, forwardAgent, own),
     ['PreferredAuthentications', vm.preferredAuthentications],
     ['UserKnownHostsFile', quotePath(own.knownHosts)],
     ...multiplexLines(block, options),
+  ];
+}
+
+/** Who signs: the agent, or with `identity` whatever the user has for that key. */
+function identityLines({ identity }: VmSettings, { socket }: VmPaths): Line[] {
+  if (identity === undefined) return [['IdentityAgent', quotePath(socket)]];
+  // Without the private half ssh takes the public one, to find the key in the user's own agent.
+  const privateFile = identity.replace(/\.pub$/, '');
+  return [
+    ['IdentityFile', quotePath(existsSync(privateFile) ? privateFile : identity)],
+    ['IdentitiesOnly', 'yes'],
   ];
 }
 
@@ -107,9 +135,6 @@ function sharedLines({ paths, unknown }: RenderOptions): Line[] {
     // The first leaves forwarding off (or our `yes` above, on); the second is what `-A` forwards.
     ['ForwardAgent', 'no'],
     ['ForwardAgent', quotePath(paths.forward)],
-    ['IdentityFile', 'none'],
-    ['IdentitiesOnly', 'no'],
-    ['AddKeysToAgent', 'no'],
     ['PubkeyAuthentication', 'yes'],
     // The name that OpenSSH 8.4 knows; since 8.5 it is an alias of PubkeyAcceptedAlgorithms.
     ['PubkeyAcceptedKeyTypes', '+ssh-ed25519'],
@@ -120,8 +145,23 @@ function sharedLines({ paths, unknown }: RenderOptions): Line[] {
     ['CheckHostIP', 'no'],
     ['VerifyHostKeyDNS', 'no'],
     ['CanonicalizeHostname', 'no'],
-    ...optionalKeywords,
+    ...optionalKeywords.filter((line) => line !== hardware),
   ];
+  return known(lines, unknown);
+}
+
+/** For the VMs to which the agent has the key: no other one is tried there. */
+function keyLines({ unknown }: RenderOptions): Line[] {
+  const lines: Line[] = [
+    ['IdentityFile', 'none'],
+    ['IdentitiesOnly', 'no'],
+    ['AddKeysToAgent', 'no'],
+    hardware,
+  ];
+  return known(lines, unknown);
+}
+
+function known(lines: readonly Line[], unknown: ReadonlySet<string>): Line[] {
   return lines.filter(([keyword]) => !unknown.has(keyword.toLowerCase()));
 }
 

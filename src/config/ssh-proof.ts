@@ -19,11 +19,8 @@ const keywords = [
   'port',
   'proxycommand',
   'proxyusefdpass',
-  'identityagent',
   'forwardagent',
   'identitiesonly',
-  'addkeystoagent',
-  'pkcs11provider',
   'pubkeyauthentication',
   'pubkeyacceptedalgorithms',
   'preferredauthentications',
@@ -38,6 +35,9 @@ const keywords = [
   'knownhostscommand',
   'gssapikeyexchange',
 ];
+
+/** Only where the agent has the key: with `identity` they are the user's own business. */
+const servedKeywords = ['identityagent', 'addkeystoagent', 'pkcs11provider'];
 
 /** Only where our block has them: else they are the user's own business. */
 const multiplexKeywords = [
@@ -71,7 +71,13 @@ function compare(
   found: EffectiveConfig,
   userConfig: UserConfig,
 ): readonly Overridden[] {
-  return [...keywords, ...(wanted.has('controlpath') ? multiplexKeywords : [])]
+  const isServed = wanted.get('identityfile')?.includes('none') === true;
+  const compared = [
+    ...keywords,
+    ...(isServed ? servedKeywords : []),
+    ...(wanted.has('controlpath') ? multiplexKeywords : []),
+  ];
+  return compared
     .map((keyword) => ({ keyword, want: shown(wanted, keyword), have: shown(found, keyword) }))
     .filter(({ want, have }) => want !== have)
     .map(({ keyword, want, have }) => ({

@@ -17,6 +17,9 @@ export interface TomlDocument {
   readonly tables: readonly { readonly path: readonly string[]; readonly line: number }[];
 }
 
+/** A key names each of the tables it runs through: one of 100,000 parts would take all there is of memory. */
+const deepest = 32;
+
 /**
  * Reads TOML 1.0 into a flat list of entries that know their line. `file` is the name that errors carry.
  * Throws `bad-settings` with file and line for everything that is not TOML, a key given twice among it.
@@ -27,7 +30,7 @@ export function parseToml(text: string, file: string): TomlDocument {
   const program = parse(text.replace(/^\uFEFF/, ''), file);
   for (const node of program.body[0].body) {
     if (node.type === 'TOMLKeyValue') {
-      collect(node, [], found);
+      collect(node, [], file, found);
       continue;
     }
     const path = keyPath(node.key);
@@ -36,7 +39,7 @@ export function parseToml(text: string, file: string): TomlDocument {
       found.entries.push({ path, line, value: undefined });
     } else {
       found.tables.push({ path, line });
-      for (const inner of node.body) collect(inner, path, found);
+      for (const inner of node.body) collect(inner, path, file, found);
     }
   }
   return found;
@@ -46,6 +49,12 @@ function parse(text: string, file: string): AST.TOMLProgram {
   try {
     return parseTOML(text, { tomlVersion: '1.0' });
   } catch (cause) {
+    // The parser's own limit: strings of more than some 100,000 characters, tables nested as deep.
+    if (cause instanceof RangeError) {
+      throw new MintError('bad-settings', `${file}:1: something in it is too long, or nested too deep`, {
+        cause,
+      });
+    }
     if (!(cause instanceof ParseError)) throw cause;
     const message = cause.message.charAt(0).toLowerCase() + cause.message.slice(1);
     throw new MintError('bad-settings', `${file}:${cause.lineNumber}: ${message}`, {
@@ -58,17 +67,23 @@ function parse(text: string, file: string): AST.TOMLProgram {
 function collect(
   node: AST.TOMLKeyValue,
   above: readonly string[],
+  file: string,
   found: { entries: TomlEntry[]; tables: { path: string[]; line: number }[] },
 ): void {
   const path = [...above, ...keyPath(node.key)];
   const line = node.loc.start.line;
+  if (path.length > deepest) {
+    throw new MintError('bad-settings', `${file}:${line}: a key has ${path.length} parts`, {
+      hint: `no setting has more than three, and no file of settings more than ${deepest}`,
+    });
+  }
   // A dotted key names the tables it runs through.
   for (let length = above.length + 1; length < path.length; length++) {
     found.tables.push({ path: path.slice(0, length), line });
   }
   if (node.value.type === 'TOMLInlineTable') {
     found.tables.push({ path, line });
-    for (const inner of node.value.body) collect(inner, path, found);
+    for (const inner of node.value.body) collect(inner, path, file, found);
   } else {
     found.entries.push({ path, line, value: scalar(node.value) });
   }

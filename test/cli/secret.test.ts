@@ -46,6 +46,17 @@ describe('a passphrase', () => {
     });
   }
 
+  test('that nobody finishes in time is none, and leaves nothing behind for the shell', async () => {
+    const child = onTerminal(`'${process.execPath}' '${program}' 2; stty -a; head -n 1 >&2`);
+    await child.until(asked);
+    child.stdin.write('half');
+    await child.until(/\[no: timeout\][\s\S]* echo /);
+    child.stdin.write('next\r');
+    const { stdout } = await child.done;
+    assert.doesNotMatch(stdout, /half/);
+    assert.match(stdout, / icanon[\s\S]*next/);
+  });
+
   test('leaves the terminal as it was when the program is ended in the middle', async () => {
     const child = onTerminal(
       `sh -c 'echo "pid $$."; exec "${process.execPath}" "${program}"'; echo ended; stty -a`,

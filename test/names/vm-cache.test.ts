@@ -20,6 +20,10 @@ const vm: LocatedVm = {
   publicAddress: '203.0.113.7',
   privateAddress: undefined,
   ipv6: '2001:db8::1',
+  vpc: 'vpc-0a',
+  subnet: undefined,
+  zone: 'us-east-1a',
+  keyName: undefined,
   seenAt: 1_700_000_000_000,
 };
 

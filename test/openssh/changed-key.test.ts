@@ -207,7 +207,11 @@ describe('a host key', { timeout: 120_000 }, () => {
     ]);
     await door.close();
     assert.ok(stdout.includes(world.sshd('dev').hostKey.line.split(' ')[1] ?? '?'));
-    await waitFor('the provisional key to go', 15_000, () => world.file('hosts/dev.known_hosts') === undefined);
+    await waitFor(
+      'the provisional key to go',
+      15_000,
+      () => world.file('hosts/dev.known_hosts') === undefined,
+    );
     nothingStays('dev');
     assert.equal((await world.ssh('dev', 'true')).status, 0);
   });

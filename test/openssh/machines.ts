@@ -29,10 +29,14 @@ export function tags(name: string, owner = ownOwner): { tags: Record<string, str
   return { tags: { mint: 'true', 'mint:vm': name, 'mint:owner': owner } };
 }
 
-export async function makeMachines(lines: readonly string[] = []): Promise<Machines> {
+/** @param lines for the top of ssh.toml @param environment more variables for every child */
+export async function makeMachines(
+  lines: readonly string[] = [],
+  environment: Readonly<Record<string, string>> = {},
+): Promise<Machines> {
   const port = await freePort();
   const settings = [`port = ${port}`, `user = "${loginUser}"`, ...lines];
-  const world = await makeWorld({ vms: {}, settings, withoutSshConfig: true });
+  const world = await makeWorld({ vms: {}, settings, environment, withoutSshConfig: true });
   const sshds: Sshd[] = [];
   const show = (instance: Partial<Instance>) => {
     const id = instance.id ?? `i-${randomBytes(9).toString('hex').slice(1)}`;
@@ -51,7 +55,7 @@ export async function makeMachines(lines: readonly string[] = []): Promise<Machi
         authorizedKeys: join(world.directory, 'keys', id),
         address,
         port,
-        lines: [`SetEnv MACHINE=${id}`],
+        lines: [`SetEnv MACHINE=${id} SHLVL=1`],
       });
       sshds.push(sshd);
       return { id, sshd };

@@ -81,7 +81,8 @@ export async function startSshd(options: SshdOptions): Promise<Sshd> {
     'Subsystem sftp internal-sftp',
     'LogLevel VERBOSE',
     // What runs in a session is known by it.
-    `SetEnv MINT_SSHD=${directory}`,
+    // The second keeps bash from reading the ~/.bashrc of whoever runs the tests, which may take long or wait for others.
+    `SetEnv MINT_SSHD=${directory} SHLVL=1`,
   ];
   const configure = (listen: string) =>
     writeFileSync(configuration, `${text.join('\n')}\nListenAddress ${listen}\n`);

@@ -242,8 +242,8 @@ describe('a server that strains the proxy', { concurrency: true, timeout: 110_00
       const session = startSsh(name);
       let most = 0;
       const timer = setInterval(() => {
+        // One of these proxies starts the agent, which is its child then and no proxy.
         for (const { pid, command } of descendantsOf(session.child.pid))
-          // One of these proxies starts the agent, which is its child then and no proxy.
           if (command.startsWith(`${mintProgram} proxy`)) most = Math.max(most, privateMegabytes(pid));
       }, 250);
       const { stderr, milliseconds, ...ended } = await session.child.done.finally(() => clearInterval(timer));

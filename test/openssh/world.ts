@@ -19,7 +19,7 @@ import { type Relay, startRelay } from './relay.ts';
 import { type HostKeyType, loginUser, type Sshd, startSshd } from './sshd.ts';
 
 export { type Child, type Result, type RunOptions, waitFor } from './child.ts';
-export { type Relay, startRelay } from './relay.ts';
+export type { Relay } from './relay.ts';
 export { freePort, loginUser, type Sshd } from './sshd.ts';
 
 export interface VmOptions {
@@ -41,6 +41,8 @@ export interface WorldOptions {
   readonly settings?: readonly string[];
   /** More variables for every child, undefined to take one away. */
   readonly environment?: Readonly<Record<string, string | undefined>>;
+  /** Another copy of the executable than the one that was built last. */
+  readonly program?: string;
   /** Skips `ssh-config --yes`: there is no `sshConfigFile` then. */
   readonly withoutSshConfig?: boolean;
 }
@@ -89,7 +91,8 @@ export interface World {
 export const mintProgram = join(import.meta.dirname, '../../dist/mint-ssh');
 
 export async function makeWorld(options: WorldOptions = {}): Promise<World> {
-  if (!existsSync(mintProgram)) throw new Error(`${mintProgram} is not there: npm run build`);
+  const program = options.program ?? mintProgram;
+  if (!existsSync(program)) throw new Error(`${program} is not there: npm run build`);
   const directory = mkdtempSync('/tmp/mw-');
   const [configDir, home, keys] = ['config', 'home', 'keys'].map((name) => join(directory, name)) as [
     string,
@@ -133,7 +136,7 @@ export async function makeWorld(options: WorldOptions = {}): Promise<World> {
       return child;
     },
     run: (program, args, runOptions) => world.start(program, args, runOptions).done,
-    mint: (...args) => world.run(mintProgram, args),
+    mint: (...args) => world.run(program, args),
     ssh: (...args) => world.startSsh(args).done,
     startSsh: (args, runOptions) => world.start('ssh', ['-F', sshConfigFile, ...args], runOptions),
     async settings(lines) {

@@ -1,0 +1,57 @@
+/** Reading the fields of what was said on the control socket; each reader throws on anything else. */
+import { MintError } from '../errors.ts';
+
+export type Fields = Readonly<Record<string, unknown>>;
+
+/** Base64 of what a person types is not longer, in characters. */
+const secretLimit = 4096;
+
+export function record(value: unknown): Fields {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw malformed('not an object');
+  return value as Fields;
+}
+
+export function text(fields: Fields, name: string): string {
+  const value = fields[name];
+  if (typeof value !== 'string') throw malformed(`${name} is no text`);
+  return value;
+}
+
+export function number(fields: Fields, name: string): number {
+  const value = fields[name];
+  if (typeof value !== 'number') throw malformed(`${name} is no number`);
+  return value;
+}
+
+export function portNumber(fields: Fields, name: string): number {
+  const value = number(fields, name);
+  if (!Number.isInteger(value) || value < 1 || value > 65_535) throw malformed(`${name} is no port`);
+  return value;
+}
+
+/** Never quoted in a message. */
+export function secret(fields: Fields, name: string): Buffer {
+  const value = text(fields, name);
+  if (value.length > secretLimit) throw malformed(`${name} is too long`);
+  return Buffer.from(value, 'base64');
+}
+
+export function optional<T>(
+  fields: Fields,
+  name: string,
+  read: (fields: Fields, name: string) => T,
+): T | undefined {
+  return fields[name] === undefined ? undefined : read(fields, name);
+}
+
+export function textRecord(value: unknown): Record<string, string> {
+  const fields = record(value);
+  // Without their names, which are whatever the client made them.
+  if (Object.values(fields).some((each) => typeof each !== 'string'))
+    throw malformed('a variable is no text');
+  return fields as Record<string, string>;
+}
+
+export function malformed(what: string): MintError {
+  return new MintError('agent-unavailable', `malformed message on the control socket: ${what}`);
+}

@@ -1,0 +1,66 @@
+/** `access = "injected"`: cloud-init has put the key there, and the agent has held it since `job begin`. */
+import { parseHostKey } from '../ssh/hostkey.ts';
+import type { SigningKey } from '../ssh/key-signature.ts';
+import type { Authorisation, Login, RefusalWords } from './authorisation.ts';
+import type { Services } from './services.ts';
+
+/** A login takes no longer than this from its key exchange to its signature, in milliseconds: sshd's LoginGraceTime. */
+export const loginLimit = 120_000;
+
+export class JobAuthorisation implements Authorisation {
+  readonly isSignedElsewhere = false;
+  readonly requestId = undefined;
+  readonly remaining = loginLimit;
+  readonly #services: Pick<Services, 'jobs'>;
+  readonly #login: Login;
+  #granted = false;
+
+  constructor(services: Pick<Services, 'jobs'>, login: Login) {
+    this.#services = services;
+    this.#login = login;
+  }
+
+  get fingerprint(): string | undefined {
+    return this.#key && parseHostKey(this.#key.blob).fingerprint;
+  }
+
+  get listed(): Buffer | undefined {
+    return this.#key?.blob;
+  }
+
+  get signingKey(): SigningKey | undefined {
+    return this.#granted ? this.#key : undefined;
+  }
+
+  get refusal(): RefusalWords {
+    const { vm, user } = this.#login;
+    return {
+      code: 'login-refused',
+      message: `${vm.name} does not accept the key of its job for user ${user}`,
+      hint: 'has cloud-init come to its end there, and is that the user of `mint-ssh job list`?',
+    };
+  }
+
+  async begin(): Promise<void> {
+    this.#services.jobs.key(this.#login.vm.name);
+  }
+
+  async begun(): Promise<void> {}
+
+  follow(): void {}
+
+  async grant(): Promise<undefined> {
+    await this.begin();
+    this.#granted = true;
+  }
+
+  settle(): void {}
+
+  noteLogin(): void {}
+
+  /** A job that has ended meanwhile has none. */
+  get #key(): SigningKey | undefined {
+    const { name } = this.#login.vm;
+    return this.#services.jobs.open.includes(name) ? this.#services.jobs.key(name) : undefined;
+  }
+}

@@ -1,0 +1,199 @@
+/**
+ * The jobs of this agent: their keys, which are nowhere else. What is not secret of them stands in `jobs.json`, so
+ * that the next agent knows what died with this one.
+ */
+import { generateKeyPairSync } from 'node:crypto';
+import { writtenNames } from '../config/approved-names.ts';
+import { type OpenJob, readOpenJobs, writeOpenJobs } from '../config/open-jobs.ts';
+import type { Paths } from '../config/paths.ts';
+import { loadSettings } from '../config/settings.ts';
+import { settingsKeys } from '../config/settings-keys.ts';
+import { vmName } from '../config/vm-name.ts';
+import { MintError } from '../errors.ts';
+import { publicKeyBlob, publicKeyLine } from '../ssh/ed25519.ts';
+import { type HostKey, parseHostKey } from '../ssh/hostkey.ts';
+import type { SigningKey } from '../ssh/key-signature.ts';
+import type { TrustStore } from '../trust/store.ts';
+import { collectGarbage } from './garbage.ts';
+import type { Job } from './job-protocol.ts';
+import type { Log } from './log.ts';
+
+/** Where sshd listens on an image as it comes. */
+const usualPort = 22;
+/** Of very many jobs somebody has forgotten to end some. */
+const mostJobs = 1000;
+
+export interface NewJob {
+  readonly name: string;
+  readonly user: string;
+  /** The public half of the VM's host key, base64. */
+  readonly hostKey: string | undefined;
+}
+
+export class Jobs {
+  readonly #paths: Paths;
+  readonly #trust: TrustStore;
+  readonly #log: Log;
+  readonly #keys = new Map<string, SigningKey>();
+
+  constructor({
+    paths,
+    trust,
+    log,
+  }: { readonly paths: Paths; readonly trust: TrustStore; readonly log: Log }) {
+    this.#paths = paths;
+    this.#trust = trust;
+    this.#log = log;
+  }
+
+  /** Names of those whose keys are held here. */
+  get open(): readonly string[] {
+    return [...this.#keys.keys()];
+  }
+
+  /** @throws MintError `io-failed` where the record of them is damaged */
+  list(): readonly Job[] {
+    return readOpenJobs(this.#paths).map((job) => this.#stateOf(job));
+  }
+
+  /** The key for a job's VM. @throws MintError `job-not-found`, `job-lost` */
+  key(name: string): SigningKey {
+    const key = this.#keys.get(name);
+    if (key !== undefined) return key;
+    const lost = readOpenJobs(this.#paths).some((job) => job.name === name);
+    throw lost ? isLost(name) : notThere(name);
+  }
+
+  /** @throws MintError `job-exists`, `bad-vm-name`, `bad-settings`, those of writing */
+  async begin({ name: given, user, hostKey: blob }: NewJob): Promise<Job> {
+    const name = vmName(given);
+    if (!settingsKeys['user']?.accepts(user)) {
+      throw new MintError('bad-settings', `the user of a job must be ${settingsKeys['user']?.wants}`);
+    }
+    const hostKey = blob === undefined ? undefined : readHostKey(blob);
+    const jobs = readOpenJobs(this.#paths);
+    this.#refuseTaken(name, jobs);
+    const { privateKey, publicKey } = generateKeyPairSync('ed25519');
+    const job: OpenJob = {
+      name,
+      user,
+      host: undefined,
+      port: usualPort,
+      publicKey: publicKeyLine(publicKey),
+      hostKey: hostKey?.fingerprint,
+      begunAt: new Date().toISOString(),
+    };
+    // First of all: whatever happens from here on, the job can be ended.
+    writeOpenJobs(this.#paths, [...jobs, job]);
+    this.#keys.set(name, { privateKey, blob: publicKeyBlob(publicKey) });
+    try {
+      if (hostKey !== undefined) await this.#pin(name, hostKey);
+    } catch (error) {
+      this.end(name);
+      throw error;
+    }
+    this.#log(`${name}: a job of that name begins`);
+    return this.#stateOf(job);
+  }
+
+  /** @throws MintError `job-not-found`, `job-lost`, `bad-settings` */
+  set(name: string, { host, port }: { readonly host: string; readonly port: number | undefined }): Job {
+    if (!settingsKeys['host']?.accepts(host)) {
+      throw new MintError('bad-settings', `the host of a job must be ${settingsKeys['host']?.wants}`);
+    }
+    const { jobs, job } = this.#find(name);
+    this.key(job.name);
+    const changed = { ...job, host, port: port ?? job.port };
+    writeOpenJobs(
+      this.#paths,
+      jobs.map((other) => (other === job ? changed : other)),
+    );
+    return this.#stateOf(changed);
+  }
+
+  /** Wipes key and pin, and the record at last; of a job that was lost, what is left. @throws MintError `job-not-found` */
+  end(name: string): Job {
+    const { jobs, job } = this.#find(name);
+    const ended = this.#stateOf(job);
+    if (this.#keys.delete(job.name)) collectGarbage();
+    this.#trust.forget(job.name);
+    writeOpenJobs(
+      this.#paths,
+      jobs.filter((other) => other !== job),
+    );
+    this.#log(`${job.name}: the job of that name ends`);
+    return ended;
+  }
+
+  #find(given: string): { readonly jobs: readonly OpenJob[]; readonly job: OpenJob } {
+    const name = vmName(given);
+    const jobs = readOpenJobs(this.#paths);
+    const job = jobs.find((open) => open.name === name);
+    if (job === undefined) throw notThere(name);
+    return { jobs, job };
+  }
+
+  /** A job takes no name by which something else is reached, nor the pin of another machine. */
+  #refuseTaken(name: string, jobs: readonly OpenJob[]): void {
+    const standing = jobs.find((job) => job.name === name);
+    if (standing !== undefined) {
+      throw new MintError(
+        'job-exists',
+        `there is a job ${name} already${this.#keys.has(name) ? '' : ', whose key was lost'}`,
+        {
+          hint: `mint-ssh job end ${name}`,
+        },
+      );
+    }
+    if (jobs.length >= mostJobs)
+      throw new MintError('job-exists', `${mostJobs} jobs are open: end some of them`);
+    const taken = (by: string, hint: string) =>
+      new MintError('bad-vm-name', `${name} is the name of ${by} already`, { hint });
+    const otherName = 'take another name for the job';
+    const settings = loadSettings(this.#paths, {}).vm(name);
+    // There ssh.toml says itself that it is a job's.
+    if (settings !== undefined && settings.access !== 'injected') throw taken('a VM in ssh.toml', otherName);
+    if (settings === undefined && writtenNames(this.#paths).all.has(name))
+      throw taken('a VM in ssh_config', otherName);
+    if (this.#trust.show(name) !== undefined) {
+      throw taken(
+        'a VM whose host key is pinned',
+        `take another name, or forget it: mint-ssh hosts forget ${name}`,
+      );
+    }
+  }
+
+  /** It came out of the command that put it into the VM's user data: whoever else shows it has read that. */
+  async #pin(vm: string, key: HostKey): Promise<void> {
+    const judgement = await this.#trust.judge({ vm, key });
+    if (judgement.kind !== 'unknown') {
+      throw new MintError('job-exists', `${vm} has a pinned host key already`, {
+        hint: `mint-ssh hosts forget ${vm}`,
+      });
+    }
+    judgement.provisional.pin('accepted');
+  }
+
+  #stateOf(job: OpenJob): Job {
+    return { ...job, state: this.#keys.has(job.name) ? 'open' : 'lost' };
+  }
+}
+
+function readHostKey(base64: string): HostKey {
+  const blob = Buffer.from(base64, 'base64');
+  const key = parseHostKey(blob);
+  if (key.type === 'ssh-ed25519') return key;
+  throw new MintError('key-invalid', 'the host key of a job is an ed25519 key');
+}
+
+function notThere(name: string): MintError {
+  return new MintError('job-not-found', `there is no job ${name}`, {
+    hint: '`mint-ssh job list` shows those that are open, `mint-ssh job begin NAME` begins one',
+  });
+}
+
+function isLost(name: string): MintError {
+  return new MintError('job-lost', `the key of job ${name} went with the agent that had made it`, {
+    hint: `nobody gets in with it any more: mint-ssh job end ${name}, and begin anew`,
+  });
+}

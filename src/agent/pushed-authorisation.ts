@@ -1,0 +1,192 @@
+/** EC2 Instance Connect: a public key is pushed to the instance while the connection is being made. */
+import { environmentKey } from '../aws/workers.ts';
+import { appendAudit } from '../config/audit.ts';
+import { MintError } from '../errors.ts';
+import { parseHostKey } from '../ssh/hostkey.ts';
+import type { SigningKey } from '../ssh/key-signature.ts';
+import type { Authorisation, Login, RefusalWords } from './authorisation.ts';
+import { type Push, pushLifetime, pushLimit } from './pushes.ts';
+import type { Services } from './services.ts';
+
+/** Where the key comes from that is pushed. */
+export interface PushedKey {
+  /** The client has the private half itself. */
+  readonly isSignedElsewhere: boolean;
+  /** What the agent signs with; undefined where it does not. */
+  readonly signingKey: SigningKey | undefined;
+  readonly fingerprint: string | undefined;
+  readonly refusal: RefusalWords;
+  /** A live push for `scope`, else a new one; `send` gives the id of the request. */
+  push(scope: string, send: (line: string) => Promise<string>): Push;
+  settle(): void;
+}
+
+export class PushedAuthorisation implements Authorisation {
+  readonly #services: Pick<Services, 'aws' | 'paths' | 'log'>;
+  readonly #login: Login;
+  readonly #key: PushedKey;
+  #push: Push | undefined;
+  /** The instance that the push is for. */
+  #pushedTo: string | undefined;
+  #granting: Promise<Push> | undefined;
+  /** An earlier connection's push was done when this one came. */
+  #foundPushed = false;
+
+  constructor(services: Pick<Services, 'aws' | 'paths' | 'log'>, login: Login, key: PushedKey) {
+    this.#services = services;
+    this.#login = login;
+    this.#key = key;
+  }
+
+  get isSignedElsewhere(): boolean {
+    return this.#key.isSignedElsewhere;
+  }
+
+  get fingerprint(): string | undefined {
+    return this.#key.fingerprint;
+  }
+
+  get requestId(): string | undefined {
+    return this.#push?.requestId;
+  }
+
+  get listed(): Buffer | undefined {
+    return this.#key.signingKey?.blob;
+  }
+
+  get refusal(): RefusalWords {
+    return this.#key.refusal;
+  }
+
+  get signingKey(): SigningKey | undefined {
+    return this.#push !== undefined && this.#push.age() < pushLimit ? this.#key.signingKey : undefined;
+  }
+
+  get remaining(): number {
+    return pushLimit - (this.#push?.age() ?? pushLimit);
+  }
+
+  async begin(): Promise<void> {
+    await this.#pushed();
+  }
+
+  async begun(): Promise<void> {
+    await this.#push?.done.catch(() => {});
+  }
+
+  follow(): void {
+    const before = this.#pushedTo;
+    if (before !== undefined && before !== this.#login.place().instance) this.#startPush();
+  }
+
+  async grant(): Promise<number | undefined> {
+    const push = await this.#pushed();
+    return this.#foundPushed ? undefined : push.milliseconds;
+  }
+
+  settle(): void {
+    this.#key.settle();
+  }
+
+  noteLogin(): void {}
+
+  /** Resolves once a push has succeeded and is fresh. */
+  #pushed(): Promise<Push> {
+    this.#granting ??= this.#pushUntilFresh().finally(() => {
+      this.#granting = undefined;
+    });
+    return this.#granting;
+  }
+
+  async #pushUntilFresh(): Promise<Push> {
+    for (let isMended = false; ; ) {
+      const push = this.#push ?? this.#startPush();
+      try {
+        await push.done;
+      } catch (error) {
+        if (push !== this.#push) continue;
+        if (isMended || !(await this.#login.mend(error))) throw error;
+        isMended = true;
+        this.#startPush();
+        continue;
+      }
+      if (push !== this.#push) continue;
+      if (push.age() < pushLifetime) return push;
+      this.#startPush();
+    }
+  }
+
+  #startPush(): Push {
+    const { caller, settings, user } = this.#login;
+    const { profile, region } = settings;
+    const { vm } = this.#login;
+    const { instance } = this.#login.place();
+    if (instance === undefined) {
+      throw new MintError(
+        'vm-not-found',
+        `no instance of ${vm.name} is known, and only one can be pushed a key`,
+        {
+          hint: `set access of [vm.${vm.name}] in ssh.toml`,
+        },
+      );
+    }
+    const scope = JSON.stringify([environmentKey(caller.environment), profile, region, instance, user]);
+    this.#pushedTo = instance;
+    this.#push = this.#key.push(scope, (line) => this.#send(line, instance));
+    this.#foundPushed = this.#push.milliseconds !== undefined;
+    return this.#push;
+  }
+
+  async #send(line: string, instance: string): Promise<string> {
+    const { caller, settings, user, vm } = this.#login;
+    const { profile, region } = settings;
+    const { requestId } = await this.#services.aws.push(caller, {
+      profile,
+      region,
+      instanceId: instance,
+      osUser: user,
+      publicKey: line,
+    });
+    this.#services.log(`${vm.name}: pushed a key for ${user} on ${instance}, request ${requestId}`);
+    appendAudit(this.#services.paths, {
+      event: 'push',
+      command: 'proxy',
+      vm: vm.name,
+      callerArn: this.#services.aws.knownIdentity(caller, { region, profile })?.arn,
+      instance,
+      user,
+      requestId,
+      keyFingerprint: fingerprintOf(line),
+    });
+    return requestId;
+  }
+}
+
+/** The VM's ephemeral key, which the agent makes, keeps and signs with. */
+export function ephemeralKey({ vm, user, isEstablished }: Login): PushedKey {
+  const holder = {};
+  if (!isEstablished) vm.key.connecting(holder);
+  return {
+    isSignedElsewhere: false,
+    get signingKey() {
+      return vm.key.current;
+    },
+    get fingerprint() {
+      const pair = vm.key.current;
+      return pair && parseHostKey(pair.blob).fingerprint;
+    },
+    refusal: {
+      code: 'login-refused',
+      message: `${vm.name} does not accept the pushed key for user ${user}`,
+      hint:
+        `is there a user ${user} on it, and is ec2-instance-connect installed? ` +
+        '`user` in ssh.toml names another user; AWS answers a push with success in either case',
+    },
+    push: (scope, send) => vm.key.push(scope, send),
+    settle: () => vm.key.settled(holder),
+  };
+}
+
+function fingerprintOf(line: string): string {
+  return parseHostKey(Buffer.from(line.split(' ')[1] ?? '', 'base64')).fingerprint;
+}
