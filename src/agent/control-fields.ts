@@ -19,7 +19,7 @@ export function text(fields: Fields, name: string): string {
 
 export function number(fields: Fields, name: string): number {
   const value = fields[name];
-  if (typeof value !== 'number') throw malformed(`${name} is no number`);
+  if (typeof value !== 'number' || !Number.isFinite(value)) throw malformed(`${name} is no number`);
   return value;
 }
 

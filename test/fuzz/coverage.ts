@@ -18,14 +18,17 @@ export interface ModuleCoverage {
   readonly branchesRun: number;
 }
 
-const sources = new URL('../../src/', import.meta.url).href;
+const sources = new URL('../../src/', import.meta.url);
 
 /** Modules that are to be covered have to be imported after it was made. */
 export class Coverage {
   readonly #session = new Session();
   readonly #seen = new Map<string, Uint8Array>();
+  readonly #below: string;
 
-  constructor() {
+  /** @param below the folder whose modules count */
+  constructor(below: URL = sources) {
+    this.#below = below.href;
     this.#session.connect();
     this.#session.post('Profiler.enable');
     this.#session.post('Profiler.startPreciseCoverage', { callCount: true, detailed: true });
@@ -59,13 +62,19 @@ export class Coverage {
     return this.#compare(painted, true);
   }
 
+  /** From now on everything is news again. */
+  forget(): void {
+    this.take();
+    this.#seen.clear();
+  }
+
   /** By module, below `src/`: counted as Node's own test runner counts functions and branches. */
   count(): ReadonlyMap<string, ModuleCoverage> {
     const counted = this.#scripts().map(({ url, functions }): [string, ModuleCoverage] => {
       const named = functions.filter(({ functionName }) => functionName !== '');
       const ranges = functions.flatMap((each) => (each.isBlockCoverage ? each.ranges : []));
       return [
-        url.slice(sources.length),
+        url.slice(this.#below.length),
         {
           functions: named.length,
           functionsRun: named.filter(({ ranges: [whole] }) => (whole?.count ?? 0) > 0).length,
@@ -90,7 +99,7 @@ export class Coverage {
     });
     // The session is to this thread itself: the answer comes before `post` returns.
     if (scripts === undefined) throw new Error('the inspector does not answer');
-    return scripts.filter(({ url }) => url.startsWith(sources));
+    return scripts.filter(({ url }) => url.startsWith(this.#below));
   }
 
   #map(url: string): Uint8Array {

@@ -30,11 +30,13 @@ export interface CampaignOptions {
   readonly watch?: (input: Buffer) => void;
 }
 
-/** Longer than this for one input is a failure, in milliseconds: they are short. */
+/** More than this of the processor for one input is a failure, in milliseconds: they are short. */
 const slow = 2000;
 /** Coverage is looked at after so many inputs; only where it grew, after each of them. */
-const batch = 64;
+const batch = 200;
 const mostFindings = 20;
+/** So many of the newest inputs are changed as often as all of them together. */
+const recent = 4;
 
 export function fuzz(target: Target, options: CampaignOptions): Campaign {
   const { coverage, goesOn, watch } = options;
@@ -73,7 +75,9 @@ export function fuzz(target: Target, options: CampaignOptions): Campaign {
     const inputs: Buffer[] = [];
     const kept = new Set<Buffer>();
     for (let left = batch; left > 0; left -= 1) {
-      const input = mutate(random.pick(corpus.length > 0 ? corpus : [Buffer.alloc(0)]), random, material);
+      // What was kept last has led furthest.
+      const from = random.below(2) === 0 ? corpus : corpus.slice(-recent);
+      const input = mutate(from.length > 0 ? random.pick(from) : Buffer.alloc(0), random, material);
       inputs.push(input);
       if (execute(input)) kept.add(input);
     }
@@ -91,7 +95,7 @@ export function fuzz(target: Target, options: CampaignOptions): Campaign {
 
 /** The words it ended in, or how it failed. */
 export function endOf(target: Target, input: Buffer): string | Error {
-  const start = performance.now();
+  const before = process.cpuUsage();
   let words: string;
   try {
     // Parsers may keep views of what they are given, and may not write to it.
@@ -101,8 +105,8 @@ export function endOf(target: Target, input: Buffer): string | Error {
   } catch (error) {
     return error instanceof Error ? error : new Error(String(error));
   }
-  const milliseconds = performance.now() - start;
-  return milliseconds > slow ? new Error(`slow: it takes more than ${slow} ms`) : words;
+  const { user, system } = process.cpuUsage(before);
+  return (user + system) / 1000 > slow ? new Error(`slow: it takes more than ${slow} ms`) : words;
 }
 
 /** Two failures are the same where they were thrown with the same words from the same place. */
@@ -126,18 +130,13 @@ function shrink(target: Target, input: Buffer, kind: string): Buffer {
   return small;
 }
 
-/** The fewest inputs that come to the same code and the same ends, the short ones first. */
+/** The fewest inputs that come, beside the target's own, to the same code; the short ones first. */
 export function minimise(target: Target, inputs: readonly Buffer[], coverage: Coverage): Buffer[] {
-  const heard = new Set<string>();
-  coverage.take();
-  return [...inputs]
-    .sort((one, other) => one.length - other.length)
-    .filter((input) => {
-      const ended = endOf(target, input);
-      const isNew = coverage.remember(coverage.take()) > 0;
-      if (ended instanceof Error) return false;
-      const isHeard = heard.has(ended);
-      heard.add(ended);
-      return isNew || !isHeard;
-    });
+  const isNews = (input: Buffer): boolean => {
+    const ended = endOf(target, input);
+    return coverage.remember(coverage.take()) > 0 && !(ended instanceof Error);
+  };
+  coverage.forget();
+  for (const seed of target.seeds()) isNews(seed);
+  return [...inputs].sort((one, other) => one.length - other.length).filter(isNews);
 }

@@ -16,6 +16,7 @@ const edges = [0, 1, 4, 5, 7, 8, 0x7f, 0x80, 0xff, 0x100, 35_000, 0xffff, 0x4000
 const changes: readonly Change[] = [
   flipBit,
   setByte,
+  setByte,
   changeLength,
   changeLength,
   insertWord,
@@ -28,10 +29,10 @@ const changes: readonly Change[] = [
   cutShort,
 ];
 
-/** One to eight changes, one upon the other. */
+/** One to four changes, one upon the other. */
 export function mutate(input: Buffer, random: Random, material: Material): Buffer {
   let changed: Buffer = Buffer.from(input);
-  for (let left = 1 << random.below(4); left > 0; left -= 1)
+  for (let left = 1 << random.below(3); left > 0; left -= 1)
     changed = random.pick(changes)(changed, random, material);
   return changed.subarray(0, material.longest);
 }

@@ -53,10 +53,3 @@ export class Refusal {
     return `${this.code}: ${this.message.replace(/"[^"]*"/g, '""').replace(/\d+/g, '0')}`.slice(0, 100);
   }
 }
-
-/** The outcome of a parser for `run` to give. */
-export function wordsOf(result: unknown): string {
-  if (result instanceof Refusal) return result.words;
-  if (Array.isArray(result)) return `list ${Math.min(result.length, 4)}`;
-  return result === undefined ? 'nothing' : typeof result;
-}

@@ -1,0 +1,64 @@
+/** What a client of the control socket may say. */
+import assert from 'node:assert/strict';
+import { encodeLine, lineSplitter, parseRequest } from '../../../src/agent/control-protocol.ts';
+import { MintError } from '../../../src/errors.ts';
+import { inPieces } from '../pieces.ts';
+import { attempt, Refusal, type Target } from '../target.ts';
+
+const open = {
+  type: 'open',
+  version: 2,
+  vm: 'dev',
+  port: 22,
+  user: 'ubuntu',
+  environment: { AWS_REGION: 'us-east-1', HOME: '/home/me' },
+  upstreamAgent: 'none',
+  established: false,
+};
+
+function split(chunks: readonly Buffer[]): { messages: unknown[]; failure: string | undefined } {
+  const messages: unknown[] = [];
+  const splitter = lineSplitter((message) => messages.push(message));
+  try {
+    for (const chunk of chunks) splitter(chunk);
+  } catch (error) {
+    // A line that is no JSON is refused by the parser of JSON; whoever listens ends the connection for any error.
+    assert.ok(error instanceof MintError || error instanceof SyntaxError, String(error));
+    return { messages, failure: error.name };
+  }
+  return { messages, failure: undefined };
+}
+
+export const control: Target = {
+  name: 'control',
+  modules: ['agent/control-protocol.ts'],
+  seeds: () => [
+    Buffer.from(`${JSON.stringify(open)}\n{"type":"status"}\n`),
+    Buffer.from(
+      '{"type":"seen","hostKey":"AAAA","signature":"AAAA","host":"203.0.113.7"}\n{"type":"ready"}\n',
+    ),
+    Buffer.from('{"type":"answer","answer":"yes"}\n{"type":"refused?"}\n{"type":"stop"}\n'),
+    Buffer.from('{"type":"retarget"}\n{"type":"proceeded"}\n'),
+  ],
+  dictionary: [
+    ...['{"type":"', '":', ',"', '"}', '\n', '[', ']', '{', '}', 'null', 'true', '1e999', '"__proto__":{}'],
+    ...Object.keys(open),
+    ...['seen', 'hostKey', 'signature', 'host', 'answer', 'timeout', 'nobody', 'profile', 'region', 'status'],
+    ...['job', 'name', 'begin', 'end', 'list', 'set', 'secret', 'force'],
+  ],
+  longest: 2048,
+  run(input) {
+    const whole = split([input]);
+    const pieces = split(inPieces(input));
+    assert.deepEqual(pieces, whole);
+    const words = whole.messages.map((message) => {
+      const request = attempt(['agent-unavailable'], () => parseRequest(message));
+      if (request instanceof Refusal) return request.message.slice(0, 60);
+      // What is understood means the same when it is said again.
+      const again = parseRequest(JSON.parse(encodeLine(request)));
+      assert.deepEqual(JSON.parse(encodeLine(again)), JSON.parse(encodeLine(request)));
+      return request.type;
+    });
+    return `${words.slice(0, 2).join(' ')} ${whole.failure ?? ''}`;
+  },
+};
