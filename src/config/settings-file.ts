@@ -2,7 +2,7 @@ import { basename } from 'node:path';
 import { printable } from '../cli/terminal.ts';
 import { MintError } from '../errors.ts';
 import { readPrivateFile } from './files.ts';
-import { type KeyRule, settingsKeys } from './settings-keys.ts';
+import { settingsKeys } from './settings-keys.ts';
 import { parseToml, type TomlDocument, type TomlEntry, type TomlValue } from './toml.ts';
 import { vmName } from './vm-name.ts';
 
@@ -137,15 +137,7 @@ function checked(
   }
   if (value === undefined || !rule.accepts(value))
     throw badSetting(file, line, `${key} must be ${rule.wants}`);
-  if (rule.built !== 'all' && !rule.built.includes(value)) throw notBuilt(file, line, key, value, rule);
   return { value, line };
-}
-
-function notBuilt(file: string, line: number, key: string, value: TomlValue, rule: KeyRule): MintError {
-  const possible = Array.isArray(rule.built) ? rule.built.map((known) => JSON.stringify(known)) : [];
-  const remedy =
-    possible.length === 0 ? 'remove the line' : `set it to ${possible.join(' or ')}, or remove the line`;
-  return badSetting(file, line, `${key} = ${JSON.stringify(value)} does nothing in this version yet`, remedy);
 }
 
 function names(where: 'top' | 'vm'): string {

@@ -8,117 +8,98 @@ export interface KeyRule {
   readonly accepts: (value: TomlValue) => boolean;
   /** `top`: for all VMs only; `vm`: for one VM only. */
   readonly scope: 'any' | 'top' | 'vm';
-  /** The values that do something in this version; any other good value is refused until it does. */
-  readonly built: 'all' | readonly TomlValue[];
 }
 
 const duration = text(/^[1-9]\d{0,5}[smhd]$/);
 const path = text(/^(?:\/|~\/)[^\p{Cc}]{1,4000}$/u);
 
-/** Every key there is. A feature that gets built changes its `built`, and nothing else here. */
+/** Every key there is. */
 export const settingsKeys: Readonly<Record<string, KeyRule>> = {
   user: {
     wants: 'a user name of the VM: 1 to 32 letters, digits, dots, underscores and hyphens',
     accepts: text(/^[a-zA-Z0-9_][a-zA-Z0-9_.-]{0,31}$/),
     scope: 'any',
-    built: 'all',
   },
   port: {
     wants: 'a whole number from 1 to 65535',
     accepts: (value) => Number.isInteger(value) && Number(value) >= 1 && Number(value) <= 65_535,
     scope: 'any',
-    built: 'all',
   },
   region: {
     wants: 'an AWS region such as "us-east-1"',
     accepts: text(/^[a-z]{2}(?:-[a-z]+)+-\d+$/),
     scope: 'any',
-    built: 'all',
   },
   profile: {
     wants: 'the name of an AWS profile: 1 to 128 printable characters',
     accepts: text(/^[^\p{C}\p{Zl}\p{Zp}]{1,128}$/u),
     scope: 'any',
-    built: 'all',
   },
   route: {
     wants: '"public", "private", "endpoint" or "auto"',
     accepts: oneOf('public', 'private', 'endpoint', 'auto'),
     scope: 'any',
-    built: 'all',
   },
   verify: {
     wants: '"console" or "tofu"',
     accepts: oneOf('console', 'tofu'),
     scope: 'any',
-    built: 'all',
   },
   accept_changed: {
     wants: '"ask" or "console"',
     accepts: oneOf('ask', 'console'),
     scope: 'any',
-    built: 'all',
   },
   require_binding: {
     wants: 'true or false',
     accepts: (value) => typeof value === 'boolean',
     scope: 'any',
-    built: 'all',
   },
   start: {
     wants: '"ask", "always" or "never"',
     accepts: oneOf('ask', 'always', 'never'),
     scope: 'any',
-    built: 'all',
   },
   multiplex: {
     wants: 'a time such as "10m", at most 365 days, or "none"',
     accepts: (value) => value === 'none' || (duration(value) && seconds(String(value)) <= 365 * 86_400),
     scope: 'any',
-    built: 'all',
   },
   preferred_authentications: {
     wants: 'a list of methods such as "publickey"',
     accepts: text(/^[a-z][a-z-]{0,63}(?:,[a-z][a-z-]{0,63}){0,15}$/),
     scope: 'any',
-    built: 'all',
   },
   upstream_agent: {
     wants: 'an absolute path, or one that starts with "~/"',
     accepts: path,
     scope: 'any',
-    built: 'all',
   },
-  key_lifetime: { wants: 'a time such as "1h"', accepts: duration, scope: 'any', built: 'all' },
+  key_lifetime: { wants: 'a time such as "1h"', accepts: duration, scope: 'any' },
   run_dir: {
     wants: 'an absolute path, or one that starts with "~/"',
     accepts: path,
     scope: 'top',
-    built: 'all',
   },
   instance: {
     wants: 'an instance id such as "i-0123456789abcdef0"',
     accepts: text(/^i-[0-9a-f]{8,17}$/),
     scope: 'vm',
-    built: 'all',
   },
   host: {
     wants: 'an IP address or a host name',
     accepts: (value) => typeof value === 'string' && (isIP(value) !== 0 || isHostName(value)),
     scope: 'vm',
-    built: 'all',
   },
   access: {
     wants: '"instance-connect", "key:<profile>" or "injected"',
     accepts: text(/^(?:instance-connect|injected|key:[^\p{C}\p{Z}/]{1,128})$/u),
     scope: 'vm',
-    built: 'all',
   },
   identity: {
     wants: 'the path of a public key: absolute, or one that starts with "~/"',
     accepts: path,
     scope: 'vm',
-    built: 'all',
   },
 };
 

@@ -17,6 +17,9 @@ export function reasonOf(error: NodeJS.ErrnoException): string {
       return 'no answer';
     case 'ECONNRESET':
       return 'the connection was reset';
+    case 'EMFILE':
+    case 'ENFILE':
+      return 'too many open files here';
     case 'ERR_PROXY_TUNNEL':
       return 'the proxy did not let the connection through';
     default:
@@ -36,6 +39,9 @@ export function dialHint(code: string | undefined): string {
     case 'ENOTFOUND':
     case 'EAI_AGAIN':
       return 'check `host` in ssh.toml, and this machine’s name service';
+    case 'EMFILE':
+    case 'ENFILE':
+      return 'this shell lets a program open too few files: `ulimit -n 1024`';
     default:
       return 'is the VM running, does its security group let this machine in, and is `host` in ssh.toml its address?';
   }

@@ -16,14 +16,6 @@ test('docs/settings.md has every key of ssh.toml, where it may stand, and no oth
   assert.deepEqual(documented, Object.fromEntries(real));
 });
 
-test('docs/settings.md says of a value that does nothing yet that it is refused', () => {
-  const rows = tableRows(section('docs/settings.md', '## Keys'));
-  for (const [key = '', , , what] of rows) {
-    const unbuilt = settingsKeys[key.replaceAll('`', '')]?.built !== 'all';
-    assert.equal(/not built yet/.test(what ?? ''), unbuilt, `${key}: ${what}`);
-  }
-});
-
 test('the ssh.toml examples of the documents are ones the program takes', () => {
   const examples = pages.flatMap(fences).filter(({ language }) => language === 'toml');
   assert.ok(examples.length >= 2);
