@@ -3,12 +3,13 @@ import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { userInfo } from 'node:os';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ownDirectory } from '../config/directory.ts';
 
-const main = join(import.meta.dirname, '../../src/main.ts');
+const root = join(import.meta.dirname, '../..');
+const main = join(root, 'src/main.ts');
 
 interface Place {
   readonly mint: string;
@@ -120,9 +121,14 @@ test('~/.ssh/config itself: written, seen by plain ssh, seen behind our block, r
 }, (context) => {
   const at = place(context);
   const home = namespace?.includes('-rm') ? '/root' : userInfo().homedir;
+  // The home directory may be where this checkout is: it is seen through another door.
+  const checkout = join(at.temporary, 'checkout');
+  mkdirSync(checkout);
+  const throughIt = (path: string) => (path.startsWith(root) ? join(checkout, relative(root, path)) : path);
   const script = `
-    mount -t tmpfs -o mode=700 none "$HOME"
     node="$1"; main="$2"; mint="$3"; out="$4"
+    mount --bind "$5" "$out/checkout"
+    mount -t tmpfs -o mode=700 none "$HOME"
     "$node" "$main" ssh-config --config-dir "$mint" --yes >/dev/null 2>&1
     stat -c %a "$HOME/.ssh" "$HOME/.ssh/config" >"$out/modes"
     ssh -G dev >"$out/plain"
@@ -134,7 +140,8 @@ test('~/.ssh/config itself: written, seen by plain ssh, seen behind our block, r
     "$node" "$main" ssh-config --dry-run >"$out/default" 2>/dev/null
   `;
   const [command = '', ...flags] = namespace ?? [];
-  const args = [...flags, 'sh', '-ec', script, 'sh', process.execPath, main, at.mint, at.temporary];
+  const programs = [process.execPath, main].map(throughIt);
+  const args = [...flags, 'sh', '-ec', script, 'sh', ...programs, at.mint, at.temporary, root];
   const env = { ...process.env, HOME: home, MINT_CONFIG_DIR: '' };
   const outcome = spawnSync(command, args, { encoding: 'utf8', env, cwd: '/' });
   assert.equal(outcome.status, 0, outcome.stderr);
