@@ -588,3 +588,22 @@ test('a keyword that this ssh does not have is left out', (context) => {
   assert.doesNotMatch(text, /GSSAPIKeyExchange/);
   assert.match(text, /KnownHostsCommand none/);
 });
+
+test('of very many VMs each has what all of them share, and no Host line is long', (context) => {
+  const at = place(context);
+  const paths = resolvePaths({ configDir: at.mint });
+  const vm = loadSettings(paths, {}).vm('dev');
+  assert.ok(vm);
+  const names = Array.from({ length: 120 }, (_, index) => `vm-${index}`);
+  const blocks = names.map((name) => ({ vm: { ...vm, name }, forwardAgent: false }));
+  const text = renderSshConfig(blocks, { paths, program: '/x', unknown: new Set(['gssapikeyexchange']) });
+  for (const line of text.match(/^Host .*$/gm) ?? []) assert.ok(line.split(' ').length <= 101, line);
+  const file = join(at.mint, 'many');
+  writeFileSync(file, text);
+  for (const name of ['vm-0', 'vm-49', 'vm-50', 'mint-vm-51', 'vm-119']) {
+    const { stdout, stderr } = spawnSync('ssh', ['-F', file, '-G', name], { encoding: 'utf8', input: '' });
+    assert.match(stdout, /^stricthostkeychecking true$/m, stderr);
+    assert.match(stdout, /^identityfile none$/m);
+    assert.match(stdout, /^globalknownhostsfile \/dev\/null$/m);
+  }
+});
