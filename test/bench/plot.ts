@@ -38,6 +38,7 @@ export function plot(title: string, groups: readonly Group[]): string {
     y += lineHeight / 2;
   }
   return `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${y}" viewBox="0 0 ${width} ${y}" font-family="sans-serif" font-size="12">
+<title>${title}</title>
 <rect width="100%" height="100%" fill="#fff"/>
 ${text(12, 22, title, 'font-size="15"')}
 ${lines.join('\n')}
