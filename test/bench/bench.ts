@@ -10,6 +10,7 @@ import { mintProgram, type World } from '../openssh/world.ts';
 import { type CopyWay, copy, type Direction } from './copies.ts';
 import { liveConnections, loginsAtOnce, manyPins } from './crowds.ts';
 import { interleave } from './figures.ts';
+import { keystrokesBesideCopy } from './keystrokes.ts';
 import {
   awsCliLogins,
   coldLogins,
@@ -29,8 +30,28 @@ const plan: Plan = short
   ? { rounds: 4, pushRounds: 3, coldRounds: 2, roundTrips: [0], apiDelays: [0, 150] }
   : { rounds: 15, pushRounds: 9, coldRounds: 9, roundTrips: [0, 20, 100], apiDelays: [0, 50, 150, 400] };
 const sizes = short
-  ? { bulk: 256e6, bulkRounds: 1, long: 256e6, atOnce: 20, live: 20, liveVms: 5, pins: 10_000, vms: 100 }
-  : { bulk: 2e9, bulkRounds: 2, long: 10e9, atOnce: 200, live: 200, liveVms: 50, pins: 10_000, vms: 1000 };
+  ? {
+      bulk: 256e6,
+      bulkRounds: 1,
+      long: 256e6,
+      beside: 256e6,
+      atOnce: 20,
+      live: 20,
+      liveVms: 5,
+      pins: 10_000,
+      vms: 100,
+    }
+  : {
+      bulk: 2e9,
+      bulkRounds: 2,
+      long: 10e9,
+      beside: 2e9,
+      atOnce: 200,
+      live: 200,
+      liveVms: 50,
+      pins: 10_000,
+      vms: 1000,
+    };
 
 async function measure(stage: Stage): Promise<Findings> {
   const startedAt = performance.now();
@@ -62,6 +83,9 @@ async function measure(stage: Stage): Promise<Findings> {
   note('memory in mid-copy');
   const long = await copy(stage, world, 'mint-ssh', 'both', sizes.long);
 
+  note('keystrokes beside a copy');
+  const keystrokes = await keystrokesBesideCopy(stage, world, sizes.beside);
+
   await sleep(Math.max(0, pushesGoneBy - performance.now()));
   const pushes: Findings['pushes'] = [];
   const cold: Findings['cold'] = [];
@@ -91,6 +115,7 @@ async function measure(stage: Stage): Promise<Findings> {
     cli,
     bulk,
     long,
+    keystrokes,
     atOnce,
     live,
     pins,

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import type { Copy, CopyWay, Direction } from './copies.ts';
 import type { AtOnce, LiveConnections } from './crowds.ts';
 import { median, spread } from './figures.ts';
+import type { Keystrokes } from './keystrokes.ts';
 import type { Plan, Times, WarmLogins } from './logins.ts';
 import { plot } from './plot.ts';
 
@@ -31,6 +32,7 @@ export interface Findings {
   readonly cli: { readonly cli: readonly number[]; readonly version: string } | undefined;
   readonly bulk: readonly Bulk[];
   readonly long: Copy;
+  readonly keystrokes: Keystrokes;
   readonly atOnce: AtOnce;
   readonly live: LiveConnections;
   readonly pins: { readonly few: readonly number[]; readonly many: readonly number[] };
@@ -103,7 +105,8 @@ Rounds: ${plan.rounds} of warm logins, ${plan.pushRounds} of those with a push, 
 `;
 }
 
-function targets({ plan, warm, pushes, cold, cli, bulk, long, atOnce, live, pins, sizes }: Findings): string {
+function targets(findings: Findings): string {
+  const { plan, warm, pushes, cold, cli, bulk, long, keystrokes, atOnce, live, pins, sizes } = findings;
   const near = warm.get(0);
   if (near === undefined) throw new Error('the bench needs a round trip of 0');
   const node = median(near.node);
@@ -160,6 +163,13 @@ function targets({ plan, warm, pushes, cold, cli, bulk, long, atOnce, live, pins
     'none',
     `${early.toFixed(1)} → ${late.toFixed(1)} MB`,
     late <= early * 1.05,
+  ]);
+  const felt = median(keystrokes.mint) - median(keystrokes.nc);
+  rows.push([
+    `a keystroke there and back beside a copy, against nc (${keystrokes.mint.length} each)`,
+    '≤ 1 ms more',
+    `${felt.toFixed(2)} ms more (${median(keystrokes.mint).toFixed(2)} / ${median(keystrokes.nc).toFixed(2)})`,
+    felt <= 1,
   ]);
   rows.push([
     `agent with ${live.count} live connections, ${live.vms} VMs`,
