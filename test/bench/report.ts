@@ -59,7 +59,8 @@ function report(findings: Findings): string {
   return `# Benchmarks
 
 \`\`\`sh
-npm run build && npm run bench
+npm run build
+npm run bench
 \`\`\`
 
 writes this page: the built executable against what people use without it, in one run of ${Math.round(seconds / 60)} minutes on one
