@@ -98,6 +98,7 @@ const handled: Readonly<Record<string, Readonly<Record<string, Handling>>>> = {
 
 /** What becomes of `npm run …`, with whatever options, by the script's name. */
 const scripts: Readonly<Record<string, Handling>> = {
+  build: { not: 'what these tests run was built by it a moment ago' },
   package: { shown: 'test/package/release.test.ts', with: 'makeRelease(' },
   'prove:debian': { not: 'it makes a whole Debian root, as root, in more than a minute' },
   bench: { not: 'its figures take many minutes; test/bench/guard.test.ts holds the ones that count' },
