@@ -47,8 +47,8 @@ interface CloudConfig {
   readonly ssh_deletekeys?: boolean;
 }
 
-/** Every name by which a machine could be ended. */
-const endings = [
+/** Every name by which a machine could be ended, and `id` and `sudo`, which say who may. */
+export const endings = [
   'systemctl',
   'systemd-run',
   'shutdown',

@@ -6,25 +6,13 @@ import { join } from 'node:path';
 import { after, describe, test } from 'node:test';
 import { armProgram, type RemoteProgram, watchProgram } from '../../src/debug/vm-script.ts';
 import { waitFor } from '../openssh/child.ts';
+import { endings } from './job-vm.ts';
 
 const shells = [['dash'], ['bash', '--posix'], ['busybox', 'sh']].filter(
   ([program = '']) => spawnSync(program, ['-c', ':']).error === undefined,
 );
 const nonce = '0123456789abcdef';
 const lease = '0123456789ab';
-/** Every name by which a machine could be ended, and `id` and `sudo`, which say who may. */
-const names = [
-  'systemctl',
-  'systemd-run',
-  'shutdown',
-  'poweroff',
-  'halt',
-  'reboot',
-  'init',
-  'telinit',
-  'sudo',
-  'id',
-];
 
 describe('what runs on the VM', { concurrency: true, timeout: 60_000 }, () => {
   for (const shell of shells) {
@@ -40,7 +28,7 @@ function suite(shell: readonly string[]): void {
 
   /** The programs of the machine; what is not told is there, and fails. */
   function machine(programs: Readonly<Record<string, string>>): void {
-    for (const name of names) {
+    for (const name of endings) {
       const path = join(bin, name);
       rmSync(path, { force: true });
       writeFileSync(
