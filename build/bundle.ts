@@ -1,12 +1,16 @@
 /**
- * Bundles the program: a main bundle with what commands need at once, and a bundle of its own, kept in the
- * executable as an asset, for each part that is heavy and rarely needed.
+ * Bundles the program into the parts that the executable carries as assets (load-part.cjs takes them out): the
+ * whole of it, what ssh waits for by itself, and a bundle for each library that is heavy and rarely needed.
  */
+import { readFileSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type BuildOptions, type BuildResult, build, type Plugin } from 'esbuild';
 
 export const root = dirname(dirname(fileURLToPath(import.meta.url)));
+
+/** Commands that people wait for at each login: each is a part with nothing else in it. */
+const waitedFor = ['proxy', 'agent'];
 
 /** Packages that the proxy, which starts on every connection, must not carry: each is an asset. */
 const chunks = [
@@ -38,9 +42,12 @@ const late = [
 /** What `bundle` made, in the folder it was given. */
 export interface Bundle {
   readonly folder: string;
-  /** File names: the script that the executable runs, and what `node:sea` hands out by name. */
+  /** The script that the executable runs, a file name. */
   readonly main: string;
+  /** File names: what `node:sea` hands out. */
   readonly assets: readonly string[];
+  /** Those of them that V8 is to compile beforehand (code-cache.ts): with every function, or with what runs at once. */
+  readonly compiled: Readonly<Record<string, 'whole' | 'outside'>>;
   /** The npm packages that are inside, as folders below the checkout, sorted. */
   readonly packages: readonly string[];
 }
@@ -57,6 +64,8 @@ export async function bundle(folder: string): Promise<Bundle> {
     minify: true,
     keepNames: true,
     legalComments: 'none',
+    // The first import() of a thread starts Node's whole loader of ES modules; require() does for Node's own.
+    supported: { 'dynamic-import': false },
     logLevel: 'warning',
     metafile: true,
     // CommonJS has no import.meta; the executable's own path stands in for the module's.
@@ -73,15 +82,17 @@ export async function bundle(folder: string): Promise<Bundle> {
   } satisfies BuildOptions;
   // As ES modules the SDK's packages can be cut down to what is used.
   const sdk = { ...shared, mainFields: ['module', 'main'] };
+  // load-part.cjs calls a part as Node would call a module.
+  const part = {
+    banner: { js: `(function (exports, require, module, __filename, __dirname) {${shared.banner.js}` },
+    footer: { js: '})' },
+  };
+  const main = { ...shared, ...part, entryPoints: ['src/main.ts'], plugins: [loadChunks, loadLate] };
   const results: BuildResult<{ metafile: true }>[] = [
-    await build({
-      ...shared,
-      entryPoints: ['src/main.ts'],
-      outfile: join(folder, 'main.cjs'),
-      plugins: [loadChunks, loadLate],
-    }),
+    await build({ ...main, outfile: join(folder, 'main.cjs') }),
     await build({
       ...sdk,
+      ...part,
       entryPoints: ['src/aws/worker.ts'],
       outfile: join(folder, 'aws.cjs'),
       plugins: [loadSdks],
@@ -93,12 +104,45 @@ export async function bundle(folder: string): Promise<Bundle> {
     );
   for (const chunk of chunks)
     results.push(await build({ ...shared, entryPoints: [chunk], outfile: join(folder, assetName(chunk)) }));
+  for (const command of waitedFor)
+    results.push(
+      await build({
+        ...main,
+        outfile: join(folder, `${command}.cjs`),
+        plugins: [onlyCommand(command), ...main.plugins],
+      }),
+    );
+  const loader = readFileSync(join(root, 'build/load-part.cjs'), 'utf8');
+  writeFileSync(join(folder, 'load-part.cjs'), loader);
+  writeFileSync(join(folder, 'start.cjs'), `${loader}${start}`);
   const inputs = results.flatMap(({ metafile }) => Object.keys(metafile.inputs));
   return {
     folder,
-    main: 'main.cjs',
-    assets: ['aws.cjs', ...[...sdks, ...chunks].map(assetName)],
+    main: 'start.cjs',
+    assets: ['load-part.cjs', ...['main', 'aws', ...waitedFor, ...sdks, ...chunks].map(assetName)],
+    compiled: {
+      main: 'outside',
+      aws: 'whole',
+      ...Object.fromEntries(waitedFor.map((command) => [command, 'whole'])),
+    },
     packages: [...new Set(inputs.flatMap(packageFolder))].sort(),
+  };
+}
+
+/** A word that is no part is an error, or an option before the command: the whole program knows. */
+const start = `loadPart(${JSON.stringify(waitedFor)}.includes(process.argv[2]) ? process.argv[2] : 'main');\n`;
+
+/** The program as if it had this command alone: who asks for it gets here, and no one else. */
+function onlyCommand(command: string): Plugin {
+  return {
+    name: 'only-command',
+    setup({ onLoad }) {
+      const entry = `{ summary: '', load: () => import('./${command}.ts') }`;
+      onLoad({ filter: /\/commands\/table\.ts$/ }, () => ({
+        contents: `export const commands = { ${command}: ${entry} };`,
+        resolveDir: join(root, 'src/commands'),
+      }));
+    },
   };
 }
 

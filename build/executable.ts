@@ -11,31 +11,33 @@ import type { Bundle } from './bundle.ts';
 export interface BlobOptions {
   /** The Node that makes the blob: of the very version that will run it, and able to run here. */
   readonly node: string;
-  /** V8's compiled form of the main script: saves milliseconds at each start, on this platform only. */
+  /** V8's compiled form of what people wait for: saves milliseconds at each start, on this platform only. */
   readonly codeCache: boolean;
 }
 
 /** The blob's path, in the bundle's folder. */
 export function makeBlob(bundle: Bundle, { node, codeCache }: BlobOptions): string {
+  const caches = codeCache ? Object.keys(bundle.compiled).map((name) => `${name}.cache`) : [];
+  if (codeCache) {
+    const parts = Object.entries(bundle.compiled).map(([name, extent]) => `${name}=${extent}`);
+    const program = join(import.meta.dirname, 'code-cache.ts');
+    execFileSync(node, ['--random-seed=42', program, bundle.folder, ...parts], { stdio: 'pipe' });
+  }
   const config = {
     // Relative: the blob has this path inside, and must not tell where it was made.
     main: bundle.main,
     output: 'mint-ssh.blob',
     disableExperimentalSEAWarning: true,
-    useCodeCache: codeCache,
     // A small young generation, and one thread for V8's background work where it would start four: 4 MB less.
     // node:sqlite calls itself experimental in Node 22.
     execArgv: ['--max-semi-space-size=1', '--v8-pool-size=1', '--disable-warning=ExperimentalWarning'],
     // A NODE_OPTIONS meant for someone else's programs (an editor's debugger) has no business in here.
     execArgvExtension: 'none',
-    assets: Object.fromEntries(bundle.assets.map((name) => [name, name])),
+    assets: Object.fromEntries([...bundle.assets, ...caches].map((name) => [name, name])),
   };
   writeFileSync(join(bundle.folder, 'sea.json'), JSON.stringify(config));
-  // The seed makes the code cache the same each time: strings' hashes are in it. V8 does not count this option when
-  // it compares the cache's options with its own; with --hash-seed or --single-threaded it rejects the cache.
-  const words = ['--random-seed=42', '--experimental-sea-config', 'sea.json'];
   // What it says is shown where it fails.
-  execFileSync(node, words, { cwd: bundle.folder, stdio: 'pipe' });
+  execFileSync(node, ['--experimental-sea-config', 'sea.json'], { cwd: bundle.folder, stdio: 'pipe' });
   return join(bundle.folder, config.output);
 }
 
