@@ -42,6 +42,8 @@ export class Connection {
   readonly #login: Login;
   #authorisation: Authorisation;
   #firstKey: FirstKey | undefined;
+  /** Where the connection runs to, as its proxy says. */
+  #host: string | undefined;
   #listed = false;
   #signed = false;
   #settled = false;
@@ -139,6 +141,7 @@ export class Connection {
       if (!this.#established) this.#authorisation.follow();
     }
     if (!leadsTo(this.#place, host)) throw moved(this.vm.name, host, this.#place);
+    this.#host = host;
     const accepted = await this.#services.hostTrust
       .judge(this.#presented(hostKey))
       .catch((error: unknown) => {
@@ -171,6 +174,7 @@ export class Connection {
   async release(): Promise<void> {
     const pushMilliseconds = await this.#authorisation.grant();
     this.#reply({ type: 'go', pushMilliseconds });
+    setImmediate(() => this.#noteAddress());
     // A session may last for days and never have asked for a signature: the key is not kept for it.
     clearTimeout(this.#keyTimer);
     this.#keyTimer = setTimeout(() => this.#settle(), this.#authorisation.remaining).unref();
@@ -333,6 +337,13 @@ export class Connection {
       // Who names every instance in ssh.toml is asked nothing of AWS that ssh.toml says.
       if (this.#destination.isOwnByTag) this.#services.blocks.afterLogin(this.#caller);
     });
+  }
+
+  /** For the next connection to dial at once. What is behind another address, or a tunnel, is no place to start with. */
+  #noteAddress(): void {
+    const [first] = this.#place.ways;
+    if (first === undefined || first.kind === 'endpoint' || first.host !== this.#host) return;
+    this.#services.lastAddresses.note(this.vm.name, { host: first.host, port: this.#port });
   }
 
   #audit(event: AuditEvent, fingerprint: string | undefined, requestId?: string): void {

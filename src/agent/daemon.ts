@@ -3,6 +3,7 @@ import { closeSync, readdirSync, readFileSync, readlinkSync, rmSync } from 'node
 import { join } from 'node:path';
 import { AwsWorkers } from '../aws/workers.ts';
 import { ensureClosedDirectory, ensurePrivateDirectory } from '../config/files.ts';
+import { LastAddresses } from '../config/last-address.ts';
 import { acquireLock } from '../config/lock.ts';
 import { type Paths, socketPath, vmPaths } from '../config/paths.ts';
 import { MintError } from '../errors.ts';
@@ -35,6 +36,8 @@ const idleLimit = 30 * 60_000;
 export interface AgentHooks {
   /** The sockets are there. */
   readonly ready: () => void;
+  /** A connection has started it, and waits. */
+  readonly isAwaited?: boolean;
   /** It is wanted from login to logout: it does not end for want of a proxy. */
   readonly stays?: boolean;
 }
@@ -49,6 +52,9 @@ export async function runAgent(paths: Paths, hooks: AgentHooks): Promise<boolean
   process.umask(0o077);
   closeInherited();
   requireDescriptors();
+  const aws = new AwsWorkers();
+  // Before all the rest, which is short beside the SDK's start.
+  if (hooks.isAwaited) aws.expectCaller();
   socketPath(paths.control);
   ensurePrivateDirectory(paths.dir);
   for (const directory of [paths.run, paths.agentSockets, paths.sharedSockets])
@@ -59,13 +65,14 @@ export async function runAgent(paths: Paths, hooks: AgentHooks): Promise<boolean
   const endClaim = claimForMachine(join(paths.run, 'machine'), paths.run);
 
   const log = openLog(paths.agentLog);
-  const parts = { log, trust: new TrustStore(paths), aws: new AwsWorkers() };
-  const names = new Names(paths, parts.aws);
-  const starts = new Starts(parts.aws, names, log);
+  const parts = { log, trust: new TrustStore(paths), aws };
+  const names = new Names(paths, aws);
+  const starts = new Starts(aws, names, log);
   const most = { ...parts, paths, hostTrust: new HostTrust(parts), names, starts };
   const managedKeys = new ManagedKeys({ paths, log }, () => rest());
   const jobs = new Jobs({ paths, log, trust: parts.trust });
-  const services: Services = { ...most, blocks: new BlockRefresh(most), managedKeys, jobs };
+  const lastAddresses = new LastAddresses(paths);
+  const services: Services = { ...most, blocks: new BlockRefresh(most), managedKeys, jobs, lastAddresses };
   services.trust.start();
   const vms = new Vms(services);
   const forward = new Forward(services);

@@ -1,4 +1,5 @@
 import type { AwsWorkers } from '../aws/workers.ts';
+import type { LastAddresses } from '../config/last-address.ts';
 import type { Paths } from '../config/paths.ts';
 import type { Names } from '../names/names.ts';
 import type { TrustStore } from '../trust/store.ts';
@@ -24,4 +25,5 @@ export interface Services {
   readonly blocks: BlockRefresh;
   readonly managedKeys: ManagedKeys;
   readonly jobs: Jobs;
+  readonly lastAddresses: LastAddresses;
 }

@@ -25,16 +25,15 @@ export class LiveWorker {
   readonly startedAt = performance.now();
   readonly #thread: Worker;
   readonly #waiting = new Map<number, Waiting>();
-  readonly #whenEnded: () => void;
+  #whenEnded: () => void = () => {};
   #nextId = 1;
   #retired = false;
   #ended = false;
 
-  /** `whenEnded` is called once, when the thread takes no more calls, whatever ended it. */
-  constructor(environment: Readonly<Record<string, string>>, whenEnded: () => void) {
-    this.#whenEnded = whenEnded;
+  /** The thread loads the SDK; it answers nothing before `serve`. */
+  constructor() {
     this.#thread = startThread('aws', new URL('./worker.ts', import.meta.url), {
-      env: { ...environment },
+      env: {},
       execArgv: [],
       stdout: true,
       stderr: true,
@@ -46,6 +45,20 @@ export class LiveWorker {
     this.#thread.on('error', (error) => this.#end(crashed(`it failed with ${error.name}`, error)));
     this.#thread.on('exit', (code) => this.#end(crashed(`it ended with status ${code}`)));
     this.#thread.unref();
+  }
+
+  /**
+   * Once, and before any call: whose environment this is from now on.
+   * @param whenEnded called once, when the thread takes no more calls, whatever ended it
+   */
+  serve(environment: Readonly<Record<string, string>>, whenEnded: () => void): void {
+    this.#whenEnded = whenEnded;
+    this.#thread.postMessage(environment);
+  }
+
+  /** Whether it takes no more calls. */
+  get hasEnded(): boolean {
+    return this.#ended;
   }
 
   /** Resolves with what the worker answers; rejects with its MintError, or when the thread ends or is stuck. */

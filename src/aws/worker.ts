@@ -24,8 +24,6 @@ import { table } from './table.ts';
 const port = parentPort;
 if (port === null) throw new Error('this module runs as a worker thread only');
 
-const session = new Session(process.env);
-
 const operations: {
   readonly [Name in OperationName]: (
     session: Session,
@@ -48,9 +46,9 @@ const operations: {
   deleteKeyPair,
 };
 
-async function answer(message: WorkerRequest): Promise<WorkerReply> {
+async function answer(session: Session, message: WorkerRequest): Promise<WorkerReply> {
   try {
-    return { id: message.id, reply: await run(message.kind, message) };
+    return { id: message.id, reply: await run(session, message.kind, message) };
   } catch (error) {
     const failure =
       error instanceof MintError
@@ -64,6 +62,7 @@ async function answer(message: WorkerRequest): Promise<WorkerReply> {
 }
 
 async function run<Name extends OperationName>(
+  session: Session,
   kind: Name,
   message: { readonly request: Operations[Name]['request']; readonly deadline: number },
 ): Promise<Operations[Name]['reply']> {
@@ -71,6 +70,11 @@ async function run<Name extends OperationName>(
   return await operations[kind](session, message.request, milliseconds);
 }
 
-port.on('message', (message: WorkerRequest) => {
-  void answer(message).then((reply) => port.postMessage(reply));
+// The thread is started, and the SDK loaded, before it is known for whom.
+port.once('message', (environment: Readonly<Record<string, string>>) => {
+  Object.assign(process.env, environment);
+  const session = new Session(process.env);
+  port.on('message', (message: WorkerRequest) => {
+    void answer(session, message).then((reply) => port.postMessage(reply));
+  });
 });

@@ -51,6 +51,8 @@ export interface Caller {
 const callTime = 10_000;
 /** Milliseconds after which a worker nobody used is ended: it holds some 20 MB. */
 const idleTime = 10 * 60_000;
+/** Milliseconds after which a worker that was started for whoever comes is ended, where nobody came. */
+const spareTime = 5_000;
 /** A worker older than this (milliseconds) may hold credentials that have been renewed since. */
 const freshTime = 5_000;
 
@@ -74,6 +76,7 @@ export class AwsWorkers {
   readonly #live = new Map<string, Entry>();
   readonly #ending = new Set<LiveWorker>();
   readonly #limit: number;
+  #spare: { readonly worker: LiveWorker; readonly timer: NodeJS.Timeout } | undefined;
   #closed = false;
 
   constructor(options: { readonly limit?: number } = {}) {
@@ -167,6 +170,13 @@ export class AwsWorkers {
     return await this.#call(caller, 'tunnel', { region, profile, vpc, subnet, zone, address, port });
   }
 
+  /** Begins to load the SDK for a caller who is yet to say who it is. */
+  expectCaller(): void {
+    const worker = new LiveWorker();
+    const timer = setTimeout(() => this.#takeSpare()?.retire(), spareTime).unref();
+    this.#spare = { worker, timer };
+  }
+
   /** Loads the SDK and resolves the caller's credentials behind; a failure shows at the push. */
   warm(caller: Caller, target: Target): void {
     if (this.#closed) return;
@@ -182,6 +192,8 @@ export class AwsWorkers {
     for (const entry of this.#live.values()) clearTimeout(entry.idle);
     const workers = [...this.#live.values()].map((entry) => entry.worker);
     this.#live.clear();
+    const spare = this.#takeSpare();
+    if (spare !== undefined) workers.push(spare);
     await Promise.all([...workers, ...this.#ending].map((worker) => worker.terminate()));
   }
 
@@ -224,7 +236,8 @@ export class AwsWorkers {
       }
       this.#retire(key, found.worker);
     }
-    const worker = new LiveWorker(caller.environment, () => this.#forget(key, worker));
+    const worker = this.#takeSpare() ?? new LiveWorker();
+    worker.serve(caller.environment, () => this.#forget(key, worker));
     const identities = new Map<string, Identity>();
     this.#live.set(key, { worker, files, identities, idle: this.#idleTimer(key, worker) });
     for (const [oldest, entry] of this.#live) {
@@ -232,6 +245,14 @@ export class AwsWorkers {
       this.#retire(oldest, entry.worker);
     }
     return worker;
+  }
+
+  #takeSpare(): LiveWorker | undefined {
+    if (this.#spare === undefined) return undefined;
+    const { worker, timer } = this.#spare;
+    clearTimeout(timer);
+    this.#spare = undefined;
+    return worker.hasEnded ? undefined : worker;
   }
 
   #idleTimer(key: string, worker: LiveWorker): NodeJS.Timeout {

@@ -67,7 +67,7 @@ async function serve(paths: Paths, background: boolean): Promise<number> {
     return 0;
   }
   try {
-    await runAgent(paths, { ready: leaveStderr });
+    await runAgent(paths, { ready: leaveStderr, isAwaited: true });
     return 0;
   } catch (error) {
     writeSync(2, JSON.stringify(failureReply(error)));

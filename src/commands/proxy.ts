@@ -15,11 +15,13 @@ import { protocolVersion } from '../agent/control-protocol.ts';
 import type { Command, Invocation } from '../cli/command.ts';
 import { printable, say, warn } from '../cli/terminal.ts';
 import { callerEnvironment } from '../config/environment.ts';
+import { readLastAddress } from '../config/last-address.ts';
 import { type Paths, resolvePaths } from '../config/paths.ts';
 import { vmName } from '../config/vm-name.ts';
 import { MintError } from '../errors.ts';
 import { AgentLink, AgentRefusal } from '../proxy/agent-link.ts';
 import { bridge } from '../proxy/bridge.ts';
+import { EarlyDial } from '../proxy/early-dial.ts';
 import { type End, stdioClient } from '../proxy/end.ts';
 import { type PushTime, releaseWhenPushed } from '../proxy/hold.ts';
 import { ClientLeft, exchangeKeys, hosts } from '../proxy/key-exchange.ts';
@@ -52,6 +54,7 @@ async function run(invocation: Invocation): Promise<number> {
   if (![paths.sshToml, paths.configToml, paths.sshConfig, paths.jobs].some((path) => existsSync(path))) {
     throw unknownVm(request.vm, paths.sshToml);
   }
+  const early = dialEarly(paths, request);
   const client = stdioClient();
   const agent = new AgentLink(paths, request, { ask: askPerson, askSecret: askPersonSecret });
   const whileWanted = <T>(step: Promise<T>) => Promise.race([step, agent.refusal, departure(client)]);
@@ -65,8 +68,8 @@ async function run(invocation: Invocation): Promise<number> {
     timing.mark('agent');
     explain?.(`${vm} is ${hosts(target)} port ${target.port}${target.sure ? '' : ', as far as is known'}`);
 
-    // 2. Dial, while the agent pushes. 3. Pass the key exchange on; hold the host key until it is judged.
-    const exchanged = await whileWanted(exchangeKeys({ client, agent, timing, explain, vm }));
+    // 2. Dial where it says, unless that was dialled already; the agent pushes meanwhile. 3. Pass the key exchange on; hold the host key until it is judged.
+    const exchanged = await whileWanted(exchangeKeys({ client, agent, timing, explain, vm, early }));
 
     // 4. Hold what the client sends behind its NEWKEYS until the push has succeeded and is fresh.
     const push = await whileWanted(releaseWhenPushed(exchanged, agent, timing));
@@ -89,6 +92,13 @@ async function run(invocation: Invocation): Promise<number> {
   } finally {
     agent.close();
   }
+}
+
+/** Begun first of all: sshd takes longer to say its first word than the agent to say where the VM is. */
+function dialEarly(paths: Paths, { vm, port }: OpenRequest): EarlyDial | undefined {
+  const address = readLastAddress(paths, vm);
+  if (address === undefined || (port !== undefined && port !== address.port)) return undefined;
+  return new EarlyDial(address);
 }
 
 /**

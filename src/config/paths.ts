@@ -36,6 +36,7 @@ export interface Paths {
 export interface VmPaths {
   readonly record: string;
   readonly knownHosts: string;
+  readonly lastAddress: string;
   readonly socket: string;
   /** What `-A` forwards where the VM has an `upstream_agent` of its own. */
   readonly forward: string;
@@ -94,6 +95,7 @@ export function vmPaths(paths: Paths, vm: string): VmPaths {
   return {
     record: join(paths.hosts, `${vm}.json`),
     knownHosts: join(paths.hosts, `${vm}.known_hosts`),
+    lastAddress: join(paths.cache, `${vm}.address`),
     // Only whoever wants the socket hears that it cannot be.
     get socket() {
       return vmSocket(paths.agentSockets, vm);

@@ -2,6 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Way } from '../names/ways.ts';
 import { type AgentLink, AgentRefusal } from './agent-link.ts';
+import type { EarlyDial } from './early-dial.ts';
 import type { End } from './end.ts';
 import { travel } from './route.ts';
 
@@ -37,14 +38,21 @@ export interface Dialled {
 
 /**
  * Dials where the agent says. Where nobody answers there it asks the agent for the VM's address now, and dials
- * that when it has changed. @throws MintError `dial-failed`, and what the agent says
+ * that when it has changed.
+ * @param early what was dialled before the agent had said where
+ * @throws MintError `dial-failed`, and what the agent says
  */
-export async function reach(vm: string, agent: Guide, patience: Patience): Promise<Dialled> {
+export async function reach(
+  vm: string,
+  agent: Guide,
+  patience: Patience,
+  early: EarlyDial | undefined,
+): Promise<Dialled> {
   for (const begin = performance.now(); ; ) {
     const { target } = agent;
     const { ways, port } = target;
     const tunnel = () => agent.tunnel();
-    const attempt = travel({ vm, ways, port, limit: patience.left(), tunnel });
+    const attempt = travel({ vm, ways, port, limit: patience.left(), tunnel, early });
     const dialled = attempt.then((arrival) => ({ ...arrival, target }));
     const ended = new AbortController();
     try {

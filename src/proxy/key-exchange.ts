@@ -10,6 +10,7 @@ import { parseHostKey } from '../ssh/hostkey.ts';
 import { KeyExchangeObserver, type ServerEvent } from '../ssh/observer.ts';
 import type { AgentLink } from './agent-link.ts';
 import { isSame, reach } from './dial.ts';
+import type { EarlyDial } from './early-dial.ts';
 import type { End } from './end.ts';
 import type { Timing } from './timing.ts';
 
@@ -31,6 +32,8 @@ export interface KeyExchangeParts {
   /** Told each decision; undefined where nobody wants to know. */
   readonly explain: ((line: string) => void) | undefined;
   readonly vm: string;
+  /** What was dialled before the agent had said where. */
+  readonly early: EarlyDial | undefined;
 }
 
 export interface KeysExchanged {
@@ -89,14 +92,15 @@ class KeyExchange {
   }
 
   async #dial(): Promise<void> {
-    const { vm, agent, timing, explain } = this.#parts;
+    const { vm, agent, timing, explain, early } = this.#parts;
     clearTimeout(this.#clock);
-    const { server, target, way } = await reach(vm, agent, {
+    const patience = {
       left: () => this.#bannerDeadline - Date.now(),
       restart: () => {
         this.#bannerDeadline = Date.now() + bannerLimit;
       },
-    });
+    };
+    const { server, target, way } = await reach(vm, agent, patience, early);
     timing.mark(this.#server === undefined ? 'dial' : 'redial');
     this.#server = server;
     this.#target = target;

@@ -3,6 +3,7 @@ import { isIP } from 'node:net';
 import { MintError } from '../errors.ts';
 import type { Way } from '../names/ways.ts';
 import type { AgentLink } from './agent-link.ts';
+import type { EarlyDial } from './early-dial.ts';
 import { connectServer, type End } from './end.ts';
 import { AllFailed, type Contender, race } from './race.ts';
 import { dialHint, reasonOf } from './unreachable.ts';
@@ -26,6 +27,8 @@ export interface Journey {
   readonly limit: number;
   /** Asks for a tunnel, where there is no better way. */
   readonly tunnel: AgentLink['tunnel'];
+  /** What was dialled before it was known where to. */
+  readonly early: EarlyDial | undefined;
 }
 
 export interface Arrival {
@@ -35,6 +38,14 @@ export interface Arrival {
 
 /** @throws MintError `dial-failed`, and where a tunnel is the only way, what the agent says of it */
 export async function travel(journey: Journey): Promise<Arrival> {
+  try {
+    return await goBestWay(journey);
+  } finally {
+    journey.early?.discard();
+  }
+}
+
+async function goBestWay(journey: Journey): Promise<Arrival> {
   const { ways } = journey;
   const [only] = ways;
   // What nearly every connection is: one address, and nothing to choose.
@@ -82,8 +93,10 @@ async function byName(journey: Journey): Promise<Contender<Arrival>[]> {
 }
 
 async function dial(journey: Journey, host: string, signal?: AbortSignal): Promise<End> {
+  const address = { host, port: journey.port };
   try {
-    return await connectServer({ host, port: journey.port }, Math.max(1, journey.limit), signal);
+    const early = await journey.early?.take(address, signal);
+    return early ?? (await connectServer(address, Math.max(1, journey.limit), signal));
   } catch (cause) {
     throw cannotReach(journey, host, cause as NodeJS.ErrnoException);
   }

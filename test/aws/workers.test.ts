@@ -22,6 +22,35 @@ test('pushes of one environment share a thread, whatever the order of its variab
   assert.equal(threads.length, 1);
 });
 
+test('a thread that was started before anyone came is the first caller’s, and no one else’s', async (t) => {
+  const { cloud, workers, environment, threads } = await setUp(t);
+  workers.expectCaller();
+  assert.equal(threads.length, 1);
+  const [anna, bert] = ['anna', 'bert'].map((name) => {
+    const { id, secret } = addKey(cloud, name);
+    return { id, environment: environment({ AWS_ACCESS_KEY_ID: id, AWS_SECRET_ACCESS_KEY: secret }) };
+  });
+  assert.ok(anna && bert);
+  await workers.push(anna, request);
+  assert.equal(threads.length, 1);
+  await workers.push(bert, request);
+  assert.equal(threads.length, 2);
+  assert.deepEqual(
+    cloud.pushes.map(({ accessKeyId }) => accessKeyId),
+    [anna.id, bert.id],
+  );
+});
+
+test('a thread that was started for a caller who does not come is ended', async (t) => {
+  const { workers, environment, threads } = await setUp(t);
+  workers.expectCaller();
+  const [spare] = threads;
+  assert.ok(spare);
+  await once(spare, 'exit');
+  await workers.push({ environment: environment() }, request);
+  assert.equal(threads.length, 2);
+});
+
 test('environments have different keys where a variable differs, and no secret shows in one', () => {
   const one = environmentKey({ AWS_PROFILE: 'a', HOME: '/h' });
   assert.equal(one, environmentKey({ HOME: '/h', AWS_PROFILE: 'a' }));

@@ -1,0 +1,91 @@
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import net from 'node:net';
+import { after, describe, test } from 'node:test';
+import { EarlyDial } from '../../src/proxy/early-dial.ts';
+import { travel } from '../../src/proxy/route.ts';
+
+const host = '127.0.0.1';
+const listeners: net.Server[] = [];
+const sockets: net.Socket[] = [];
+after(() => {
+  for (const socket of sockets) socket.destroy();
+  for (const listener of listeners) listener.close();
+});
+
+/** A server that greets whoever comes, and counts them. */
+async function greeter(): Promise<{ port: number; visits: number; leaving: Promise<unknown> }> {
+  const left = Promise.withResolvers<unknown>();
+  const listener = net.createServer((socket) => {
+    found.visits += 1;
+    sockets.push(socket);
+    socket.on('error', () => {}).once('close', left.resolve);
+    socket.on('data', (bytes) => left.reject(new Error(`heard ${bytes}`)));
+    socket.write(`visit ${found.visits}`);
+  });
+  listeners.push(listener);
+  await once(listener.listen(0, host), 'listening');
+  const found = { port: (listener.address() as net.AddressInfo).port, visits: 0, leaving: left.promise };
+  return found;
+}
+
+function journeyTo(port: number, early: EarlyDial | undefined) {
+  const ways = [{ kind: 'public', host }] as const;
+  const tunnel = () => Promise.reject(new Error('no tunnel'));
+  return travel({ vm: 'dev', ways, port, limit: 15_000, tunnel, early });
+}
+
+describe('what was dialled before it was known where to', { timeout: 60_000 }, () => {
+  test('is the connection where the agent names the same address', async () => {
+    const server = await greeter();
+    const { server: end } = await journeyTo(server.port, new EarlyDial({ host, port: server.port }));
+    assert.equal((await end.read())?.toString(), 'visit 1');
+    assert.equal(server.visits, 1);
+    end.destroy();
+  });
+
+  test('is given up, with nothing said on it, where the agent names another', async () => {
+    const [old, current] = [await greeter(), await greeter()];
+    const { server: end } = await journeyTo(current.port, new EarlyDial({ host, port: old.port }));
+    assert.equal((await end.read())?.toString(), 'visit 1');
+    assert.equal(current.visits, 1);
+    await old.leaving;
+    end.destroy();
+  });
+
+  test('is one connection: the second time it is dialled', async () => {
+    const server = await greeter();
+    const early = new EarlyDial({ host, port: server.port });
+    const [first, second] = [await journeyTo(server.port, early), await journeyTo(server.port, early)];
+    assert.equal((await first.server.read())?.toString(), 'visit 1');
+    assert.equal((await second.server.read())?.toString(), 'visit 2');
+    first.server.destroy();
+    second.server.destroy();
+  });
+
+  test('does not count where nobody answered: it is dialled again', async () => {
+    const server = await greeter();
+    const closed = net.createServer();
+    await once(closed.listen(0, host), 'listening');
+    const { port } = closed.address() as net.AddressInfo;
+    await new Promise((resolve) => closed.close(resolve));
+    const early = new EarlyDial({ host, port });
+    // Known to have failed by now: a connection made after it stands.
+    await once(net.connect(server.port, host), 'data');
+    const again = net.createServer((socket) => socket.end('here now'));
+    listeners.push(again);
+    await once(again.listen(port, host), 'listening');
+    const { server: end } = await journeyTo(port, early);
+    assert.equal((await end.read())?.toString(), 'here now');
+    end.destroy();
+  });
+
+  test('is let go of after a while in which nobody wants it', async () => {
+    const server = await greeter();
+    const early = new EarlyDial({ host, port: server.port });
+    await server.leaving;
+    const { server: end } = await journeyTo(server.port, early);
+    assert.equal((await end.read())?.toString(), 'visit 2');
+    end.destroy();
+  });
+});
