@@ -62,7 +62,6 @@ export async function bundle(folder: string): Promise<Bundle> {
     target: 'node22.23',
     format: 'cjs',
     minify: true,
-    keepNames: true,
     legalComments: 'none',
     // The first import() of a thread starts Node's whole loader of ES modules; require() does for Node's own.
     supported: { 'dynamic-import': false },
@@ -109,6 +108,11 @@ export async function bundle(folder: string): Promise<Bundle> {
       await build({
         ...main,
         outfile: join(folder, `${command}.cjs`),
+        // What `--verbose` and the agent's log show of an error names our functions.
+        minifyIdentifiers: false,
+        minifyWhitespace: true,
+        minifySyntax: true,
+        minify: false,
         plugins: [onlyCommand(command), ...main.plugins],
       }),
     );

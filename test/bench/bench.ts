@@ -43,7 +43,7 @@ const sizes = short
     }
   : {
       bulk: 2e9,
-      bulkRounds: 2,
+      bulkRounds: 3,
       long: 10e9,
       beside: 2e9,
       atOnce: 200,
