@@ -2,20 +2,16 @@
  * Step 3: the key exchange passes through and is observed. Only the packet that carries the host key is held,
  * until the agent has judged it; the step ends when both sides have sent their NEWKEYS.
  */
-import { setTimeout as sleep } from 'node:timers/promises';
-import { printable, warn } from '../cli/terminal.ts';
+import { warn } from '../cli/terminal.ts';
 import { MintError } from '../errors.ts';
-import type { Way } from '../names/ways.ts';
 import { parseHostKey } from '../ssh/hostkey.ts';
 import { KeyExchangeObserver, type ServerEvent } from '../ssh/observer.ts';
 import type { AgentLink } from './agent-link.ts';
-import { isSame, reach } from './dial.ts';
-import type { EarlyDial } from './early-dial.ts';
+import type { Dialled } from './dial.ts';
 import type { End } from './end.ts';
-import type { Timing } from './timing.ts';
+import { ExchangeClock } from './exchange-clock.ts';
+import { endedByServer, type SearchParts, ServerSearch } from './server-search.ts';
 
-/** From the first dial to the server's `SSH-` line, all attempts together, in milliseconds. */
-const bannerLimit = 12_000;
 /**
  * From the `SSH-` line to the reply, and from the reply's release to the server's NEWKEYS, in milliseconds. The
  * client's NEWKEYS may take longer: some clients ask a person about the host key first.
@@ -25,15 +21,9 @@ const exchangeLimit = 15_000;
 const clearLimit = 512 * 1024;
 const exchangeTooLong = 'the key exchange does not come to its end';
 
-export interface KeyExchangeParts {
+export interface KeyExchangeParts extends SearchParts {
   readonly client: End;
   readonly agent: AgentLink;
-  readonly timing: Timing;
-  /** Told each decision; undefined where nobody wants to know. */
-  readonly explain: ((line: string) => void) | undefined;
-  readonly vm: string;
-  /** What was dialled before the agent had said where. */
-  readonly early: EarlyDial | undefined;
 }
 
 export interface KeysExchanged {
@@ -46,97 +36,69 @@ export interface KeysExchanged {
 
 /** @throws MintError `dial-failed`, `not-ssh`, and what the agent says of the host key */
 export async function exchangeKeys(parts: KeyExchangeParts): Promise<KeysExchanged> {
-  return new KeyExchange(parts).run();
+  const clock = new ExchangeClock();
+  const search = new ServerSearch(parts, parts.agent.guide, clock);
+  try {
+    return await new KeyExchange(parts, clock, search, await search.dial()).run();
+  } finally {
+    clock.stop();
+  }
 }
 
 class KeyExchange {
   readonly #parts: KeyExchangeParts;
-  #bannerDeadline = Date.now() + bannerLimit;
+  readonly #clock: ExchangeClock;
+  readonly #search: ServerSearch;
   #observer = new KeyExchangeObserver();
-  #server: End | undefined;
-  /** Where the server is. */
-  #target: AgentLink['target'] | undefined;
-  /** The one of the target's ways that was taken. */
-  #way: Way | undefined;
+  #dialled: Dialled;
   /** The agent has said that this is where the VM is: what the server says may go on. */
-  #confirmed = false;
+  #isConfirmed = false;
   /** What the client said before the server's `SSH-` line came: said again after a redial. */
   #clientFirst: Buffer[] = [];
   #held: Buffer[] = [];
   #serverClear = 0;
   #clientClear = 0;
-  #clock: NodeJS.Timeout | undefined;
-  #expire: (error: MintError) => void = () => {};
 
-  constructor(parts: KeyExchangeParts) {
+  constructor(parts: KeyExchangeParts, clock: ExchangeClock, search: ServerSearch, dialled: Dialled) {
     this.#parts = parts;
+    this.#clock = clock;
+    this.#search = search;
+    this.#dialled = dialled;
   }
 
   async run(): Promise<KeysExchanged> {
-    const expired = new Promise<never>((_, reject) => {
-      this.#expire = reject;
-    });
     try {
-      await this.#dial();
-      await Promise.race([Promise.all([this.#fromServer(), this.#fromClient()]), expired]);
-      // A redial may have replaced it.
-      const server = this.#server;
-      if (server === undefined) throw new ClientLeft();
-      return { server, held: Buffer.concat(this.#held), host: this.#directHost };
+      await Promise.race([Promise.all([this.#fromServer(), this.#fromClient()]), this.#clock.expired]);
     } catch (error) {
-      this.#server?.destroy();
+      this.#dialled.server.destroy();
       throw error;
-    } finally {
-      clearTimeout(this.#clock);
     }
-  }
-
-  async #dial(): Promise<void> {
-    const { vm, agent, timing, explain, early } = this.#parts;
-    clearTimeout(this.#clock);
-    const patience = {
-      left: () => this.#bannerDeadline - Date.now(),
-      restart: () => {
-        this.#bannerDeadline = Date.now() + bannerLimit;
-      },
+    const { server, way } = this.#dialled;
+    return {
+      server,
+      held: Buffer.concat(this.#held),
+      host: way.kind === 'endpoint' ? undefined : way.host,
     };
-    const { server, target, way } = await reach(vm, agent, patience, early);
-    timing.mark(this.#server === undefined ? 'dial' : 'redial');
-    this.#server = server;
-    this.#target = target;
-    this.#way = way;
-    if (target.ways.length > 1) explain?.(`${vm} is reached at ${way.host}${describeWay(way)}`);
-    this.#startClock(this.#bannerDeadline - Date.now(), 'the server does not say anything');
   }
 
   /**
    * Nothing of the server's goes to the client before the agent is sure of the address: until then the connection
    * can still be made anew, elsewhere.
    */
-  async #confirm(): Promise<void> {
-    const { agent, timing, explain, vm } = this.#parts;
-    if (!agent.target.sure) {
-      clearTimeout(this.#clock);
-      await agent.sure();
-      timing.mark('address');
-      this.#startClock(this.#bannerDeadline - Date.now(), 'the server does not say anything');
-    }
-    this.#confirmed = this.#target !== undefined && isSame(agent.target, this.#target);
-    if (!this.#confirmed) explain?.(`${vm} is ${hosts(agent.target)} now, no longer ${this.#way?.host}`);
-  }
-
   async #fromServer(): Promise<void> {
     const { timing } = this.#parts;
     for (let attempt = 1; !this.#observer.serverOpaque; ) {
-      if (!this.#confirmed) await this.#confirm();
-      if (!this.#confirmed) {
-        await this.#redial(0);
+      this.#isConfirmed ||= await this.#search.confirm(this.#dialled);
+      if (!this.#isConfirmed) {
+        this.#dialled.server.destroy();
+        await this.#beginAnew(await this.#search.follow());
         continue;
       }
       const chunk = await this.#readServer();
       if (chunk === undefined) {
         if (this.#observer.serverBannerSeen) throw endedByServer(undefined);
-        await this.#redial(attempt++);
+        this.#dialled.server.destroy();
+        await this.#beginAnew(await this.#search.comeAgain(attempt++, this.#observer.serverNotice));
         continue;
       }
       this.#serverClear = counted(this.#serverClear, chunk, 'server');
@@ -145,14 +107,14 @@ class KeyExchange {
       if (!before && this.#observer.serverBannerSeen) {
         timing.mark('banner');
         this.#clientFirst = [];
-        this.#startClock(exchangeLimit, exchangeTooLong);
+        this.#clock.start(exchangeLimit, exchangeTooLong);
       }
       for (const event of events) {
         if (event.type === 'reply') await this.#judge(event);
         await this.#toClient(event.bytes);
       }
     }
-    clearTimeout(this.#clock);
+    this.#clock.stop();
   }
 
   async #fromClient(): Promise<void> {
@@ -178,30 +140,35 @@ class KeyExchange {
   async #judge(reply: Extract<ServerEvent, { type: 'reply' }>): Promise<void> {
     const { agent, timing, explain } = this.#parts;
     timing.mark('key exchange');
-    clearTimeout(this.#clock);
-    const { outcome, notice } = await agent.judge(reply.hostKey, reply.signature, this.#way?.host ?? '');
+    this.#clock.stop();
+    const { host } = this.#dialled.way;
+    const { outcome, notice } = await agent.judge(reply.hostKey, reply.signature, host);
     if (notice !== undefined) warn(notice);
     timing.mark('host key');
     explain?.(describeKey(reply, outcome));
-    this.#startClock(exchangeLimit, exchangeTooLong);
+    this.#clock.start(exchangeLimit, exchangeTooLong);
+  }
+
+  /** With another server, to which all that the client has said is said again. */
+  async #beginAnew(dialled: Dialled): Promise<void> {
+    this.#dialled = dialled;
+    this.#isConfirmed = false;
+    this.#observer = new KeyExchangeObserver();
+    const events = this.#clientFirst.flatMap((bytes) => this.#observer.client(bytes));
+    await this.#toServer(Buffer.concat(events.map((event) => event.bytes)));
   }
 
   /** A connection that breaks is an end like any other; an endpoint that closes its tunnel says why. */
   async #readServer(): Promise<Buffer | undefined> {
-    return await this.#server?.read().catch((error: unknown) => {
+    return await this.#dialled.server.read().catch((error: unknown) => {
       if (error instanceof MintError) throw error;
       return undefined;
     });
   }
 
-  /** Undefined where the connection goes through a tunnel. */
-  get #directHost(): string | undefined {
-    return this.#way?.kind === 'endpoint' ? undefined : this.#way?.host;
-  }
-
   /** Where the server is gone the reader notices; before the banner it dials again and says all of this again. */
   async #toServer(bytes: Buffer): Promise<void> {
-    await this.#server?.write(bytes).catch(() => {});
+    await this.#dialled.server.write(bytes).catch(() => {});
   }
 
   async #toClient(bytes: Buffer): Promise<void> {
@@ -211,44 +178,6 @@ class KeyExchange {
       throw new ClientLeft();
     }
   }
-
-  /** sshd's MaxStartups drops connections at random: come again, not all at the same moment. 0: at once. */
-  async #redial(attempt: number): Promise<void> {
-    this.#server?.destroy();
-    const notice = this.#observer.serverNotice;
-    const pause = attempt === 0 ? 0 : Math.random() * Math.min(100 * 2 ** attempt, 2000);
-    if (attempt === 0) this.#bannerDeadline = Date.now() + bannerLimit;
-    if (Date.now() + pause >= this.#bannerDeadline) throw endedByServer(notice);
-    await sleep(pause);
-    this.#confirmed = false;
-    await this.#dial();
-    this.#observer = new KeyExchangeObserver();
-    const events = this.#clientFirst.flatMap((bytes) => this.#observer.client(bytes));
-    await this.#toServer(Buffer.concat(events.map((event) => event.bytes)));
-  }
-
-  #startClock(milliseconds: number, what: string): void {
-    clearTimeout(this.#clock);
-    this.#clock = setTimeout(
-      () => {
-        this.#expire(
-          new MintError('not-ssh', `${what} (waited ${Math.round(milliseconds / 1000)} s)`, {
-            hint: 'is sshd what listens on that port? `ssh-keyscan -p PORT HOST` asks it directly',
-          }),
-        );
-      },
-      Math.max(1, milliseconds),
-    );
-  }
-}
-
-/** The addresses that a target has, each once. */
-export function hosts({ ways }: AgentLink['target']): string {
-  return [...new Set(ways.map(({ host }) => host))].join(' or ');
-}
-
-function describeWay({ kind }: Way): string {
-  return kind === 'endpoint' ? ', through an EC2 Instance Connect Endpoint' : '';
 }
 
 function describeKey(
@@ -269,11 +198,3 @@ function counted(before: number, chunk: Buffer, side: 'client' | 'server'): numb
 
 /** The client went away before the connection stood; there is no one left to tell. */
 export class ClientLeft extends Error {}
-
-/** @param notice the last line it said before its `SSH-` line: foreign text */
-function endedByServer(notice: string | undefined): MintError {
-  const said = notice === undefined ? '' : `, saying ${JSON.stringify(printable(notice).slice(0, 100))}`;
-  return new MintError('not-ssh', `the server closed the connection in the key exchange${said}`, {
-    hint: 'sshd may be starting, full (MaxStartups) or blocking this address: wait a moment and try again',
-  });
-}

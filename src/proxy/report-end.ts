@@ -1,7 +1,8 @@
 /** After the pipe: what a person should hear of how it ended. */
 import { say } from '../cli/terminal.ts';
 import { MintError } from '../errors.ts';
-import { type AgentLink, AgentRefusal } from './agent-link.ts';
+import type { AgentLink } from './agent-link.ts';
+import { AgentRefusal } from './agent-refusal.ts';
 import type { BridgeResult } from './bridge.ts';
 
 /** How long a proxy that is done waits for the agent's last answer, in milliseconds. */

@@ -2,9 +2,9 @@
 import { isIP } from 'node:net';
 import { MintError } from '../errors.ts';
 import type { Way } from '../names/ways.ts';
-import type { AgentLink } from './agent-link.ts';
 import type { EarlyDial } from './early-dial.ts';
 import { connectServer, type End } from './end.ts';
+import type { Guide } from './guide.ts';
 import { AllFailed, type Contender, race } from './race.ts';
 import { dialHint, reasonOf } from './unreachable.ts';
 
@@ -26,7 +26,7 @@ export interface Journey {
   /** How long it may take, in milliseconds. */
   readonly limit: number;
   /** Asks for a tunnel, where there is no better way. */
-  readonly tunnel: AgentLink['tunnel'];
+  readonly tunnel: Guide['tunnel'];
   /** What was dialled before it was known where to. */
   readonly early: EarlyDial | undefined;
 }
