@@ -78,7 +78,7 @@ export class HostTrust {
     const judgement = await trust.judge(presented.sighting);
     switch (judgement.kind) {
       case 'match':
-        return { outcome: 'match', notice: this.#notice(presented) };
+        return { outcome: 'match', notice: noticeOf(presented.sighting.vm, judgement.pinned) };
       case 'unknown':
         return this.#judgeFirst(presented, judgement.provisional);
       case 'changed':
@@ -176,16 +176,13 @@ export class HostTrust {
     return 'accepted';
   }
 
-  #notice({ sighting }: Presented): string | undefined {
-    const pin = this.#services.trust.pinned(sighting.vm);
-    return pin?.consoleShows === undefined
-      ? undefined
-      : disagreementNotice(sighting.vm, pin, pin.consoleShows);
-  }
-
   #asker({ caller, settings: { region, profile } }: Presented): Asker {
     return { aws: this.#services.aws, caller, region, profile };
   }
+}
+
+function noticeOf(vm: string, pin: Pin): string | undefined {
+  return pin.consoleShows === undefined ? undefined : disagreementNotice(vm, pin, pin.consoleShows);
 }
 
 function describe(finding: ConsoleFinding): string {

@@ -49,9 +49,13 @@ export class Ledger {
     return readKnownHosts(this.paths.knownHosts);
   }
 
-  /** See `findSettledPin`. */
-  find(vm: string, expected: boolean): Promise<Exclude<Finding, { kind: 'bad' }>> {
-    return findSettledPin(this.paths.knownHosts, vm, { expected, ours: this.#written });
+  /** See `findSettledPin`: a line that our record knows and the file has not is looked for longer. */
+  async find(vm: string): Promise<Exclude<Finding, { kind: 'bad' }>> {
+    const look = (expected: boolean) =>
+      findSettledPin(this.paths.knownHosts, vm, { expected, ours: this.#written });
+    const finding = await look(false);
+    const isMissing = finding.kind === 'absent' && this.record(vm).record?.pin !== undefined;
+    return isMissing ? await look(true) : finding;
   }
 
   /** A record that is damaged is handed back as such: where Mint's file has the answer, it does not matter. */

@@ -19,7 +19,7 @@ describe('accepting a key', () => {
     const store = withLine(paths, `# x\n${lineOf('dev', old)}y=1\n`);
     await store.judge({ vm: 'dev', key: old, instance: 'i-1' });
     await store.judge({ vm: 'dev', key: next, instance: 'i-2', region: 'eu-west-1' });
-    const seen = store.lastSeen('dev');
+    const seen = store.show('dev')?.refused;
     const pin = store.accept('dev', next.fingerprint);
     assert.deepEqual(
       [pin.proof, pin.instance, pin.region, pin.firstSeen],
@@ -29,7 +29,7 @@ describe('accepting a key', () => {
     assert.equal(line, `# x\n${lineOf('dev', next)}y=1\n`);
     assert.equal(derived, derivedOf('dev', next));
     assert.equal(record?.['key'], next.blob.toString('base64'));
-    assert.equal(store.lastSeen('dev'), undefined);
+    assert.equal(store.show('dev')?.refused, undefined);
     assert.equal((await store.judge({ vm: 'dev', key: next, instance: 'i-2' })).kind, 'match');
     assert.equal((await store.judge({ vm: 'dev', key: old, instance: 'i-1' })).kind, 'changed');
   });
