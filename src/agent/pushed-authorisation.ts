@@ -1,5 +1,5 @@
 /** EC2 Instance Connect: a public key is pushed to the instance while the connection is being made. */
-import { environmentKey } from '../aws/workers.ts';
+import { environmentKey } from '../aws/worker-pool.ts';
 import { appendAudit } from '../config/audit.ts';
 import { MintError } from '../errors.ts';
 import { parseHostKey } from '../ssh/hostkey.ts';

@@ -2,7 +2,8 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { environmentKey } from '../../src/aws/workers.ts';
+import { crossing } from '../../src/aws/request-fields.ts';
+import { environmentKey } from '../../src/aws/worker-pool.ts';
 import { MintError } from '../../src/errors.ts';
 import { addKey, failureOf, instanceId, publicKey, request, setUp, writeHome } from './setup.ts';
 
@@ -57,6 +58,13 @@ test('environments have different keys where a variable differs, and no secret s
   assert.notEqual(one, environmentKey({ AWS_PROFILE: 'a/h', HOME: '' }));
   assert.notEqual(one, environmentKey({ AWS_PROFILE: 'b', HOME: '/h' }));
   assert.match(environmentKey({ AWS_SECRET_ACCESS_KEY: 'secret' }), /^[\w-]{43}$/);
+});
+
+test('of a request only its own fields cross to a thread, whatever else a caller has in it', () => {
+  const full = { region: 'eu-west-1', profile: 'work', instanceId, how: 'stop' as const };
+  assert.deepEqual(crossing('endInstance', full), full);
+  assert.deepEqual(crossing('endInstance', { ...full, ...{ secret: 's', constructor: 'c' } }), full);
+  assert.deepEqual(crossing('identity', full), { region: 'eu-west-1', profile: 'work' });
 });
 
 test('two callers at the same moment each use their own credentials', async (t) => {
