@@ -9,18 +9,8 @@ import type { TunnelReply } from '../aws/workers.ts';
 import { type ErrorCode, MintError } from '../errors.ts';
 import type { Way } from '../names/ways.ts';
 import type { RefusalWords } from './authorisation.ts';
-import {
-  type Fields,
-  malformed,
-  number,
-  optional,
-  portNumber,
-  record,
-  secret,
-  text,
-  textRecord,
-} from './control-fields.ts';
-import { type JobReply, type JobRequest, parseJobRequest } from './job-protocol.ts';
+import { malformed, record } from './control-fields.ts';
+import type { JobReply, JobRequest } from './job-protocol.ts';
 
 /**
  * Raised whenever a message changes its meaning. An older agent makes way for whoever brings a newer version
@@ -198,51 +188,6 @@ export function lineSplitter(receive: (message: unknown) => void): (chunk: Buffe
   };
 }
 
-/** Checks the shape of what a client of the control socket sent. @throws MintError `agent-unavailable` */
-export function parseRequest(message: unknown): AgentRequest {
-  const fields = record(message);
-  switch (fields['type']) {
-    case 'open':
-      return {
-        type: 'open',
-        version: number(fields, 'version'),
-        vm: text(fields, 'vm'),
-        port: optional(fields, 'port', portNumber),
-        user: optional(fields, 'user', text),
-        profile: optional(fields, 'profile', text),
-        region: optional(fields, 'region', text),
-        environment: textRecord(fields['environment']),
-        upstreamAgent: optional(fields, 'upstreamAgent', text),
-        established: fields['established'] === true,
-      };
-    case 'seen':
-      return {
-        type: 'seen',
-        hostKey: text(fields, 'hostKey'),
-        signature: text(fields, 'signature'),
-        host: text(fields, 'host'),
-      };
-    case 'answer':
-      return { type: 'answer', answer: answer(fields) };
-    case 'secret':
-      return { type: 'secret', answer: secretAnswer(fields) };
-    case 'retarget':
-    case 'tunnel':
-    case 'ready':
-    case 'proceeded':
-    case 'refused?':
-    case 'status':
-      return { type: fields['type'] };
-    case 'stop':
-      return { type: 'stop', force: fields['force'] === true };
-    default: {
-      const job = parseJobRequest(fields);
-      if (job === undefined) throw malformed('an unknown request');
-      return job;
-    }
-  }
-}
-
 /** What the agent sends is trusted as far as the checks on its socket go; only the frame is checked. */
 export function parseReply(message: unknown): AgentReply {
   return record(message) as unknown as AgentReply;
@@ -257,17 +202,4 @@ export function failureReply(error: unknown): FailureReply {
   const { code, message, hint, unsafe } = known;
   const { warning } = known as { readonly warning?: string };
   return { type: 'error', code, message, hint, unsafe, warning };
-}
-
-/** Whatever is not a clear yes is none. */
-function answer(fields: Fields): Answer {
-  const said = fields['answer'];
-  return said === 'yes' || said === 'timeout' || said === 'nobody' ? said : 'no';
-}
-
-/** The same for what was asked without an echo. */
-function secretAnswer(fields: Fields): SecretAnswer {
-  const outcome = fields['outcome'];
-  if (outcome === 'told') return { secret: secret(fields, 'secret') };
-  return outcome === 'timeout' || outcome === 'nobody' ? outcome : 'no';
 }

@@ -1,6 +1,5 @@
 /** `run/control.sock`: where proxies announce themselves, and people ask for status and stop. */
 import type { Socket } from 'node:net';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { vmPaths } from '../config/paths.ts';
 import { loadSettings } from '../config/settings.ts';
 import { vmName } from '../config/vm-name.ts';
@@ -14,17 +13,15 @@ import {
   failureReply,
   lineSplitter,
   type OpenRequest,
-  parseRequest,
   protocolVersion,
 } from './control-protocol.ts';
+import { parseRequest } from './control-request.ts';
 import { Crowd } from './crowd.ts';
 import type { Forward } from './forward.ts';
-import type { JobRequest } from './job-protocol.ts';
+import { mayMakeWay, refuseToLoseJobs } from './handover.ts';
+import { serveJob } from './job-requests.ts';
 import type { Services } from './services.ts';
 import type { Vms } from './vms.ts';
-
-/** How long logins that have begun are waited for before the agent makes way, in milliseconds. */
-const loginWait = 5000;
 
 export interface ControlHooks {
   readonly vms: Vms;
@@ -99,15 +96,17 @@ export class ControlServer {
       case 'status':
         return reply({ type: 'status', status: this.#hooks.status() });
       case 'stop':
-        if (!request.force) this.#refuseToLoseJobs();
+        if (!request.force) refuseToLoseJobs(this.#services);
         reply({ type: 'stopping' });
         return this.#hooks.stop();
       case 'job-begin':
       case 'job-set':
       case 'job-end':
       case 'job-list':
-        if (await this.#speaks(request.version, reply)) reply(await this.#serveJob(request));
-        return;
+        if (!(await this.#speaks(request.version, reply))) return;
+        return reply(
+          await serveJob(request, this.#services.jobs, this.#hooks.vms).finally(() => this.#hooks.changed()),
+        );
       case 'secret':
         return this.#proxy(socket).tell(request.answer);
       case 'seen': {
@@ -157,78 +156,15 @@ export class ControlServer {
     ]);
   }
 
-  /**
-   * Whether they speak the same. For a newer one the agent ends: no session is dropped, and a login that has begun is
-   * waited for. @throws MintError `agent-unavailable` for an older one, `agent-in-use` where keys would be lost
-   */
+  /** Whether both speak the same; where it is a newer one the agent ends. @throws MintError as `mayMakeWay` */
   async #speaks(version: number, reply: (message: AgentReply) => void): Promise<boolean> {
     if (version === protocolVersion) return true;
-    if (version < protocolVersion) {
-      throw new MintError('agent-unavailable', 'the running agent is of another version, a newer one', {
-        hint: 'update this mint-ssh; if it was updated while this command ran, run the command again',
-      });
-    }
-    const held = this.#held();
-    if (held !== undefined) {
-      throw new MintError('agent-in-use', `the running agent is of another version, and holds ${held}`, {
-        hint: 'it makes way as soon as it holds none; at once, and without them: mint-ssh agent stop --force',
-      });
-    }
-    this.#services.log(`makes way for a program that speaks version ${version}`);
-    for (const deadline = performance.now() + loginWait; this.#isLoggingIn && performance.now() < deadline; )
-      await sleep(50);
+    await mayMakeWay(version, this.#services, () =>
+      [...this.#proxies.values()].some(({ isLoggingIn }) => isLoggingIn),
+    );
     reply({ type: 'makes-way' });
     this.#hooks.makeWay();
     return false;
-  }
-
-  get #isLoggingIn(): boolean {
-    return [...this.#proxies.values()].some(({ isLoggingIn }) => isLoggingIn);
-  }
-
-  /** What is nowhere else, in words; undefined for nothing. */
-  #held(): string | undefined {
-    const { jobs, managedKeys } = this.#services;
-    const kinds = [
-      counted(jobs.open.length, 'job key'),
-      counted(managedKeys.unlocked.length, 'unlocked key'),
-    ];
-    const held = kinds.filter((kind) => kind !== undefined);
-    return held.length === 0 ? undefined : held.join(' and ');
-  }
-
-  #refuseToLoseJobs(): void {
-    const { open } = this.#services.jobs;
-    if (open.length === 0) return;
-    const names = open.slice(0, 5).join(', ');
-    throw new MintError(
-      'agent-in-use',
-      `the agent holds ${counted(open.length, 'job key')}: ${names}${open.length > 5 ? ', …' : ''}`,
-      {
-        hint: 'nobody gets into their VMs any more without it: end the jobs first, or mint-ssh agent stop --force',
-      },
-    );
-  }
-
-  async #serveJob(request: JobRequest): Promise<AgentReply> {
-    const { jobs } = this.#services;
-    try {
-      switch (request.type) {
-        case 'job-begin':
-          return { type: 'job', job: await jobs.begin(request) };
-        case 'job-set':
-          return { type: 'job', job: jobs.set(request.name, request) };
-        case 'job-end': {
-          const job = jobs.end(request.name);
-          await this.#hooks.vms.removeSocket(job.name);
-          return { type: 'job-ended', job };
-        }
-        case 'job-list':
-          return { type: 'jobs', jobs: jobs.list() };
-      }
-    } finally {
-      this.#hooks.changed();
-    }
   }
 
   #proxy(socket: Socket): Connection {
@@ -236,9 +172,4 @@ export class ControlServer {
     if (connection === undefined) throw new MintError('agent-unavailable', 'a request before `open`');
     return connection;
   }
-}
-
-function counted(count: number, what: string): string | undefined {
-  if (count === 0) return undefined;
-  return count === 1 ? `a ${what}`.replace(/^a (?=[aeiou])/, 'an ') : `${count} ${what}s`;
 }

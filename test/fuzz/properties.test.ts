@@ -5,12 +5,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import {
-  encodeLine,
-  lineSplitter,
-  type OpenRequest,
-  parseRequest,
-} from '../../src/agent/control-protocol.ts';
+import { encodeLine, lineSplitter, type OpenRequest } from '../../src/agent/control-protocol.ts';
+import { parseRequest } from '../../src/agent/control-request.ts';
 import { printable } from '../../src/cli/terminal.ts';
 import { appendAudit } from '../../src/config/audit.ts';
 import { resolvePaths } from '../../src/config/paths.ts';

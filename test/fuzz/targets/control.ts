@@ -1,6 +1,7 @@
 /** What a client of the control socket may say. */
 import assert from 'node:assert/strict';
-import { encodeLine, lineSplitter, parseRequest } from '../../../src/agent/control-protocol.ts';
+import { encodeLine, lineSplitter } from '../../../src/agent/control-protocol.ts';
+import { parseRequest } from '../../../src/agent/control-request.ts';
 import { MintError } from '../../../src/errors.ts';
 import { inPieces } from '../pieces.ts';
 import { attempt, Refusal, type Target } from '../target.ts';
@@ -31,7 +32,7 @@ function split(chunks: readonly Buffer[]): { messages: unknown[]; failure: strin
 
 export const control: Target = {
   name: 'control',
-  modules: ['agent/control-protocol.ts'],
+  modules: ['agent/control-protocol.ts', 'agent/control-request.ts'],
   seeds: () => [
     Buffer.from(`${JSON.stringify(open)}\n{"type":"status"}\n`),
     Buffer.from(
