@@ -6,7 +6,7 @@ import { parseHostKey } from '../ssh/hostkey.ts';
 import type { SigningKey } from '../ssh/key-signature.ts';
 import type { Authorisation, Login, RefusalWords } from './authorisation.ts';
 import { loginLimit } from './job-authorisation.ts';
-import type { ManagedKey } from './managed-keys.ts';
+import type { ManagedKey } from './managed-key.ts';
 import type { Services } from './services.ts';
 
 /** `key_lifetime` where nobody has set it, in milliseconds. */

@@ -2,7 +2,6 @@
  * Managed keys on their way from the store to a login. One with a passphrase is asked for once and stays in memory
  * for `key_lifetime`; any other is read anew each time.
  */
-import type { KeyObject } from 'node:crypto';
 import { existsSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -11,66 +10,44 @@ import { acquireLock } from '../config/lock.ts';
 import type { Paths } from '../config/paths.ts';
 import { MintError } from '../errors.ts';
 import { metadataFile, readMetadata } from '../keys/store/journal.ts';
-import { parseKeyFile } from '../keys/store/key-file.ts';
 import { isNamedInEc2 } from '../keys/store/key-store.ts';
-import { blobOfLine, publicBlob } from '../keys/store/key-type.ts';
-import { keyForVm, recordUse, type ServedKey, type WhichKey } from '../keys/store/key-use.ts';
+import { blobOfLine } from '../keys/store/key-type.ts';
+import { keyForVm, recordUse, type WhichKey } from '../keys/store/key-use.ts';
 import { keyStoreDirectory } from '../keys/store/location.ts';
 import type { KeyRecord } from '../keys/store/metadata.ts';
-import { openKeyFile } from '../keys/store/private-key.ts';
 import type { SigningKey } from '../ssh/key-signature.ts';
-import type { SecretAnswer } from './control-protocol.ts';
-import { collectGarbage } from './garbage.ts';
 import type { Log } from './log.ts';
+import { type ManagedKey, openManagedKey } from './managed-key.ts';
 import type { AskSecret } from './questions.ts';
-import { type Stopwatch, startStopwatch } from './stopwatch.ts';
+import { UnlockedKeys } from './unlocked-keys.ts';
 
 /** How long another process's change of the store is waited for, in milliseconds. */
 const storeLimit = 5000;
-/** How long a person has for a passphrase, in seconds, and how often a wrong one is asked for again. */
-const answerSeconds = 40;
-const attempts = 3;
-/** Timers stand still while the machine sleeps: the time is looked at this often, in milliseconds. */
-const lookInterval = 30_000;
 
-/** A key as it is served to a VM. */
-export interface ManagedKey {
-  readonly directory: string;
-  readonly name: string;
-  readonly blob: Buffer;
-  readonly served: ServedKey;
-}
-
-interface Unlocked {
-  readonly name: string;
-  readonly privateKey: KeyObject;
-  readonly age: Stopwatch;
-  readonly lifetime: number;
+interface Unlocking {
+  /** Whoever may be asked for the passphrase. */
+  readonly waiting: AskSecret[];
+  readonly result: Promise<SigningKey>;
 }
 
 export class ManagedKeys {
   readonly #paths: Paths;
   readonly #log: Log;
-  /** By store and public half. */
-  readonly #unlocked = new Map<string, Unlocked>();
-  readonly #unlocking = new Map<
-    string,
-    { readonly waiting: AskSecret[]; readonly result: Promise<SigningKey> }
-  >();
+  /** Both by store and public half. */
+  readonly #unlocked: UnlockedKeys;
+  readonly #unlocking = new Map<string, Unlocking>();
   #known: { readonly stamp: string; readonly keys: readonly KeyRecord[] } | undefined;
-  #timer: NodeJS.Timeout | undefined;
-  readonly #changed: () => void;
 
   /** @param changed told when the last unlocked key has gone, or the first one come */
   constructor({ paths, log }: { readonly paths: Paths; readonly log: Log }, changed: () => void) {
     this.#paths = paths;
     this.#log = log;
-    this.#changed = changed;
+    this.#unlocked = new UnlockedKeys(log, changed);
   }
 
   /** Names of the keys that a passphrase has unlocked. */
   get unlocked(): readonly string[] {
-    return [...this.#unlocked.values()].map(({ name }) => name);
+    return this.#unlocked.names;
   }
 
   /** Whether a key is kept here that EC2 knows by this name. Looks only; a store that is broken has none. */
@@ -125,10 +102,8 @@ export class ManagedKeys {
    */
   open(key: ManagedKey, ask: AskSecret, lifetime: number): SigningKey | Promise<SigningKey> {
     const id = idOf(key);
-    const unlocked = this.#unlocked.get(id);
-    if (unlocked !== undefined && unlocked.age() < unlocked.lifetime) {
-      return { privateKey: unlocked.privateKey, blob: key.blob };
-    }
+    const privateKey = this.#unlocked.get(id);
+    if (privateKey !== undefined) return { privateKey, blob: key.blob };
     const unlocking = this.#unlocking.get(id);
     if (unlocking !== undefined) {
       unlocking.waiting.push(ask);
@@ -146,52 +121,9 @@ export class ManagedKeys {
   }
 
   async #open(key: ManagedKey, waiting: AskSecret[], lifetime: number): Promise<SigningKey> {
-    const file = parseKeyFile(key.served.privateKey);
-    if (!file.encrypted) return whole(key, await openKeyFile(file, undefined));
-    for (let attempt = 1; ; attempt += 1) {
-      const passphrase = typed(
-        await askFirst(waiting, { prompt: promptFor(key.name, attempt), seconds: answerSeconds }),
-        key.name,
-      );
-      try {
-        const opened = whole(key, await openKeyFile(file, passphrase.toString('utf8')));
-        this.#keep(key, opened.privateKey, lifetime);
-        return opened;
-      } catch (error) {
-        const isWrong = error instanceof MintError && error.code === 'key-passphrase';
-        if (!isWrong || attempt >= attempts) throw error;
-      } finally {
-        passphrase.fill(0);
-        collectGarbage();
-      }
-    }
-  }
-
-  #keep(key: ManagedKey, privateKey: KeyObject, lifetime: number): void {
-    this.#unlocked.set(idOf(key), { name: key.name, privateKey, age: startStopwatch(), lifetime });
-    this.#log(`the key ${key.name} is unlocked for ${Math.round(lifetime / 1000)} s`);
-    this.#schedule();
-    this.#changed();
-  }
-
-  /** What is over is dropped, and collected. */
-  #schedule(): void {
-    clearTimeout(this.#timer);
-    const left = [...this.#unlocked.values()].map(({ age, lifetime }) => lifetime - age());
-    if (left.length === 0) return;
-    this.#timer = setTimeout(
-      () => {
-        for (const [id, { name, age, lifetime }] of this.#unlocked) {
-          if (age() < lifetime) continue;
-          this.#unlocked.delete(id);
-          this.#log(`the key ${name} is locked again`);
-          collectGarbage();
-        }
-        this.#schedule();
-        this.#changed();
-      },
-      Math.min(lookInterval, Math.max(100, ...[Math.min(...left)])),
-    ).unref();
+    const { privateKey, hadPassphrase } = await openManagedKey(key, waiting);
+    if (hadPassphrase) this.#unlocked.keep(idOf(key), key.name, privateKey, lifetime);
+    return { privateKey, blob: key.blob };
   }
 
   #directory({ environment }: Caller): string {
@@ -216,43 +148,6 @@ async function storeIsFree(directory: string): Promise<void> {
     lock?.release();
     if (lock !== undefined) return;
   }
-}
-
-/** The first that reaches a person asks, and the others get what it brings. */
-async function askFirst(
-  waiting: AskSecret[],
-  question: { readonly prompt: string; readonly seconds: number },
-): Promise<SecretAnswer> {
-  for (let [ask] = waiting; ask !== undefined; [ask] = waiting) {
-    const answer = await ask(question);
-    if (answer !== 'nobody') return answer;
-    waiting.shift();
-  }
-  return 'nobody';
-}
-
-function typed(answer: SecretAnswer, name: string): Buffer {
-  if (typeof answer !== 'string') return answer.secret;
-  const why = {
-    no: 'and none was given',
-    timeout: 'and nobody answered',
-    nobody: 'and there is nobody to ask',
-  }[answer];
-  throw new MintError('key-passphrase', `the key ${name} has a passphrase, ${why}`, {
-    hint: 'connect on a terminal, or with SSH_ASKPASS set; the key then stays unlocked for `key_lifetime`',
-  });
-}
-
-function promptFor(name: string, attempt: number): string {
-  return `${attempt > 1 ? 'That is not it. ' : ''}Passphrase of the key ${name}: `;
-}
-
-/** @throws MintError `key-store` where the file holds another key than its public half says */
-function whole({ name, blob }: ManagedKey, privateKey: KeyObject): SigningKey {
-  if (publicBlob(privateKey).equals(blob)) return { privateKey, blob };
-  throw new MintError('key-store', `the two files of the key ${name} hold different keys`, {
-    hint: 'mint-ssh keys doctor',
-  });
 }
 
 function idOf({ directory, blob }: ManagedKey): string {
