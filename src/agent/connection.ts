@@ -341,7 +341,8 @@ export class Connection {
 
   /** For the next connection to dial at once. What is behind another address, or a tunnel, is no place to start with. */
   #noteAddress(): void {
-    const [first] = this.#place.ways;
+    // A client may be let in that has not waited to hear where to.
+    const [first] = this.#destination.place?.ways ?? [];
     if (first === undefined || first.kind === 'endpoint' || first.host !== this.#host) return;
     this.#services.lastAddresses.note(this.vm.name, { host: first.host, port: this.#port });
   }

@@ -153,6 +153,18 @@ describe('the agent’s sockets', { timeout: 60_000 }, () => {
     await client.close();
   });
 
+  test('who is ready before it is known where the connection goes costs nobody the agent', async () => {
+    assert.equal((await world.mint('job', 'begin', 'build-7')).status, 0);
+    const client = await controlClient(controlPath(world));
+    client.send(openRequest(world, 'build-7'));
+    client.send({ type: 'ready' });
+    await assert.rejects(client.reply('target'), /has not been said yet/);
+    const { stdout } = await world.mint('job', 'list', '--json');
+    assert.equal(JSON.parse(stdout)[0].state, 'open', stdout);
+    await client.close();
+    assert.equal((await world.mint('job', 'end', 'build-7')).status, 0);
+  });
+
   test('an open for a name that is none, an unknown VM or a port that is none is refused', async () => {
     for (const [vm, more, code] of [
       ['../x', {}, 'bad-vm-name'],
