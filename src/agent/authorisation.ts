@@ -8,6 +8,7 @@ import type { SigningKey } from '../ssh/key-signature.ts';
 import type { Place } from './destination.ts';
 import type { AskSecret } from './questions.ts';
 import type { Vm } from './vm.ts';
+import type { Whereabouts } from './whereabouts.ts';
 
 /** What a person hears where the VM did not want the key. */
 export interface RefusalWords {
@@ -16,7 +17,7 @@ export interface RefusalWords {
   readonly hint: string;
 }
 
-/** One login, as far as it concerns its authorisation. */
+/** One login, as far as it concerns what lets it in and what is noted of it. */
 export interface Login {
   readonly vm: Vm;
   readonly settings: VmSettings;
@@ -25,6 +26,7 @@ export interface Login {
   readonly user: string;
   /** A session that stands already, for a new agent to know: nothing is to be granted for it. */
   readonly isEstablished: boolean;
+  readonly destination: Pick<Whereabouts, 'place' | 'isOwnByTag'>;
   /** Where the connection goes. @throws MintError where that is not known yet */
   readonly place: () => Place;
   /**

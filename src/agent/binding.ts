@@ -16,17 +16,17 @@ export interface SeenExchange {
   readonly signature: Buffer;
 }
 
-/** Finds, among a VM's live connections, the one whose session the request is for. */
-export function boundConnection<C extends { readonly seen: SeenExchange | undefined }>(
+/** Finds, among a VM's live connections, the one whose session the request is for, with the key of the host there. */
+export function boundConnection<C extends { readonly host: { readonly exchange: SeenExchange | undefined } }>(
   request: UserauthRequest,
   connections: Iterable<C>,
-): (C & { readonly seen: SeenExchange }) | undefined {
+): { readonly connection: C; readonly hostKey: HostKey } | undefined {
   for (const connection of connections) {
-    const { seen } = connection;
-    if (seen === undefined) continue;
-    if (request.hostKey !== undefined && !request.hostKey.equals(seen.hostKey.blob)) continue;
-    if (verifyHostSignature(seen.hostKey, request.sessionId, seen.signature))
-      return connection as C & { readonly seen: SeenExchange };
+    const { exchange } = connection.host;
+    if (exchange === undefined) continue;
+    const { hostKey, signature } = exchange;
+    if (request.hostKey !== undefined && !request.hostKey.equals(hostKey.blob)) continue;
+    if (verifyHostSignature(hostKey, request.sessionId, signature)) return { connection, hostKey };
   }
   return undefined;
 }

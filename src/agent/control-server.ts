@@ -108,7 +108,7 @@ export class ControlServer {
           await serveJob(request, this.#services.jobs, this.#hooks.vms).finally(() => this.#hooks.changed()),
         );
       case 'secret':
-        return this.#proxy(socket).tell(request.answer);
+        return this.#proxy(socket).person.tell(request.answer);
       case 'seen': {
         const hostKey = Buffer.from(request.hostKey, 'base64');
         const signature = Buffer.from(request.signature, 'base64');
@@ -119,7 +119,7 @@ export class ControlServer {
       case 'tunnel':
         return this.#proxy(socket).tunnel();
       case 'answer':
-        return this.#proxy(socket).answer(request.answer);
+        return this.#proxy(socket).person.answer(request.answer);
       case 'ready':
         return this.#proxy(socket).release();
       case 'proceeded':
@@ -160,7 +160,7 @@ export class ControlServer {
   async #speaks(version: number, reply: (message: AgentReply) => void): Promise<boolean> {
     if (version === protocolVersion) return true;
     await mayMakeWay(version, this.#services, () =>
-      [...this.#proxies.values()].some(({ isLoggingIn }) => isLoggingIn),
+      [...this.#proxies.values()].some(({ admission }) => admission.isLoggingIn),
     );
     reply({ type: 'makes-way' });
     this.#hooks.makeWay();

@@ -89,18 +89,18 @@ export class Vm {
   }
 
   #list(binds: SessionBinds): Buffer {
-    const hostKeys = [...this.connections].flatMap(({ seen }) => seen?.hostKey.blob ?? []);
+    const hostKeys = [...this.connections].flatMap(({ host }) => host.exchange?.hostKey.blob ?? []);
     if (!binds.allowHost(hostKeys) || this.#lacksBinding(binds)) return identitiesAnswer([]);
     const keyBlob = this.#served;
     if (keyBlob === undefined) return identitiesAnswer([]);
-    for (const connection of this.connections) connection.noteListed();
+    for (const { admission } of this.connections) admission.noteListed();
     return identitiesAnswer([{ keyBlob, comment: `mint-ssh ${this.name}` }]);
   }
 
   /** One key, never two: that of the connection which is being made, else that of the one to come. */
   get #served(): Buffer | undefined {
-    const standing = [...this.connections].filter(({ isLoggingIn }) => isLoggingIn);
-    return standing.at(-1)?.listed ?? this.#expected(this);
+    const standing = [...this.connections].filter(({ admission }) => admission.isLoggingIn);
+    return standing.at(-1)?.admission.authorisation.listed ?? this.#expected(this);
   }
 
   #sign(
@@ -114,11 +114,10 @@ export class Vm {
     if (!binds.allow(request)) return this.#refuse('a session that is not the one the client named');
     if (this.#lacksBinding(binds))
       return this.#refuse('a client that does not name its session (require_binding)');
-    const connection = boundConnection(request, this.connections);
-    if (connection === undefined) return this.#refuse('a session that runs through none of our connections');
-    if (!binds.allowHost([connection.seen.hostKey.blob]))
-      return this.#refuse('a client bound to another host');
-    const signature = connection.sign(request, data, flags);
+    const bound = boundConnection(request, this.connections);
+    if (bound === undefined) return this.#refuse('a session that runs through none of our connections');
+    if (!binds.allowHost([bound.hostKey.blob])) return this.#refuse('a client bound to another host');
+    const signature = bound.connection.admission.sign(request, data, flags);
     const answer = (blob: Buffer | undefined) =>
       blob === undefined
         ? this.#refuse(`user ${request.user}, who is not let in with that key now`)
