@@ -20,12 +20,16 @@ import {
   unlinkSync,
   writeSync,
 } from 'node:fs';
-import { basename, dirname, join } from 'node:path';
+import { userInfo } from 'node:os';
+import { basename, dirname, join, win32 } from 'node:path';
 import { printable } from '../cli/terminal.ts';
 import { type ErrorCode, MintError } from '../errors.ts';
 
-/** Windows has neither; its access lists are the profile directory's own. */
+/** Windows has none of these: there the profile's access list is what keeps others out, see `checkInProfile`. */
 const user = process.getuid?.();
+/** How often a file that is open elsewhere is tried to be replaced again, and after how many milliseconds. */
+const replaceAttempts = 50;
+const replacePause = 20;
 const noFollow = constants.O_NOFOLLOW ?? 0;
 const nonBlocking = constants.O_NONBLOCK ?? 0;
 
@@ -59,7 +63,10 @@ function checkDirectory(path: string, forbidden: number): void {
 
 /** A directory that anyone may write to without the sticky bit lets anyone replace what is in it. */
 function checkAbove(path: string): void {
-  if (user === undefined) return;
+  if (user === undefined) {
+    checkInProfile(path);
+    return;
+  }
   let at = attempt('resolve', path, () => realpathSync(path));
   while (at !== dirname(at)) {
     at = dirname(at);
@@ -68,6 +75,27 @@ function checkAbove(path: string): void {
       throw unsafe(path, `stands in ${quoted(at)}, where anyone may replace it`, `chmod o-w ${shell(at)}`);
     }
   }
+}
+
+/**
+ * What stands in the user's profile is theirs (and the system's and administrators') alone unless they have changed
+ * that; what stands elsewhere on a Windows machine is often everyone's, and Node cannot tell.
+ */
+function checkInProfile(path: string): void {
+  const profile = attempt('resolve', path, () => realpathSync.native(userInfo().homedir));
+  const real = attempt('resolve', path, () => realpathSync.native(path));
+  if (isBelow(real, profile)) return;
+  throw unsafe(
+    path,
+    `stands outside your profile ${quoted(profile)}, where Windows may let others in`,
+    'use a directory in your profile: --config-dir DIR, or run_dir in ssh.toml',
+  );
+}
+
+/** Windows takes no notice of case. */
+export function isBelow(path: string, directory: string): boolean {
+  const way = win32.relative(directory, path);
+  return way !== '' && way !== '..' && !way.startsWith('..\\') && !win32.isAbsolute(way);
 }
 
 /**
@@ -146,12 +174,28 @@ export function writeAtomic(
       closeSync(descriptor);
     }
     options.beforeRename?.();
-    attempt('write', path, () => renameSync(temporary, path));
+    attempt('write', path, () => replace(temporary, path));
   } catch (error) {
     removeQuietly(temporary);
     throw error;
   }
   syncDirectory(directory);
+}
+
+/**
+ * On Windows a file cannot be replaced while someone has it open, as a virus scanner has what was just written: that
+ * lasts for moments.
+ */
+function replace(temporary: string, path: string): void {
+  for (let left = user === undefined ? replaceAttempts : 0; ; left -= 1) {
+    try {
+      renameSync(temporary, path);
+      return;
+    } catch (error) {
+      if (left <= 0 || !['EPERM', 'EACCES', 'EBUSY'].includes(codeOf(error) ?? '')) throw error;
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, replacePause);
+    }
+  }
 }
 
 /** Without this a rename may be lost in a crash although the file's own bytes are on the disk. */

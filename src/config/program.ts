@@ -8,5 +8,6 @@ import { isSea } from 'node:sea';
  */
 export function programPath(): string {
   if (isSea()) return process.execPath;
-  return join(realpathSync(join(import.meta.dirname, '..', '..')), 'dist', 'mint-ssh');
+  const file = process.platform === 'win32' ? 'mint-ssh.exe' : 'mint-ssh';
+  return join(realpathSync(join(import.meta.dirname, '..', '..')), 'dist', file);
 }

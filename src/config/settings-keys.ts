@@ -11,7 +11,12 @@ export interface KeyRule {
 }
 
 const duration = text(/^[1-9]\d{0,5}[smhd]$/);
-const path = text(/^(?:\/|~\/)[^\p{Cc}]{1,4000}$/u);
+/** On Windows with either slash, and `\\\\.\\pipe\\…` among them. */
+const path = text(
+  process.platform === 'win32'
+    ? /^(?:[A-Za-z]:[\\/]|[\\/]{2}|~\/)[^\p{Cc}]{1,4000}$/u
+    : /^(?:\/|~\/)[^\p{Cc}]{1,4000}$/u,
+);
 
 /** Every key there is. */
 export const settingsKeys: Readonly<Record<string, KeyRule>> = {

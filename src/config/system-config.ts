@@ -3,7 +3,10 @@ import { userInfo } from 'node:os';
 import { join } from 'node:path';
 import { quoteInclude } from './ssh-quote.ts';
 
-const systemConfig = '/etc/ssh/ssh_config';
+const isWindows = process.platform === 'win32';
+const systemConfig = isWindows
+  ? join(process.env['ProgramData'] ?? 'C:\\ProgramData', 'ssh', 'ssh_config')
+  : '/etc/ssh/ssh_config';
 
 /**
  * The lines that bring in what ssh reads by itself, for the use behind `-F`, with which it reads nothing
@@ -20,5 +23,7 @@ export function includeTheirConfigs(options: { readonly user: boolean }): string
 function isIncludable(path: string): boolean {
   const found = statSync(path, { throwIfNoEntry: false });
   if (found === undefined) return false;
+  // No mode or owner tells there; as it comes from Microsoft, administrators alone may write to it.
+  if (isWindows) return found.isFile();
   return (found.uid === 0 || found.uid === process.getuid?.()) && (found.mode & 0o022) === 0;
 }

@@ -13,6 +13,8 @@ const settleMilliseconds = 200;
 const lookAgainMilliseconds = 10;
 /** A file that ends within a line is torn; one that changed this recently may be, at the end of a line. */
 const writingMilliseconds = 20;
+/** On Windows one that is open, by us or by Mint, cannot be replaced. */
+const canReplaceOpenFiles = process.platform !== 'win32';
 /** How often a write is made again because Mint wrote at the same moment. */
 const rounds = 10;
 
@@ -74,6 +76,7 @@ export function updateKnownHosts(
   left: string | undefined,
   edit: (text: string) => string,
 ): string | undefined {
+  if (!canReplaceOpenFiles) return updateClosed(path, left, edit);
   let ours: string | undefined;
   let overtaken: string | undefined;
   for (let round = 0; ; round += 1) {
@@ -88,6 +91,36 @@ export function updateKnownHosts(
       overtaken = readSettled(descriptor, left, () => readAll(path, descriptor));
     } finally {
       closeSync(descriptor);
+    }
+  }
+}
+
+/** A Mint that writes between our look and our rename is met by looking once more right before that. */
+function updateClosed(
+  path: string,
+  left: string | undefined,
+  edit: (text: string) => string,
+): string | undefined {
+  for (let round = 0; ; round += 1) {
+    const { descriptor, created } = openOrCreate(path);
+    let found = '';
+    try {
+      if (!created) found = readSettled(descriptor, left, () => readKnownHosts(path));
+    } finally {
+      closeSync(descriptor);
+    }
+    const text = edit(found);
+    if (text === found) return identityOf(path, undefined);
+    let overtaken = false;
+    const beforeRename = () => {
+      overtaken = readKnownHosts(path) !== found;
+      if (overtaken) throw ioFailed('write', path, new Error('it changes all the time'));
+    };
+    try {
+      writeAtomic(path, Buffer.from(text, 'latin1'), { mode: 0o600, beforeRename });
+      return identityOf(path, text);
+    } catch (error) {
+      if (!overtaken || round === rounds) throw error;
     }
   }
 }

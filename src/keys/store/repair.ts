@@ -31,7 +31,7 @@ export async function repairStore(directory: string): Promise<readonly Finding[]
 
 function closeDirectory(directory: string): Finding[] {
   const found = lstatSync(directory);
-  if (!found.isDirectory() || !isOurs(found) || (found.mode & 0o077) === 0) return [];
+  if (!hasModes || !found.isDirectory() || !isOurs(found) || (found.mode & 0o077) === 0) return [];
   chmodSync(directory, 0o700);
   return [mended(`others could look into ${quoted(directory)}`)];
 }
@@ -47,7 +47,7 @@ function closeFiles(directory: string): Finding[] {
     const isPublic = file.endsWith('.pub') && isKeyName(key);
     const isStores = isKeyName(key) || file === metadataFile || file === journalFile;
     const forbidden = isPublic ? 0o022 : 0o077;
-    if (!isStores || (found.mode & forbidden) === 0) continue;
+    if (!hasModes || !isStores || (found.mode & forbidden) === 0) continue;
     chmodSync(path, isPublic ? 0o644 : 0o600);
     findings.push(mended(`${quoted(path)} was open to others (mode ${(found.mode & 0o777).toString(8)})`));
   }
@@ -135,6 +135,9 @@ async function adopt(directory: string, name: string, locked: Locked): Promise<F
 function rawEntry(directory: string, name: string) {
   return readMetadata(directory).entries[name];
 }
+
+/** On Windows every file has the same ones. */
+const hasModes = process.getuid !== undefined;
 
 function isOurs({ uid }: Stats): boolean {
   return process.getuid === undefined || uid === process.getuid();
