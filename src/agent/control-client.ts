@@ -4,7 +4,9 @@ import net from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ioFailed } from '../config/files.ts';
 import type { Paths } from '../config/paths.ts';
+import { controlSecret, usesPipes } from '../config/socket-places.ts';
 import { MintError } from '../errors.ts';
+import { proveToAgent } from './control-proof.ts';
 import {
   type AgentReply,
   type AgentRequest,
@@ -25,6 +27,8 @@ export interface ControlListener {
   readonly lost: () => void;
 }
 
+/** Windows gives the pipes of an elevated program to the administrators, whom an ordinary one is not among. */
+const elevatedHint = 'an agent that an administrator’s shell has started? end it there: mint-ssh agent stop';
 /** How long a crowd before the agent's socket is waited for, in milliseconds. */
 const crowdLimit = 5000;
 
@@ -37,21 +41,31 @@ export async function connectControl(
   listener: ControlListener,
 ): Promise<ControlConnection | undefined> {
   for (const deadline = performance.now() + crowdLimit; ; await sleep(10 + Math.random() * 20)) {
-    if (!isSafeSocket(paths)) return undefined;
+    const secret = controlSecret(paths.run);
+    if (usesPipes ? secret === undefined : !isSafeSocket(paths)) return undefined;
     try {
-      return await connectOnce(paths, listener);
+      return await connectOnce(paths, listener, secret);
     } catch (error) {
+      if (error instanceof MintError) throw error;
       const { code } = error as NodeJS.ErrnoException;
       if (code === 'ECONNREFUSED' || code === 'ENOENT') return undefined;
       // More wait to be accepted than the kernel keeps for a socket; or the agent ends at this very moment.
-      const isMomentary = code === 'EAGAIN' || code === 'ECONNRESET';
+      const isMomentary = code === 'EAGAIN' || code === 'ECONNRESET' || code === 'EPIPE';
       if (isMomentary && performance.now() < deadline) continue;
-      throw new MintError('agent-unavailable', `cannot reach the agent: ${code}`, { cause: error });
+      throw new MintError('agent-unavailable', `cannot reach the agent: ${code}`, {
+        cause: error,
+        hint: usesPipes && (code === 'EPERM' || code === 'EACCES') ? elevatedHint : undefined,
+      });
     }
   }
 }
 
-function connectOnce(paths: Paths, listener: ControlListener): Promise<ControlConnection> {
+/** @param secret what the agent has to know before it is told anything; undefined where its socket is guarded */
+function connectOnce(
+  paths: Paths,
+  listener: ControlListener,
+  secret: Buffer | undefined,
+): Promise<ControlConnection> {
   return new Promise((resolve, reject) => {
     let open = true;
     const socket = net.connect(paths.control);
@@ -68,8 +82,7 @@ function connectOnce(paths: Paths, listener: ControlListener): Promise<ControlCo
       open = false;
       reject(error);
     };
-    socket.once('error', failed);
-    socket.once('connect', () => {
+    const connected = () => {
       socket.off('error', failed).on('error', lost).on('close', lost);
       socket.on('data', (chunk) => {
         try {
@@ -85,6 +98,15 @@ function connectOnce(paths: Paths, listener: ControlListener): Promise<ControlCo
           socket.end();
         },
       });
+    };
+    socket.once('error', failed);
+    socket.once('connect', () => {
+      if (secret === undefined) connected();
+      else
+        proveToAgent(socket, secret, paths.control).then(() => {
+          connected();
+          socket.resume();
+        }, failed);
     });
   });
 }

@@ -5,12 +5,14 @@ import { AwsWorkers } from '../aws/workers.ts';
 import { ensureClosedDirectory, ensurePrivateDirectory } from '../config/files.ts';
 import { LastAddresses } from '../config/last-address.ts';
 import { acquireLock } from '../config/lock.ts';
-import { type Paths, socketPath, vmPaths } from '../config/paths.ts';
+import { type Paths, vmPaths } from '../config/paths.ts';
+import { socketPath } from '../config/socket-places.ts';
 import { MintError } from '../errors.ts';
 import { Names } from '../names/names.ts';
 import { TrustStore } from '../trust/store.ts';
 import { version } from '../version.ts';
 import { BlockRefresh } from './block-refresh.ts';
+import { serveProven } from './control-proof.ts';
 import type { AgentStatus } from './control-protocol.ts';
 import { ControlServer } from './control-server.ts';
 import { requireDescriptors } from './descriptors.ts';
@@ -107,7 +109,9 @@ export async function runAgent(paths: Paths, hooks: AgentHooks): Promise<boolean
 
   removeStaleSockets(paths);
   await forward.start();
-  const listener = await listen(paths.control, paths.run, (socket) => control.serve(socket));
+  const listener = await listen(paths.control, paths.run, (socket) =>
+    serveProven(socket, paths, (proven) => control.serve(proven)),
+  );
   // Then nobody new can reach it, and its lock keeps a new one away.
   const look = setInterval(() => {
     if (listener.isInPlace()) return void vms.prepare();

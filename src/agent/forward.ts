@@ -2,6 +2,7 @@
 import { ensureClosedDirectory } from '../config/files.ts';
 import { vmPaths } from '../config/paths.ts';
 import { loadSettings, type Settings, type VmSettings } from '../config/settings.ts';
+import { hasForwardSockets } from '../config/socket-places.ts';
 import { ForwardSocket } from './forward-socket.ts';
 import type { Services } from './services.ts';
 import { noUpstream } from './upstream.ts';
@@ -19,8 +20,8 @@ export class Forward {
   }
 
   /** `run/forward.sock` is there from the agent's first moment. */
-  start(): Promise<void> {
-    return this.#shared.ensure();
+  async start(): Promise<void> {
+    if (hasForwardSockets) await this.#shared.ensure();
   }
 
   /**
@@ -28,6 +29,7 @@ export class Forward {
    * @param proxy until it is `forget`ten
    */
   async tell(proxy: object, upstream: string | undefined, vm: VmSettings): Promise<void> {
+    if (!hasForwardSockets) return;
     if (upstream !== undefined) this.#told.set(proxy, upstream);
     await this.#shared.ensure();
     if (vm.upstreamAgent === undefined) return;

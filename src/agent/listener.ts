@@ -1,6 +1,8 @@
 import { chmodSync, closeSync, lstatSync, openSync, renameSync, rmSync, type Stats } from 'node:fs';
 import net from 'node:net';
 import { dirname, join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { controlSecret, usesPipes } from '../config/socket-places.ts';
 import { MintError } from '../errors.ts';
 
 /** A listening socket that is put in its place whole, and taken away only while it is still ours. */
@@ -37,20 +39,13 @@ export async function listen(
   accept: (socket: net.Socket) => void,
   { halfOpen = false }: { readonly halfOpen?: boolean } = {},
 ): Promise<Listener> {
+  if (usesPipes) return listenOnPipe(path, runDirectory, accept, halfOpen);
   serial += 1;
   const unfinished = join(runDirectory, `.${process.pid}-${serial}`);
-  const failed = (cause: Error) =>
-    new MintError('agent-unavailable', `cannot listen in ${dirname(path)}: ${cause.message}`, { cause });
-  const server = net.createServer({ allowHalfOpen: halfOpen }, (socket) => {
-    socket.on('error', () => socket.destroy());
-    accept(socket);
+  const failed = (cause: Error) => cannotListen(dirname(path), cause);
+  const server = await listening(unfinished, accept, halfOpen).catch((cause: Error) => {
+    throw failed(cause);
   });
-  // Out of descriptors: the connection is lost, the server is not.
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', (cause) => reject(failed(cause)));
-    server.listen({ path: unfinished, backlog: backlogLimit }, resolve);
-  });
-  server.on('error', () => {});
   let own: Stats;
   try {
     chmodSync(unfinished, 0o600);
@@ -94,4 +89,76 @@ export async function listen(
       server.close();
     },
   };
+}
+
+/** As many clients may find a pipe at the same moment; ssh looks again only after a second. */
+const pipeInstances = 16;
+/** How long an agent that has just ended may still have the name, in milliseconds. */
+const pipePatience = 3000;
+
+/**
+ * The same on a named pipe. Its name is taken from the first moment to the last: libuv creates the first instance with
+ * FILE_FLAG_FIRST_PIPE_INSTANCE, so a name that someone else has taken is an error and never shared, and by the pipe's
+ * access list no other user can add an instance to ours.
+ */
+async function listenOnPipe(
+  path: string,
+  runDirectory: string,
+  accept: (socket: net.Socket) => void,
+  halfOpen: boolean,
+): Promise<Listener> {
+  // The only way to tell Node, and read at each `listen`.
+  process.env['NODE_PENDING_PIPE_INSTANCES'] = String(pipeInstances);
+  const secret = controlSecret(runDirectory);
+  let server: net.Server | undefined;
+  for (const deadline = performance.now() + pipePatience; server === undefined; ) {
+    try {
+      server = await listening(path, accept, halfOpen);
+    } catch (error) {
+      const isTaken = (error as NodeJS.ErrnoException).code === 'EADDRINUSE';
+      if (!isTaken || performance.now() > deadline) throw cannotListen(path, error as Error);
+      await sleep(50);
+    }
+  }
+  const own = server;
+  const close = () => {
+    own.close();
+  };
+  return {
+    path,
+    // A new secret means other names: then nobody looks here any more.
+    isInPlace() {
+      try {
+        return own.listening && secret !== undefined && controlSecret(runDirectory)?.equals(secret) === true;
+      } catch {
+        return true;
+      }
+    },
+    remove: close,
+    leaveFile: close,
+    close,
+  };
+}
+
+/** @throws the system's error */
+async function listening(
+  path: string,
+  accept: (socket: net.Socket) => void,
+  halfOpen: boolean,
+): Promise<net.Server> {
+  const server = net.createServer({ allowHalfOpen: halfOpen }, (socket) => {
+    socket.on('error', () => socket.destroy());
+    accept(socket);
+  });
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject);
+    server.listen({ path, backlog: backlogLimit }, resolve);
+  });
+  // Out of descriptors: the connection is lost, the server is not.
+  server.on('error', () => {});
+  return server;
+}
+
+function cannotListen(where: string, cause: Error): MintError {
+  return new MintError('agent-unavailable', `cannot listen in ${where}: ${cause.message}`, { cause });
 }

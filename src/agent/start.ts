@@ -1,7 +1,7 @@
 /** Starts the agent on demand: detached, with nothing inherited, once however many ask. */
 import { spawn } from 'node:child_process';
 import { closeSync, openSync, rmSync, statSync } from 'node:fs';
-import { join } from 'node:path';
+import { join, parse } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ensureClosedDirectory, ensurePrivateDirectory } from '../config/files.ts';
 import type { Paths } from '../config/paths.ts';
@@ -62,6 +62,9 @@ function takeTurn(path: string): boolean {
   return false;
 }
 
+/** What an agent says where it cannot close its stderr: libuv closes none of the first three on Windows. */
+export const readySign = '\n';
+
 /**
  * Resolves when the agent listens, or when it found another one running. Its stderr is a pipe only until
  * then: it says there why it cannot run, as one line of JSON, or closes it.
@@ -70,7 +73,9 @@ function startAgent(paths: Paths): Promise<void> {
   const { PATH = '/usr/bin:/bin', HOME, TZ } = process.env;
   const child = spawn(programPath(), ['agent', '--background', '--config-dir', paths.dir], {
     detached: true,
-    cwd: '/',
+    // On Windows a detached program would get a console window of its own.
+    windowsHide: true,
+    cwd: parse(paths.run).root,
     env: { PATH, ...(HOME && { HOME }), ...(TZ && { TZ }) },
     stdio: ['ignore', 'ignore', 'pipe'],
   });
@@ -78,7 +83,10 @@ function startAgent(paths: Paths): Promise<void> {
   return new Promise((resolve, reject) => {
     const said: Buffer[] = [];
     // Without a descriptor to spare there is no pipe: then the error alone tells.
-    child.stderr?.on('data', (bytes: Buffer) => said.push(bytes));
+    child.stderr?.on('data', (bytes: Buffer) => {
+      if (bytes.toString() === readySign) child.stderr?.destroy();
+      else said.push(bytes);
+    });
     child.once('error', (cause) => {
       reject(new MintError('agent-unavailable', `cannot start the agent: ${cause.message}`, { cause }));
     });

@@ -9,6 +9,7 @@ import {
   failureReply,
 } from '../agent/control-protocol.ts';
 import { alreadyRunning, runAgent } from '../agent/daemon.ts';
+import { readySign } from '../agent/start.ts';
 import type { Command, Invocation } from '../cli/command.ts';
 import { print, say } from '../cli/terminal.ts';
 import { type Paths, resolvePaths } from '../config/paths.ts';
@@ -86,6 +87,10 @@ async function stay(paths: Paths): Promise<number> {
 }
 
 function leaveStderr(): void {
+  if (process.platform === 'win32') {
+    writeSync(2, readySign);
+    return;
+  }
   closeSync(2);
   openSync('/dev/null', 'w');
 }

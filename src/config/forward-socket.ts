@@ -2,6 +2,7 @@ import { closeSync, lstatSync, openSync } from 'node:fs';
 import { MintError } from '../errors.ts';
 import { ensureClosedDirectory, ioFailed, quoted } from './files.ts';
 import { type Paths, vmPaths } from './paths.ts';
+import { hasForwardSockets } from './socket-places.ts';
 
 /**
  * Makes sure that there is something at `run/forward.sock` before ssh starts: without it every login prints
@@ -20,6 +21,7 @@ export function ensureOwnForwardSocket(paths: Paths, vm: string): void {
 }
 
 function ensurePlaceholder(path: string): void {
+  if (!hasForwardSockets) return;
   try {
     closeSync(openSync(path, 'wx', 0o600));
     return;

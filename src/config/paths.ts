@@ -1,8 +1,7 @@
-import { createHash } from 'node:crypto';
 import { homedir, userInfo } from 'node:os';
 import { join, resolve } from 'node:path';
-import { MintError } from '../errors.ts';
 import { configuredRunDir } from './run-dir.ts';
+import { socketPlaces, usesPipes } from './socket-places.ts';
 
 /** Where everything is; absolute paths. */
 export interface Paths {
@@ -42,9 +41,6 @@ export interface VmPaths {
   readonly forward: string;
 }
 
-/** A socket's path has to fit `sun_path` with its NUL: 104 bytes on macOS and the BSDs, 108 on Linux. */
-const socketPathBytes = 103;
-
 /**
  * The directory is `--config-dir`, else `$MINT_CONFIG_DIR`, else `~/.config/mint`. The run directory is
  * `runDir`, else `run_dir` of `ssh.toml`, else `run` in the directory.
@@ -57,6 +53,7 @@ export function resolvePaths(
   const sshToml = join(dir, 'ssh.toml');
   const home = homeDirectory(environment);
   const run = resolve(options.runDir || configuredRunDir(sshToml, home) || join(dir, 'run'));
+  const sockets = socketPlaces(run);
   return {
     dir,
     knownHosts: join(dir, 'known_hosts'),
@@ -65,9 +62,14 @@ export function resolvePaths(
     configToml: join(dir, 'config.toml'),
     sshConfig: join(dir, 'ssh_config'),
     run,
-    control: join(run, 'control.sock'),
+    // On Windows only whoever wants a socket makes the secret behind its name.
+    get control() {
+      return sockets.control;
+    },
     agentSockets: join(run, 'agent'),
-    forward: join(run, 'forward.sock'),
+    get forward() {
+      return sockets.forward;
+    },
     forwardSockets: join(run, 'forward'),
     sharedSockets: join(run, 'mux'),
     agentLog: join(run, 'agent.log'),
@@ -82,9 +84,10 @@ function defaultConfigDir(environment: NodeJS.ProcessEnv): string {
   return join(homeDirectory(environment), '.config', 'mint');
 }
 
-/** `$HOME`, as every other program takes it, else the passwd entry. */
+/** `$HOME`, as every other program takes it, else the passwd entry. On Windows the profile: a HOME is some shell's own. */
 export function homeDirectory(environment: NodeJS.ProcessEnv = process.env): string {
-  return environment['HOME'] || userInfo().homedir || homedir();
+  const named = usesPipes ? environment['USERPROFILE'] : environment['HOME'];
+  return named || userInfo().homedir || homedir();
 }
 
 /**
@@ -98,28 +101,10 @@ export function vmPaths(paths: Paths, vm: string): VmPaths {
     lastAddress: join(paths.cache, `${vm}.address`),
     // Only whoever wants the socket hears that it cannot be.
     get socket() {
-      return vmSocket(paths.agentSockets, vm);
+      return socketPlaces(paths.run).vm(vm);
     },
     get forward() {
-      return vmSocket(paths.forwardSockets, vm);
+      return socketPlaces(paths.run).forwardOf(vm);
     },
   };
-}
-
-/** Throws `agent-unavailable` when a socket cannot have this path; gives the path back when it can. */
-export function socketPath(path: string): string {
-  if (Buffer.byteLength(path) <= socketPathBytes) return path;
-  throw new MintError(
-    'agent-unavailable',
-    `${JSON.stringify(path)} is too long for a socket: at most ${socketPathBytes} bytes`,
-    { hint: 'set run_dir in ssh.toml to a short path of your own, for example "~/.mint-run"' },
-  );
-}
-
-function vmSocket(directory: string, vm: string): string {
-  const plain = join(directory, `${vm}.sock`);
-  if (Buffer.byteLength(plain) <= socketPathBytes) return plain;
-  // No VM's name starts with an underscore, so a hash never takes the place of a name.
-  const hash = createHash('sha256').update(vm).digest('base64url').slice(0, 12);
-  return socketPath(join(directory, `_${hash}.sock`));
 }

@@ -3,6 +3,7 @@ import { userInfo } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { MintError } from '../errors.ts';
 import { ensurePrivateDirectory, ioFailed, quoted, readPrivateFile, writeAtomic } from './files.ts';
+import { usesPipes } from './socket-places.ts';
 
 /** The user's own ssh config as it is now. */
 export interface UserConfig {
@@ -27,7 +28,8 @@ export function userConfigPath(
 ): string {
   if (file !== undefined) return resolve(file);
   const home = userInfo().homedir;
-  const claimed = environment['HOME'];
+  // On Windows ssh takes no notice of it, and neither does anyone else here.
+  const claimed = usesPipes ? undefined : environment['HOME'];
   if (claimed && !sameDirectory(claimed, home)) {
     throw new MintError(
       'usage',

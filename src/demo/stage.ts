@@ -20,6 +20,7 @@ import { ensureForwardSocket } from '../config/forward-socket.ts';
 import { resolvePaths } from '../config/paths.ts';
 import { programPath } from '../config/program.ts';
 import { loadSettings } from '../config/settings.ts';
+import { usesPipes } from '../config/socket-places.ts';
 import { noSsh, unknownKeywords } from '../config/ssh-client.ts';
 import { optionalKeywords, renderSshConfig } from '../config/ssh-config.ts';
 import { MintError } from '../errors.ts';
@@ -60,8 +61,9 @@ export async function setStage(): Promise<Stage> {
   if (!existsSync(program)) {
     throw new MintError('io-failed', `${program} is not there`, { hint: 'build it first: npm run build' });
   }
-  // Sockets live below it, and their paths are short of space.
-  const directory = mkdtempSync(join(realpathSync(existsSync('/tmp') ? '/tmp' : tmpdir()), 'mint-demo-'));
+  // Sockets live below it, and their paths are short of space; on Windows they do not.
+  const isShort = !usesPipes && existsSync('/tmp');
+  const directory = mkdtempSync(join(realpathSync(isShort ? '/tmp' : tmpdir()), 'mint-demo-'));
   chmodSync(directory, 0o700);
   const closing: (() => Promise<unknown>)[] = [];
   let struck: Promise<void> | undefined;
@@ -172,6 +174,7 @@ function runProgram(
       env: environment,
       // Without a terminal: the demo asks nothing.
       detached: true,
+      windowsHide: true,
       stdio: ['ignore', 'pipe', 'pipe'],
       timeout: stepLimit,
     });

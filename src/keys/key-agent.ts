@@ -1,7 +1,7 @@
 /** An SSH agent for the time of one command: it holds one key at a time, in memory, for the ssh that the command runs. */
 import { once } from 'node:events';
 import net from 'node:net';
-import { socketPath } from '../config/paths.ts';
+import { privateSocket } from '../config/socket-places.ts';
 import { MintError } from '../errors.ts';
 import {
   AgentFrames,
@@ -26,7 +26,7 @@ export interface KeyAgent {
 
 /** @param directory one that no one else can enter @throws MintError `agent-unavailable` */
 export async function startKeyAgent(directory: string): Promise<KeyAgent> {
-  const socket = socketPath(`${directory}/key.sock`);
+  const socket = privateSocket(directory);
   const clients = new Set<net.Socket>();
   let key: SigningKey | undefined;
   let [wasAsked, hasSigned] = [false, false];

@@ -3,7 +3,8 @@ import { writeFileSync } from 'node:fs';
 import { userInfo } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { resolvePaths, socketPath, vmPaths } from '../../src/config/paths.ts';
+import { resolvePaths, vmPaths } from '../../src/config/paths.ts';
+import { socketPath } from '../../src/config/socket-places.ts';
 import { ownDirectory, refusal } from './directory.ts';
 
 test('the directory is the option, else MINT_CONFIG_DIR, else ~/.config/mint', () => {

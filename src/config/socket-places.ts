@@ -1,0 +1,92 @@
+/**
+ * What the agent listens on: Unix sockets in its run directory, or on Windows named pipes. The one place that knows
+ * which; whoever connects or listens takes the path as it is.
+ */
+import { createHash } from 'node:crypto';
+import { join } from 'node:path';
+import { MintError } from '../errors.ts';
+import { knownPipeSecret, pipeName, pipeSecret, singlePipeName } from './pipe-names.ts';
+
+export interface SocketPlaces {
+  readonly control: string;
+  /** What `-A` forwards. */
+  readonly forward: string;
+  vm(name: string): string;
+  /** What `-A` forwards to a VM with an `upstream_agent` of its own. */
+  forwardOf(name: string): string;
+}
+
+/** There a socket is no file: it has no mode, no owner to look at, and goes with its process. */
+export const usesPipes = process.platform === 'win32';
+
+/**
+ * Whether `-A` forwards a socket of ours, which leads to the user's agent. ssh looks before each login whether what it
+ * would forward is there, and complains where it is not; a file can stand in for a socket, but not for a pipe.
+ */
+export const hasForwardSockets = !usesPipes;
+
+/** A socket's path has to fit `sun_path` with its NUL: 104 bytes on macOS and the BSDs, 108 on Linux. */
+const socketPathBytes = 103;
+
+/**
+ * Reading a place throws `agent-unavailable` when the run directory is too deep for it. On Windows it makes the
+ * secret behind the names where there is none yet, and may throw `io-failed` or `unsafe-permissions`.
+ */
+export function socketPlaces(run: string, pipes = usesPipes): SocketPlaces {
+  return pipes ? pipePlaces(run) : filePlaces(run);
+}
+
+function filePlaces(run: string): SocketPlaces {
+  return {
+    control: join(run, 'control.sock'),
+    forward: join(run, 'forward.sock'),
+    vm: (name) => vmSocket(join(run, 'agent'), name),
+    forwardOf: (name) => vmSocket(join(run, 'forward'), name),
+  };
+}
+
+function pipePlaces(run: string): SocketPlaces {
+  let secret: Buffer | undefined;
+  const name = (...words: readonly string[]) => {
+    secret ??= pipeSecret(run);
+    return pipeName(secret, ...words);
+  };
+  return {
+    get control() {
+      return name('control');
+    },
+    get forward() {
+      return name('forward');
+    },
+    vm: (vm) => name('agent', vm),
+    forwardOf: (vm) => name('forward', vm),
+  };
+}
+
+/** What both ends of the control socket have to know; undefined where its directory keeps all others out. */
+export function controlSecret(run: string): Buffer | undefined {
+  return usesPipes ? knownPipeSecret(run) : undefined;
+}
+
+/** A socket for this process alone. @param directory one of its own, that no one else can enter */
+export function privateSocket(directory: string): string {
+  return usesPipes ? singlePipeName() : socketPath(join(directory, 'key.sock'));
+}
+
+/** Throws `agent-unavailable` when a socket cannot have this path; gives the path back when it can. */
+export function socketPath(path: string): string {
+  if (usesPipes || Buffer.byteLength(path) <= socketPathBytes) return path;
+  throw new MintError(
+    'agent-unavailable',
+    `${JSON.stringify(path)} is too long for a socket: at most ${socketPathBytes} bytes`,
+    { hint: 'set run_dir in ssh.toml to a short path of your own, for example "~/.mint-run"' },
+  );
+}
+
+function vmSocket(directory: string, vm: string): string {
+  const plain = join(directory, `${vm}.sock`);
+  if (Buffer.byteLength(plain) <= socketPathBytes) return plain;
+  // No VM's name starts with an underscore, so a hash never takes the place of a name.
+  const hash = createHash('sha256').update(vm).digest('base64url').slice(0, 12);
+  return socketPath(join(directory, `_${hash}.sock`));
+}

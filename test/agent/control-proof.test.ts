@@ -1,0 +1,193 @@
+/** The two ends that prove to each other that they are the same user's, over a socket of this machine's. */
+import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import net from 'node:net';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import fc from 'fast-check';
+import { proveToAgent, serveProven } from '../../src/agent/control-proof.ts';
+import { ownDirectory, refusal } from '../config/directory.ts';
+
+const name = '\\\\.\\pipe\\mint-ssh-0';
+
+interface Ends {
+  /** Connects, as a client or as anyone. */
+  connect(): Promise<net.Socket>;
+  /** What the agent was given to serve, and what it heard from it. */
+  readonly served: net.Socket[];
+  heard(): string;
+}
+
+/** An agent with a secret that says its greeting to whom it serves. */
+async function agent(context: TestContext, secret: Buffer, control = name): Promise<Ends> {
+  const path = join(ownDirectory(context), 's');
+  const served: net.Socket[] = [];
+  let heard = '';
+  const server = net.createServer((socket) => {
+    context.after(() => socket.destroy());
+    socket.on('error', () => {});
+    const serve = (proven: net.Socket) => {
+      served.push(proven);
+      proven.on('data', (bytes) => {
+        heard += bytes.toString();
+      });
+      proven.write('greeting\n');
+    };
+    serveProven(socket, { control, run: '/nowhere' }, serve, secret);
+  });
+  server.listen(path);
+  await once(server, 'listening');
+  context.after(() => server.close());
+  return {
+    served,
+    heard: () => heard,
+    async connect() {
+      const socket = net.connect(path);
+      socket.on('error', () => {});
+      context.after(() => socket.destroy());
+      await once(socket, 'connect');
+      return socket;
+    },
+  };
+}
+
+/** All that is said until the end. */
+async function readAll(socket: net.Socket): Promise<string> {
+  let said = '';
+  socket.on('data', (bytes) => {
+    said += bytes.toString();
+  });
+  socket.resume();
+  await once(socket, 'close');
+  return said;
+}
+
+test('with the same secret both go on, and nothing that was said behind it is lost', {
+  timeout: 30_000,
+}, async (context) => {
+  const secret = randomBytes(32);
+  const ends = await agent(context, secret);
+  const socket = await ends.connect();
+  await proveToAgent(socket, secret, name);
+  socket.write('{"type":"status"}\n');
+  const [greeting] = (await once(socket.resume(), 'data')) as [Buffer];
+  assert.equal(greeting.toString(), 'greeting\n');
+  socket.end();
+  await once(ends.served[0] ?? assert.fail(), 'end');
+  assert.equal(ends.heard(), '{"type":"status"}\n');
+});
+
+test('a client tells another program nothing but a random number', { timeout: 30_000 }, async (context) => {
+  const secret = randomBytes(32);
+  for (const impostor of [
+    await agent(context, randomBytes(32)),
+    // The right secret, for another pipe: a proof of one is none for another.
+    await agent(context, secret, '\\\\.\\pipe\\mint-ssh-1'),
+  ]) {
+    const socket = await impostor.connect();
+    await assert.rejects(
+      proveToAgent(socket, secret, name),
+      refusal('unsafe-permissions', /is not your agent/),
+    );
+    assert.ok(socket.destroyed);
+    assert.deepEqual(impostor.served, []);
+  }
+});
+
+test('what any other server says is no proof', { timeout: 30_000 }, async (context) => {
+  const zeros = '0'.repeat(64);
+  const path = join(ownDirectory(context), 's');
+  let answer: (client: string) => string = () => '';
+  const heard: string[] = [];
+  const server = net.createServer((socket) => {
+    context.after(() => socket.destroy());
+    socket.on('error', () => {});
+    socket.once('data', (bytes) => {
+      heard.push(bytes.toString());
+      socket.write(answer(bytes.toString().trim()));
+    });
+  });
+  server.listen(path);
+  await once(server, 'listening');
+  context.after(() => server.close());
+  const answers: ((client: string) => string)[] = [
+    () => '\n',
+    () => `${zeros} ${zeros}\n`,
+    () => `${zeros}${zeros}\n`,
+    // What the client itself said.
+    (client) => `${client} ${client}\n`,
+    () => `${'x'.repeat(200)}`,
+    () => `${zeros} ${zeros}${'0'.repeat(64)}\n`,
+    () => '{"type":"status"}\n',
+  ];
+  for (const each of answers) {
+    answer = each;
+    const socket = net.connect(path);
+    context.after(() => socket.destroy());
+    socket.on('error', () => {});
+    await once(socket, 'connect');
+    await assert.rejects(proveToAgent(socket, randomBytes(32), name), refusal('unsafe-permissions'));
+  }
+  for (const said of heard) assert.match(said, /^[0-9a-f]{64}\n$/);
+});
+
+test('an agent that just ends is another matter, to be tried again', { timeout: 30_000 }, async (context) => {
+  const path = join(ownDirectory(context), 's');
+  const server = net.createServer((socket) => socket.destroy());
+  server.listen(path);
+  await once(server, 'listening');
+  context.after(() => server.close());
+  const socket = net.connect(path);
+  // Whoever connects hears of a write that failed, and tries that again too.
+  socket.on('error', () => {});
+  await once(socket, 'connect');
+  await assert.rejects(proveToAgent(socket, randomBytes(32), name), { code: 'ECONNRESET' });
+});
+
+test('an agent gives its own proof once and serves nobody who has none', {
+  timeout: 30_000,
+}, async (context) => {
+  const secret = randomBytes(32);
+  const ends = await agent(context, secret);
+  const zeros = '0'.repeat(64);
+  const whole = await ends.connect();
+  whole.write(`${zeros}\n${zeros}\n{"type":"status"}\n`);
+  assert.match(await readAll(whole), /^[0-9a-f]{64} [0-9a-f]{64}\n$/);
+  // The agent's own proof, said back to it.
+  const mirror = await ends.connect();
+  mirror.write(`${zeros}\n`);
+  const [line] = (await once(mirror, 'data')) as [Buffer];
+  mirror.write(`${line.toString().trim().split(' ')[1]}\n`);
+  await readAll(mirror);
+  assert.deepEqual(ends.served, []);
+});
+
+test('no other bytes are answered, and none are served', { timeout: 30_000 }, async (context) => {
+  const ends = await agent(context, randomBytes(32));
+  const lines = fc.oneof(
+    fc.uint8Array({ maxLength: 400 }).map((bytes) => Buffer.from(bytes)),
+    fc.stringMatching(/^[0-9a-f]{60,70}\n?$/).map((text) => Buffer.from(text)),
+    fc.constantFrom('\n', 'G'.repeat(64), '{"type":"open"}\n').map((text) => Buffer.from(text)),
+  );
+  await fc.assert(
+    fc.asyncProperty(lines, async (bytes) => {
+      const socket = await ends.connect();
+      socket.end(bytes);
+      const said = await readAll(socket);
+      // A well-formed start is answered by the agent's half, whoever it was.
+      assert.ok(said === '' || /^[0-9a-f]{64} [0-9a-f]{64}\n$/.test(said), said);
+      assert.deepEqual(ends.served, []);
+    }),
+    { numRuns: 200 },
+  );
+});
+
+test('on Unix there is no secret, and a client is served as it comes', () => {
+  const socket = new net.Socket();
+  let served: net.Socket | undefined;
+  serveProven(socket, { control: name, run: '/nowhere' }, (proven) => {
+    served = proven;
+  });
+  assert.equal(served, socket);
+});
