@@ -1,5 +1,6 @@
 /** Whether a person sits in front of this process, and their terminal. */
 import { closeSync, openSync, readFileSync, writeSync } from 'node:fs';
+import { writeToConsole } from './windows-console.ts';
 
 /**
  * True in the terminal's foreground process group: a background job that touches its terminal is stopped
@@ -29,7 +30,8 @@ export function inForeground(): boolean {
 export function writeToTerminal(text: string): boolean {
   if (!inForeground()) return false;
   try {
-    const terminal = openSync(process.platform === 'win32' ? 'CONOUT$' : '/dev/tty', 'w');
+    if (process.platform === 'win32') return writeToConsole(text);
+    const terminal = openSync('/dev/tty', 'w');
     try {
       writeSync(terminal, text);
     } finally {

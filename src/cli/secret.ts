@@ -2,7 +2,7 @@
 import { askpassUse, askSecretThroughProgram } from './askpass.ts';
 import { inForeground } from './foreground.ts';
 import { printable } from './terminal.ts';
-import { Tty } from './tty.ts';
+import { openTerminal } from './tty.ts';
 
 /**
  * `no`: the person gave up. `timeout`: nobody answered in time, or the question was withdrawn. `nobody`: there is no
@@ -47,7 +47,7 @@ export async function askSecret(
 
 async function askHidden(prompt: string, isOver: () => boolean): Promise<Secret> {
   if (!inForeground()) return 'nobody';
-  const terminal = Tty.open();
+  const terminal = openTerminal();
   if (terminal === undefined) return 'nobody';
   let reveal: (() => void) | undefined;
   let typed: number[] = [];

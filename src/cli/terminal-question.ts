@@ -8,7 +8,7 @@
 import { type Answer, askedAgain, judge, plainLines, type Question } from './answer.ts';
 import { hasColour, paintFrame } from './colour.ts';
 import { inForeground } from './foreground.ts';
-import { Tty } from './tty.ts';
+import { openTerminal, type Terminal } from './tty.ts';
 
 /** Milliseconds; looking at the foreground costs a process where there is no /proc. */
 const pollInterval = process.platform === 'linux' ? 50 : 250;
@@ -19,7 +19,7 @@ const pollInterval = process.platform === 'linux' ? 50 : 250;
  */
 export async function askOnTerminal(question: Question, environment = process.env): Promise<Answer> {
   if (!inForeground()) return 'nobody';
-  const terminal = Tty.open();
+  const terminal = openTerminal();
   if (terminal === undefined) return 'nobody';
   try {
     return await converse(terminal, question, environment);
@@ -28,7 +28,11 @@ export async function askOnTerminal(question: Question, environment = process.en
   }
 }
 
-async function converse(terminal: Tty, question: Question, environment: NodeJS.ProcessEnv): Promise<Answer> {
+async function converse(
+  terminal: Terminal,
+  question: Question,
+  environment: NodeJS.ProcessEnv,
+): Promise<Answer> {
   const { prompt, accepts, seconds, signal, attempts = 3 } = question;
   const plain = plainLines(question);
   const lines = hasColour(environment) ? paintFrame(plain) : plain;

@@ -43,6 +43,8 @@ export function warn(text: string): void {
 function isNowhere(descriptor: number): boolean {
   try {
     const { dev, ino, rdev } = fstatSync(descriptor);
+    // It does so nowhere else: Windows has no ControlPersist.
+    if (process.platform === 'win32') return false;
     const nowhere = statSync('/dev/null');
     return dev === nowhere.dev && ino === nowhere.ino && rdev === nowhere.rdev;
   } catch {

@@ -1,13 +1,40 @@
 import { closeSync, constants, openSync, readSync, writeSync } from 'node:fs';
+import { WindowsConsole } from './windows-console.ts';
 
 /** No answer is longer, in characters. */
 const lineLimit = 1024;
+
+/** What a person sits at: polled, so that nothing of it is touched behind a look at the foreground. */
+export interface Terminal {
+  close(): void;
+  /** True once after each SIGCONT, thus after Ctrl-Z and `fg`: what was asked has scrolled away. */
+  wasStopped(): boolean;
+  /** Whole lines and a line not yet ended. */
+  discardInput(): void;
+  /**
+   * Stops the terminal from showing and editing what is typed; Ctrl-C then comes as a byte. Gives back what
+   * undoes it, undefined where the terminal cannot. Like everything here, to be called from the foreground.
+   */
+  hide(): (() => void) | undefined;
+  /** What has been typed while it was hidden; undefined when nothing is there, `end` when the terminal is gone. */
+  readHidden(): Buffer | 'end' | undefined;
+  write(text: string): void;
+  /** False while the terminal takes no more, as after Ctrl-S; tries again at each call. */
+  isWritten(): boolean;
+  /** The next line; undefined when there is none yet; `end` for Ctrl-D and a terminal that is gone. */
+  readLine(): { readonly text: string } | 'end' | undefined;
+}
+
+/** The terminal of this process; undefined where it has none. */
+export function openTerminal(): Terminal | undefined {
+  return process.platform === 'win32' ? WindowsConsole.open() : Tty.open();
+}
 
 /**
  * The controlling terminal, through a descriptor of our own: that it does not block is not seen by ssh or the
  * shell. To be touched from the foreground alone: the terminal stops a background job that reads.
  */
-export class Tty {
+class Tty implements Terminal {
   readonly #descriptor: number;
   #unwritten: Buffer = Buffer.alloc(0);
   #unread = '';
@@ -22,7 +49,6 @@ export class Tty {
   }
 
   static open(): Tty | undefined {
-    if (process.platform === 'win32') return undefined;
     try {
       return new Tty(openSync('/dev/tty', constants.O_RDWR | constants.O_NONBLOCK | constants.O_NOCTTY));
     } catch {
@@ -35,14 +61,13 @@ export class Tty {
     closeSync(this.#descriptor);
   }
 
-  /** True once after each SIGCONT, thus after Ctrl-Z and `fg`: what was asked has scrolled away. */
   wasStopped(): boolean {
     const stopped = this.#stopped;
     this.#stopped = false;
     return stopped;
   }
 
-  /** Whole lines and a line not yet ended: for the latter the terminal has to be raw for a moment. */
+  /** For a line not yet ended the terminal has to be raw for a moment. */
   discardInput(): void {
     const { ReadStream } = process.getBuiltinModule('node:tty');
     this.#unread = '';
@@ -63,10 +88,6 @@ export class Tty {
     }
   }
 
-  /**
-   * Stops the terminal from showing and editing what is typed; Ctrl-C then comes as a byte. Gives back what
-   * undoes it, undefined where the terminal cannot. Like everything here, to be called from the foreground.
-   */
   hide(): (() => void) | undefined {
     const { ReadStream } = process.getBuiltinModule('node:tty');
     try {
@@ -82,7 +103,6 @@ export class Tty {
     }
   }
 
-  /** What has been typed while it was hidden; undefined when nothing is there, `end` when the terminal is gone. */
   readHidden(): Buffer | 'end' | undefined {
     return this.#read();
   }
@@ -92,7 +112,6 @@ export class Tty {
     this.isWritten();
   }
 
-  /** False while the terminal takes no more, as after Ctrl-S; tries again at each call. */
   isWritten(): boolean {
     try {
       while (this.#unwritten.length > 0) {
@@ -106,7 +125,6 @@ export class Tty {
     return true;
   }
 
-  /** The next line; undefined when there is none yet; `end` for Ctrl-D and a terminal that is gone. */
   readLine(): { readonly text: string } | 'end' | undefined {
     const bytes = this.#read();
     if (bytes instanceof Buffer) this.#unread += bytes.toString();
