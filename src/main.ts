@@ -43,12 +43,6 @@ async function run(given: SplitArguments): Promise<number> {
     print(commandHelp(command));
     return 0;
   }
-  // The agent's sockets are Unix sockets with a mode: nothing here would be safe, or work, without them.
-  if (process.platform === 'win32') {
-    throw new MintError('agent-unavailable', 'mint-ssh does not work on Windows yet', {
-      hint: 'install it inside WSL',
-    });
-  }
   return command.run(parseInvocation(command, given));
 }
 

@@ -8,6 +8,10 @@ const readAhead = 256 * 1024;
 /** How long a server that was told the client's end may say nothing, in milliseconds. */
 const idleAfterEnd = 30_000;
 
+/** In a file's mode (S_IFMT, S_IFIFO): `fs.constants` has the second one on Unix only. */
+const fileType = 0o170_000;
+const pipeType = 0o010_000;
+
 /** Takes bytes that are valid only during the call; false: nothing more until the source is resumed. */
 type Receiver = (bytes: Buffer) => boolean;
 
@@ -209,13 +213,14 @@ export function stdioClient(): End {
     const sink = isPipe(1)
       ? new net.Socket({ fd: 1, readable: false, writable: true })
       : createWriteStream('', { fd: 1, autoClose: false });
-    return { source, sink, closeSink: () => closeStdout(sink) };
+    return { source, sink, closeSink: () => closeStdout(sink, source) };
   });
 }
 
 function isPipe(descriptor: number): boolean {
   const status = fstatSync(descriptor);
-  return status.isFIFO() || status.isSocket();
+  // On Windows isFIFO() is false whatever it is.
+  return (status.mode & fileType) === pipeType || status.isSocket();
 }
 
 function pipeSource(receive: Receiver): Readable {
@@ -236,10 +241,15 @@ function fileSource(receive: Receiver): Readable {
 
 /**
  * libuv never closes descriptors 0 to 2, so a client would wait for an end that does not come: close it by
- * hand, and put something harmless in its place so that no later file becomes "stdout".
+ * hand, and put something harmless in its place so that no later file becomes "stdout". On Windows that is no
+ * close either: there the client sees the end when this process has gone, so nothing more is taken from it.
  */
-function closeStdout(sink: Writable): void {
+function closeStdout(sink: Writable, source: Readable): void {
   sink.destroy();
+  if (process.platform === 'win32') {
+    source.destroy();
+    return;
+  }
   try {
     closeSync(1);
     openSync('/dev/null', 'w');
