@@ -11,6 +11,7 @@ import { inspectInclude } from '../config/include.ts';
 import { findMintBlocks } from '../config/mint-blocks.ts';
 import { type Paths, resolvePaths } from '../config/paths.ts';
 import { loadSettings, type Settings, type VmSettings } from '../config/settings.ts';
+import { usesPipes } from '../config/socket-places.ts';
 import {
   type Change,
   carryOut,
@@ -83,6 +84,8 @@ async function run({ globals, values, positionals }: Invocation): Promise<number
   if (vms.length === 0) return sayNoVms(paths, problem);
   const names = new Set(vms.map(({ name }) => name));
   sayWhatStays(paths, userConfig, names);
+  if (usesPipes && vms.some(({ multiplex }) => multiplex !== undefined))
+    say('note: `multiplex` does nothing on Windows: its ssh has no connections to share');
   const status = await approveAndCarryOut(planWriting(paths, userConfig, text, names), mode);
   if (status !== 0 || mode.dryRun) return status;
   prepareDirectories(paths, vms);

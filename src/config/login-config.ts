@@ -10,6 +10,7 @@ import type { VmSettings } from './settings.ts';
 import { effectiveConfig, unknownKeywords } from './ssh-client.ts';
 import { optionalKeywords, renderSshConfig } from './ssh-config.ts';
 import { prepareDirectories } from './ssh-config-change.ts';
+import { quoteWord } from './ssh-quote.ts';
 import { includeTheirConfigs } from './system-config.ts';
 
 export interface Login {
@@ -41,7 +42,7 @@ export async function withLoginConfig<T>(
       unknownKeywords(optionalKeywords),
     ]);
     const forwardAgent = own.get('forwardagent')?.[0] === 'yes';
-    const proxyOptions = [...passedOn(globals), ...more.map(shellWord)];
+    const proxyOptions = [...passedOn(globals), ...more.map((word) => quoteWord(word))];
     const ours = renderSshConfig([{ vm, forwardAgent, isAlone: !isShared }], {
       paths,
       program: programPath(),
@@ -62,14 +63,10 @@ function passedOn(globals: GlobalOptions): string[] {
   const words: string[] = [];
   for (const flag of ['profile', 'region'] as const) {
     const value = globals[flag];
-    if (value !== undefined) words.push(`--${flag}`, shellWord(value));
+    if (value !== undefined) words.push(`--${flag}`, quoteWord(value));
   }
   for (const flag of ['verbose', 'timing'] as const) {
     if (globals[flag]) words.push(`--${flag}`);
   }
   return words;
-}
-
-function shellWord(value: string): string {
-  return `'${value.replaceAll("'", "'\\''").replaceAll('%', '%%')}'`;
 }

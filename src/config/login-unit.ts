@@ -19,6 +19,11 @@ const seal = /(Written by `mint-ssh agent install`; sha256 of the rest: )([0-9a-
 
 /** @throws MintError `ssh-config-unsafe` for a path that no such file can name */
 export function loginUnit(paths: Paths, platform: NodeJS.Platform = process.platform): LoginUnit {
+  if (platform === 'win32') {
+    throw new MintError('usage', 'there is nothing to install on Windows', {
+      hint: 'the agent comes up with the first connection; to have it from login on, put `mint-ssh agent --stay` into a task of the Task Scheduler',
+    });
+  }
   const words = [programPath(), 'agent', '--stay', '--config-dir', paths.dir];
   const home = homeDirectory();
   return platform === 'darwin'

@@ -25,7 +25,7 @@ export async function effectiveConfig(host: string, configFile?: string): Promis
     });
   }
   const found = new Map<string, string[]>();
-  for (const line of stdout.split('\n')) {
+  for (const line of stdout.split(/\r?\n/)) {
     const [keyword = '', ...rest] = line.split(' ');
     if (keyword === '') continue;
     const values = found.get(keyword);
@@ -91,7 +91,10 @@ function notStarted(cause: Error & { code?: unknown; killed?: boolean | undefine
 export function noSsh(cause: unknown): MintError {
   return new MintError('io-failed', 'there is no ssh on this machine', {
     cause,
-    hint: 'install the OpenSSH client, for example with `apt-get install openssh-client`',
+    hint:
+      process.platform === 'win32'
+        ? 'add the optional feature "OpenSSH Client" in the Settings of Windows'
+        : 'install the OpenSSH client, for example with `apt-get install openssh-client`',
   });
 }
 

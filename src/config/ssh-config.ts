@@ -5,7 +5,7 @@ import { approvedMarker, includedFromMarker } from './approved-names.ts';
 import { aloneLines, sharingLines } from './multiplex.ts';
 import { type Paths, type VmPaths, vmPaths } from './paths.ts';
 import type { VmSettings } from './settings.ts';
-import { quotePath } from './ssh-quote.ts';
+import { quotePath, quoteProgram } from './ssh-quote.ts';
 
 /** A VM as it gets its block. */
 export interface Block {
@@ -28,6 +28,8 @@ export interface RenderOptions {
   readonly usersAgent?: string | undefined;
   /** The file that has the Include, for whoever writes the blocks anew. */
   readonly includedFrom?: string | undefined;
+  /** Whose ssh it is for; this machine's unless told. */
+  readonly platform?: NodeJS.Platform | undefined;
   /** More options for the proxy, each one already fit for a shell and for ssh_config. */
   readonly proxyOptions?: readonly string[] | undefined;
 }
@@ -102,7 +104,7 @@ function hostPatterns(name: string, names: ReadonlySet<string>): string[] {
 }
 
 function ownLines(block: Block, options: RenderOptions): Line[] {
-  const { vm, forwardAgent } = block;
+  const { vm } = block;
   const own = vmPaths(options.paths, vm.name);
   return [
     ['HostName', vm.name],
@@ -110,32 +112,34 @@ function ownLines(block: Block, options: RenderOptions): Line[] {
     ['User', vm.user],
     ['Port', String(vm.port)],
     ['ProxyCommand', proxyCommand(vm.name, options)],
-    ...identityLines(vm, own),
-    ...forwardLines(vm, forwardAgent, own),
+    ...identityLines(vm, own, options),
+    ...(isForWindows(options) ? windowsForwardLines(block, options) : forwardLines(block, own)),
     ['PreferredAuthentications', vm.preferredAuthentications],
-    ['UserKnownHostsFile', quotePath(own.knownHosts)],
+    ['UserKnownHostsFile', quotePath(own.knownHosts, options.platform)],
     ...multiplexLines(block, options),
   ];
 }
 
 /** Who signs: the agent, or with `identity` whatever the user has for that key. */
-function identityLines({ identity }: VmSettings, { socket }: VmPaths): Line[] {
-  if (identity === undefined) return [['IdentityAgent', quotePath(socket)]];
+function identityLines({ identity }: VmSettings, own: VmPaths, { platform }: RenderOptions): Line[] {
+  if (identity === undefined) return [['IdentityAgent', quotePath(own.socket, platform)]];
   // Without the private half ssh takes the public one, to find the key in the user's own agent.
   const privateFile = identity.replace(/\.pub$/, '');
   return [
-    ['IdentityFile', quotePath(existsSync(privateFile) ? privateFile : identity)],
+    ['IdentityFile', quotePath(existsSync(privateFile) ? privateFile : identity, platform)],
     ['IdentitiesOnly', 'yes'],
   ];
 }
 
-function multiplexLines({ vm, isAlone }: Block, { paths }: RenderOptions): readonly Line[] {
+function multiplexLines({ vm, isAlone }: Block, options: RenderOptions): readonly Line[] {
+  // OpenSSH for Windows has no connections to share.
+  if (isForWindows(options)) return [];
   if (isAlone) return aloneLines;
-  return vm.multiplex === undefined ? [] : sharingLines(vm.name, vm.multiplex, paths);
+  return vm.multiplex === undefined ? [] : sharingLines(vm.name, vm.multiplex, options.paths);
 }
 
 /** Before the shared ones, and so instead of them. */
-function forwardLines({ upstreamAgent }: VmSettings, forwardAgent: boolean, own: VmPaths): Line[] {
+function forwardLines({ vm: { upstreamAgent }, forwardAgent }: Block, own: VmPaths): Line[] {
   if (upstreamAgent === undefined) return forwardAgent ? [['ForwardAgent', 'yes']] : [];
   return [
     ['ForwardAgent', forwardAgent ? 'yes' : 'no'],
@@ -143,13 +147,31 @@ function forwardLines({ upstreamAgent }: VmSettings, forwardAgent: boolean, own:
   ];
 }
 
+/** What OpenSSH for Windows takes for the agent where nothing names one. */
+const windowsAgent = '\\\\.\\pipe\\openssh-ssh-agent';
+
+/**
+ * No socket of ours stands between there, so the path is the one of the user's agent; it is named where they named one
+ * or forward it anyway, because ssh complains at each login about a pipe that is not there.
+ */
+function windowsForwardLines({ vm, forwardAgent }: Block, { usersAgent, platform }: RenderOptions): Line[] {
+  const named = vm.upstreamAgent ?? (usersAgent === 'none' ? undefined : usersAgent);
+  const pipe = named ?? (forwardAgent ? windowsAgent : undefined);
+  return [
+    ['ForwardAgent', forwardAgent ? 'yes' : 'no'],
+    ...(pipe === undefined ? [] : [['ForwardAgent', quotePath(pipe, platform)] as const]),
+  ];
+}
+
+function isForWindows({ platform = process.platform }: RenderOptions): boolean {
+  return platform === 'win32';
+}
+
 /** Each line is here because a `Host *` of some user breaks the login or the trust without it. */
-function sharedLines({ paths, unknown }: RenderOptions): Line[] {
+function sharedLines(options: RenderOptions): Line[] {
   const lines: Line[] = [
     ['ProxyUseFdpass', 'no'],
-    // The first leaves forwarding off (or our `yes` above, on); the second is what `-A` forwards.
-    ['ForwardAgent', 'no'],
-    ['ForwardAgent', quotePath(paths.forward)],
+    ...(isForWindows(options) ? [] : sharedForwardLines(options)),
     ['PubkeyAuthentication', 'yes'],
     // The name that OpenSSH 8.4 knows; since 8.5 it is an alias of PubkeyAcceptedAlgorithms.
     ['PubkeyAcceptedKeyTypes', '+ssh-ed25519'],
@@ -162,7 +184,15 @@ function sharedLines({ paths, unknown }: RenderOptions): Line[] {
     ['CanonicalizeHostname', 'no'],
     ...optionalKeywords.filter((line) => line !== hardware),
   ];
-  return known(lines, unknown);
+  return known(lines, options.unknown);
+}
+
+function sharedForwardLines({ paths }: RenderOptions): Line[] {
+  return [
+    // The first leaves forwarding off (or our `yes` above, on); the second is what `-A` forwards.
+    ['ForwardAgent', 'no'],
+    ['ForwardAgent', quotePath(paths.forward)],
+  ];
 }
 
 /** For the VMs to which the agent has the key: no other one is tried there. */
@@ -181,12 +211,12 @@ function known(lines: readonly Line[], unknown: ReadonlySet<string>): Line[] {
 }
 
 function proxyCommand(name: string, options: RenderOptions): string {
-  const { paths, program, usersAgent, proxyOptions = [] } = options;
-  const directory = isDefaultForSsh(paths) ? [] : ['--config-dir', quotePath(paths.dir)];
-  const upstream = usersAgent === undefined ? [] : ['--upstream-agent', quoteAgent(usersAgent)];
-  return [quotePath(program), 'proxy', ...directory, ...upstream, ...proxyOptions, name, '%p', '%r'].join(
-    ' ',
-  );
+  const { paths, program, usersAgent, platform, proxyOptions = [] } = options;
+  const directory = isDefaultForSsh(paths) ? [] : ['--config-dir', quotePath(paths.dir, platform)];
+  const isTold = usersAgent !== undefined && !isForWindows(options);
+  const upstream = isTold ? ['--upstream-agent', quoteAgent(usersAgent)] : [];
+  const words = [...directory, ...upstream, ...proxyOptions, name, '%p', '%r'];
+  return [quoteProgram(program, platform), 'proxy', ...words].join(' ');
 }
 
 function quoteAgent(path: string): string {

@@ -7,6 +7,7 @@ import { isOurs, noUpstream, upstreamSocket } from '../agent/upstream.ts';
 import { quoted } from '../config/files.ts';
 import { identityAgentOf, otherName } from '../config/own-config.ts';
 import type { Paths } from '../config/paths.ts';
+import { hasForwardSockets } from '../config/socket-places.ts';
 import { effectiveConfig } from '../config/ssh-client.ts';
 import { version } from '../version.ts';
 import type { Case } from './case.ts';
@@ -56,6 +57,7 @@ async function askStatus(paths: Paths): Promise<AgentStatus | 'none' | 'silent'>
 
 /** What `ssh -A` would forward: the socket for it, and the user's own agent behind that. */
 export async function checkForwarding(about: Case): Promise<readonly Finding[]> {
+  if (!hasForwardSockets) return [await judgeWindowsAgent(about)];
   return [...placeholder(about.paths), await judgeOwnAgent(about)];
 }
 
@@ -82,6 +84,19 @@ async function judgeOwnAgent(about: Case): Promise<Finding> {
     return warn(message, 'start your agent, for example: eval "$(ssh-agent)"');
   }
   return ok(`your own agent answers on ${quoted(path)}`);
+}
+
+/** There the blocks name the user's agent itself, where `upstream_agent` or the user's ssh config does. */
+async function judgeWindowsAgent(about: Case): Promise<Finding> {
+  const { upstreamAgent, sshConfigFile } = about;
+  const config = await effectiveConfig(otherName, sshConfigFile).catch(() => undefined);
+  const path = upstreamAgent ?? (config && identityAgentOf(config));
+  if (path === undefined || path === noUpstream) {
+    return ok('`ssh -A` forwards no agent of yours: upstream_agent in ssh.toml names none');
+  }
+  if (await listens(path)) return ok(`your own agent answers on ${quoted(path)}`);
+  const message = `no agent of yours listens on ${quoted(path)}: every login prints an error about it`;
+  return warn(message, 'start it, for example: Start-Service ssh-agent');
 }
 
 /** In the order in which the agent looks: settings, the user's ssh config, the environment. */

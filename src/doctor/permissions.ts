@@ -3,6 +3,7 @@ import { lstatSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { ensureClosedDirectory, ensurePrivateDirectory, quoted, readPrivateFile } from '../config/files.ts';
 import type { Paths } from '../config/paths.ts';
+import { usesPipes } from '../config/socket-places.ts';
 import { type Finding, fail, failed, ok } from './check.ts';
 
 const maxBytes = 64 * 1024 * 1024;
@@ -16,7 +17,7 @@ export function checkPermissions(paths: Paths): readonly Finding[] {
       attempt(path, ensureClosedDirectory),
     ),
     ...ourFiles(paths).flatMap((path) => attempt(path, () => readPrivateFile(path, { maxBytes }))),
-    ...[paths.control, paths.forward].flatMap(socketOfOthers),
+    ...(usesPipes ? [] : [paths.control, paths.forward]).flatMap(socketOfOthers),
   ];
   return wrong.length > 0
     ? wrong

@@ -52,7 +52,8 @@ export function runSsh(
 /** With ssh goes the proxy that it started. */
 function endGroup(leader: number | undefined): void {
   try {
-    if (leader !== undefined) process.kill(-leader, 'SIGTERM');
+    // Windows has no process groups; the proxy ends when its stdin does.
+    if (leader !== undefined) process.kill(process.platform === 'win32' ? leader : -leader, 'SIGTERM');
   } catch {
     // Gone already: only its stderr is still held by somebody.
   }

@@ -26,20 +26,31 @@ async function refusesShellSyntax(environment: NodeJS.ProcessEnv): Promise<boole
   return status !== 0;
 }
 
+const newerOpenSsh =
+  process.platform === 'win32'
+    ? 'install OpenSSH 8.4 or newer: winget install Microsoft.OpenSSH.Preview'
+    : 'install OpenSSH 8.4 or newer';
+
 function judgeVersion(said: string): Finding {
   const found = /^OpenSSH_(?:for_Windows_)?(\d+)\.(\d+)/.exec(said);
   const name = said.split(',')[0]?.slice(0, 100) ?? '';
   if (found === null) {
     return warn(`"${name}" is not an OpenSSH that says its version`, 'install OpenSSH 8.4 or newer');
   }
+  if (process.platform === 'win32' && !said.startsWith('OpenSSH_for_Windows_')) {
+    return fail(
+      `${name} is not the ssh of Windows, and does not reach the agent's pipes`,
+      'put C:\\Windows\\System32\\OpenSSH before the directory of Git in your PATH',
+    );
+  }
   const version = Number(found[1]) * 100 + Number(found[2]);
   if (version < 804) {
-    return fail(`${name} is too old: the blocks need 8.4`, 'install OpenSSH 8.4 or newer');
+    return fail(`${name} is too old: the blocks need 8.4`, newerOpenSsh);
   }
   if (version < 809) {
     return warn(
       `${name} names no session to the agent (session-bind came with 8.9): stream binding alone protects logins, and VMs with require_binding refuse it`,
-      'install OpenSSH 8.9 or newer',
+      newerOpenSsh.replace('8.4', '8.9'),
     );
   }
   if (version >= 1005) {

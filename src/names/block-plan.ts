@@ -5,6 +5,7 @@ import { type OwnConfig, readOwnConfig } from '../config/own-config.ts';
 import type { Paths } from '../config/paths.ts';
 import { programPath } from '../config/program.ts';
 import type { Settings, VmSettings } from '../config/settings.ts';
+import { hasForwardSockets } from '../config/socket-places.ts';
 import { unknownKeywords } from '../config/ssh-client.ts';
 import { optionalKeywords, renderSshConfig } from '../config/ssh-config.ts';
 import { quoteInclude } from '../config/ssh-quote.ts';
@@ -86,7 +87,7 @@ function mayStand(
 }
 
 async function render(
-  { paths, userConfig }: PlanRequest,
+  { paths, settings, userConfig }: PlanRequest,
   vms: readonly VmSettings[],
   own: OwnConfig,
   approved: ReadonlySet<string>,
@@ -97,7 +98,8 @@ async function render(
     isApproved: approved.has(vm.name),
   }));
   const unknown = await unknownKeywords(optionalKeywords);
-  const { identityAgent: usersAgent } = own;
+  // Elsewhere the agent looks into the settings itself, behind its own socket.
+  const usersAgent = (hasForwardSockets ? undefined : settings.upstreamAgent) ?? own.identityAgent;
   return renderSshConfig(blocks, {
     paths,
     program: programPath(),
