@@ -6,6 +6,7 @@ import { execFileSync } from 'node:child_process';
 import { chmodSync, copyFileSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { inject } from 'postject';
+import { withoutSignature } from './authenticode.ts';
 import type { Bundle } from './bundle.ts';
 
 export interface BlobOptions {
@@ -47,6 +48,8 @@ export interface ExecutableOptions {
   readonly blob: string;
   /** The program that takes symbols out of it, run on the copy; undefined to leave them in. */
   readonly strip: string | undefined;
+  /** Windows: it bears its maker's signature, which what is put into it makes a false one; it is taken out. */
+  readonly isSigned?: boolean;
 }
 
 /**
@@ -55,11 +58,12 @@ export interface ExecutableOptions {
  */
 export async function makeExecutable(
   output: string,
-  { node, blob, strip }: ExecutableOptions,
+  { node, blob, strip, isSigned = false }: ExecutableOptions,
 ): Promise<void> {
   const unfinished = join(dirname(output), `.${basename(output)}.${process.pid}`);
   try {
-    copyFileSync(node, unfinished);
+    if (isSigned) writeFileSync(unfinished, withoutSignature(readFileSync(node)));
+    else copyFileSync(node, unfinished);
     chmodSync(unfinished, 0o755);
     // Symbols are a fifth of the file. After the injection it is too late: strip would break the executable.
     if (strip !== undefined) execFileSync(strip, [unfinished], { stdio: 'inherit' });

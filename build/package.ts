@@ -37,7 +37,7 @@ const { values } = parseArgs({
     output: { type: 'string' },
   },
 });
-const names = values.target ?? Object.keys(targets).filter((name) => !targets[name]?.unsupported);
+const names = values.target ?? Object.keys(targets);
 const output = resolve(values.output ?? join(root, 'dist/release'));
 if (`${process.platform}-${process.arch}` !== host) throw new Error(`packages are made on ${host}`);
 if (values.output === undefined) rmSync(output, { recursive: true, force: true });
@@ -83,6 +83,7 @@ async function packageFor(name: string, bundled: Bundle): Promise<string[]> {
     // A code cache holds for the machine type it was made on.
     blob: makeBlob(bundled, { node: maker.binary, codeCache: name === host }),
     strip: stripFor(target.format, name),
+    isSigned: target.format === 'pe',
   });
   await writeTexts(contents);
   for (const file of ['LICENSE', 'README.md']) copyFileSync(join(root, file), join(contents, file));
