@@ -100,6 +100,7 @@ const handled: Readonly<Record<string, Readonly<Record<string, Handling>>>> = {
 const scripts: Readonly<Record<string, Handling>> = {
   build: { not: 'what these tests run was built by it a moment ago' },
   package: { shown: 'test/package/release.test.ts', with: 'makeRelease(' },
+  'prove:windows': { not: 'it makes a whole Debian root with Wine, as root, in more than a minute' },
   'prove:debian': { not: 'it makes a whole Debian root, as root, in more than a minute' },
   bench: { not: 'its figures take many minutes; test/bench/guard.test.ts holds the ones that count' },
   fuzz: { not: 'a campaign of many minutes; the tests run short ones of every target' },
