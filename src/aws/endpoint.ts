@@ -42,7 +42,8 @@ export async function tunnel(
     const isFips = await client.config.useFipsEndpoint();
     const name = (isFips ? endpoint.FipsDnsName : endpoint.DnsName) ?? '';
     if (!hostForm.test(name) || !idForm.test(id)) throw nameless(id, isFips);
-    const url = await sign(call, name, {
+    const signingDate = new Date(Date.now() + client.config.systemClockOffset);
+    const url = await sign(call, name, signingDate, {
       instanceConnectEndpointId: id,
       remotePort: String(request.port),
       privateIpAddress: request.address,
@@ -91,8 +92,17 @@ async function describe(call: Call, vpc: string): Promise<Ec2InstanceConnectEndp
   return found;
 }
 
-/** Signature Version 4 in the query, as AWS's own CLI opens a tunnel. */
-async function sign(call: Call, host: string, query: Record<string, string>): Promise<string> {
+/**
+ * Signature Version 4 in the query, as AWS's own CLI opens a tunnel.
+ *
+ * @param signingDate by AWS's clock, as its answer showed it: this machine's may be off
+ */
+async function sign(
+  call: Call,
+  host: string,
+  signingDate: Date,
+  query: Record<string, string>,
+): Promise<string> {
   const { region, credentials, sha256 } = call.warm.client.config;
   const signer = new SignatureV4({ service: 'ec2-instance-connect', region, credentials, sha256 });
   const [hostname = '', port] = host.split(':');
@@ -106,7 +116,7 @@ async function sign(call: Call, host: string, query: Record<string, string>): Pr
       query,
       headers: { host },
     },
-    { expiresIn: signatureSeconds },
+    { expiresIn: signatureSeconds, signingDate },
   );
   const fields = Object.entries(signed.query ?? {}).map(
     ([name, value]) => `${escaped(name)}=${escaped(String(value))}`,

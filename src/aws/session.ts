@@ -3,6 +3,7 @@ import { EC2InstanceConnectClient } from '@aws-sdk/client-ec2-instance-connect';
 import { fromNodeProviderChain } from '@aws-sdk/credential-providers';
 import { MintError } from '../errors.ts';
 import type { Attempt } from './attempt.ts';
+import { retryWhereSkewed } from './clock-skew.ts';
 import { explainFailure, explainTimeout } from './failure.ts';
 import { type RequestHandling, requestHandling } from './network.ts';
 import type { Target } from './protocol.ts';
@@ -159,8 +160,9 @@ export async function prepare({ warm: { client, tried }, attempt }: Call): Promi
 }
 
 /**
- * What a command's middleware stack takes so that the attempt knows where its request went. The endpoint may come from
- * the region, the environment or the profile: the request itself says it best.
+ * What a command's middleware stack takes so that the attempt knows where its request went, and is made again where it
+ * was signed by another clock than AWS's. The endpoint may come from the region, the environment or the profile: the
+ * request itself says it best.
  */
 export function rememberEndpoint(attempt: Attempt) {
   const middleware =
@@ -168,7 +170,12 @@ export function rememberEndpoint(attempt: Attempt) {
     async (call: Input): Promise<Output> => {
       attempt.stage = 'endpoint';
       attempt.endpoint = originOf(call.request);
-      return await next(call);
+      try {
+        return await next(call);
+      } catch (error) {
+        retryWhereSkewed(error, call.request);
+        throw error;
+      }
     };
   return [middleware, { step: 'finalizeRequest', name: 'rememberEndpoint' }] as const;
 }

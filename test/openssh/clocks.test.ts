@@ -146,6 +146,17 @@ describe('the agent under other clocks', { timeout: 150_000 }, () => {
     }
   });
 
+  test('with its clock set right a moment after AWS was asked, the next login works at once', async () => {
+    await startWithWallClock();
+    setClock(-3600);
+    assert.equal((await world.ssh('dev', 'true')).status, 0);
+    const before = pushes();
+    setClock(0);
+    const { status, stderr } = await world.ssh('dev', 'true');
+    assert.equal(status, 0, stderr);
+    assert.equal(pushes(), before + 1);
+  });
+
   test('a key that a client listed waits two minutes for its connection, and is then another', async () => {
     await startWithWallClock();
     const earlier = await proxyConnection(world, 'listed', host, newSession());

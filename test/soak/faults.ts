@@ -3,7 +3,6 @@ import { spawnSync } from 'node:child_process';
 import { closeSync, openSync, readdirSync, rmSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { ErrorCode } from '../../src/errors.ts';
 import type { Random } from '../fuzz/random.ts';
 import type { Login, Outcome } from './login.ts';
 import { type Stage, vms } from './stage.ts';
@@ -14,8 +13,6 @@ export interface Fault {
   readonly share: number;
   /** What it may lead to besides a code of ours: a connection that is cut, a client whose agent is gone or was killed. */
   readonly may?: readonly Outcome['kind'][];
-  /** How the login right after it may fail, once it is gone. */
-  readonly aftermath?: ErrorCode;
   /** Why it cannot be had here. */
   readonly missing?: (stage: Stage) => string | undefined;
   /** Before the logins of the round; gives what ends it. */
@@ -137,8 +134,6 @@ export const faults: readonly Fault[] = [
   {
     name: 'the clock jumps',
     share: 8,
-    // The SDK signs by what AWS's last answers told of the clock, and it has jumped once more since.
-    aftermath: 'aws-credentials',
     missing: ({ faketime }) => (faketime === undefined ? 'libfaketime is not installed' : undefined),
     async begin(stage, random) {
       await stage.stopAgent();

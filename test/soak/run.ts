@@ -111,9 +111,7 @@ export async function soak({
       count(fault.name, allowedBy(fault), await logInWith(stage, fault, atOnce, random));
       if (fault.name !== 'none') {
         const vm = random.pick(vms);
-        count(afterwards, afterwardsAllowedBy(fault), [
-          await startLogin(stage.world, vm, payload(random)).outcome,
-        ]);
+        count(afterwards, isIntact, [await startLogin(stage.world, vm, payload(random)).outcome]);
       }
       if (round % lookEvery === 0) {
         await look();
@@ -155,10 +153,6 @@ function isIntact({ kind }: Outcome): boolean {
 function allowedBy({ name, may = [] }: Fault): (outcome: Outcome) => boolean {
   if (name === 'none') return isIntact;
   return ({ kind }) => kind === 'intact' || kind === 'code' || may.includes(kind);
-}
-
-function afterwardsAllowedBy({ aftermath }: Fault): (outcome: Outcome) => boolean {
-  return (outcome) => isIntact(outcome) || (outcome.kind === 'code' && outcome.code === aftermath);
 }
 
 function choose(from: readonly Fault[], random: Random): Fault {

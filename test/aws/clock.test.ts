@@ -1,0 +1,70 @@
+/** Calls by a clock that is not AWS's, and that is set while they are made: libfaketime moves it under the caller alone. */
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { renameSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { type TestContext, test } from 'node:test';
+import { demoRegion } from '../../src/demo/cloud.ts';
+import { demoVpc } from '../../src/demo/instance.ts';
+import { presignedFault } from '../../src/demo/presigned.ts';
+import { library } from '../openssh/faketime.ts';
+import { setUp } from './setup.ts';
+
+interface Outcome {
+  readonly reply?: { readonly url?: string };
+  readonly failure?: string;
+}
+
+const hour = 3600;
+const dnsName = 'eice-1.example.ec2-instance-connect-endpoint.amazonaws.com';
+
+/** A caller with a clock of its own; `call` gives what came of one call. */
+async function startCaller(t: TestContext) {
+  const { cloud, environment, home } = await setUp(t);
+  const place = { region: demoRegion, vpc: demoVpc, subnet: 'subnet-0a', zone: `${demoRegion}a` };
+  cloud.endpoints.set('eice-1', { id: 'eice-1', dnsName, state: 'create-complete', ...place });
+  const clock = join(home(), 'clock');
+  const setClock = (seconds: number) => {
+    writeFileSync(`${clock}~`, `${seconds < 0 ? '' : '+'}${seconds}\n`);
+    renameSync(`${clock}~`, clock);
+  };
+  setClock(0);
+  const faked = { FAKETIME_TIMESTAMP_FILE: clock, FAKETIME_NO_CACHE: '1', FAKETIME_DONT_FAKE_MONOTONIC: '1' };
+  const child = spawn(process.execPath, [join(import.meta.dirname, 'programs/caller.ts'), demoVpc], {
+    env: { ...environment(), ...faked, LD_PRELOAD: library },
+    stdio: ['pipe', 'pipe', 'inherit'],
+  });
+  t.after(() => child.kill());
+  const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
+  const call = async (name: string): Promise<Outcome> => {
+    child.stdin.write(`${name}\n`);
+    const { value } = await lines.next();
+    return JSON.parse(String(value)) as Outcome;
+  };
+  const tunnelFault = ({ reply }: Outcome): string | undefined => {
+    const url = new URL(reply?.url ?? 'wss://none');
+    const service = 'ec2-instance-connect';
+    return presignedFault({ method: 'GET', url, host: url.host }, cloud.accessKeys, { service, longest: 60 });
+  };
+  return { cloud, setClock, call, tunnelFault };
+}
+
+for (const name of ['push', 'describe', 'identity'])
+  test(`AWS takes a ${name} by a clock that is wrong, and one right after that was set right`, async (t) => {
+    const { cloud, setClock, call } = await startCaller(t);
+    for (const seconds of [-hour, 0, hour, 0, -24 * hour, 24 * hour, 0]) {
+      setClock(seconds);
+      assert.deepEqual((await call(name)).failure, undefined, `${seconds} s`);
+    }
+    const refused = cloud.requests.filter(({ failure }) => failure !== undefined).length;
+    assert.equal(refused, 7, 'each jump is one refusal, and one request more');
+  });
+
+test('the address of a tunnel is good by AWS’s clock, whatever this machine’s is', async (t) => {
+  const { setClock, call, tunnelFault } = await startCaller(t);
+  for (const seconds of [0, -hour, hour, 0]) {
+    setClock(seconds);
+    assert.equal(tunnelFault(await call('tunnel')), undefined, `${seconds} s`);
+  }
+});

@@ -1,0 +1,25 @@
+/** Makes the calls that are named on its input, one a line, and says what came of each. */
+import { createInterface } from 'node:readline';
+import { AwsWorkers } from '../../../src/aws/workers.ts';
+import { MintError } from '../../../src/errors.ts';
+import { instanceId, request } from '../setup.ts';
+
+const workers = new AwsWorkers();
+const caller = { environment: process.env as Record<string, string> };
+const vpc = process.argv[2] ?? '';
+
+const calls: Readonly<Record<string, () => Promise<unknown>>> = {
+  push: () => workers.push(caller, request),
+  describe: () => workers.describeVms(caller, { ids: [instanceId] }),
+  identity: () => workers.identity(caller, {}),
+  tunnel: () => workers.tunnel(caller, { vpc, address: '10.0.0.7', port: 22 }),
+};
+
+for await (const line of createInterface({ input: process.stdin })) {
+  try {
+    console.log(JSON.stringify({ reply: await calls[line]?.() }));
+  } catch (error) {
+    console.log(JSON.stringify({ failure: error instanceof MintError ? error.message : String(error) }));
+  }
+}
+await workers.close();
