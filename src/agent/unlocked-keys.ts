@@ -61,6 +61,6 @@ export class UnlockedKeys {
       collectGarbage();
     }
     this.#schedule();
-    this.#changed();
+    if (this.#keys.size === 0) this.#changed();
   }
 }

@@ -66,7 +66,7 @@ async function noLeak(what: string, look: () => string[]): Promise<void> {
 const expected = [
   /^(?:known_hosts|ssh\.toml|ssh_config|audit\.log|audit\.log\.1)$/,
   /^hosts\/(?:one|two|three)\.(?:json|known_hosts)$/,
-  /^cache\/(?:vms\.json|lock)$/,
+  /^cache\/(?:vms\.json|lock|(?:one|two|three)\.address)$/,
   /^(?:hosts\/)?\.?[a-z_.-]*lock$/,
   /^run\/(?:control\.sock|forward\.sock|agent\.log|lock|ssh-config\.lock|machine|agent\/[a-z0-9.-]+\.sock)$/,
   // Of a proxy that was killed in its turn: the next one takes it over.

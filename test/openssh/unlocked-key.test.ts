@@ -1,0 +1,107 @@
+/** An agent that holds a key which a passphrase has unlocked: who typed it should not have to again before its time. */
+import assert from 'node:assert/strict';
+import { mkdirSync, renameSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, afterEach, before, beforeEach, describe, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { type AgentStatus, protocolVersion } from '../../src/agent/control-protocol.ts';
+import { controlClient, controlPath, openRequest } from '../agent/clients.ts';
+import { library } from './faketime.ts';
+import { type Child, loginUser, makeWorld, mintProgram, type World, waitFor } from './world.ts';
+
+const askpass = join(import.meta.dirname, '../cli/programs/askpass.sh');
+const passphrase = 'correct horse battery';
+
+describe('an agent with an unlocked key', () => {
+  let world: World;
+  let agent: Child;
+  let clock: string;
+  before(async () => {
+    world = await makeWorld();
+    clock = join(world.directory, 'clock');
+    const file = join(world.directory, 'locked');
+    await world.run('ssh-keygen', ['-q', '-t', 'ed25519', '-N', passphrase, '-f', file]);
+    const env = { SSH_ASKPASS: askpass, SSH_ASKPASS_REQUIRE: 'force', ASKPASS: passphrase };
+    const imported = await world.run(mintProgram, ['keys', 'import', 'locked', '--key-file', file], { env });
+    assert.equal(imported.status, 0, imported.stderr);
+    const authorized = join(world.directory, 'keys', world.vm('dev').instance);
+    mkdirSync(authorized, { recursive: true });
+    const { stdout } = await world.mint('keys', 'public', 'locked');
+    writeFileSync(join(authorized, loginUser), stdout);
+    const address = `host = "127.0.0.1"\nport = ${world.vm('dev').port}\nuser = "${loginUser}"`;
+    await world.settings(['key_lifetime = "45m"', `[vm.lab]\n${address}\naccess = "key:locked"`]);
+  });
+  beforeEach(async () => {
+    pass(0);
+    const env = { LD_PRELOAD: library, FAKETIME_NO_CACHE: '1', FAKETIME_TIMESTAMP_FILE: clock };
+    agent = world.start(mintProgram, ['agent'], { env, timeout: 120_000 });
+    await agent.until(/the agent listens on /);
+    const unlocking = { SSH_ASKPASS: askpass, SSH_ASKPASS_REQUIRE: 'force', ASKPASS: passphrase };
+    const { status, stderr } = await world.startSsh(['lab', 'true'], { env: unlocking }).done;
+    assert.equal(status, 0, stderr);
+    assert.deepEqual(await unlocked(), ['locked']);
+    await until('the connection has ended', async () => (await ask()).connections === 0);
+  });
+  afterEach(async () => {
+    await world.mint('agent', 'stop');
+    await waitFor('the agent to end', 15_000, () => world.agents().length === 0);
+  });
+  after(() => world.end());
+
+  /** So many minutes of the agent's, by its clocks and its timers, since it began. */
+  function pass(minutes: number): void {
+    writeFileSync(`${clock}~`, `+${minutes * 60}\n`);
+    renameSync(`${clock}~`, clock);
+  }
+
+  async function until(what: string, isSo: () => Promise<boolean>): Promise<void> {
+    for (const end = performance.now() + 20_000; !(await isSo()); await sleep(50))
+      assert.ok(performance.now() < end, `it does not come about that ${what}`);
+  }
+
+  async function ask(): Promise<AgentStatus> {
+    const { stdout } = await world.mint('agent', 'status', '--json');
+    return JSON.parse(stdout) as AgentStatus;
+  }
+
+  const unlocked = async () => (await ask()).unlockedKeys;
+
+  test('does not end for want of connections before the key is locked again', async () => {
+    const [{ pid } = { pid: 0 }] = world.agents();
+    // The first question has the timers run that are due, the second would find nobody.
+    pass(40);
+    assert.deepEqual(await unlocked(), ['locked']);
+    assert.deepEqual(await unlocked(), ['locked']);
+    assert.deepEqual(
+      world.agents().map((each) => each.pid),
+      [pid],
+    );
+    pass(50);
+    await until('the key is locked', async () => (await unlocked()).length === 0);
+    pass(50 + 31);
+    // Its timers run when it hears something.
+    await until('the agent has ended', async () => {
+      await world.mint('agent', 'status');
+      return world.agents().length === 0;
+    });
+    assert.equal((await agent.done).status, 0);
+    assert.match(world.file('run/agent.log') ?? '', /ends: nobody needs it/);
+  });
+
+  test('makes no way for a newer program before the key is locked again', async () => {
+    const [{ pid } = { pid: 0 }] = world.agents();
+    const newer = openRequest(world, 'dev', { version: protocolVersion + 1 });
+    const client = await controlClient(controlPath(world));
+    client.send(newer);
+    await assert.rejects(client.reply('target'), /another version, and holds an unlocked key/);
+    const { status, stderr } = await world.startSsh(['lab', 'true'], { env: { SSH_ASKPASS: '' } }).done;
+    assert.equal(status, 0, stderr);
+    assert.equal(world.agents()[0]?.pid, pid);
+    pass(50);
+    await until('the key is locked', async () => (await unlocked()).length === 0);
+    client.send(newer);
+    await client.reply('makes-way');
+    await client.close();
+    await agent.done;
+  });
+});
