@@ -53,6 +53,7 @@ socat socat
 systemd-analyze systemd
 /usr/lib/systemd/systemd systemd
 setpriv util-linux
+shellcheck shellcheck
 '
 
 is_here() {
@@ -93,7 +94,8 @@ fi
 
 # sshd run by root wants its empty directory, which a container's start-up may not have made.
 if [ "$(id -u)" = 0 ] && [ ! -d /run/sshd ]; then
-  mkdir -p -m 755 /run/sshd
+  mkdir -p /run/sshd
+  chmod 755 /run/sshd
 fi
 
 # Debian's JSch is an old one: where there is a JDK, Maven fetches the maintained one, and else its test says so.

@@ -455,11 +455,3 @@ describe('a release', { timeout: 600_000 }, () => {
     assert.deepEqual(processesOf(directory), []);
   });
 });
-
-test('the shell scripts are what shellcheck wants', async () => {
-  const scripts = ['install.sh', '.ci/run', 'test/package/debian-root.sh'].map((name) =>
-    join(import.meta.dirname, '../..', name),
-  );
-  const { status, stdout } = await startChild('shellcheck', scripts, { PATH: path, LANG: 'C.UTF-8' }).done;
-  assert.equal(status, 0, stdout);
-});
