@@ -1,6 +1,6 @@
 /** `mint-ssh job`: a key in the agent's memory for a VM that lives as long as a CI job. */
 import { spawn } from 'node:child_process';
-import { endJob, type Job, listJobs, setJob } from '../agent/job-client.ts';
+import { type Job, listJobs, setJob } from '../agent/job-client.ts';
 import type { Command, Invocation } from '../cli/command.ts';
 import { print, printable, reportError, say, show } from '../cli/terminal.ts';
 import { withLoginConfig } from '../config/login-config.ts';
@@ -13,7 +13,7 @@ import { vmName } from '../config/vm-name.ts';
 import { buildLogBlock, parseLogFormat } from '../debug/build-log.ts';
 import { giveDebugAccess, locatedJob } from '../debug/debug-access.ts';
 import { onEndSignal } from '../debug/end-signal.ts';
-import { refreshJobBlock } from '../debug/job-block.ts';
+import { endJobAndBlock, refreshJobBlock } from '../debug/job-block.ts';
 import { remoteCommandLine } from '../debug/remote-command.ts';
 import { MintError } from '../errors.ts';
 import { accessOptions, awsAccess, debugRequest, openStore } from './debug-options.ts';
@@ -115,8 +115,7 @@ async function set({ paths, name, values }: JobRequest): Promise<number> {
 }
 
 async function end({ paths, name }: JobRequest): Promise<number> {
-  const job = await endJob(paths, name);
-  await refreshJobBlock(paths, name);
+  const job = await endJobAndBlock(paths, name);
   say(
     job.state === 'lost'
       ? `job ${name} ended; its key was lost before`

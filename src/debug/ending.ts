@@ -1,13 +1,12 @@
 /** The end of a lease, whoever brings it about: the VM is destroyed once, then the project is free. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { endJob } from '../agent/job-client.ts';
 import { hint, say } from '../cli/terminal.ts';
 import { type AuditEvent, appendAudit } from '../config/audit.ts';
 import { readOpenJobs } from '../config/open-jobs.ts';
 import type { Paths } from '../config/paths.ts';
 import { MintError } from '../errors.ts';
 import { type AwsAccess, destroyVm } from './destruction.ts';
-import { refreshJobBlock } from './job-block.ts';
+import { endJobAndBlock } from './job-block.ts';
 import { destroyTime, type Lease, thisHolder } from './lease.ts';
 import type { LeaseStore } from './lease-store.ts';
 
@@ -42,10 +41,11 @@ export async function endLease(lease: Lease, ending: Ending): Promise<boolean> {
   } finally {
     await forgetJob(paths, lease);
   }
-  await store.close(lease);
+  // Before the lease is closed: whoever is killed in between has said what was done, if not that it was all.
   const { id, project, vm, user, destroy } = lease;
   const instance = destroy.kind === 'command' ? undefined : destroy.instance;
   appendAudit(paths, { event, command: word, vm, instance, user, lease: id, project });
+  await store.close(lease);
   return true;
 }
 
@@ -68,8 +68,7 @@ async function forgetJob(paths: Paths, { vm, host, port }: Lease): Promise<void>
     const job = readOpenJobs(paths).find(({ name }) => name === vm);
     // Another VM may have the name by now.
     if (job?.host !== host || job.port !== port) return;
-    await endJob(paths, vm);
-    await refreshJobBlock(paths, vm);
+    await endJobAndBlock(paths, vm);
   } catch (error) {
     if (!(error instanceof MintError)) throw error;
     if (error.code === 'job-not-found') return;

@@ -3,10 +3,12 @@
  * blocks are brought in already, and never in the place of a name that means something else.
  */
 import { join } from 'node:path';
+import { endJob, type Job } from '../agent/job-client.ts';
 import { writtenNames } from '../config/approved-names.ts';
 import { ensureClosedDirectory } from '../config/files.ts';
 import { includingConfig } from '../config/including-config.ts';
 import { acquireLock } from '../config/lock.ts';
+import { readOpenJobs } from '../config/open-jobs.ts';
 import type { Paths } from '../config/paths.ts';
 import { loadSettings } from '../config/settings.ts';
 import { carryOut, planWriting } from '../config/ssh-config-change.ts';
@@ -22,21 +24,42 @@ export type JobBlock =
 const lockMilliseconds = 10_000;
 
 /**
+ * Ends the job, with its block. The block goes first: whoever is killed in between leaves a job, which can be ended once
+ * more, and not a block that belongs to nobody.
+ *
+ * @throws MintError `job-not-found`; as `refreshJobBlock`, when the job is ended
+ */
+export async function endJobAndBlock(paths: Paths, name: string): Promise<Job> {
+  if (readOpenJobs(paths).some((job) => job.name === name)) {
+    // What fails here fails below as well, and is told there: it is no reason to keep the job's key.
+    await refreshJobBlock(paths, name, 'ending').catch(() => undefined);
+  }
+  const ended = await endJob(paths, name);
+  // Another job's beginning may have brought it back meanwhile.
+  await refreshJobBlock(paths, name);
+  return ended;
+}
+
+/**
  * Brings our blocks in line with the jobs that are open; `name` is the one that began, changed or ended.
  * @throws MintError `io-failed`, `unsafe-permissions`, `ssh-config-unsafe`
  */
-export async function refreshJobBlock(paths: Paths, name: string): Promise<JobBlock> {
+export async function refreshJobBlock(
+  paths: Paths,
+  name: string,
+  state: 'open' | 'ending' = 'open',
+): Promise<JobBlock> {
   ensureClosedDirectory(paths.run);
   // Jobs begin in dozens: each has to see what the one before has written. Without it in time, they go on all the same.
   const lock = acquireLock(join(paths.run, 'job-blocks.lock'), { waitMilliseconds: lockMilliseconds });
   try {
-    return await refresh(paths, name);
+    return await refresh(paths, name, state === 'ending' ? name : undefined);
   } finally {
     lock?.release();
   }
 }
 
-async function refresh(paths: Paths, name: string): Promise<JobBlock> {
+async function refresh(paths: Paths, name: string, ending: string | undefined): Promise<JobBlock> {
   const including = includingConfig(paths);
   if (including === undefined) return { kind: 'not-included' };
   // What has a block keeps it, but for a job that has ended.
@@ -46,6 +69,7 @@ async function refresh(paths: Paths, name: string): Promise<JobBlock> {
     settings: loadSettings(paths, {}),
     ...including,
     found: new Map(kept.map((written) => [written, { found: 'tag' as const }])),
+    ending,
     named: [],
     approve: async () => false,
   });

@@ -20,6 +20,8 @@ export interface PlanRequest {
   readonly withSystem: boolean;
   /** What was found; undefined where AWS was not reached: then what has a block keeps it. */
   readonly found: ReadonlyMap<string, Pick<LocatedVm, 'found'>> | undefined;
+  /** A job that is about to end: it has no block any more. */
+  readonly ending?: string | undefined;
   /** Names that the person gave on the command line. */
   readonly named: readonly string[];
   /** Asked about names that mean something else as well, each with the reason. */
@@ -40,11 +42,12 @@ export interface BlockPlan {
  * place, and every name found by its `Name` tag, only where a person has approved it: now, or when it was written.
  */
 export async function planBlocks(request: PlanRequest): Promise<BlockPlan> {
-  const { paths, settings, userConfig, withSystem, found, named, approve } = request;
+  const { paths, settings, userConfig, withSystem, found, ending, named, approve } = request;
   const written = writtenNames(paths);
   const inFile = new Set(settings.vms);
   const byPerson = new Set([...named, ...written.approved].filter((name) => !inFile.has(name)));
-  const jobs = new Set(readOpenJobs(paths).map((job) => job.name));
+  const open = readOpenJobs(paths).map((job) => job.name);
+  const jobs = new Set(open.filter((name) => name !== ending));
   const candidates = [...(found === undefined ? written.all : found.keys()), ...jobs];
   const others = [...new Set([...candidates, ...named])].filter((name) => !inFile.has(name)).sort();
   const include = quoteInclude(paths.sshConfig);
