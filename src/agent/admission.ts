@@ -2,9 +2,16 @@ import { type SigningKey, signatureFor } from '../ssh/key-signature.ts';
 import type { UserauthRequest } from '../ssh/userauth.ts';
 import type { Authorisation, Login, RefusalWords } from './authorisation.ts';
 import { chooseAuthorisation, expectAuthorisation } from './choose-authorisation.ts';
+import { descriptorsAreScarce } from './descriptors.ts';
 import { noteLogin } from './login-notes.ts';
 import type { SeenHost } from './seen-host.ts';
 import type { Services } from './services.ts';
+
+const crowdedOut: RefusalWords = {
+  code: 'agent-unavailable',
+  message: 'the agent has no file descriptors left for the login',
+  hint: 'connect again when other connections have ended; for more of them, where ssh runs: ulimit -n 4096, then: mint-ssh agent stop',
+};
 
 /**
  * How the client of one connection gets in: by which authorisation, and with whose signature. That a request to sign
@@ -39,10 +46,12 @@ export class Admission {
     return !this.#login.isEstablished && !this.#hasEnded && !this.#isSettled;
   }
 
-  /** What to tell where the VM did not want the key; undefined where that is not what happened. */
+  /** What to tell where the VM did not want the key, or nobody could come for it; undefined where it was neither. */
   get refusal(): RefusalWords | undefined {
     const { isSignedElsewhere, refusal } = this.#authorisation;
-    return isSignedElsewhere || (this.#isListed && !this.#hasSigned) ? refusal : undefined;
+    if (isSignedElsewhere || (this.#isListed && !this.#hasSigned)) return refusal;
+    const nobodyCame = !this.#isListed && !this.#login.isEstablished;
+    return nobodyCame && descriptorsAreScarce() ? crowdedOut : undefined;
   }
 
   /** Where the connection goes is known, or another place than it was. @throws MintError as `Login.place` */

@@ -10,9 +10,9 @@ import type { AskSecret } from './questions.ts';
 import type { Vm } from './vm.ts';
 import type { Whereabouts } from './whereabouts.ts';
 
-/** What a person hears where the VM did not want the key. */
+/** What a person hears where the VM did not want the key, or the agent could not show it. */
 export interface RefusalWords {
-  readonly code: 'login-refused' | 'key-passphrase';
+  readonly code: 'login-refused' | 'key-passphrase' | 'agent-unavailable';
   readonly message: string;
   readonly hint: string;
 }

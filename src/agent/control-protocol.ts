@@ -94,7 +94,7 @@ export type AgentReply =
   | { readonly type: 'secret-question'; readonly question: SecretQuestion }
   /** `pushMilliseconds`: how long the push took; absent where an earlier one still serves. */
   | { readonly type: 'go'; readonly pushMilliseconds: number | undefined }
-  /** `words`: what to tell of it; undefined where the VM did not refuse us. */
+  /** `words`: what to tell of it; undefined where neither the VM refused us nor we the client. */
   | { readonly type: 'refused'; readonly words: RefusalWords | undefined }
   | { readonly type: 'status'; readonly status: AgentStatus }
   | { readonly type: 'stopping' }

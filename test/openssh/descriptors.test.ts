@@ -1,0 +1,55 @@
+/** An agent that may open nothing more: whoever it cannot let in hears of it all the same. */
+import assert from 'node:assert/strict';
+import { connect, createServer } from 'node:net';
+import { join } from 'node:path';
+import { after, before, describe, test } from 'node:test';
+import { keyPath } from '../agent/clients.ts';
+import { descriptors } from '../agent/memory.ts';
+import { makeWorld, type World } from './world.ts';
+
+describe('an agent that is out of descriptors', () => {
+  let world: World;
+  before(async () => {
+    world = await makeWorld();
+    assert.equal((await world.ssh('dev', 'true')).status, 0);
+  });
+  after(() => world.end());
+
+  const limit = async (pid: number, files: number) => {
+    const { status, stderr } = await world.run('prlimit', ['--pid', String(pid), `--nofile=${files}:`]);
+    assert.equal(status, 0, stderr);
+  };
+
+  test('when ssh comes for the key: ssh says that it was denied, and the proxy why', async () => {
+    const [{ pid } = { pid: 0 }] = world.agents();
+    // Between ssh and the agent, to know the moment.
+    const path = join(world.directory, 'between.sock');
+    let came = 0;
+    const between = createServer((client) => {
+      came += 1;
+      client.on('error', () => {});
+      limit(pid, descriptors(pid)).then(
+        () => {
+          const agent = connect(keyPath(world, 'dev'));
+          agent.on('error', () => {}).on('close', () => client.destroy());
+          client.on('close', () => agent.destroy());
+          client.pipe(agent).pipe(client);
+        },
+        () => client.destroy(),
+      );
+    });
+    await new Promise<void>((resolve) => between.listen(path, resolve));
+    try {
+      const { status, stderr } = await world.ssh('-o', `IdentityAgent=${path}`, 'dev', 'true');
+      assert.deepEqual([status, came], [255, 1], stderr);
+      assert.match(stderr, /Permission denied/);
+      assert.match(stderr, /the agent has no file descriptors left for the login \(agent-unavailable\)/);
+      assert.match(stderr, /ulimit -n 4096/);
+    } finally {
+      between.close();
+      await limit(pid, 1024);
+    }
+    const { status, stderr } = await world.ssh('dev', 'true');
+    assert.equal(status, 0, stderr);
+  });
+});
