@@ -1,5 +1,6 @@
 /** `mint-ssh hosts`: the host keys that are trusted, and how a person changes that. */
 import { isatty } from 'node:tty';
+import { columns } from '../cli/columns.ts';
 import type { Command, Invocation } from '../cli/command.ts';
 import { hint, print, printable, say } from '../cli/terminal.ts';
 import { askOnTerminal } from '../cli/terminal-question.ts';
@@ -175,18 +176,7 @@ function table(entries: readonly HostEntry[]): string {
     pin?.pinnedAt?.slice(0, 10) ?? '',
     pin?.instance ?? '',
   ]);
-  const all = [['VM', 'FINGERPRINT', 'TRUSTED', 'PINNED', 'INSTANCE'], ...rows].map((row) =>
-    row.map(printable),
-  );
-  const widths = all[0]?.map((_, column) => Math.max(...all.map((row) => row[column]?.length ?? 0))) ?? [];
-  return all
-    .map((row) =>
-      row
-        .map((cell, at) => cell.padEnd(widths[at] ?? 0))
-        .join('  ')
-        .trimEnd(),
-    )
-    .join('\n');
+  return columns(['VM', 'FINGERPRINT', 'TRUSTED', 'PINNED', 'INSTANCE'], rows);
 }
 
 const proofWords: Readonly<Record<Proof, string>> = {

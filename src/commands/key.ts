@@ -1,13 +1,11 @@
 /** `mint-ssh key`: keys in a VM's authorized_keys, for clients that cannot use Instance Connect. */
-import { spawn } from 'node:child_process';
 import type { Command, Invocation } from '../cli/command.ts';
 import { hint, print, printable, say } from '../cli/terminal.ts';
 import { appendAudit } from '../config/audit.ts';
 import { knownVm } from '../config/known-vm.ts';
-import { type Login, withLoginConfig } from '../config/login-config.ts';
+import type { Login } from '../config/login-config.ts';
 import { resolvePaths } from '../config/paths.ts';
 import { loadSettings } from '../config/settings.ts';
-import { sshStatus } from '../config/ssh-child.ts';
 import { vmName } from '../config/vm-name.ts';
 import { MintError } from '../errors.ts';
 import { type AuthorizedKey, addKey, authorizedKeys, withoutKeys } from '../keys/authorized-keys.ts';
@@ -17,6 +15,7 @@ import { readKeySource } from '../keys/key-source.ts';
 import { parseLifetime } from '../keys/lifetime.ts';
 import { type PublicKey, parsePublicKey, publicKeyText } from '../keys/public-key.ts';
 import { type Change, changeRemoteFile, type RemoteFile, type RemoteOptions } from '../keys/remote-file.ts';
+import { withSessions } from '../keys/vm-session.ts';
 import { TrustStore } from '../trust/store.ts';
 
 export const command: Command = {
@@ -192,28 +191,8 @@ function onVm<T>(
   options: Pick<RemoteOptions, 'mode' | 'seconds'>,
   decide: (file: RemoteFile) => Change<T>,
 ): Promise<T> {
-  return withLoginConfig(login, (file) => {
-    const vm = login.vm.name;
-    // What a user's own config may add to every session has no place in this one.
-    const words = [
-      '-F',
-      file,
-      '-T',
-      '-a',
-      '-x',
-      '-o',
-      'RemoteCommand=none',
-      '-o',
-      'ClearAllForwardings=yes',
-      vm,
-    ];
-    const connect = (remote: string) => {
-      const child = spawn('ssh', [...words, remote], { stdio: ['pipe', 'pipe', 'inherit'] });
-      sshStatus(child).catch(() => {});
-      return child;
-    };
-    return changeRemoteFile(connect, { vm, ...options }, decide);
-  });
+  const vm = login.vm.name;
+  return withSessions(login, (connect) => changeRemoteFile(connect, { vm, ...options }, decide));
 }
 
 function standing(vm: string, key: AuthorizedKey, kind: 'bound' | 'expired'): MintError {

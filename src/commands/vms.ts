@@ -1,5 +1,6 @@
 /** `mint-ssh vms`: the VMs there are, from the cache at once. */
 import { AwsWorkers } from '../aws/workers.ts';
+import { columns } from '../cli/columns.ts';
 import type { Command, Invocation } from '../cli/command.ts';
 import { print, printable, say } from '../cli/terminal.ts';
 import { writtenNames } from '../config/approved-names.ts';
@@ -129,18 +130,7 @@ function table(rows: readonly Row[]): string {
     trust,
     lastUsed === undefined ? '-' : `${span(Date.now() - Date.parse(lastUsed))} ago`,
   ]);
-  const all = [head, ...cells].map((row) => row.map(printable));
-  const widths = head.map((_, column) =>
-    all.reduce((most, row) => Math.max(most, row[column]?.length ?? 0), 0),
-  );
-  return all
-    .map((row) =>
-      row
-        .map((cell, at) => cell.padEnd(widths[at] ?? 0))
-        .join('  ')
-        .trimEnd(),
-    )
-    .join('\n');
+  return columns(head, cells);
 }
 
 function stateOf(vm: LocatedVm | undefined): string {

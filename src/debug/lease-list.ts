@@ -1,5 +1,5 @@
 /** What `debug list` shows. */
-import { printable } from '../cli/terminal.ts';
+import { columns } from '../cli/columns.ts';
 import type { OpenLease } from './lease.ts';
 
 const head = ['ID', 'PROJECT', 'VM', 'STATE', 'ENDS', 'HOLDER'];
@@ -8,18 +8,9 @@ const head = ['ID', 'PROJECT', 'VM', 'STATE', 'ENDS', 'HOLDER'];
 export function leaseTableText(leases: readonly OpenLease[], now: number): string {
   const rows = leases.map((lease) => {
     const { id, project, vm, endsAt, holder } = lease;
-    return [id, project, vm, stateOf(lease, now), new Date(endsAt).toISOString(), holder].map(printable);
+    return [id, project, vm, stateOf(lease, now), new Date(endsAt).toISOString(), holder];
   });
-  const all = [head, ...rows];
-  const widths = head.map((_, column) => Math.max(...all.map((cells) => cells[column]?.length ?? 0)));
-  return all
-    .map((cells) =>
-      cells
-        .map((cell, at) => cell.padEnd(widths[at] ?? 0))
-        .join('  ')
-        .trimEnd(),
-    )
-    .join('\n');
+  return columns(head, rows);
 }
 
 /** For a program. */

@@ -1,5 +1,5 @@
 /** What `key list` shows. */
-import { printable } from '../cli/terminal.ts';
+import { columns } from '../cli/columns.ts';
 import type { AuthorizedKey } from './authorized-keys.ts';
 import { type Clock, isoExpiry, isPast, shownExpiry } from './expiry.ts';
 
@@ -7,10 +7,10 @@ const head = ['FINGERPRINT', 'TYPE', 'COMMENT', 'EXPIRES'];
 
 /** For a person; whatever the file holds, nothing in it acts on a terminal. */
 export function keyTable(keys: readonly AuthorizedKey[], clock: Clock): string {
-  const rows = [head, ...keys.map((key) => cellsOf(key, clock))].map((cells) => cells.map(printable));
-  const widths = head.map((_, column) => Math.max(...rows.map((cells) => cells[column]?.length ?? 0)));
-  const lines = rows.map((cells) => cells.map((cell, at) => cell.padEnd(widths[at] ?? 0)).join('  '));
-  return lines.map((line) => line.trimEnd()).join('\n');
+  return columns(
+    head,
+    keys.map((key) => cellsOf(key, clock)),
+  );
 }
 
 function cellsOf({ fingerprint, type, comment, expires, authority }: AuthorizedKey, clock: Clock): string[] {

@@ -1,4 +1,5 @@
 /** What `keys list` and `keys show` print. */
+import { columns } from '../../cli/columns.ts';
 import { printable } from '../../cli/terminal.ts';
 import type { KeyRecord } from './metadata.ts';
 import { rotationEntry } from './rotation-state.ts';
@@ -7,10 +8,7 @@ const head = ['KEY', 'PROFILE', 'REGION', 'INSTANCES', 'CREATED', 'TYPE'];
 
 /** For a person; whatever metadata.json holds, nothing in it acts on a terminal. */
 export function managedKeyTable(keys: readonly KeyRecord[]): string {
-  const rows = [head, ...keys.map(cellsOf)].map((cells) => cells.map(printable));
-  const widths = head.map((_, column) => Math.max(...rows.map((cells) => cells[column]?.length ?? 0)));
-  const lines = rows.map((cells) => cells.map((cell, at) => cell.padEnd(widths[at] ?? 0)).join('  '));
-  return lines.map((line) => line.trimEnd()).join('\n');
+  return columns(head, keys.map(cellsOf));
 }
 
 function cellsOf({ name, profile, region, awsKeyName, instances, createdAt, type }: KeyRecord): string[] {
