@@ -108,11 +108,6 @@ export async function bundle(folder: string): Promise<Bundle> {
       await build({
         ...main,
         outfile: join(folder, `${command}.cjs`),
-        // What `--verbose` and the agent's log show of an error names our functions.
-        minifyIdentifiers: false,
-        minifyWhitespace: true,
-        minifySyntax: true,
-        minify: false,
         plugins: [onlyCommand(command), ...main.plugins],
       }),
     );
