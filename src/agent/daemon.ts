@@ -32,6 +32,8 @@ import { Vms } from './vms.ts';
  * for an agent to come up.
  */
 const lookInterval = 5000;
+/** How long a connection that has started the agent has it for itself, in milliseconds. */
+const prepareDelay = 500;
 /** An agent that no proxy needs goes after this time, in milliseconds. */
 const idleLimit = 30 * 60_000;
 
@@ -120,10 +122,12 @@ export async function runAgent(paths: Paths, hooks: AgentHooks): Promise<boolean
   }, lookInterval).unref();
   log(`mint-ssh ${version} runs`);
   hooks.ready();
-  await vms.prepare();
+  // Whoever has started it comes first: a socket for each VM takes longer than an answer.
+  const prepare = setTimeout(() => void vms.prepare(), hooks.isAwaited ? prepareDelay : 0);
 
   const reason = await ended;
   clearInterval(look);
+  clearTimeout(prepare);
   log(`ends: ${reason}`);
   if (!isLost) control.sayStopping();
   listener.remove();
