@@ -83,11 +83,15 @@ export function updateKnownHosts(
     const { descriptor, created } = openOrCreate(path);
     try {
       const found = created ? '' : readSettled(descriptor, left, () => readKnownHosts(path));
+      const changedAt = fstatSync(descriptor, { bigint: true }).mtimeNs;
       const text = edit(overtaken !== undefined && found === ours ? checked(path, overtaken) : found);
       if (text === found) return identityOf(path, ours);
       writeAtomic(path, Buffer.from(text, 'latin1'), { mode: 0o600 });
       ours = text;
-      if (round === rounds || readAll(path, descriptor) === found) return identityOf(path, ours);
+      // A Mint that has opened it, and written nothing so far, shows in the time alone where it was empty before.
+      const isUntouched = fstatSync(descriptor, { bigint: true }).mtimeNs === changedAt;
+      if (round === rounds || (isUntouched && readAll(path, descriptor) === found))
+        return identityOf(path, ours);
       overtaken = readSettled(descriptor, left, () => readAll(path, descriptor));
     } finally {
       closeSync(descriptor);

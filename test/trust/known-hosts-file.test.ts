@@ -1,0 +1,36 @@
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdirSync, statSync } from 'node:fs';
+import { test } from 'node:test';
+import { updateKnownHosts } from '../../src/trust/known-hosts-file.ts';
+import { contents, temporaryPaths } from './place.ts';
+
+const mints = `first=SHA256:${'m'.repeat(43)}\n`;
+const ours = `dev=SHA256:${'o'.repeat(43)}\n`;
+
+function wait(milliseconds: number): void {
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, milliseconds);
+}
+
+test('a Mint that has opened the file which we are about to replace, and has written nothing yet, loses nothing', async (context) => {
+  const { dir, knownHosts } = temporaryPaths(context);
+  mkdirSync(dir, { recursive: true, mode: 0o700 });
+  const script = 'exec 3>"$1"; sleep 0.15; printf %s "$2" >&3';
+  let mint: ReturnType<typeof spawn> | undefined;
+  updateKnownHosts(knownHosts, undefined, (text) => {
+    if (mint === undefined) {
+      // Where the file is new there is nothing in it that Mint's truncation could take away: only the time tells.
+      wait(20);
+      const before = statSync(knownHosts).mtimeMs;
+      mint = spawn('sh', ['-c', script, 'sh', knownHosts, mints]);
+      const deadline = performance.now() + 15_000;
+      while (statSync(knownHosts).mtimeMs === before && performance.now() < deadline) wait(1);
+    }
+    return text.includes(ours) ? text : `${text}${ours}`;
+  });
+  assert.ok(mint);
+  if (mint.exitCode === null) await once(mint, 'exit');
+  const text = contents(knownHosts) ?? '';
+  assert.deepEqual(text.split('\n').toSorted(), `${mints}${ours}`.split('\n').toSorted());
+});
