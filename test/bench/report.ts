@@ -215,7 +215,10 @@ function limits({ warm, atOnce }: Findings): string {
   return `\`nc behind Node\` is \`nc\` started once \`node -e 0\` has ended, with the options of our executable: no code of ours,
 no key exchange read, no agent asked. That alone costs ${more('nc behind Node')} more than nc in a login on a warm key (ours:
 ${more(warmName)}) and makes ${atOnce.count} logins at once take ${ratio(atOnce.floor)} times as long as nc does (ours: ${ratio(atOnce.mint)});
-there all processors are busy, and what counts is processor time.`;
+there all processors are busy, and what counts is processor time.
+
+A login that finds no agent waits for a start of Node twice, the proxy's and the agent's, and for that of a thread of
+Node's, which takes as long again; only then is the SDK evaluated, and the push sent.`;
 }
 
 function warmTable({ warm }: Findings): string {
