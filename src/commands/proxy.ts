@@ -23,11 +23,12 @@ import { AgentLink } from '../proxy/agent-link.ts';
 import { AgentRefusal } from '../proxy/agent-refusal.ts';
 import { bridge } from '../proxy/bridge.ts';
 import { EarlyDial } from '../proxy/early-dial.ts';
-import { type End, stdioClient } from '../proxy/end.ts';
+import type { End } from '../proxy/end.ts';
 import { hosts } from '../proxy/guide.ts';
 import { type PushTime, releaseWhenPushed } from '../proxy/hold.ts';
 import { ClientLeft, exchangeKeys } from '../proxy/key-exchange.ts';
 import { reportEnd } from '../proxy/report-end.ts';
+import { stdioClient } from '../proxy/stdio-client.ts';
 import { Timing } from '../proxy/timing.ts';
 import { usersAgent } from '../proxy/users-agent.ts';
 

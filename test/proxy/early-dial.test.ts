@@ -46,11 +46,22 @@ describe('what was dialled before it was known where to', { timeout: 60_000 }, (
 
   test('is given up, with nothing said on it, where the agent names another', async () => {
     const [old, current] = [await greeter(), await greeter()];
-    const { server: end } = await journeyTo(current.port, new EarlyDial({ host, port: old.port }));
+    const early = new EarlyDial({ host, port: old.port });
+    const { server: end } = await journeyTo(current.port, early);
     assert.equal((await end.read())?.toString(), 'visit 1');
     assert.equal(current.visits, 1);
     await old.leaving;
     end.destroy();
+  });
+
+  test('is given up at once: who goes there after all is a new visitor', async () => {
+    const [old, current] = [await greeter(), await greeter()];
+    const early = new EarlyDial({ host, port: old.port });
+    const { server: end } = await journeyTo(current.port, early);
+    const { server: again } = await journeyTo(old.port, early);
+    assert.equal((await again.read())?.toString(), 'visit 2');
+    end.destroy();
+    again.destroy();
   });
 
   test('is one connection: the second time it is dialled', async () => {
