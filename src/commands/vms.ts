@@ -75,7 +75,8 @@ async function refresh(cache: VmCache, request: ListRequest): Promise<void> {
   try {
     const { problems, unusable } = await listVms(aws, cache, request);
     cache.flush();
-    const failure = problems.find(({ code }) => code.startsWith('aws-'));
+    // Without a region, or with an answer that did not come, AWS has not said that there are none.
+    const failure = problems.find(({ code }) => code.startsWith('aws-') || code === 'bad-settings');
     if (failure !== undefined && before.vms.size === 0 && request.settings.vms.length === 0) throw failure;
     for (const { message, code } of problems) {
       if (code !== 'vm-not-found') say(`note: ${message} (${code})`);
