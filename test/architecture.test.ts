@@ -11,13 +11,15 @@ const layers = [
   ['main.ts'],
   ['commands'],
   ['demo'],
-  ['debug'],
+  ['ci'],
   ['proxy', 'doctor'],
   ['agent'],
   ['keys'],
-  ['names'],
+  ['vms'],
   ['trust', 'aws'],
-  ['config'],
+  ['ssh-config'],
+  ['settings'],
+  ['platform'],
   ['ssh'],
   ['cli'],
   ['version.ts'],
@@ -76,7 +78,7 @@ test('the proxy can reach neither the AWS SDK, nor a TOML parser, nor ssh2, and 
     [],
   );
   assert.deepEqual(
-    [...reached].filter((file) => file.startsWith('aws/') || file === 'config/settings.ts'),
+    [...reached].filter((file) => file.startsWith('aws/') || file === 'settings/settings.ts'),
     [],
   );
 });

@@ -1,8 +1,8 @@
 /** One question of a command's to the agent. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { printable } from '../cli/terminal.ts';
-import type { Paths } from '../config/paths.ts';
 import { MintError } from '../errors.ts';
+import type { Paths } from '../platform/paths.ts';
 import { type ControlConnection, type ControlListener, connectControl } from './control-client.ts';
 import type { AgentReply, AgentRequest } from './control-protocol.ts';
 import { connectOrStart } from './start.ts';

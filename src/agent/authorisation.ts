@@ -3,7 +3,7 @@
  * signs with it. What a connection checks of the host is the same for all of them.
  */
 import type { Caller } from '../aws/workers.ts';
-import type { VmSettings } from '../config/settings.ts';
+import type { VmSettings } from '../settings/settings.ts';
 import type { SigningKey } from '../ssh/key-signature.ts';
 import type { Place } from './destination.ts';
 import type { AskSecret } from './questions.ts';

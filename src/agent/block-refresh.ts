@@ -3,13 +3,13 @@
  * only, and only while the user's config still brings that file in.
  */
 import type { Caller } from '../aws/workers.ts';
-import { writtenNames } from '../config/approved-names.ts';
-import { includingConfig } from '../config/including-config.ts';
-import { loadSettings } from '../config/settings.ts';
-import { carryOut, planWriting } from '../config/ssh-config-change.ts';
-import { planBlocks } from '../names/block-plan.ts';
-import { elsewhere, listCached, listVms } from '../names/list-vms.ts';
-import { scopeOf } from '../names/names.ts';
+import { writtenNames } from '../settings/approved-names.ts';
+import { loadSettings } from '../settings/settings.ts';
+import { carryOut, planWriting } from '../ssh-config/apply.ts';
+import { includingConfig } from '../ssh-config/installed-include.ts';
+import { planBlocks } from '../vms/block-plan.ts';
+import { elsewhere, listCached, listVms } from '../vms/list-vms.ts';
+import { scopeOf } from '../vms/names.ts';
 import type { Services } from './services.ts';
 
 /** Between two looks on behalf of the same caller, in milliseconds. */

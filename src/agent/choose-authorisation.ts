@@ -2,7 +2,7 @@
  * Which authorisation a connection has: what ssh.toml says (`access`, `identity`) wins; else a key that is kept
  * here under the instance's own KeyName is served; else an ephemeral key is pushed.
  */
-import { loadSettings, type VmSettings } from '../config/settings.ts';
+import { loadSettings, type VmSettings } from '../settings/settings.ts';
 import type { Authorisation, Login } from './authorisation.ts';
 import { givenAuthorisation } from './given-authorisation.ts';
 import { identityKey } from './identity-key.ts';

@@ -1,7 +1,8 @@
 /** One proxy as the agent knows it: from its `open` to the end of its control connection. */
-import type { VmSettings } from '../config/settings.ts';
+
 import { MintError } from '../errors.ts';
-import { isDefinite } from '../names/names.ts';
+import type { VmSettings } from '../settings/settings.ts';
+import { isDefinite } from '../vms/names.ts';
 import { Admission } from './admission.ts';
 import type { Login } from './authorisation.ts';
 import { type AgentReply, failureReply, type OpenRequest } from './control-protocol.ts';

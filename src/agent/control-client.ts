@@ -2,10 +2,10 @@
 import { lstatSync, type Stats } from 'node:fs';
 import net from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { ioFailed } from '../config/files.ts';
-import type { Paths } from '../config/paths.ts';
-import { controlSecret, usesPipes } from '../config/socket-places.ts';
 import { MintError } from '../errors.ts';
+import { ioFailed } from '../platform/files.ts';
+import type { Paths } from '../platform/paths.ts';
+import { controlSecret, usesPipes } from '../platform/sockets.ts';
 import { proveToAgent } from './control-proof.ts';
 import {
   type AgentReply,

@@ -7,7 +7,7 @@
  */
 import type { TunnelReply } from '../aws/workers.ts';
 import { type ErrorCode, MintError } from '../errors.ts';
-import type { Way } from '../names/ways.ts';
+import type { Way } from '../vms/ways.ts';
 import type { RefusalWords } from './authorisation.ts';
 import { malformed, record } from './control-fields.ts';
 import type { JobReply, JobRequest } from './job-protocol.ts';

@@ -1,9 +1,9 @@
 /** `run/control.sock`: where proxies announce themselves, and people ask for status and stop. */
 import type { Socket } from 'node:net';
-import { vmPaths } from '../config/paths.ts';
-import { loadSettings } from '../config/settings.ts';
-import { vmName } from '../config/vm-name.ts';
 import { MintError } from '../errors.ts';
+import { vmPaths } from '../platform/paths.ts';
+import { loadSettings } from '../settings/settings.ts';
+import { vmName } from '../settings/vm-name.ts';
 import { Connection } from './connection.ts';
 import {
   type AgentReply,

@@ -1,12 +1,12 @@
 /** Where one connection goes: found by name, confirmed by EC2 while it begins, found anew where it leads nowhere. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Caller, TunnelReply } from '../aws/workers.ts';
-import { writtenNames } from '../config/approved-names.ts';
-import type { VmSettings } from '../config/settings.ts';
 import { MintError } from '../errors.ts';
-import type { LocatedVm } from '../names/located-vm.ts';
-import { isDefinite, type Wanted } from '../names/names.ts';
-import { endpointAddress, needWays, type Way, waysTo } from '../names/ways.ts';
+import { writtenNames } from '../settings/approved-names.ts';
+import type { VmSettings } from '../settings/settings.ts';
+import type { LocatedVm } from '../vms/located-vm.ts';
+import { isDefinite, type Wanted } from '../vms/names.ts';
+import { endpointAddress, needWays, type Way, waysTo } from '../vms/ways.ts';
 import type { AskPerson } from './questions.ts';
 import type { Services } from './services.ts';
 import { isUp, setupNotice } from './starts.ts';

@@ -1,8 +1,8 @@
 /** What `ssh -A` forwards: where the user's own agent is, and the sockets that reach it. */
-import { ensureClosedDirectory } from '../config/files.ts';
-import { vmPaths } from '../config/paths.ts';
-import { loadSettings, type Settings, type VmSettings } from '../config/settings.ts';
-import { hasForwardSockets } from '../config/socket-places.ts';
+import { ensureClosedDirectory } from '../platform/files.ts';
+import { vmPaths } from '../platform/paths.ts';
+import { hasForwardSockets } from '../platform/sockets.ts';
+import { loadSettings, type Settings, type VmSettings } from '../settings/settings.ts';
 import { ForwardSocket } from './forward-socket.ts';
 import type { Services } from './services.ts';
 import { noUpstream } from './upstream.ts';

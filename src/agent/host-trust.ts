@@ -1,7 +1,7 @@
 /** What becomes of a host key: the pins decide, AWS gives evidence, and where a key changed a person answers. */
 import type { Caller } from '../aws/workers.ts';
-import type { VmSettings } from '../config/settings.ts';
 import { MintError } from '../errors.ts';
+import type { VmSettings } from '../settings/settings.ts';
 import { type ConsoleFinding, type Evidence, isStrict, likelyCause } from '../trust/evidence.ts';
 import { isElsewhere } from '../trust/pin.ts';
 import type { Judgement, Pin, Proof, Provisional, Sighting } from '../trust/store.ts';

@@ -1,8 +1,8 @@
 /** `identity`: a key of the user's own, whose private half is in their agent, their file or their hardware. */
 import { existsSync } from 'node:fs';
-import { quoted, readPrivateFile } from '../config/files.ts';
 import { MintError } from '../errors.ts';
 import { readKeyLine } from '../keys/key-line.ts';
+import { quoted, readPrivateFile } from '../platform/files.ts';
 import { bitLength, parseHostKey } from '../ssh/hostkey.ts';
 import { WireReader } from '../ssh/wire.ts';
 import type { Login, RefusalWords } from './authorisation.ts';

@@ -1,7 +1,8 @@
 /** Jobs, as commands see them. */
-import { readOpenJobs } from '../config/open-jobs.ts';
-import type { Paths } from '../config/paths.ts';
+
 import { MintError } from '../errors.ts';
+import type { Paths } from '../platform/paths.ts';
+import { readOpenJobs } from '../settings/open-jobs.ts';
 import { askAgent, askRunningAgent } from './ask.ts';
 import { type AgentReply, protocolVersion as version } from './control-protocol.ts';
 import type { Job } from './job-protocol.ts';

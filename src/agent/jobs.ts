@@ -3,13 +3,13 @@
  * that the next agent knows what died with this one.
  */
 import { generateKeyPairSync } from 'node:crypto';
-import { writtenNames } from '../config/approved-names.ts';
-import { type OpenJob, readOpenJobs, writeOpenJobs } from '../config/open-jobs.ts';
-import type { Paths } from '../config/paths.ts';
-import { loadSettings } from '../config/settings.ts';
-import { settingsKeys } from '../config/settings-keys.ts';
-import { vmName } from '../config/vm-name.ts';
 import { MintError } from '../errors.ts';
+import type { Paths } from '../platform/paths.ts';
+import { writtenNames } from '../settings/approved-names.ts';
+import { type OpenJob, readOpenJobs, writeOpenJobs } from '../settings/open-jobs.ts';
+import { loadSettings } from '../settings/settings.ts';
+import { settingsKeys } from '../settings/settings-keys.ts';
+import { vmName } from '../settings/vm-name.ts';
 import { publicKeyBlob, publicKeyLine } from '../ssh/ed25519.ts';
 import { type HostKey, parseHostKey } from '../ssh/hostkey.ts';
 import type { SigningKey } from '../ssh/key-signature.ts';

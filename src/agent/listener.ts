@@ -2,8 +2,8 @@ import { chmodSync, closeSync, lstatSync, openSync, renameSync, rmSync, type Sta
 import net from 'node:net';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { controlSecret, usesPipes } from '../config/socket-places.ts';
 import { MintError } from '../errors.ts';
+import { controlSecret, usesPipes } from '../platform/sockets.ts';
 
 /** A listening socket that is put in its place whole, and taken away only while it is still ours. */
 export interface Listener {

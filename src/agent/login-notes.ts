@@ -1,5 +1,5 @@
 /** What is noted of a connection: in audit.log, with the pin, and for the next connection. No login fails for want of it. */
-import { type AuditEvent, appendAudit } from '../config/audit.ts';
+import { type AuditEvent, appendAudit } from '../platform/audit.ts';
 import type { Authorisation, Login } from './authorisation.ts';
 import type { Services } from './services.ts';
 

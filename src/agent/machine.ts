@@ -10,8 +10,8 @@ import {
 } from 'node:fs';
 import { hostname } from 'node:os';
 import { printable } from '../cli/terminal.ts';
-import { readPrivateFile, writeAtomic } from '../config/files.ts';
 import { MintError } from '../errors.ts';
+import { readPrivateFile, writeAtomic } from '../platform/files.ts';
 
 /** How often the agent says that its machine holds the run directory, in milliseconds. */
 const heartbeat = 30_000;

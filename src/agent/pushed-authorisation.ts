@@ -1,7 +1,7 @@
 /** EC2 Instance Connect: a public key is pushed to the instance while the connection is being made. */
 import { environmentKey } from '../aws/worker-pool.ts';
-import { appendAudit } from '../config/audit.ts';
 import { MintError } from '../errors.ts';
+import { appendAudit } from '../platform/audit.ts';
 import { parseHostKey } from '../ssh/hostkey.ts';
 import type { SigningKey } from '../ssh/key-signature.ts';
 import type { Authorisation, Login, RefusalWords } from './authorisation.ts';

@@ -1,8 +1,8 @@
 import type { AwsWorkers } from '../aws/workers.ts';
-import type { LastAddresses } from '../config/last-address.ts';
-import type { Paths } from '../config/paths.ts';
-import type { Names } from '../names/names.ts';
+import type { Paths } from '../platform/paths.ts';
 import type { TrustStore } from '../trust/store.ts';
+import type { LastAddresses } from '../vms/last-address.ts';
+import type { Names } from '../vms/names.ts';
 import type { BlockRefresh } from './block-refresh.ts';
 import type { HostTrust } from './host-trust.ts';
 import type { Jobs } from './jobs.ts';

@@ -3,10 +3,10 @@ import { spawn } from 'node:child_process';
 import { closeSync, openSync, rmSync, statSync } from 'node:fs';
 import { join, parse } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { ensureClosedDirectory, ensurePrivateDirectory } from '../config/files.ts';
-import type { Paths } from '../config/paths.ts';
-import { programPath } from '../config/program.ts';
 import { MintError } from '../errors.ts';
+import { ensureClosedDirectory, ensurePrivateDirectory } from '../platform/files.ts';
+import type { Paths } from '../platform/paths.ts';
+import { programPath } from '../platform/program.ts';
 import { type ControlConnection, type ControlListener, connectControl } from './control-client.ts';
 import type { FailureReply } from './control-protocol.ts';
 

@@ -3,11 +3,11 @@ import net from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { AwsWorkers, Caller } from '../aws/workers.ts';
 import { printable } from '../cli/terminal.ts';
-import type { VmSettings } from '../config/settings.ts';
 import { MintError } from '../errors.ts';
-import type { LocatedVm } from '../names/located-vm.ts';
-import { isDefinite, type Names, type Wanted } from '../names/names.ts';
-import { waysTo } from '../names/ways.ts';
+import type { VmSettings } from '../settings/settings.ts';
+import type { LocatedVm } from '../vms/located-vm.ts';
+import { isDefinite, type Names, type Wanted } from '../vms/names.ts';
+import { waysTo } from '../vms/ways.ts';
 import type { Log } from './log.ts';
 import { type AskPerson, Questions } from './questions.ts';
 

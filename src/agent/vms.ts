@@ -1,7 +1,7 @@
 import { statSync } from 'node:fs';
-import { writtenNames } from '../config/approved-names.ts';
-import { vmPaths } from '../config/paths.ts';
-import { loadSettings } from '../config/settings.ts';
+import { vmPaths } from '../platform/paths.ts';
+import { writtenNames } from '../settings/approved-names.ts';
+import { loadSettings } from '../settings/settings.ts';
 import { expectedKey } from './choose-authorisation.ts';
 import { type Listener, listen } from './listener.ts';
 import type { Services } from './services.ts';

@@ -1,6 +1,7 @@
 /** Where a connection goes: to what AWS knows by that name, or to a machine that has nothing to do with AWS. */
-import { hasPartInAws } from '../config/aws-part.ts';
+
 import { MintError } from '../errors.ts';
+import { hasPartInAws } from '../settings/uses-aws.ts';
 import { Destination, type Place, type Traveller } from './destination.ts';
 import type { Services } from './services.ts';
 

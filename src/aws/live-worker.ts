@@ -1,8 +1,8 @@
 /** One worker thread, the calls that wait for it, and its end. */
 import type { Worker } from 'node:worker_threads';
 import { printable } from '../cli/terminal.ts';
-import { startThread } from '../config/thread.ts';
 import { MintError } from '../errors.ts';
+import { startThread } from '../platform/thread.ts';
 import {
   type OperationName,
   type Operations,

@@ -1,5 +1,5 @@
 /** How a worker's SDK clients reach AWS: kept-alive connections, the caller's proxies and certificates. */
-import { type Agents, webAgents } from '../config/https-agent.ts';
+import { type Agents, webAgents } from '../platform/https-agent.ts';
 
 /** Milliseconds for one attempt: two attempts that hang leave time for a third within a push's 10 s. */
 const connectionTimeout = 3_000;

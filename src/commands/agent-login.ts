@@ -3,11 +3,11 @@ import { execFile } from 'node:child_process';
 import { lstatSync, mkdirSync, readlinkSync, realpathSync, unlinkSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { hint, print, printable, say } from '../cli/terminal.ts';
-import { unifiedDiff } from '../config/diff.ts';
-import { ensurePrivateDirectory, ioFailed, quoted, readPrivateFile, writeAtomic } from '../config/files.ts';
-import { isOurUnit, type LoginUnit, launchdLabel, loginUnit, systemdUnit } from '../config/login-unit.ts';
-import type { Paths } from '../config/paths.ts';
 import { MintError } from '../errors.ts';
+import { ensurePrivateDirectory, ioFailed, quoted, readPrivateFile, writeAtomic } from '../platform/files.ts';
+import type { Paths } from '../platform/paths.ts';
+import { unifiedDiff } from '../ssh-config/diff.ts';
+import { isOurUnit, type LoginUnit, launchdLabel, loginUnit, systemdUnit } from './login-unit.ts';
 
 /** What starts programs at login here; each list is the arguments of one run. */
 interface Manager {

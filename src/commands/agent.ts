@@ -12,8 +12,8 @@ import { alreadyRunning, runAgent } from '../agent/daemon.ts';
 import { readySign } from '../agent/start.ts';
 import type { Command, Invocation } from '../cli/command.ts';
 import { print, say } from '../cli/terminal.ts';
-import { type Paths, resolvePaths } from '../config/paths.ts';
 import { MintError } from '../errors.ts';
+import { type Paths, resolvePaths } from '../platform/paths.ts';
 import { installAgent, uninstallAgent } from './agent-login.ts';
 
 export const command: Command = {

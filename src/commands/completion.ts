@@ -4,13 +4,13 @@ import { fishCompletion } from '../cli/completion/fish.ts';
 import { zshCompletion } from '../cli/completion/zsh.ts';
 import { type CommandWord, commandWords, loadCommands } from '../cli/grammar.ts';
 import { print } from '../cli/terminal.ts';
-import { writtenNames } from '../config/approved-names.ts';
-import { callerEnvironment } from '../config/environment.ts';
-import { resolvePaths } from '../config/paths.ts';
-import { loadSettings } from '../config/settings.ts';
 import { MintError } from '../errors.ts';
-import { listCached } from '../names/list-vms.ts';
-import { VmCache } from '../names/vm-cache.ts';
+import { callerEnvironment } from '../platform/environment.ts';
+import { resolvePaths } from '../platform/paths.ts';
+import { writtenNames } from '../settings/approved-names.ts';
+import { loadSettings } from '../settings/settings.ts';
+import { listCached } from '../vms/list-vms.ts';
+import { VmCache } from '../vms/vm-cache.ts';
 
 const usage = 'completion bash|zsh|fish';
 

@@ -1,14 +1,14 @@
 /** `mint-ssh debug end` and `reap`: the end of a lease by someone else than its holder. */
 import { setTimeout as sleep } from 'node:timers/promises';
+import { parseDestruction } from '../ci/destruction.ts';
+import { endLease } from '../ci/ending.ts';
+import { clockSkew, type OpenLease } from '../ci/lease.ts';
+import { leaseListJson } from '../ci/lease-list.ts';
+import { leaseId } from '../ci/project.ts';
 import type { Invocation } from '../cli/command.ts';
 import { print, say } from '../cli/terminal.ts';
-import { parseDestruction } from '../debug/destruction.ts';
-import { endLease } from '../debug/ending.ts';
-import { clockSkew, type OpenLease } from '../debug/lease.ts';
-import { leaseListJson } from '../debug/lease-list.ts';
-import { leaseId } from '../debug/project.ts';
 import { MintError } from '../errors.ts';
-import { elsewhere } from '../names/list-vms.ts';
+import { elsewhere } from '../vms/list-vms.ts';
 import { type DebugWords, debugMisused, withStore } from './debug-request.ts';
 
 /** For how long a holder that lives may take to notice that its lease is to end, in milliseconds. */

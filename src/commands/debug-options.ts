@@ -1,17 +1,17 @@
 /** The options of debug access, which `debug` and `job run` share, and what they come to. */
 import { AwsWorkers } from '../aws/workers.ts';
+import type { DebugRequest, Located } from '../ci/debug-access.ts';
+import { type AwsAccess, type Destruction, parseDestruction } from '../ci/destruction.ts';
+import type { LeaseTable } from '../ci/dynamo-leases.ts';
+import { type LeaseStore, openLeases, tableName } from '../ci/lease-store.ts';
+import { projectName } from '../ci/project.ts';
+import { parseTtl } from '../ci/ttl.ts';
+import { visitorsFrom } from '../ci/visitor.ts';
 import type { Invocation, Options } from '../cli/command.ts';
-import { callerEnvironment } from '../config/environment.ts';
-import type { Paths } from '../config/paths.ts';
-import type { VmSettings } from '../config/settings.ts';
-import type { DebugRequest, Located } from '../debug/debug-access.ts';
-import { type AwsAccess, type Destruction, parseDestruction } from '../debug/destruction.ts';
-import type { LeaseTable } from '../debug/dynamo-leases.ts';
-import { type LeaseStore, openLeases, tableName } from '../debug/lease-store.ts';
-import { projectName } from '../debug/project.ts';
-import { parseTtl } from '../debug/ttl.ts';
-import { visitorsFrom } from '../debug/visitor.ts';
 import { MintError } from '../errors.ts';
+import { callerEnvironment } from '../platform/environment.ts';
+import type { Paths } from '../platform/paths.ts';
+import type { VmSettings } from '../settings/settings.ts';
 
 export const leaseOptions = {
   leases: {

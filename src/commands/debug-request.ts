@@ -1,9 +1,10 @@
 /** What the words of `mint-ssh debug` share. */
+
+import type { AwsAccess } from '../ci/destruction.ts';
 import type { Invocation } from '../cli/command.ts';
-import type { Paths } from '../config/paths.ts';
-import type { Settings } from '../config/settings.ts';
-import type { AwsAccess } from '../debug/destruction.ts';
 import { MintError } from '../errors.ts';
+import type { Paths } from '../platform/paths.ts';
+import type { Settings } from '../settings/settings.ts';
 import { awsAccess, type OpenedStore, openStore } from './debug-options.ts';
 
 export const debugUsage = 'debug [open NAME --project P | list | end ID | reap | leases init]';

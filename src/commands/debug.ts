@@ -1,15 +1,16 @@
 /** `mint-ssh debug`: a way into a failed VM that closes by itself. */
+
+import { buildLogBlock, parseLogFormat } from '../ci/build-log.ts';
+import { giveDebugAccess, locatedJob } from '../ci/debug-access.ts';
+import { onEndSignal } from '../ci/end-signal.ts';
+import { leaseListJson, leaseTableText } from '../ci/lease-list.ts';
+import { tableName } from '../ci/lease-store.ts';
+import { makeLeaseTable } from '../ci/lease-table.ts';
 import type { Command, GlobalOptions, Invocation } from '../cli/command.ts';
 import { hint, print, printable, say } from '../cli/terminal.ts';
-import { resolvePaths } from '../config/paths.ts';
-import { loadSettings } from '../config/settings.ts';
-import { buildLogBlock, parseLogFormat } from '../debug/build-log.ts';
-import { giveDebugAccess, locatedJob } from '../debug/debug-access.ts';
-import { onEndSignal } from '../debug/end-signal.ts';
-import { leaseListJson, leaseTableText } from '../debug/lease-list.ts';
-import { tableName } from '../debug/lease-store.ts';
-import { makeLeaseTable } from '../debug/lease-table.ts';
-import { elsewhere } from '../names/list-vms.ts';
+import { resolvePaths } from '../platform/paths.ts';
+import { loadSettings } from '../settings/settings.ts';
+import { elsewhere } from '../vms/list-vms.ts';
 import { end, reap } from './debug-end.ts';
 import { accessOptions, awsAccess, debugRequest, leaseTable } from './debug-options.ts';
 import { type DebugWords, debugMisused, debugUsage, withStore } from './debug-request.ts';

@@ -1,18 +1,18 @@
 import { isatty } from 'node:tty';
 import type { Command, Invocation } from '../cli/command.ts';
 import { print, printable, say } from '../cli/terminal.ts';
-import { callerEnvironment } from '../config/environment.ts';
-import { type Paths, resolvePaths } from '../config/paths.ts';
-import { loadSettings, type Settings, type VmSettings } from '../config/settings.ts';
-import { vmName } from '../config/vm-name.ts';
 import { Aws } from '../doctor/aws.ts';
 import type { Case } from '../doctor/case.ts';
 import { type Finding, failed, runChecks } from '../doctor/check.ts';
 import { allChecks, vmChecks } from '../doctor/checks.ts';
 import { MintError } from '../errors.ts';
-import { listCached } from '../names/list-vms.ts';
-import type { LocatedVm } from '../names/located-vm.ts';
-import { VmCache } from '../names/vm-cache.ts';
+import { callerEnvironment } from '../platform/environment.ts';
+import { type Paths, resolvePaths } from '../platform/paths.ts';
+import { loadSettings, type Settings, type VmSettings } from '../settings/settings.ts';
+import { vmName } from '../settings/vm-name.ts';
+import { listCached } from '../vms/list-vms.ts';
+import type { LocatedVm } from '../vms/located-vm.ts';
+import { VmCache } from '../vms/vm-cache.ts';
 
 export const command: Command = {
   usage: 'doctor [VM] [--json] [--file PATH]',

@@ -3,10 +3,10 @@ import { type Asker, askConsole, askInstance } from '../agent/evidence.ts';
 import { AwsWorkers } from '../aws/workers.ts';
 import type { Invocation } from '../cli/command.ts';
 import { print, say } from '../cli/terminal.ts';
-import { callerEnvironment } from '../config/environment.ts';
-import type { Paths } from '../config/paths.ts';
-import { loadSettings } from '../config/settings.ts';
 import { MintError } from '../errors.ts';
+import { callerEnvironment } from '../platform/environment.ts';
+import type { Paths } from '../platform/paths.ts';
+import { loadSettings } from '../settings/settings.ts';
 import type { ConsoleFinding } from '../trust/evidence.ts';
 import type { TrustStore } from '../trust/store.ts';
 

@@ -4,10 +4,10 @@ import { columns } from '../cli/columns.ts';
 import type { Command, Invocation } from '../cli/command.ts';
 import { hint, print, printable, say } from '../cli/terminal.ts';
 import { askOnTerminal } from '../cli/terminal-question.ts';
-import { appendAudit } from '../config/audit.ts';
-import { resolvePaths } from '../config/paths.ts';
-import { vmName } from '../config/vm-name.ts';
 import { MintError } from '../errors.ts';
+import { appendAudit } from '../platform/audit.ts';
+import { resolvePaths } from '../platform/paths.ts';
+import { vmName } from '../settings/vm-name.ts';
 import { type HostEntry, type Proof, TrustStore } from '../trust/store.ts';
 import { comparison } from '../trust/warning.ts';
 

@@ -1,12 +1,12 @@
 /** `mint-ssh job begin`: the key, and what lets it in at the VM's first boot. */
 import { generateKeyPairSync, type KeyObject } from 'node:crypto';
 import { beginJob, endJob, type Job } from '../agent/job-client.ts';
+import { cloudConfig } from '../ci/cloud-config.ts';
+import { type JobBlock, refreshJobBlock } from '../ci/job-block.ts';
 import type { Options } from '../cli/command.ts';
 import { hint, print, say } from '../cli/terminal.ts';
-import { loadSettings } from '../config/settings.ts';
-import { settingsKeys } from '../config/settings-keys.ts';
-import { cloudConfig } from '../debug/cloud-config.ts';
-import { type JobBlock, refreshJobBlock } from '../debug/job-block.ts';
+import { loadSettings } from '../settings/settings.ts';
+import { settingsKeys } from '../settings/settings-keys.ts';
 import { publicKeyBlob, publicKeyLine } from '../ssh/ed25519.ts';
 import { parseHostKey } from '../ssh/hostkey.ts';
 import { type JobRequest, jobMisused } from './job-request.ts';

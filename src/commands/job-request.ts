@@ -1,7 +1,7 @@
 /** What the words of `mint-ssh job` share. */
 import type { Invocation } from '../cli/command.ts';
-import type { Paths } from '../config/paths.ts';
 import { MintError } from '../errors.ts';
+import type { Paths } from '../platform/paths.ts';
 
 export const jobUsage = 'job [begin NAME | set NAME --host H | run NAME -- CMD… | end NAME | list]';
 

@@ -1,12 +1,6 @@
 /** `mint-ssh key`: keys in a VM's authorized_keys, for clients that cannot use Instance Connect. */
 import type { Command, Invocation } from '../cli/command.ts';
 import { hint, print, printable, say } from '../cli/terminal.ts';
-import { appendAudit } from '../config/audit.ts';
-import { knownVm } from '../config/known-vm.ts';
-import type { Login } from '../config/login-config.ts';
-import { resolvePaths } from '../config/paths.ts';
-import { loadSettings } from '../config/settings.ts';
-import { vmName } from '../config/vm-name.ts';
 import { MintError } from '../errors.ts';
 import { type AuthorizedKey, addKey, authorizedKeys, withoutKeys } from '../keys/authorized-keys.ts';
 import { isoExpiry, shownExpiry } from '../keys/expiry.ts';
@@ -16,6 +10,12 @@ import { parseLifetime } from '../keys/lifetime.ts';
 import { type PublicKey, parsePublicKey, publicKeyText } from '../keys/public-key.ts';
 import { type Change, changeRemoteFile, type RemoteFile, type RemoteOptions } from '../keys/remote-file.ts';
 import { withSessions } from '../keys/vm-session.ts';
+import { appendAudit } from '../platform/audit.ts';
+import { resolvePaths } from '../platform/paths.ts';
+import { knownVm } from '../settings/known-vm.ts';
+import { loadSettings } from '../settings/settings.ts';
+import { vmName } from '../settings/vm-name.ts';
+import type { Login } from '../ssh-config/login-config.ts';
 import { TrustStore } from '../trust/store.ts';
 
 export const command: Command = {

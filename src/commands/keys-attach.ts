@@ -1,6 +1,5 @@
 /** `keys attach`, `detach` and `dedicated`: which VMs let a key in. */
 import { hint, say } from '../cli/terminal.ts';
-import type { Login } from '../config/login-config.ts';
 import { MintError } from '../errors.ts';
 import { dropKeys, putKey } from '../keys/key-change.ts';
 import { addInstance, forgetInstance } from '../keys/store/instances.ts';
@@ -11,6 +10,7 @@ import type { KeyRecord } from '../keys/store/metadata.ts';
 import { dedicatedName } from '../keys/store/profile-name.ts';
 import { those } from '../keys/store/rotation-state.ts';
 import { withKeySessions, withSessions } from '../keys/vm-session.ts';
+import type { Login } from '../ssh-config/login-config.ts';
 import {
   instancesOf,
   loginTo,

@@ -1,9 +1,9 @@
 /** `keys doctor`: the store as it is found, what was mended in it, and what a person has to do. */
 import { existsSync } from 'node:fs';
 import { hint, printable, say } from '../cli/terminal.ts';
-import { quoted } from '../config/files.ts';
 import { listKeys } from '../keys/store/key-store.ts';
 import { repairStore } from '../keys/store/repair.ts';
+import { quoted } from '../platform/files.ts';
 
 /** Exit status 1 where something is left to a person. */
 export async function repairKeys(directory: string): Promise<number> {

@@ -1,12 +1,12 @@
 /** `--aws`: the public halves of kept keys as key pairs of EC2. A name that has other content there is never reused. */
 import { AwsWorkers, type KeyPair } from '../aws/workers.ts';
 import { printable } from '../cli/terminal.ts';
-import { callerEnvironment } from '../config/environment.ts';
 import { MintError } from '../errors.ts';
 import { awsFingerprint, isForEc2, plainFingerprint } from '../keys/aws-fingerprint.ts';
 import { blobOfLine } from '../keys/store/key-type.ts';
 import type { KeyRecord } from '../keys/store/metadata.ts';
 import { awsKeyName } from '../keys/store/profile-name.ts';
+import { callerEnvironment } from '../platform/environment.ts';
 import type { KeysRequest } from './keys-request.ts';
 
 /** A name of EC2 in its region. */

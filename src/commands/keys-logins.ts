@@ -1,8 +1,5 @@
 /** Kept keys in logins: opened once, and the VMs that they let in to. */
 import type { KeyObject } from 'node:crypto';
-import { knownVm } from '../config/known-vm.ts';
-import type { Login } from '../config/login-config.ts';
-import { vmName } from '../config/vm-name.ts';
 import { MintError } from '../errors.ts';
 import type { KeptKey, Outcome } from '../keys/key-change.ts';
 import type { RotationKey } from '../keys/store/journal.ts';
@@ -12,6 +9,9 @@ import { publicBlob, publicLine } from '../keys/store/key-type.ts';
 import type { KeyRecord } from '../keys/store/metadata.ts';
 import { openKeyFile } from '../keys/store/private-key.ts';
 import { type KeySessions, withKeySessions } from '../keys/vm-session.ts';
+import { knownVm } from '../settings/known-vm.ts';
+import { vmName } from '../settings/vm-name.ts';
+import type { Login } from '../ssh-config/login-config.ts';
 import { openWithPassphrase } from './keys-passphrase.ts';
 import type { KeysRequest } from './keys-request.ts';
 

@@ -5,8 +5,6 @@
 import { lstatSync, readdirSync, readFileSync, unlinkSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { printable, say } from '../cli/terminal.ts';
-import { ioFailed, quoted, readPrivateFile } from '../config/files.ts';
-import { homeDirectory } from '../config/paths.ts';
 import { MintError } from '../errors.ts';
 import { isFailed } from '../keys/key-change.ts';
 import { type OlderKey, olderKeys } from '../keys/older-keys.ts';
@@ -17,6 +15,8 @@ import { addKey, findKey, listKeys, lookUp, readPublicKey, timestamp } from '../
 import { blobOfLine, publicBlob } from '../keys/store/key-type.ts';
 import type { KeyRecord } from '../keys/store/metadata.ts';
 import { profileName } from '../keys/store/profile-name.ts';
+import { ioFailed, quoted, readPrivateFile } from '../platform/files.ts';
+import { homeDirectory } from '../platform/paths.ts';
 import { parseHostKey } from '../ssh/hostkey.ts';
 import { launchedWith } from './keys-ec2.ts';
 import { instancesOf, keptKey, onEach } from './keys-logins.ts';

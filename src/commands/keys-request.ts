@@ -1,9 +1,6 @@
 /** What every word of `mint-ssh keys` is given, and what several of them do. */
 import type { GlobalOptions, Invocation } from '../cli/command.ts';
 import { hint, print, say } from '../cli/terminal.ts';
-import { quoted } from '../config/files.ts';
-import type { Paths } from '../config/paths.ts';
-import type { Settings } from '../config/settings.ts';
 import { MintError } from '../errors.ts';
 import { materialOf } from '../keys/store/key-material.ts';
 import { addKey, checkFree, keyFiles, listKeys, lookUp, readPublicKey } from '../keys/store/key-store.ts';
@@ -11,6 +8,9 @@ import { type InstanceUse, type KeyDetails, managedKeyJson } from '../keys/store
 import { blobOfLine, generateKey } from '../keys/store/key-type.ts';
 import type { KeyRecord } from '../keys/store/metadata.ts';
 import { awsKeyName, profileName } from '../keys/store/profile-name.ts';
+import { quoted } from '../platform/files.ts';
+import type { Paths } from '../platform/paths.ts';
+import type { Settings } from '../settings/settings.ts';
 import { parseHostKey } from '../ssh/hostkey.ts';
 
 export interface KeysRequest {

@@ -8,7 +8,6 @@
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { hint, printable, say } from '../cli/terminal.ts';
-import { acquireLock } from '../config/lock.ts';
 import { MintError } from '../errors.ts';
 import { bringKey, isFailed, type KeptKey, type Outcome, takeKey } from '../keys/key-change.ts';
 import { materialOf } from '../keys/store/key-material.ts';
@@ -17,6 +16,7 @@ import { generateKey, keyTypes, publicBlob } from '../keys/store/key-type.ts';
 import type { KeyRecord } from '../keys/store/metadata.ts';
 import { beginRotation, endRotation, noteInstance, noteRegion, switchKeys } from '../keys/store/rotation.ts';
 import { type Rotation, those } from '../keys/store/rotation-state.ts';
+import { acquireLock } from '../platform/lock.ts';
 import { checkForEc2, ec2Names, launchedWith, withEc2 } from './keys-ec2.ts';
 import { instancesOf, type OpenedKey, onEach, openKept, openOther } from './keys-logins.ts';
 import { detailsOf, type KeysRequest, misused } from './keys-request.ts';

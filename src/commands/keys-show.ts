@@ -1,7 +1,5 @@
 /** `keys list`, `show` and `public`: what is known of the kept keys. Nothing here asks AWS, or a VM. */
 import { hint, print, say } from '../cli/terminal.ts';
-import { callerEnvironment } from '../config/environment.ts';
-import { quoted } from '../config/files.ts';
 import { MintError } from '../errors.ts';
 import { findKey, listKeys, readPrivateKey, readPublicKey } from '../keys/store/key-store.ts';
 import {
@@ -11,8 +9,10 @@ import {
   managedKeyText,
 } from '../keys/store/key-table.ts';
 import type { KeyRecord } from '../keys/store/metadata.ts';
-import { listCached } from '../names/list-vms.ts';
-import { VmCache } from '../names/vm-cache.ts';
+import { callerEnvironment } from '../platform/environment.ts';
+import { quoted } from '../platform/files.ts';
+import { listCached } from '../vms/list-vms.ts';
+import { VmCache } from '../vms/vm-cache.ts';
 import { instancesOf, plainName } from './keys-logins.ts';
 import { detailsOf, type KeysRequest, makeDefault, printKey } from './keys-request.ts';
 

@@ -2,7 +2,6 @@
 import { existsSync, lstatSync, realpathSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { hint, say } from '../cli/terminal.ts';
-import { ioFailed, quoted, readPrivateFile, writeAtomic } from '../config/files.ts';
 import { MintError } from '../errors.ts';
 import { parseKeyFile } from '../keys/store/key-file.ts';
 import { materialOf } from '../keys/store/key-material.ts';
@@ -18,6 +17,7 @@ import {
   type Readers,
   recipientsOf,
 } from '../keys/store/shared-file.ts';
+import { ioFailed, quoted, readPrivateFile, writeAtomic } from '../platform/files.ts';
 import { askNewPassphrase, askPassphrase, openWithPassphrase } from './keys-passphrase.ts';
 import { type KeysRequest, misused } from './keys-request.ts';
 

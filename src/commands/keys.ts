@@ -1,10 +1,10 @@
 /** `mint-ssh keys`: the keys that are kept here, one for each profile. */
 import type { Command, Invocation } from '../cli/command.ts';
 import { printable } from '../cli/terminal.ts';
-import { resolvePaths } from '../config/paths.ts';
-import { loadSettings } from '../config/settings.ts';
 import { keyTypes } from '../keys/store/key-type.ts';
 import { keyStoreDirectory } from '../keys/store/location.ts';
+import { resolvePaths } from '../platform/paths.ts';
+import { loadSettings } from '../settings/settings.ts';
 import { attachKey, dedicateKey, detachKey } from './keys-attach.ts';
 import { deleteKey } from './keys-delete.ts';
 import { repairKeys } from './keys-doctor.ts';

@@ -7,12 +7,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Command, Invocation } from '../cli/command.ts';
 import { printable } from '../cli/terminal.ts';
-import { type Login, withLoginConfig } from '../config/login-config.ts';
-import { resolvePaths } from '../config/paths.ts';
-import { loadSettings } from '../config/settings.ts';
-import { sshStatus } from '../config/ssh-child.ts';
-import { vmName } from '../config/vm-name.ts';
 import { MintError } from '../errors.ts';
+import { resolvePaths } from '../platform/paths.ts';
+import { loadSettings } from '../settings/settings.ts';
+import { vmName } from '../settings/vm-name.ts';
+import { type Login, withLoginConfig } from '../ssh-config/login-config.ts';
+import { sshStatus } from '../ssh-config/ssh-child.ts';
 import { type MoshAnswer, moshServerCommand, readMoshServer } from './mosh-server.ts';
 
 export const command: Command = {

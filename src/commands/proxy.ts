@@ -14,11 +14,9 @@ import type {
 import { protocolVersion } from '../agent/control-protocol.ts';
 import type { Command, Invocation } from '../cli/command.ts';
 import { printable, say, warn } from '../cli/terminal.ts';
-import { callerEnvironment } from '../config/environment.ts';
-import { readLastAddress } from '../config/last-address.ts';
-import { type Paths, resolvePaths } from '../config/paths.ts';
-import { vmName } from '../config/vm-name.ts';
 import { MintError } from '../errors.ts';
+import { callerEnvironment } from '../platform/environment.ts';
+import { type Paths, resolvePaths } from '../platform/paths.ts';
 import { AgentLink } from '../proxy/agent-link.ts';
 import { AgentRefusal } from '../proxy/agent-refusal.ts';
 import { bridge } from '../proxy/bridge.ts';
@@ -31,6 +29,8 @@ import { reportEnd } from '../proxy/report-end.ts';
 import { stdioClient } from '../proxy/stdio-client.ts';
 import { Timing } from '../proxy/timing.ts';
 import { usersAgent } from '../proxy/users-agent.ts';
+import { vmName } from '../settings/vm-name.ts';
+import { readLastAddress } from '../vms/last-address.ts';
 
 /** As SendSSHPublicKey takes `InstanceOSUser`, a digit in front allowed. */
 const userForm = /^[\w][\w@.-]{0,30}[\w$-]?$/;

@@ -3,15 +3,14 @@ import { isatty } from 'node:tty';
 import { AwsWorkers } from '../aws/workers.ts';
 import type { Command, Invocation } from '../cli/command.ts';
 import { hint, print, printable, say } from '../cli/terminal.ts';
-import { askApproval } from '../config/approval.ts';
-import { writtenNames } from '../config/approved-names.ts';
-import { callerEnvironment } from '../config/environment.ts';
-import { quoted } from '../config/files.ts';
-import { inspectInclude } from '../config/include.ts';
-import { findMintBlocks } from '../config/mint-blocks.ts';
-import { type Paths, resolvePaths } from '../config/paths.ts';
-import { loadSettings, type Settings, type VmSettings } from '../config/settings.ts';
-import { usesPipes } from '../config/socket-places.ts';
+import { MintError } from '../errors.ts';
+import { callerEnvironment } from '../platform/environment.ts';
+import { quoted } from '../platform/files.ts';
+import { type Paths, resolvePaths } from '../platform/paths.ts';
+import { usesPipes } from '../platform/sockets.ts';
+import { writtenNames } from '../settings/approved-names.ts';
+import { loadSettings, type Settings, type VmSettings } from '../settings/settings.ts';
+import { vmName } from '../settings/vm-name.ts';
 import {
   type Change,
   carryOut,
@@ -19,16 +18,17 @@ import {
   planRemoval,
   planWriting,
   prepareDirectories,
-} from '../config/ssh-config-change.ts';
-import { findOverridden } from '../config/ssh-proof.ts';
-import { quoteInclude } from '../config/ssh-quote.ts';
-import { readUserConfig, type UserConfig, userConfigPath } from '../config/user-config.ts';
-import { vmName } from '../config/vm-name.ts';
-import { MintError } from '../errors.ts';
-import { type BlockPlan, planBlocks } from '../names/block-plan.ts';
-import { listCached, listVms } from '../names/list-vms.ts';
-import type { LocatedVm } from '../names/located-vm.ts';
-import { VmCache } from '../names/vm-cache.ts';
+} from '../ssh-config/apply.ts';
+import { askApproval } from '../ssh-config/approval.ts';
+import { inspectInclude } from '../ssh-config/include.ts';
+import { findMintBlocks } from '../ssh-config/mint-blocks.ts';
+import { quoteInclude } from '../ssh-config/quote.ts';
+import { readUserConfig, type UserConfig, userConfigPath } from '../ssh-config/user-config.ts';
+import { findOverridden } from '../ssh-config/verify.ts';
+import { type BlockPlan, planBlocks } from '../vms/block-plan.ts';
+import { listCached, listVms } from '../vms/list-vms.ts';
+import type { LocatedVm } from '../vms/located-vm.ts';
+import { VmCache } from '../vms/vm-cache.ts';
 
 export const command: Command = {
   usage: 'ssh-config [NAME…] [--dry-run | --remove] [--yes] [--refresh] [--file PATH]',

@@ -1,11 +1,11 @@
 import { spawn } from 'node:child_process';
 import type { Command, Invocation } from '../cli/command.ts';
-import { withLoginConfig } from '../config/login-config.ts';
-import { resolvePaths } from '../config/paths.ts';
-import { loadSettings } from '../config/settings.ts';
-import { sshStatus } from '../config/ssh-child.ts';
-import { vmName } from '../config/vm-name.ts';
 import { MintError } from '../errors.ts';
+import { resolvePaths } from '../platform/paths.ts';
+import { loadSettings } from '../settings/settings.ts';
+import { vmName } from '../settings/vm-name.ts';
+import { withLoginConfig } from '../ssh-config/login-config.ts';
+import { sshStatus } from '../ssh-config/ssh-child.ts';
 
 export const command: Command = {
   usage: 'ssh VM [-- ARGS…]',

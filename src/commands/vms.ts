@@ -3,17 +3,17 @@ import { AwsWorkers } from '../aws/workers.ts';
 import { columns } from '../cli/columns.ts';
 import type { Command, Invocation } from '../cli/command.ts';
 import { print, printable, say } from '../cli/terminal.ts';
-import { writtenNames } from '../config/approved-names.ts';
-import { callerEnvironment } from '../config/environment.ts';
-import { resolvePaths } from '../config/paths.ts';
-import { loadSettings, type Settings } from '../config/settings.ts';
 import { MintError } from '../errors.ts';
-import { type ListRequest, listCached, listVms } from '../names/list-vms.ts';
-import type { LocatedVm } from '../names/located-vm.ts';
-import { VmCache } from '../names/vm-cache.ts';
-import { waysTo } from '../names/ways.ts';
+import { callerEnvironment } from '../platform/environment.ts';
+import { resolvePaths } from '../platform/paths.ts';
+import { writtenNames } from '../settings/approved-names.ts';
+import { loadSettings, type Settings } from '../settings/settings.ts';
 import { isElsewhere } from '../trust/pin.ts';
 import { type HostEntry, TrustStore } from '../trust/store.ts';
+import { type ListRequest, listCached, listVms } from '../vms/list-vms.ts';
+import type { LocatedVm } from '../vms/located-vm.ts';
+import { VmCache } from '../vms/vm-cache.ts';
+import { waysTo } from '../vms/ways.ts';
 
 export const command: Command = {
   usage: 'vms [--refresh] [--json]',

@@ -15,15 +15,15 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
-import { ensurePrivateDirectory } from '../config/files.ts';
-import { ensureForwardSocket } from '../config/forward-socket.ts';
-import { resolvePaths } from '../config/paths.ts';
-import { programPath } from '../config/program.ts';
-import { loadSettings } from '../config/settings.ts';
-import { usesPipes } from '../config/socket-places.ts';
-import { noSsh, unknownKeywords } from '../config/ssh-client.ts';
-import { optionalKeywords, renderSshConfig } from '../config/ssh-config.ts';
 import { MintError } from '../errors.ts';
+import { ensurePrivateDirectory } from '../platform/files.ts';
+import { ensureForwardSocket } from '../platform/forward-socket.ts';
+import { resolvePaths } from '../platform/paths.ts';
+import { programPath } from '../platform/program.ts';
+import { usesPipes } from '../platform/sockets.ts';
+import { loadSettings } from '../settings/settings.ts';
+import { optionalKeywords, renderSshConfig } from '../ssh-config/render.ts';
+import { noSsh, unknownKeywords } from '../ssh-config/ssh-client.ts';
 import { type Cloud, cloudEnvironment, demoRegion, startCloud } from './cloud.ts';
 import { type Host, startHost } from './hosts.ts';
 

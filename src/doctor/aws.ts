@@ -1,13 +1,13 @@
 /** AWS as the caller's own settings reach it: who they are there, and what EC2 says of a VM. */
 import { AwsWorkers, type Caller, type Target } from '../aws/workers.ts';
-import { writtenNames } from '../config/approved-names.ts';
-import { callerEnvironment } from '../config/environment.ts';
-import type { Paths } from '../config/paths.ts';
-import type { VmSettings } from '../config/settings.ts';
 import { MintError } from '../errors.ts';
-import { type LocatedVm, located } from '../names/located-vm.ts';
-import { isDefinite, Names } from '../names/names.ts';
-import { type Way, waysTo } from '../names/ways.ts';
+import { callerEnvironment } from '../platform/environment.ts';
+import type { Paths } from '../platform/paths.ts';
+import { writtenNames } from '../settings/approved-names.ts';
+import type { VmSettings } from '../settings/settings.ts';
+import { type LocatedVm, located } from '../vms/located-vm.ts';
+import { isDefinite, Names } from '../vms/names.ts';
+import { type Way, waysTo } from '../vms/ways.ts';
 import type { Case, VmCase } from './case.ts';
 import { type Finding, fail, failed, ok, warn } from './check.ts';
 import type { Login } from './login.ts';

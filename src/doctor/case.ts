@@ -1,8 +1,8 @@
 /** What the checks are about. */
 import type { GlobalOptions } from '../cli/command.ts';
-import type { Paths } from '../config/paths.ts';
-import type { VmSettings } from '../config/settings.ts';
-import type { LocatedVm } from '../names/located-vm.ts';
+import type { Paths } from '../platform/paths.ts';
+import type { VmSettings } from '../settings/settings.ts';
+import type { LocatedVm } from '../vms/located-vm.ts';
 
 /** The whole of mint-ssh on this machine. */
 export interface Case {

@@ -1,7 +1,8 @@
 /** Every check there is, in the order in which they are told: each rests on those before it. */
-import { hasPartInAws } from '../config/aws-part.ts';
-import { quoted } from '../config/files.ts';
-import { type Way, waysTo } from '../names/ways.ts';
+
+import { quoted } from '../platform/files.ts';
+import { hasPartInAws } from '../settings/uses-aws.ts';
+import { type Way, waysTo } from '../vms/ways.ts';
 import { checkAgent, checkForwarding } from './agent.ts';
 import {
   type Aws,

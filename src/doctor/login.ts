@@ -1,5 +1,5 @@
 /** A real login: ssh, the proxy, the agent, AWS and the VM's sshd. */
-import { withLoginConfig } from '../config/login-config.ts';
+import { withLoginConfig } from '../ssh-config/login-config.ts';
 import type { InstanceFinding } from './aws.ts';
 import type { VmCase } from './case.ts';
 import { type Finding, fail, loginLimit, ok } from './check.ts';

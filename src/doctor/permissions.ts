@@ -1,9 +1,9 @@
 /** The files and directories that nobody else may change or, where it matters, read. Nothing is created. */
 import { lstatSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { ensureClosedDirectory, ensurePrivateDirectory, quoted, readPrivateFile } from '../config/files.ts';
-import type { Paths } from '../config/paths.ts';
-import { usesPipes } from '../config/socket-places.ts';
+import { ensureClosedDirectory, ensurePrivateDirectory, quoted, readPrivateFile } from '../platform/files.ts';
+import type { Paths } from '../platform/paths.ts';
+import { usesPipes } from '../platform/sockets.ts';
 import { type Finding, fail, failed, ok } from './check.ts';
 
 const maxBytes = 64 * 1024 * 1024;

@@ -1,10 +1,10 @@
 /** What is trusted of a VM's host key, and whether Mint's file and our record agree about it. */
-import type { Paths } from '../config/paths.ts';
-import type { VmSettings } from '../config/settings.ts';
-import type { LocatedVm } from '../names/located-vm.ts';
+import type { Paths } from '../platform/paths.ts';
+import type { VmSettings } from '../settings/settings.ts';
 import { findPin } from '../trust/known-hosts.ts';
 import { Ledger } from '../trust/ledger.ts';
 import { type HostEntry, type Proof, TrustStore } from '../trust/store.ts';
+import type { LocatedVm } from '../vms/located-vm.ts';
 import { counted, type Finding, fail, failed, ok, warn } from './check.ts';
 
 const proofs: Readonly<Record<Proof, string>> = {

@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process';
-import { noSsh } from '../config/ssh-client.ts';
+import { noSsh } from '../ssh-config/ssh-client.ts';
 
 export interface Outcome {
   readonly status: number | null;

@@ -1,7 +1,7 @@
 /** Whether the VM's address answers, and with SSH. One connection, for sshd counts those that log in no one. */
 import net from 'node:net';
-import { quoted } from '../config/files.ts';
-import type { Way } from '../names/ways.ts';
+import { quoted } from '../platform/files.ts';
+import type { Way } from '../vms/ways.ts';
 import type { VmCase } from './case.ts';
 import { type Finding, fail, ok } from './check.ts';
 

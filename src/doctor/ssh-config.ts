@@ -1,12 +1,12 @@
 /** Whether `ssh VM` does what our block says, and what it may offer beside our key. */
 import { accessSync, constants, existsSync } from 'node:fs';
 import { homedir, userInfo } from 'node:os';
-import { quoted, readPrivateFile } from '../config/files.ts';
-import { inspectInclude } from '../config/include.ts';
-import { effectiveConfig } from '../config/ssh-client.ts';
-import { findOverridden } from '../config/ssh-proof.ts';
-import { quoteInclude } from '../config/ssh-quote.ts';
-import { readUserConfig, userConfigPath } from '../config/user-config.ts';
+import { quoted, readPrivateFile } from '../platform/files.ts';
+import { inspectInclude } from '../ssh-config/include.ts';
+import { quoteInclude } from '../ssh-config/quote.ts';
+import { effectiveConfig } from '../ssh-config/ssh-client.ts';
+import { readUserConfig, userConfigPath } from '../ssh-config/user-config.ts';
+import { findOverridden } from '../ssh-config/verify.ts';
 import type { Case, VmCase } from './case.ts';
 import { type Finding, fail, ok, warn } from './check.ts';
 

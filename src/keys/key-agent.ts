@@ -1,8 +1,8 @@
 /** An SSH agent for the time of one command: it holds one key at a time, in memory, for the ssh that the command runs. */
 import { once } from 'node:events';
 import net from 'node:net';
-import { privateSocket } from '../config/socket-places.ts';
 import { MintError } from '../errors.ts';
+import { privateSocket } from '../platform/sockets.ts';
 import {
   AgentFrames,
   failureReply,

@@ -1,6 +1,6 @@
 import { closeSync, openSync, readSync } from 'node:fs';
-import { quoted } from '../config/files.ts';
 import { MintError } from '../errors.ts';
+import { quoted } from '../platform/files.ts';
 
 const maxBytes = 65_536;
 

@@ -1,5 +1,5 @@
 import type { ChildProcess } from 'node:child_process';
-import { noSsh } from '../config/ssh-client.ts';
+import { noSsh } from '../ssh-config/ssh-client.ts';
 
 /** What a .bashrc may print before the script's first line. */
 const longestNoise = 1 << 18;

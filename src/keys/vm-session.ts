@@ -2,9 +2,9 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { dirname } from 'node:path';
 import { printable } from '../cli/terminal.ts';
-import { type Login, withLoginConfig } from '../config/login-config.ts';
-import { sshStatus } from '../config/ssh-child.ts';
 import type { SigningKey } from '../ssh/key-signature.ts';
+import { type Login, withLoginConfig } from '../ssh-config/login-config.ts';
+import { sshStatus } from '../ssh-config/ssh-child.ts';
 import { startKeyAgent } from './key-agent.ts';
 import type { Connect } from './remote-file.ts';
 

@@ -1,6 +1,6 @@
 /** Step 2: a connection to the VM, by whichever way leads there. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Way } from '../names/ways.ts';
+import type { Way } from '../vms/ways.ts';
 import { AgentRefusal } from './agent-refusal.ts';
 import type { EarlyDial } from './early-dial.ts';
 import type { End } from './end.ts';

@@ -1,5 +1,5 @@
 /** Dials where the VM was last, beside the question of where it is: the answer is nearly always the same. */
-import type { Address } from '../config/last-address.ts';
+import type { Address } from '../vms/last-address.ts';
 import { connectServer, type End } from './end.ts';
 
 /**

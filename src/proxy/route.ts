@@ -1,7 +1,7 @@
 /** All the ways to a VM, the better ones first: the first that leads there is taken. */
 import { isIP } from 'node:net';
 import { MintError } from '../errors.ts';
-import type { Way } from '../names/ways.ts';
+import type { Way } from '../vms/ways.ts';
 import type { EarlyDial } from './early-dial.ts';
 import { connectServer, type End } from './end.ts';
 import type { Guide } from './guide.ts';

@@ -5,7 +5,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { printable } from '../cli/terminal.ts';
 import { MintError } from '../errors.ts';
-import type { Way } from '../names/ways.ts';
+import type { Way } from '../vms/ways.ts';
 import { type Dialled, reach } from './dial.ts';
 import type { EarlyDial } from './early-dial.ts';
 import type { ExchangeClock } from './exchange-clock.ts';

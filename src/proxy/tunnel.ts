@@ -3,7 +3,7 @@
  * Loaded where such a way is taken, and only then.
  */
 import type { TunnelReply } from '../aws/workers.ts';
-import { webAgents } from '../config/https-agent.ts';
+import { webAgents } from '../platform/https-agent.ts';
 import { End } from './end.ts';
 import { announceEnd } from './tunnel-end.ts';
 import { noAnswer, nothingSaid, refusal, unreached } from './tunnel-failure.ts';

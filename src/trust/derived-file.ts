@@ -4,7 +4,7 @@
  */
 import { lstatSync, readdirSync, unlinkSync } from 'node:fs';
 import { join } from 'node:path';
-import { ioFailed, readPrivateFile, writeAtomic } from '../config/files.ts';
+import { ioFailed, readPrivateFile, writeAtomic } from '../platform/files.ts';
 import type { HostKey } from '../ssh/hostkey.ts';
 
 const derivedEnding = '.known_hosts';

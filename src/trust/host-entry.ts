@@ -1,4 +1,4 @@
-import { vmName } from '../config/vm-name.ts';
+import { vmName } from '../settings/vm-name.ts';
 import { recordedNames } from './derived-file.ts';
 import { type Finding, findPin, findPins } from './known-hosts.ts';
 import type { Ledger } from './ledger.ts';

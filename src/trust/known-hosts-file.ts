@@ -4,8 +4,8 @@
  */
 import { type BigIntStats, closeSync, constants, fstatSync, lstatSync, openSync, readSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
-import { ioFailed, quoted, readPrivateFile, writeAtomic } from '../config/files.ts';
 import { MintError } from '../errors.ts';
+import { ioFailed, quoted, readPrivateFile, writeAtomic } from '../platform/files.ts';
 import { type Finding, findPin, knownHostsBytes } from './known-hosts.ts';
 
 /** For how long we look again before we believe that a file is empty, torn or without a line. */

@@ -1,9 +1,9 @@
 import { join } from 'node:path';
-import { ensurePrivateDirectory } from '../config/files.ts';
-import { withLock } from '../config/lock.ts';
-import { type Paths, type VmPaths, vmPaths } from '../config/paths.ts';
-import { vmName } from '../config/vm-name.ts';
 import { MintError } from '../errors.ts';
+import { ensurePrivateDirectory } from '../platform/files.ts';
+import { withLock } from '../platform/lock.ts';
+import { type Paths, type VmPaths, vmPaths } from '../platform/paths.ts';
+import { vmName } from '../settings/vm-name.ts';
 import { otherPin } from './disagreement.ts';
 import { type Finding, findPin, withoutPin, withPin } from './known-hosts.ts';
 import { badLine, findSettledPin, readKnownHosts, updateKnownHosts } from './known-hosts-file.ts';

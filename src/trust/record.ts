@@ -5,8 +5,9 @@
  * One flat JSON object: `version`, the fields of `Pin` (the key as base64), and `refused`, the last key that
  * was refused. Fields that we do not know are kept.
  */
-import { quoted, readPrivateFile, writeAtomic } from '../config/files.ts';
+
 import { MintError } from '../errors.ts';
+import { quoted, readPrivateFile, writeAtomic } from '../platform/files.ts';
 import { type HostKey, parseHostKey } from '../ssh/hostkey.ts';
 import { isFingerprint } from './known-hosts.ts';
 import { type Pin, type Place, type Proof, proofs, type Refusal } from './pin.ts';

@@ -4,7 +4,7 @@
  *
  * Mint's file is the authority. Our record adds what it has no room for, and restores a line that was lost.
  */
-import type { Paths } from '../config/paths.ts';
+import type { Paths } from '../platform/paths.ts';
 import type { HostKey } from '../ssh/hostkey.ts';
 import { accept, forget } from './decision.ts';
 import { ensureDerived, holdsKey, removeFile, removeOrphans } from './derived-file.ts';

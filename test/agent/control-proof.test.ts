@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import fc from 'fast-check';
 import { proveToAgent, serveProven } from '../../src/agent/control-proof.ts';
-import { ownDirectory, refusal } from '../config/directory.ts';
+import { ownDirectory, refusal } from '../platform/directory.ts';
 
 const name = '\\\\.\\pipe\\mint-ssh-0';
 

@@ -6,7 +6,7 @@ import { generateKeyPairSync } from 'node:crypto';
 import { mkdirSync, mkdtempSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { resolvePaths } from '../../src/config/paths.ts';
+import { resolvePaths } from '../../src/platform/paths.ts';
 import { publicKeyBlob } from '../../src/ssh/ed25519.ts';
 import { parseHostKey } from '../../src/ssh/hostkey.ts';
 import { TrustStore } from '../../src/trust/store.ts';

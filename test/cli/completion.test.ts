@@ -8,9 +8,9 @@ import { after, before, describe, test } from 'node:test';
 import { globalOptions } from '../../src/cli/arguments.ts';
 import { loadCommands } from '../../src/cli/grammar.ts';
 import { commands } from '../../src/commands/table.ts';
-import { resolvePaths } from '../../src/config/paths.ts';
-import { scopeKey } from '../../src/names/scope.ts';
-import { VmCache } from '../../src/names/vm-cache.ts';
+import { resolvePaths } from '../../src/platform/paths.ts';
+import { scopeKey } from '../../src/vms/scope.ts';
+import { VmCache } from '../../src/vms/vm-cache.ts';
 
 const main = join(import.meta.dirname, '../../src/main.ts');
 const texts = await loadCommands(commands);

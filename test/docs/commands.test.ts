@@ -84,7 +84,7 @@ const handled: Readonly<Record<string, Readonly<Record<string, Handling>>>> = {
       not: 'a loop around a command that README has; it waits for a machine that boots',
     },
     'mint-ssh job run build-17 --debug-on-failure --project web --authorize keys/anna.pub --instance "$instance" --format github -- make test':
-      { shown: 'test/debug/access.test.ts', with: "'--debug-on-failure'" },
+      { shown: 'test/ci/access.test.ts', with: "'--debug-on-failure'" },
   },
   'docs/clients.md': {
     'export SSH_AUTH_SOCK=~/.config/mint/run/agent/dev.sock': otherSsh('SSH_AUTH_SOCK'),

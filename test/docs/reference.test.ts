@@ -3,8 +3,8 @@ import assert from 'node:assert/strict';
 import { existsSync, globSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { test } from 'node:test';
-import { settingsKeys } from '../../src/config/settings-keys.ts';
-import { parseToml } from '../../src/config/toml.ts';
+import { settingsKeys } from '../../src/settings/settings-keys.ts';
+import { parseToml } from '../../src/settings/toml.ts';
 import { codeWords, fences, pages, pageText, root, section, tableRows } from './pages.ts';
 
 const places = { any: 'everywhere', top: 'top', vm: '`[vm.NAME]`' };

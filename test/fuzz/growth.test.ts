@@ -1,18 +1,18 @@
 /** What is read takes a time that grows with its length, and not with the square of it. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { addInclude, inspectInclude, muteInclude } from '../../src/config/include.ts';
-import { findRunDir } from '../../src/config/run-dir.ts';
-import { readTables } from '../../src/config/settings-file.ts';
-import { quoteInclude } from '../../src/config/ssh-quote.ts';
 import { MintError } from '../../src/errors.ts';
 import { authorizedKeys } from '../../src/keys/authorized-keys.ts';
 import { parseKeyFile } from '../../src/keys/store/key-file.ts';
 import { blobOfLine } from '../../src/keys/store/key-type.ts';
 import { parseMetadata } from '../../src/keys/store/metadata.ts';
-import { parseScopes } from '../../src/names/vm-cache.ts';
+import { findRunDir } from '../../src/platform/run-dir.ts';
+import { readTables } from '../../src/settings/settings-file.ts';
+import { addInclude, inspectInclude, muteInclude } from '../../src/ssh-config/include.ts';
+import { quoteInclude } from '../../src/ssh-config/quote.ts';
 import { findPin, findPins, withoutPin, withPin } from '../../src/trust/known-hosts.ts';
 import { parseRecord } from '../../src/trust/record.ts';
+import { parseScopes } from '../../src/vms/vm-cache.ts';
 import { fingerprint } from './material.ts';
 import { targets } from './targets.ts';
 

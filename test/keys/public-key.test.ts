@@ -7,7 +7,7 @@ import { test } from 'node:test';
 import { parseLifetime } from '../../src/keys/lifetime.ts';
 import { parsePublicKey, publicKeyText } from '../../src/keys/public-key.ts';
 import { encodeString } from '../../src/ssh/wire.ts';
-import { ownDirectory, refusal } from '../config/directory.ts';
+import { ownDirectory, refusal } from '../platform/directory.ts';
 import { certify, hostileComments, keygen, makeKey, securityKeyLine } from './key-lines.ts';
 
 const parse = (text: string | Buffer, comment?: string) => parsePublicKey(Buffer.from(text), comment);

@@ -17,7 +17,7 @@ import { join } from 'node:path';
 import { describe, type TestContext, test } from 'node:test';
 import { withKey } from '../../src/keys/authorized-keys.ts';
 import { changeRemoteFile, type RemoteFile } from '../../src/keys/remote-file.ts';
-import { isRoot, needsRoot, ownDirectory, refusal } from '../config/directory.ts';
+import { isRoot, needsRoot, ownDirectory, refusal } from '../platform/directory.ts';
 
 interface Vm {
   readonly home: string;

@@ -5,7 +5,7 @@ import { createServer } from 'node:net';
 import { describe, test } from 'node:test';
 import { protocolVersion } from '../../src/agent/control-protocol.ts';
 import { beginJob, endJob } from '../../src/agent/job-client.ts';
-import { resolvePaths } from '../../src/config/paths.ts';
+import { resolvePaths } from '../../src/platform/paths.ts';
 import { controlClient, controlPath, openRequest } from '../agent/clients.ts';
 import { agentWorld } from './agent-world.ts';
 import { loginUser, waitFor } from './world.ts';

@@ -4,7 +4,7 @@ import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'no
 import { join } from 'node:path';
 import { after, afterEach, before, describe, test } from 'node:test';
 import { beginJob, endJob, type Job, listJobs, setJob } from '../../src/agent/job-client.ts';
-import { resolvePaths } from '../../src/config/paths.ts';
+import { resolvePaths } from '../../src/platform/paths.ts';
 import {
   failure,
   Host,

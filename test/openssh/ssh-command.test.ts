@@ -6,7 +6,7 @@ import { userInfo } from 'node:os';
 import { join, relative } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { ownDirectory } from '../config/directory.ts';
+import { ownDirectory } from '../platform/directory.ts';
 
 const root = join(import.meta.dirname, '../..');
 const main = join(root, 'src/main.ts');

@@ -15,12 +15,12 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { resolvePaths } from '../../src/config/paths.ts';
-import { loadSettings } from '../../src/config/settings.ts';
-import { renderSshConfig } from '../../src/config/ssh-config.ts';
-import { quoteInclude } from '../../src/config/ssh-quote.ts';
-import { ownDirectory, refusal } from '../config/directory.ts';
-import { mintBlock } from '../config/mint-block.ts';
+import { resolvePaths } from '../../src/platform/paths.ts';
+import { loadSettings } from '../../src/settings/settings.ts';
+import { quoteInclude } from '../../src/ssh-config/quote.ts';
+import { renderSshConfig } from '../../src/ssh-config/render.ts';
+import { ownDirectory, refusal } from '../platform/directory.ts';
+import { mintBlock } from '../ssh-config/mint-block.ts';
 
 const main = join(import.meta.dirname, '../../src/main.ts');
 const program = join(import.meta.dirname, '../../dist/mint-ssh');

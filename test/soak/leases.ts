@@ -6,9 +6,9 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { AwsWorkers } from '../../src/aws/workers.ts';
-import { makeLeaseTable } from '../../src/debug/lease-table.ts';
-import { startDynamo } from '../debug/dynamo.ts';
-import { race } from '../debug/lease-race.ts';
+import { makeLeaseTable } from '../../src/ci/lease-table.ts';
+import { startDynamo } from '../ci/dynamo.ts';
+import { race } from '../ci/lease-race.ts';
 
 const { values } = parseArgs({ options: { rounds: { type: 'string', default: '100' } } });
 const rounds = Number(values.rounds);

@@ -3,7 +3,7 @@ import { spawn } from 'node:child_process';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import type { Paths } from '../../src/config/paths.ts';
+import type { Paths } from '../../src/platform/paths.ts';
 import { TrustStore } from '../../src/trust/store.ts';
 import { contents, ed25519Key, lineOf, temporaryPaths } from './place.ts';
 import { run } from './run-program.ts';

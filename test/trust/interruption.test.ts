@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { mkdirSync, readdirSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { describe, test } from 'node:test';
-import { type Paths, vmPaths } from '../../src/config/paths.ts';
+import { type Paths, vmPaths } from '../../src/platform/paths.ts';
 import type { HostKey } from '../../src/ssh/hostkey.ts';
 import { TrustStore } from '../../src/trust/store.ts';
 import { contents, derivedOf, ed25519Key, filesOf, lineOf, temporaryPaths } from './place.ts';

@@ -11,8 +11,8 @@ import {
 } from 'node:fs';
 import { describe, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
-import { type Paths, vmPaths } from '../../src/config/paths.ts';
 import type { MintError } from '../../src/errors.ts';
+import { type Paths, vmPaths } from '../../src/platform/paths.ts';
 import type { HostKey } from '../../src/ssh/hostkey.ts';
 import { type Judgement, TrustStore } from '../../src/trust/store.ts';
 import { certificate, derivedOf, ecdsaKey, ed25519Key, filesOf, lineOf, temporaryPaths } from './place.ts';

@@ -4,7 +4,7 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
-import { type Paths, resolvePaths, vmPaths } from '../../src/config/paths.ts';
+import { type Paths, resolvePaths, vmPaths } from '../../src/platform/paths.ts';
 import { type HostKey, parseHostKey } from '../../src/ssh/hostkey.ts';
 
 export function temporaryPaths(context: TestContext): Paths {

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { chmodSync, chownSync, lstatSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, type TestContext, test } from 'node:test';
-import type { Paths } from '../../src/config/paths.ts';
+import type { Paths } from '../../src/platform/paths.ts';
 import type { HostKey } from '../../src/ssh/hostkey.ts';
 import { TrustStore } from '../../src/trust/store.ts';
 import { asNobody, nobody } from '../unprivileged.ts';

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { mkdirSync } from 'node:fs';
 import { describe, test } from 'node:test';
-import type { Paths } from '../../src/config/paths.ts';
+import type { Paths } from '../../src/platform/paths.ts';
 import type { HostKey } from '../../src/ssh/hostkey.ts';
 import { findPin } from '../../src/trust/known-hosts.ts';
 import { TrustStore } from '../../src/trust/store.ts';

@@ -5,8 +5,8 @@
  */
 import { unlinkSync } from 'node:fs';
 import { join } from 'node:path';
-import { readPrivateFile, writeAtomic } from '../../config/files.ts';
 import { MintError } from '../../errors.ts';
+import { readPrivateFile, writeAtomic } from '../../platform/files.ts';
 import { emptyMetadata, isObject, type JsonObject, metadataWith, parseMetadata } from './metadata.ts';
 import { isKeyName } from './profile-name.ts';
 

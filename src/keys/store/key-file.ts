@@ -1,6 +1,7 @@
 /** A private key's file before it is opened: which format it has, and whether it wants a passphrase. */
-import { quoted } from '../../config/files.ts';
+
 import { MintError } from '../../errors.ts';
+import { quoted } from '../../platform/files.ts';
 import { WireReader } from '../../ssh/wire.ts';
 
 export interface KeyFile {

@@ -2,9 +2,9 @@
 import { existsSync, lstatSync, readdirSync, unlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { printable } from '../../cli/terminal.ts';
-import { ensureClosedDirectory, quoted, readPrivateFile } from '../../config/files.ts';
-import { withLock } from '../../config/lock.ts';
 import { MintError } from '../../errors.ts';
+import { ensureClosedDirectory, quoted, readPrivateFile } from '../../platform/files.ts';
+import { withLock } from '../../platform/lock.ts';
 import { finishChange, type KeyPair, makeChange, type RotationKey, readMetadata } from './journal.ts';
 import { type KeyRecord, newEntry } from './metadata.ts';
 import { awsKeyName, isProfile, keyNameOf } from './profile-name.ts';

@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs';
 import { join, resolve } from 'node:path';
-import { homeDirectory, type Paths } from '../../config/paths.ts';
+import { homeDirectory, type Paths } from '../../platform/paths.ts';
 import { metadataFile } from './journal.ts';
 
 /** Where older systems keep theirs, below the home directory. */

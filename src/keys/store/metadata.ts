@@ -2,8 +2,9 @@
  * `metadata.json`: what is known of each key besides the key itself. Other programs write this file too, so
  * every field that is not ours is kept as it stands.
  */
-import { quoted } from '../../config/files.ts';
+
 import { MintError } from '../../errors.ts';
+import { quoted } from '../../platform/files.ts';
 import { isKeyName } from './profile-name.ts';
 import { parseRotation, type Rotation } from './rotation-state.ts';
 

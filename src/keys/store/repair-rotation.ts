@@ -1,8 +1,8 @@
 /** What `keys doctor` does about the keys of a rotation. Only a person can tell that an old key is needed no more. */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { quoted, writeAtomic } from '../../config/files.ts';
 import { MintError } from '../../errors.ts';
+import { quoted, writeAtomic } from '../../platform/files.ts';
 import { changeEntry, makeChange, type RotationKey, readMetadata } from './journal.ts';
 import { blobInFile, publicHalf } from './key-halves.ts';
 import { timestamp } from './key-store.ts';

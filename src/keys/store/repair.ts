@@ -1,9 +1,9 @@
 /** What `keys doctor` does: looks at every file of the store, and mends what can be mended without a person. */
 import { chmodSync, lstatSync, readdirSync, renameSync, type Stats } from 'node:fs';
 import { join } from 'node:path';
-import { ensureClosedDirectory, quoted } from '../../config/files.ts';
-import { withLock } from '../../config/lock.ts';
 import { MintError } from '../../errors.ts';
+import { ensureClosedDirectory, quoted } from '../../platform/files.ts';
+import { withLock } from '../../platform/lock.ts';
 import { finishChange, journalFile, makeChange, metadataFile, readMetadata } from './journal.ts';
 import { blobInFile, publicHalf } from './key-halves.ts';
 import { keyFiles, sweep } from './key-store.ts';

@@ -2,9 +2,9 @@
 import assert from 'node:assert/strict';
 import { isIP } from 'node:net';
 import { printable } from '../../../src/cli/terminal.ts';
-import { instancePattern } from '../../../src/names/located-vm.ts';
-import { parseScopes } from '../../../src/names/vm-cache.ts';
 import { readConsoleKeys } from '../../../src/trust/console-host-keys.ts';
+import { instancePattern } from '../../../src/vms/located-vm.ts';
+import { parseScopes } from '../../../src/vms/vm-cache.ts';
 import { ed25519Line, fingerprint } from '../material.ts';
 import type { Target } from '../target.ts';
 
@@ -68,7 +68,7 @@ export const consoleOutput: Target = {
 /** `cache/vms.json`. */
 export const vmCache: Target = {
   name: 'vm-cache',
-  modules: ['names/vm-cache.ts', 'names/located-vm.ts'],
+  modules: ['vms/vm-cache.ts', 'vms/located-vm.ts'],
   seeds: () => [
     Buffer.from(
       JSON.stringify({

@@ -1,12 +1,12 @@
 /** The files that decide about trust, settings and logins. */
 import assert from 'node:assert/strict';
-import { addInclude, inspectInclude, muteInclude, removeInclude } from '../../../src/config/include.ts';
-import { findRunDir } from '../../../src/config/run-dir.ts';
-import { readTables } from '../../../src/config/settings-file.ts';
-import { settingsKeys } from '../../../src/config/settings-keys.ts';
-import { quoteInclude } from '../../../src/config/ssh-quote.ts';
-import { vmName } from '../../../src/config/vm-name.ts';
+import { findRunDir } from '../../../src/platform/run-dir.ts';
+import { readTables } from '../../../src/settings/settings-file.ts';
+import { settingsKeys } from '../../../src/settings/settings-keys.ts';
+import { vmName } from '../../../src/settings/vm-name.ts';
 import { parseHostKey } from '../../../src/ssh/hostkey.ts';
+import { addInclude, inspectInclude, muteInclude, removeInclude } from '../../../src/ssh-config/include.ts';
+import { quoteInclude } from '../../../src/ssh-config/quote.ts';
 import { findPin, findPins, isFingerprint, withoutPin, withPin } from '../../../src/trust/known-hosts.ts';
 import { formatRecord, parseRecord } from '../../../src/trust/record.ts';
 import { ed25519Blob, fingerprint } from '../material.ts';
@@ -53,7 +53,7 @@ const include = quoteInclude(sshConfig);
 /** The user's own ssh config, into which a line of ours goes and out of which it comes again. */
 export const userSshConfig: Target = {
   name: 'ssh-config',
-  modules: ['config/include.ts'],
+  modules: ['ssh-config/include.ts'],
   seeds: () => {
     const own = Buffer.from('# mine\nHost *\n  User me\nHost dev\n\tHostName 203.0.113.7\n');
     return [
@@ -105,7 +105,12 @@ function linesOf(bytes: Buffer): number {
 
 export const settings: Target = {
   name: 'ssh-toml',
-  modules: ['config/toml.ts', 'config/settings-file.ts', 'config/settings-keys.ts', 'config/run-dir.ts'],
+  modules: [
+    'settings/toml.ts',
+    'settings/settings-file.ts',
+    'settings/settings-keys.ts',
+    'platform/run-dir.ts',
+  ],
   seeds: () => [
     Buffer.from('user = "me"\nport = 22\n[vm.dev]\ninstance = "i-0123456789abcdef0"\nhost = "203.0.113.7"\n'),
     Buffer.from('run_dir = "/run/mint"\nvm.dev.port = 22\n[vm."build-2"]\nverify = "console"\n'),

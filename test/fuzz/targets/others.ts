@@ -1,10 +1,14 @@
 /** What other programs left in a config, said on a VM or wrote into a table. */
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
+import { parseLease } from '../../../src/ci/lease.ts';
 import { parseMoshServer } from '../../../src/commands/mosh-server.ts';
-import { findMintBlocks, putAsideMintBlocks, restoreMintBlocks } from '../../../src/config/mint-blocks.ts';
-import { parseOpenJobs } from '../../../src/config/open-jobs.ts';
-import { parseLease } from '../../../src/debug/lease.ts';
+import { parseOpenJobs } from '../../../src/settings/open-jobs.ts';
+import {
+  findMintBlocks,
+  putAsideMintBlocks,
+  restoreMintBlocks,
+} from '../../../src/ssh-config/mint-blocks.ts';
 import { ed25519Line, fingerprint } from '../material.ts';
 import { attempt, Refusal, type Target } from '../target.ts';
 
@@ -17,7 +21,7 @@ function mintBlock(vm: string): string {
 /** The user's ssh config with Mint's own blocks in it. */
 export const mintBlocks: Target = {
   name: 'mint-blocks',
-  modules: ['config/mint-blocks.ts'],
+  modules: ['ssh-config/mint-blocks.ts'],
   seeds: () => [
     Buffer.from(`Host *\n  User me\n${mintBlock('dev')}${mintBlock('dev-2')}# end\n`),
     Buffer.from(mintBlock('dev').replace('ubuntu', 'root')),
@@ -95,7 +99,7 @@ const lease = {
 /** A lease as a store gives it, to which others can write. */
 export const leases: Target = {
   name: 'lease',
-  modules: ['debug/lease.ts'],
+  modules: ['ci/lease.ts'],
   seeds: () => [
     Buffer.from(JSON.stringify(lease)),
     Buffer.from(JSON.stringify({ ...lease, destroy: { kind: 'command', command: 'rm -rf /' } })),
@@ -141,7 +145,7 @@ const job = {
 /** `jobs.json`. */
 export const openJobs: Target = {
   name: 'open-jobs',
-  modules: ['config/open-jobs.ts'],
+  modules: ['settings/open-jobs.ts'],
   seeds: () => [
     Buffer.from(JSON.stringify({ version: 1, jobs: [job, { ...job, host: undefined, hostKey: undefined }] })),
   ],

@@ -7,7 +7,7 @@ import { describe, test } from 'node:test';
 import { parseKeyFile } from '../../../src/keys/store/key-file.ts';
 import { publicBlob, publicLine, typeOfBlob } from '../../../src/keys/store/key-type.ts';
 import { encodePrivateKey, type KeyFormat, openKeyFile } from '../../../src/keys/store/private-key.ts';
-import { ownDirectory, refusal } from '../../config/directory.ts';
+import { ownDirectory, refusal } from '../../platform/directory.ts';
 import { keygen, makeKey } from '../key-lines.ts';
 
 const kinds = [

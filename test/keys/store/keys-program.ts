@@ -2,8 +2,8 @@
 import { chmodSync, lstatSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
-import { ownDirectory } from '../../config/directory.ts';
 import { type Child, type Result, startChild } from '../../openssh/child.ts';
+import { ownDirectory } from '../../platform/directory.ts';
 
 export const mainProgram = join(import.meta.dirname, '../../../src/main.ts');
 

@@ -7,7 +7,7 @@ import { lookUp } from '../../../src/keys/store/key-store.ts';
 import { keyStoreDirectory } from '../../../src/keys/store/location.ts';
 import { metadataWith, parseMetadata } from '../../../src/keys/store/metadata.ts';
 import { awsKeyName, isKeyName, profileName } from '../../../src/keys/store/profile-name.ts';
-import { ownDirectory, refusal } from '../../config/directory.ts';
+import { ownDirectory, refusal } from '../../platform/directory.ts';
 import { keygen } from '../key-lines.ts';
 import { keysPlace } from './keys-program.ts';
 

@@ -16,7 +16,7 @@ import {
   noteRegion,
   switchKeys,
 } from '../../../src/keys/store/rotation.ts';
-import { ownDirectory, refusal } from '../../config/directory.ts';
+import { ownDirectory, refusal } from '../../platform/directory.ts';
 import { makeKey } from '../key-lines.ts';
 import { keysPlace, type Place, readDirectory } from './keys-program.ts';
 

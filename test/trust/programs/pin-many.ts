@@ -2,7 +2,7 @@
  * Pins first keys as the agent does, one VM after the other.
  * Arguments: directory, instance, and a JSON list of VMs with their keys as base64.
  */
-import { resolvePaths } from '../../../src/config/paths.ts';
+import { resolvePaths } from '../../../src/platform/paths.ts';
 import { parseHostKey } from '../../../src/ssh/hostkey.ts';
 import { TrustStore } from '../../../src/trust/store.ts';
 

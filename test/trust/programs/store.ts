@@ -2,8 +2,9 @@
  * One operation on the store of a directory, as its own process; prints the outcome as JSON.
  * Arguments: directory, operation (judge | pin | accept | forget), VM, key as base64, instance or nothing.
  */
-import { resolvePaths } from '../../../src/config/paths.ts';
+
 import { MintError } from '../../../src/errors.ts';
+import { resolvePaths } from '../../../src/platform/paths.ts';
 import { parseHostKey } from '../../../src/ssh/hostkey.ts';
 import { TrustStore } from '../../../src/trust/store.ts';
 

@@ -1,0 +1,38 @@
+import { closeSync, lstatSync, openSync } from 'node:fs';
+import { MintError } from '../errors.ts';
+import { ensureClosedDirectory, ioFailed, quoted } from './files.ts';
+import { type Paths, vmPaths } from './paths.ts';
+import { hasForwardSockets } from './sockets.ts';
+
+/**
+ * Makes sure that there is something at `run/forward.sock` before ssh starts: without it every login prints
+ * an error, and `-A` forwards the VM's own agent instead of the user's. An empty file will do until the
+ * agent puts its socket there. Throws `unsafe-permissions` or `io-failed`.
+ */
+export function ensureForwardSocket(paths: Paths): void {
+  ensureClosedDirectory(paths.run);
+  ensurePlaceholder(paths.forward);
+}
+
+/** The same for a VM with an `upstream_agent` of its own. */
+export function ensureOwnForwardSocket(paths: Paths, vm: string): void {
+  ensureClosedDirectory(paths.forwardSockets);
+  ensurePlaceholder(vmPaths(paths, vm).forward);
+}
+
+function ensurePlaceholder(path: string): void {
+  if (!hasForwardSockets) return;
+  try {
+    closeSync(openSync(path, 'wx', 0o600));
+    return;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw ioFailed('create', path, error);
+  }
+  const found = lstatSync(path, { throwIfNoEntry: false });
+  const owner = process.getuid?.();
+  if (found === undefined || ((found.isSocket() || found.isFile()) && found.uid === (owner ?? found.uid)))
+    return;
+  throw new MintError('unsafe-permissions', `${quoted(path)} is neither a socket nor a file of yours`, {
+    hint: 'remove it: it is made again when needed',
+  });
+}

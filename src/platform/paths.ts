@@ -1,0 +1,110 @@
+import { homedir, userInfo } from 'node:os';
+import { join, resolve } from 'node:path';
+import { configuredRunDir } from './run-dir.ts';
+import { socketPlaces, usesPipes } from './sockets.ts';
+
+/** Where everything is; absolute paths. */
+export interface Paths {
+  /** `~/.config/mint`, shared with Mint. */
+  readonly dir: string;
+  readonly knownHosts: string;
+  /** A directory: our record and the derived known-hosts file of each VM. */
+  readonly hosts: string;
+  readonly sshToml: string;
+  readonly configToml: string;
+  readonly sshConfig: string;
+  /** A directory that no one else can enter: sockets, lock, log. */
+  readonly run: string;
+  readonly control: string;
+  /** A directory: one socket for each VM. */
+  readonly agentSockets: string;
+  readonly forward: string;
+  /** A directory: one socket for each VM with an `upstream_agent` of its own. */
+  readonly forwardSockets: string;
+  /** A directory: what connections are shared through, where `multiplex` is set. */
+  readonly sharedSockets: string;
+  readonly agentLog: string;
+  /** A directory that no one else can enter: managed keys, where no other one is named. */
+  readonly keys: string;
+  /** Which jobs are open; see open-jobs.ts. */
+  readonly jobs: string;
+  readonly cache: string;
+  readonly audit: string;
+}
+
+export interface VmPaths {
+  readonly record: string;
+  readonly knownHosts: string;
+  readonly lastAddress: string;
+  readonly socket: string;
+  /** What `-A` forwards where the VM has an `upstream_agent` of its own. */
+  readonly forward: string;
+}
+
+/**
+ * The directory is `--config-dir`, else `$MINT_CONFIG_DIR`, else `~/.config/mint`. The run directory is
+ * `runDir`, else `run_dir` of `ssh.toml`, else `run` in the directory.
+ */
+export function resolvePaths(
+  options: { readonly configDir?: string | undefined; readonly runDir?: string | undefined },
+  environment: NodeJS.ProcessEnv = process.env,
+): Paths {
+  const dir = resolve(options.configDir || environment['MINT_CONFIG_DIR'] || defaultConfigDir(environment));
+  const sshToml = join(dir, 'ssh.toml');
+  const home = homeDirectory(environment);
+  const run = resolve(options.runDir || configuredRunDir(sshToml, home) || join(dir, 'run'));
+  const sockets = socketPlaces(run);
+  return {
+    dir,
+    knownHosts: join(dir, 'known_hosts'),
+    hosts: join(dir, 'hosts'),
+    sshToml,
+    configToml: join(dir, 'config.toml'),
+    sshConfig: join(dir, 'ssh_config'),
+    run,
+    // On Windows only whoever wants a socket makes the secret behind its name.
+    get control() {
+      return sockets.control;
+    },
+    agentSockets: join(run, 'agent'),
+    get forward() {
+      return sockets.forward;
+    },
+    forwardSockets: join(run, 'forward'),
+    sharedSockets: join(run, 'mux'),
+    agentLog: join(run, 'agent.log'),
+    keys: join(dir, 'keys'),
+    jobs: join(dir, 'jobs.json'),
+    cache: join(dir, 'cache'),
+    audit: join(dir, 'audit.log'),
+  };
+}
+
+function defaultConfigDir(environment: NodeJS.ProcessEnv): string {
+  return join(homeDirectory(environment), '.config', 'mint');
+}
+
+/** `$HOME`, as every other program takes it, else the passwd entry. On Windows the profile: a HOME is some shell's own. */
+export function homeDirectory(environment: NodeJS.ProcessEnv = process.env): string {
+  const named = usesPipes ? environment['USERPROFILE'] : environment['HOME'];
+  return named || userInfo().homedir || homedir();
+}
+
+/**
+ * A VM's own files. `vm` is a name that `vmName` gave. No two names share a file: each kind has its own
+ * ending. Reading `socket` or `forward` throws `agent-unavailable` when the run directory is too deep for one.
+ */
+export function vmPaths(paths: Paths, vm: string): VmPaths {
+  return {
+    record: join(paths.hosts, `${vm}.json`),
+    knownHosts: join(paths.hosts, `${vm}.known_hosts`),
+    lastAddress: join(paths.cache, `${vm}.address`),
+    // Only whoever wants the socket hears that it cannot be.
+    get socket() {
+      return socketPlaces(paths.run).vm(vm);
+    },
+    get forward() {
+      return socketPlaces(paths.run).forwardOf(vm);
+    },
+  };
+}

@@ -1,0 +1,61 @@
+/** Which VMs have a block in our ssh_config, and which of them only because a person approved it by name. */
+import { statSync } from 'node:fs';
+import { readPrivateFile } from '../platform/files.ts';
+import type { Paths } from '../platform/paths.ts';
+
+/** Stands above the `Host` line of a VM that is there because a person named it. */
+export const approvedMarker = '# approved by name';
+
+/** Begins the line that says which file brings ours in, as a JSON string. */
+export const includedFromMarker = '# The Include is in ';
+
+export interface WrittenNames {
+  readonly all: ReadonlySet<string>;
+  readonly approved: ReadonlySet<string>;
+  /** The file with the Include; undefined where an older version wrote ours. */
+  readonly includedFrom: string | undefined;
+}
+
+const maxBytes = 64_000_000;
+const host = /^Host ([a-z0-9][a-z0-9._-]{0,62})(?: |$)/;
+
+/** Empty where there is no file of ours. @throws MintError `unsafe-permissions`, `io-failed` */
+export function writtenNames(paths: Paths): WrittenNames {
+  const stamp = stampOf(paths.sshConfig);
+  if (last?.stamp !== stamp) last = { stamp, names: readNames(paths) };
+  return last.names;
+}
+
+/** The agent looks for every connection, and a file of a thousand VMs takes milliseconds. */
+let last: { readonly stamp: string; readonly names: WrittenNames } | undefined;
+
+function stampOf(path: string): string {
+  const found = statSync(path, { throwIfNoEntry: false });
+  if (found === undefined) return path;
+  const { ino, mtimeMs, ctimeMs, size } = found;
+  return [path, ino, mtimeMs, ctimeMs, size].join(' ');
+}
+
+function readNames(paths: Paths): WrittenNames {
+  const bytes = readPrivateFile(paths.sshConfig, { maxBytes });
+  const lines = bytes?.toString('latin1').split('\n') ?? [];
+  const all = new Set<string>();
+  const approved = new Set<string>();
+  for (const [at, line] of lines.entries()) {
+    const name = host.exec(line)?.[1];
+    if (name === undefined) continue;
+    all.add(name);
+    if (lines[at - 1] === approvedMarker) approved.add(name);
+  }
+  return { all, approved, includedFrom: includedFrom(lines[1]) };
+}
+
+function includedFrom(line: string | undefined): string | undefined {
+  if (!line?.startsWith(includedFromMarker)) return undefined;
+  try {
+    const path: unknown = JSON.parse(line.slice(includedFromMarker.length));
+    return typeof path === 'string' ? path : undefined;
+  } catch {
+    return undefined;
+  }
+}

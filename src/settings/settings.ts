@@ -1,0 +1,211 @@
+import { basename, join } from 'node:path';
+import { MintError } from '../errors.ts';
+import { homeDirectory, type Paths } from '../platform/paths.ts';
+import { findRunDir } from '../platform/run-dir.ts';
+import { writtenNames } from './approved-names.ts';
+import { type OpenJob, readOpenJobs } from './open-jobs.ts';
+import { badSetting, readSettingsText, readTables, shownKey, type Values } from './settings-file.ts';
+import { settingsKeys } from './settings-keys.ts';
+import { parseToml } from './toml.ts';
+
+/** What holds for one VM, from wherever it was set. Paths are absolute, times as they were written. */
+export interface VmSettings {
+  readonly name: string;
+  readonly user: string;
+  readonly port: number;
+  readonly host: string | undefined;
+  readonly instance: string | undefined;
+  readonly region: string | undefined;
+  readonly profile: string | undefined;
+  readonly verify: 'tofu' | 'console';
+  readonly acceptChanged: 'ask' | 'console';
+  readonly requireBinding: boolean;
+  readonly start: 'ask' | 'always' | 'never';
+  readonly route: 'public' | 'private' | 'endpoint' | 'auto';
+  /** How long a shared connection outlives its last session, as ssh_config has it; undefined: none is shared. */
+  readonly multiplex: string | undefined;
+  readonly preferredAuthentications: string;
+  /** This VM's own; what the others share is in `Settings`. */
+  readonly upstreamAgent: string | undefined;
+  readonly keyLifetime: string | undefined;
+  /** `instance-connect`, `injected` or `key:<profile>`; where it is not set the instance's KeyName may decide. */
+  readonly access: string | undefined;
+  readonly identity: string | undefined;
+}
+
+export interface Settings {
+  readonly runDir: string | undefined;
+  /** For the VMs that have none of their own. */
+  readonly upstreamAgent: string | undefined;
+  /** The names of `[vm.*]`, in the order of the file. */
+  readonly vms: readonly string[];
+  /** Undefined when the file has no such VM; `name` is one that `vmName` gave. */
+  readonly vm: (name: string) => VmSettings | undefined;
+  /** What holds for a VM of this name, be it in the file or not. */
+  readonly named: (name: string) => VmSettings;
+  /** Whether the file has it, our ssh_config has a block for it, it is an instance id, or an open job. */
+  readonly knows: (name: string) => boolean;
+}
+
+export interface SettingsFlags {
+  readonly profile?: string | undefined;
+  readonly region?: string | undefined;
+}
+
+/**
+ * Reads `ssh.toml`, and Mint's `config.toml` for region and profile. What counts: the flag, then
+ * `[vm.NAME]`, then the top of `ssh.toml`, then `config.toml`; what is still undefined is left to the SDK.
+ *
+ * Throws `bad-settings` with file and line for an unknown key, a wrong type, a bad value, and a value whose
+ * feature does not exist yet: a setting is obeyed or refused, never ignored. `vm-ambiguous` where two VMs
+ * differ only in case.
+ */
+export function loadSettings(paths: Paths, flags: SettingsFlags): Settings {
+  checkFlags(flags);
+  const file = basename(paths.sshToml);
+  const text = readSettingsText(paths.sshToml);
+  const { top, vms } = text === undefined ? { top: new Map(), vms: new Map() } : readTables(text, file);
+  const mint = readMintConfig(paths.configToml);
+  const runDir = runDirOf(top, text ?? '', file);
+  let jobs: readonly OpenJob[] | undefined;
+  const job = (name: string) => {
+    jobs ??= readOpenJobs(paths);
+    return jobs.find((open) => open.name === name);
+  };
+  const named = (name: string) => {
+    const written = vms.get(name)?.values ?? new Map();
+    const isJobs = !vms.has(name) || written.get('access')?.value === 'injected';
+    const own = isJobs ? new Map([...jobValues(job(name)), ...written]) : written;
+    refuseTwoKeys(own, file);
+    return assemble(name, own, [flagValues(flags), own, top, mint]);
+  };
+  return {
+    runDir,
+    upstreamAgent: filePath(top, 'upstream_agent'),
+    vms: [...vms.keys()],
+    vm: (name) => (vms.has(name) ? named(name) : undefined),
+    named,
+    knows: (name) =>
+      vms.has(name) || isInstanceId(name) || writtenNames(paths).all.has(name) || job(name) !== undefined,
+  };
+}
+
+/** A job's VM is where `job set` said, and AWS has no part in it. */
+function jobValues(job: OpenJob | undefined): Values {
+  if (job === undefined) return new Map();
+  const { user, host, port } = job;
+  const values = { user, host, port, access: 'injected', verify: 'tofu' };
+  const set = Object.entries(values).filter(
+    (entry): entry is [string, string | number] => entry[1] !== undefined,
+  );
+  return new Map(set.map(([key, value]) => [key, { value, line: 0 }]));
+}
+
+/** `identity` is the user's own key; a managed one would be another. */
+function refuseTwoKeys(own: Values, file: string): void {
+  const access = own.get('access');
+  if (!own.has('identity') || !String(access?.value).startsWith('key:')) return;
+  throw badSetting(
+    file,
+    access?.line ?? 1,
+    'access = "key:…" and identity name two keys for one VM',
+    'remove one of them',
+  );
+}
+
+/** Mint's own file: two of its keys concern us, all others are Mint's business. */
+function readMintConfig(path: string): Values {
+  const file = basename(path);
+  const text = readSettingsText(path);
+  const values: Values = new Map();
+  if (text === undefined) return values;
+  for (const entry of parseToml(text, file).entries) {
+    const key = entry.path.length === 1 ? mintKeys[entry.path[0] ?? ''] : undefined;
+    if (key === undefined) continue;
+    const rule = settingsKeys[key];
+    // Mint writes an empty string for what is not set.
+    if (entry.value === '') continue;
+    if (entry.value === undefined || !rule?.accepts(entry.value)) {
+      throw badSetting(file, entry.line, `${shownKey(entry.path)} must be ${rule?.wants}`);
+    }
+    values.set(key, { value: entry.value, line: entry.line });
+  }
+  return values;
+}
+
+const mintKeys: Readonly<Record<string, 'region' | 'profile' | undefined>> = Object.assign(
+  Object.create(null),
+  {
+    region: 'region',
+    aws_profile: 'profile',
+  },
+);
+
+function runDirOf(top: Values, text: string, file: string): string | undefined {
+  const setting = top.get('run_dir');
+  const found = findRunDir(text, homeDirectory());
+  const wanted = setting === undefined ? undefined : expand(String(setting.value));
+  if (wanted === found) return found;
+  throw badSetting(
+    file,
+    setting?.line ?? 1,
+    'run_dir is not written as a plain string on a line of its own',
+    'write run_dir = "/path" near the top, with no escapes and above the first table',
+  );
+}
+
+function isInstanceId(name: string): boolean {
+  return settingsKeys['instance']?.accepts(name) === true;
+}
+
+function checkFlags(flags: SettingsFlags): void {
+  for (const key of ['profile', 'region'] as const) {
+    const value = flags[key];
+    if (value !== undefined && !settingsKeys[key]?.accepts(value)) {
+      throw new MintError('bad-settings', `--${key} must be ${settingsKeys[key]?.wants}`);
+    }
+  }
+}
+
+function flagValues(flags: SettingsFlags): Values {
+  const values: Values = new Map();
+  if (flags.profile !== undefined) values.set('profile', { value: flags.profile, line: 0 });
+  if (flags.region !== undefined) values.set('region', { value: flags.region, line: 0 });
+  return values;
+}
+
+/** The first of `sources` that has a key decides. The casts hold because `checked` let nothing else in. */
+function assemble(name: string, own: Values, sources: readonly Values[]): VmSettings {
+  const first = (key: string) => sources.find((values) => values.has(key))?.get(key)?.value;
+  const word = (key: string) => first(key) as string | undefined;
+  const file = (key: string) => (first(key) === undefined ? undefined : expand(String(first(key))));
+  return {
+    name,
+    user: word('user') ?? 'ubuntu',
+    port: (first('port') as number | undefined) ?? 41_122,
+    host: word('host'),
+    instance: word('instance'),
+    region: word('region'),
+    profile: word('profile'),
+    verify: (word('verify') as VmSettings['verify'] | undefined) ?? 'console',
+    acceptChanged: (word('accept_changed') as VmSettings['acceptChanged'] | undefined) ?? 'ask',
+    requireBinding: first('require_binding') === true,
+    start: (word('start') as VmSettings['start'] | undefined) ?? 'ask',
+    route: (word('route') as VmSettings['route'] | undefined) ?? 'auto',
+    multiplex: word('multiplex') === 'none' ? undefined : word('multiplex'),
+    preferredAuthentications: word('preferred_authentications') ?? 'publickey',
+    upstreamAgent: filePath(own, 'upstream_agent'),
+    keyLifetime: word('key_lifetime'),
+    access: word('access'),
+    identity: file('identity'),
+  };
+}
+
+function filePath(values: Values, key: string): string | undefined {
+  const path = values.get(key)?.value;
+  return path === undefined ? undefined : expand(String(path));
+}
+
+function expand(path: string): string {
+  return path.startsWith('~/') ? join(homeDirectory(), path.slice(2)) : path;
+}

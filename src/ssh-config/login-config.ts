@@ -1,0 +1,72 @@
+/** A config for one run of ssh, for commands that log in without touching `~/.ssh/config`. */
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { GlobalOptions } from '../cli/command.ts';
+import type { Paths } from '../platform/paths.ts';
+import { programPath } from '../platform/program.ts';
+import type { VmSettings } from '../settings/settings.ts';
+import { prepareDirectories } from './apply.ts';
+import { quoteWord } from './quote.ts';
+import { optionalKeywords, renderSshConfig } from './render.ts';
+import { effectiveConfig, unknownKeywords } from './ssh-client.ts';
+import { includeTheirConfigs } from './system-config.ts';
+import { identityAgentOf, otherName } from './user-effective-config.ts';
+
+export interface Login {
+  readonly paths: Paths;
+  readonly vm: VmSettings;
+  readonly globals: GlobalOptions;
+  /** Whether it may be by way of a connection that is there already, and leave one: `multiplex`. */
+  readonly isShared?: boolean;
+  /** More words for the proxy; any text may stand in them. */
+  readonly proxyOptions?: readonly string[];
+}
+
+/**
+ * Calls `action` with a file for `ssh -F`: the VM's own block, then the user's and the system's configs. The
+ * file is gone when the promise settles. @throws MintError `io-failed`, `unsafe-permissions`
+ */
+export async function withLoginConfig<T>(
+  { paths, vm, globals, isShared = false, proxyOptions: more = [] }: Login,
+  action: (file: string) => Promise<T>,
+): Promise<T> {
+  const directory = mkdtempSync(join(tmpdir(), 'mint-ssh-'));
+  try {
+    const theirs = includeTheirConfigs({ user: true });
+    const file = join(directory, 'config');
+    writeFileSync(file, theirs, { mode: 0o600 });
+    const [own, others, unknown] = await Promise.all([
+      effectiveConfig(vm.name, file),
+      effectiveConfig(otherName, file),
+      unknownKeywords(optionalKeywords),
+    ]);
+    const forwardAgent = own.get('forwardagent')?.[0] === 'yes';
+    const proxyOptions = [...passedOn(globals), ...more.map((word) => quoteWord(word))];
+    const ours = renderSshConfig([{ vm, forwardAgent, isAlone: !isShared }], {
+      paths,
+      program: programPath(),
+      unknown,
+      usersAgent: identityAgentOf(others),
+      proxyOptions,
+    });
+    writeFileSync(file, `${ours}\n${theirs}`, { mode: 0o600 });
+    prepareDirectories(paths, [vm]);
+    return await action(file);
+  } finally {
+    rmSync(directory, { recursive: true, force: true });
+  }
+}
+
+/** What was said on our own command line holds for the proxy, which ssh starts. */
+function passedOn(globals: GlobalOptions): string[] {
+  const words: string[] = [];
+  for (const flag of ['profile', 'region'] as const) {
+    const value = globals[flag];
+    if (value !== undefined) words.push(`--${flag}`, quoteWord(value));
+  }
+  for (const flag of ['verbose', 'timing'] as const) {
+    if (globals[flag]) words.push(`--${flag}`);
+  }
+  return words;
+}

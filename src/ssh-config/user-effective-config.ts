@@ -1,0 +1,106 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { homedir, tmpdir, userInfo } from 'node:os';
+import { join } from 'node:path';
+import { MintError } from '../errors.ts';
+import { muteInclude } from './include.ts';
+import { spokenHosts } from './mentioned-hosts.ts';
+import { isWritablePath } from './quote.ts';
+import { type EffectiveConfig, effectiveConfig, forEachHost } from './ssh-client.ts';
+import { includeTheirConfigs } from './system-config.ts';
+import { namesInKnownHosts, takenBy } from './taken-names.ts';
+import type { UserConfig } from './user-config.ts';
+
+/** What the user's ssh does with the VMs' names as long as ours says nothing about them. */
+export interface OwnConfig {
+  /** The names to which the user's config forwards the agent. */
+  readonly forwardsAgent: ReadonlySet<string>;
+  /** The `IdentityAgent` under `Host *`: an absolute path or `none`; undefined where `SSH_AUTH_SOCK` counts. */
+  readonly identityAgent: string | undefined;
+  /** Names that already mean something else, each with the reason. */
+  readonly taken: ReadonlyMap<string, string>;
+}
+
+/** A name that no one's config speaks of, to compare with. */
+export const otherName = 'x7c1f0e9mint';
+
+/**
+ * Asks `ssh -G` with the user's config as it is without our Include. `withSystem`: followed by the system's,
+ * as ssh does it unless it is given a file. Throws `io-failed` with ssh's words when ssh refuses that config:
+ * then nothing we write could work.
+ */
+export async function readOwnConfig(
+  config: UserConfig,
+  names: readonly string[],
+  options: {
+    readonly include: string;
+    readonly sshConfig: string;
+    readonly withSystem: boolean;
+    /** Names of which it is known that they may be taken: that is not looked into again. */
+    readonly settled?: ReadonlySet<string>;
+  },
+): Promise<OwnConfig> {
+  const directory = mkdtempSync(join(tmpdir(), 'mint-ssh-'));
+  const file = join(directory, 'config');
+  try {
+    const own = muteInclude(config.bytes, options.include, options.sshConfig);
+    const system = options.withSystem ? `\n${includeTheirConfigs({ user: false })}` : '';
+    writeFileSync(file, Buffer.concat([own, Buffer.from(system)]), { mode: 0o600 });
+    const other = await effectiveConfig(otherName, file);
+    // Asking ssh costs a process for each name; of most of a thousand nobody's config speaks.
+    const isSpoken = spokenHosts([file]);
+    const asked = await forEachHost(names.filter(isSpoken), (name) => effectiveConfig(name, file));
+    const answers = new Map(names.map((name) => [name, asked.get(name) ?? renamed(other, name)]));
+    const open = new Map([...answers].filter(([name]) => !options.settled?.has(name)));
+    return {
+      forwardsAgent: new Set(names.filter((name) => answers.get(name)?.get('forwardagent')?.[0] === 'yes')),
+      identityAgent: identityAgentOf(other),
+      taken: await findTaken(open, other),
+    };
+  } catch (error) {
+    throw inPlaceOf(file, config.path, error);
+  } finally {
+    rmSync(directory, { recursive: true, force: true });
+  }
+}
+
+/** What ssh does for a name that no config speaks of. */
+function renamed(other: EffectiveConfig, name: string): EffectiveConfig {
+  return new Map(
+    [...other].map(([keyword, values]) => [
+      keyword,
+      values.map((value) => value.replaceAll(otherName, name)),
+    ]),
+  );
+}
+
+/** What no block can say (`$NAME`, a path with a quote) is left to `upstream_agent`. */
+export function identityAgentOf(config: EffectiveConfig): string | undefined {
+  const value = config.get('identityagent')?.[0] ?? '';
+  return value === 'none' || isWritablePath(value) ? value : undefined;
+}
+
+async function findTaken(
+  answers: ReadonlyMap<string, EffectiveConfig>,
+  other: EffectiveConfig,
+): Promise<ReadonlyMap<string, string>> {
+  const known = await namesInKnownHosts(knownHostsFiles(other), [...answers.keys()]);
+  const taken = new Map<string, string>();
+  for (const [name, own] of answers) {
+    const reason = takenBy(name, own, other, otherName, known);
+    if (reason !== undefined) taken.set(name, reason);
+  }
+  return taken;
+}
+
+function knownHostsFiles(config: EffectiveConfig): string[] {
+  const values = ['userknownhostsfile', 'globalknownhostsfile'].flatMap((key) => config.get(key) ?? []);
+  const home = userInfo().homedir || homedir();
+  return values.flatMap((value) => value.split(' ')).map((path) => path.replace(/^~(?=\/)/, home));
+}
+
+/** The person knows their own file, not the copy that ssh was given. */
+function inPlaceOf(copy: string, path: string, error: unknown): unknown {
+  if (!(error instanceof MintError)) return error;
+  const message = error.message.replaceAll(copy, path);
+  return new MintError(error.code, message, { hint: error.hint, cause: error.cause });
+}

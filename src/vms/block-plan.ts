@@ -1,0 +1,114 @@
+/** Which VMs get a block in our ssh_config, and the text of it. */
+
+import type { Paths } from '../platform/paths.ts';
+import { programPath } from '../platform/program.ts';
+import { hasForwardSockets } from '../platform/sockets.ts';
+import { writtenNames } from '../settings/approved-names.ts';
+import { readOpenJobs } from '../settings/open-jobs.ts';
+import type { Settings, VmSettings } from '../settings/settings.ts';
+import { quoteInclude } from '../ssh-config/quote.ts';
+import { optionalKeywords, renderSshConfig } from '../ssh-config/render.ts';
+import { unknownKeywords } from '../ssh-config/ssh-client.ts';
+import type { UserConfig } from '../ssh-config/user-config.ts';
+import { type OwnConfig, readOwnConfig } from '../ssh-config/user-effective-config.ts';
+import type { LocatedVm } from './located-vm.ts';
+
+export interface PlanRequest {
+  readonly paths: Paths;
+  readonly settings: Settings;
+  readonly userConfig: UserConfig;
+  /** Whether ssh reads the system's config behind the user's. */
+  readonly withSystem: boolean;
+  /** What was found; undefined where AWS was not reached: then what has a block keeps it. */
+  readonly found: ReadonlyMap<string, Pick<LocatedVm, 'found'>> | undefined;
+  /** A job that is about to end: it has no block any more. */
+  readonly ending?: string | undefined;
+  /** Names that the person gave on the command line. */
+  readonly named: readonly string[];
+  /** Asked about names that mean something else as well, each with the reason. */
+  readonly approve: (taken: ReadonlyMap<string, string>) => Promise<boolean>;
+}
+
+export interface BlockPlan {
+  readonly vms: readonly VmSettings[];
+  readonly text: string;
+  /** Names of ssh.toml that meant something else before, each with what. */
+  readonly replaced: ReadonlyMap<string, string>;
+  /** The caller's own VMs that are not written because nobody approved their names. */
+  readonly leftOut: ReadonlyMap<string, string>;
+}
+
+/**
+ * What is in ssh.toml is written, and the caller's own VMs; a name that someone's tag could use to take a host's
+ * place, and every name found by its `Name` tag, only where a person has approved it: now, or when it was written.
+ */
+export async function planBlocks(request: PlanRequest): Promise<BlockPlan> {
+  const { paths, settings, userConfig, withSystem, found, ending, named, approve } = request;
+  const written = writtenNames(paths);
+  const inFile = new Set(settings.vms);
+  const byPerson = new Set([...named, ...written.approved].filter((name) => !inFile.has(name)));
+  const open = readOpenJobs(paths).map((job) => job.name);
+  const jobs = new Set(open.filter((name) => name !== ending));
+  const candidates = [...(found === undefined ? written.all : found.keys()), ...jobs];
+  const others = [...new Set([...candidates, ...named])].filter((name) => !inFile.has(name)).sort();
+  const include = quoteInclude(paths.sshConfig);
+  const all = [...settings.vms, ...others];
+  const settled = new Set(others.filter((name) => written.all.has(name) || byPerson.has(name)));
+  const own = await readOwnConfig(userConfig, all, {
+    include,
+    sshConfig: paths.sshConfig,
+    withSystem,
+    settled,
+  });
+
+  const taken = new Map<string, string>();
+  for (const name of others) {
+    const reason = settled.has(name) ? undefined : own.taken.get(name);
+    if (reason !== undefined) taken.set(name, reason);
+  }
+  const isApproved = taken.size > 0 && (await approve(taken));
+  if (isApproved) for (const name of taken.keys()) byPerson.add(name);
+  const leftOut = isApproved ? new Map<string, string>() : taken;
+  const wanted = new Set([...byPerson, ...jobs]);
+  const names = all.filter((name) => !leftOut.has(name) && mayStand(name, request, wanted, written.all));
+  const vms = names.map((name) => settings.named(name));
+  return {
+    vms,
+    text: await render(request, vms, own, byPerson),
+    replaced: new Map([...own.taken].filter(([name]) => inFile.has(name))),
+    leftOut,
+  };
+}
+
+function mayStand(
+  name: string,
+  { settings, found }: PlanRequest,
+  wanted: ReadonlySet<string>,
+  written: ReadonlySet<string>,
+): boolean {
+  if (settings.vms.includes(name) || wanted.has(name)) return true;
+  return found === undefined ? written.has(name) : found.get(name)?.found === 'tag';
+}
+
+async function render(
+  { paths, settings, userConfig }: PlanRequest,
+  vms: readonly VmSettings[],
+  own: OwnConfig,
+  approved: ReadonlySet<string>,
+): Promise<string> {
+  const blocks = vms.map((vm) => ({
+    vm,
+    forwardAgent: own.forwardsAgent.has(vm.name),
+    isApproved: approved.has(vm.name),
+  }));
+  const unknown = await unknownKeywords(optionalKeywords);
+  // Elsewhere the agent looks into the settings itself, behind its own socket.
+  const usersAgent = (hasForwardSockets ? undefined : settings.upstreamAgent) ?? own.identityAgent;
+  return renderSshConfig(blocks, {
+    paths,
+    program: programPath(),
+    unknown,
+    usersAgent,
+    includedFrom: userConfig.path,
+  });
+}

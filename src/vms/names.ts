@@ -1,0 +1,121 @@
+/** Turns names into instances: from the cache at once, from EC2 when it has to be. */
+import type { AwsWorkers, Caller } from '../aws/workers.ts';
+import { MintError } from '../errors.ts';
+import type { Paths } from '../platform/paths.ts';
+import type { VmSettings } from '../settings/settings.ts';
+import { choose } from './choose.ts';
+import { instancePattern, type LocatedVm, located } from './located-vm.ts';
+import { scopeKey } from './scope.ts';
+import { VmCache } from './vm-cache.ts';
+
+/** An answer younger than this is used without asking again, in milliseconds. */
+export const freshTime = 60_000;
+
+export type Ec2 = Pick<AwsWorkers, 'describeVms' | 'identity'>;
+
+export interface Wanted {
+  readonly caller: Caller;
+  readonly settings: VmSettings;
+  /** Whether a person has said that an instance may be found by its `Name` tag. */
+  readonly byNameTag: boolean;
+}
+
+export interface Cached {
+  readonly vm: LocatedVm;
+  /** False where EC2 should be asked again before anything rests on it. */
+  readonly fresh: boolean;
+}
+
+export class Names {
+  readonly cache: VmCache;
+  readonly #aws: Ec2;
+  readonly #asking = new Map<string, Promise<LocatedVm>>();
+  /** When EC2 did not answer, by question: who waits for it again and again gains nothing. */
+  readonly #failedAt = new Map<string, number>();
+
+  constructor(paths: Paths, aws: Ec2) {
+    this.cache = new VmCache(paths);
+    this.#aws = aws;
+  }
+
+  /** What EC2 said last; undefined where that is not known, or does not fit what is asked. */
+  cached(wanted: Wanted): Cached | undefined {
+    const { settings } = wanted;
+    const vm = this.cache.scope(scopeOf(wanted)).vms.get(settings.name);
+    if (vm === undefined) return undefined;
+    if (settings.instance !== undefined && vm.instance !== settings.instance) return undefined;
+    if (settings.instance === undefined && vm.found === 'name-tag' && !wanted.byNameTag) return undefined;
+    const age = Date.now() - Math.max(vm.seenAt, this.#failedAt.get(question(wanted)) ?? 0);
+    return { vm, fresh: age >= 0 && age < freshTime };
+  }
+
+  /**
+   * Asks EC2, once however many ask at a time.
+   * @throws MintError `vm-not-found`, `vm-ambiguous`, `aws-…`
+   */
+  look(wanted: Wanted): Promise<LocatedVm> {
+    const key = question(wanted);
+    const asking = this.#asking.get(key) ?? this.#look(wanted).finally(() => this.#asking.delete(key));
+    this.#asking.set(key, asking);
+    return asking;
+  }
+
+  async #look(wanted: Wanted): Promise<LocatedVm> {
+    const key = question(wanted);
+    const { name } = wanted.settings;
+    try {
+      const { vm, owner } = await ask(this.#aws, wanted);
+      this.#failedAt.delete(key);
+      this.cache.change(scopeOf(wanted), (scope) => {
+        scope.vms.set(name, vm);
+        scope.owner = owner ?? scope.owner;
+      });
+      return vm;
+    } catch (error) {
+      if (isDefinite(error)) this.cache.change(scopeOf(wanted), ({ vms }) => vms.delete(name));
+      else this.#failedAt.set(key, Date.now());
+      throw error;
+    }
+  }
+}
+
+/** AWS has said that the name stands for nothing, or for too much: what was known before is no longer true. */
+export function isDefinite(error: unknown): boolean {
+  return error instanceof MintError && (error.code === 'vm-not-found' || error.code === 'vm-ambiguous');
+}
+
+export function scopeOf({ caller, settings }: Pick<Wanted, 'caller' | 'settings'>): string {
+  return scopeKey(caller.environment, settings);
+}
+
+function question(wanted: Wanted): string {
+  const { name, instance } = wanted.settings;
+  return JSON.stringify([scopeOf(wanted), name, instance, wanted.byNameTag]);
+}
+
+async function ask(
+  aws: Ec2,
+  { caller, settings, byNameTag }: Wanted,
+): Promise<{ readonly vm: LocatedVm; readonly owner?: string }> {
+  const { name, region, profile } = settings;
+  const id = settings.instance ?? (instancePattern.test(name) ? name : undefined);
+  if (id !== undefined) {
+    const [vm] = await aws.describeVms(caller, { region, profile, ids: [id] });
+    if (vm === undefined || vm.state === 'terminated' || vm.state === 'shutting-down') throw gone(name, id);
+    return { vm: located(name, 'id', vm) };
+  }
+  const nameTags = byNameTag ? [name] : undefined;
+  const [{ owner }, candidates] = await Promise.all([
+    aws.identity(caller, { region, profile }),
+    aws.describeVms(caller, { region, profile, names: [name], nameTags }),
+  ]);
+  return { vm: choose(candidates, { name, owner, byNameTag }), owner };
+}
+
+function gone(name: string, id: string): MintError {
+  const called = name === id ? id : `${name} (${id})`;
+  return new MintError('vm-not-found', `the instance of ${called} was terminated`, {
+    hint:
+      name === id ? '`mint-ssh vms --refresh` lists your VMs' : `set instance of [vm.${name}] in ssh.toml`,
+  });
+}

@@ -1,0 +1,219 @@
+/** The holder is killed while it destroys the VM, wherever it waits for something: a reaper brings that to its end. */
+import assert from 'node:assert/strict';
+import { existsSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, before, describe, test } from 'node:test';
+import { DynamoDBClient, ScanCommand } from '@aws-sdk/client-dynamodb';
+import { demoAccessKey, demoRegion } from '../../src/demo/cloud.ts';
+import { acquireLock, type Lock } from '../../src/platform/lock.ts';
+import { library } from '../openssh/faketime.ts';
+import { runningProcesses } from '../openssh/processes.ts';
+import { type Child, mintProgram, type Result, waitFor } from '../openssh/world.ts';
+import { type DebugWorld, makeDebugWorld } from './debug-world.ts';
+import { type Dynamo, startDynamo } from './dynamo.ts';
+import { type Gate, startGate } from './gate.ts';
+
+/** On a machine whose clock shows this much more. */
+function reap(debug: DebugWorld, words: readonly string[], later: string): Promise<Result> {
+  return debug.world.run(mintProgram, ['debug', 'reap', '--json', ...words], {
+    env: { LD_PRELOAD: library, FAKETIME: later },
+    timeout: 90_000,
+  });
+}
+
+/** The VMs whose leases the reapers ended; they have to have done well. */
+function reapedBy(...reapers: readonly Result[]): readonly string[] {
+  return reapers
+    .flatMap(({ status, stdout, stderr }) => {
+      assert.equal(status, 0, stderr);
+      return JSON.parse(stdout) as { readonly vm: string }[];
+    })
+    .map(({ vm }) => vm)
+    .sort();
+}
+
+function isRunning({ pid }: Child): boolean {
+  return runningProcesses().some((each) => each.pid === pid);
+}
+
+function isOpen({ world }: DebugWorld, job: string): boolean {
+  return (world.file('jobs.json') ?? '').includes(`"${job}"`);
+}
+
+function hasBlock({ world }: DebugWorld, job: string): boolean {
+  return new RegExp(`^Host ${job} `, 'm').test(world.file('ssh_config') ?? '');
+}
+
+function assertForgotten(debug: DebugWorld, job: string): void {
+  assert.deepEqual([isOpen(debug, job), hasBlock(debug, job)], [false, false], job);
+}
+
+describe('a holder that is killed while it terminates an instance', { timeout: 180_000 }, () => {
+  const leases = ['--leases', 'dynamodb:mint-leases'];
+  let dynamo: Dynamo;
+  let debug: DebugWorld;
+  let table: Gate;
+  let ec2: Gate;
+  const locks: Lock[] = [];
+  before(async () => {
+    dynamo = await startDynamo();
+    table = await startGate(dynamo.endpoint);
+    debug = await makeDebugWorld({ environment: { AWS_ENDPOINT_URL_DYNAMODB: table.endpoint } });
+    ec2 = await startGate(debug.world.cloud.endpoint);
+    const made = await debug.world.mint('debug', 'leases', 'init', ...leases);
+    assert.equal(made.status, 0, made.stderr);
+  });
+  after(async () => {
+    for (const lock of locks) lock.release();
+    await debug.end();
+    for (const each of [table, ec2, dynamo]) await each.close();
+  });
+
+  const agent = () => debug.world.agents()[0]?.pid ?? 0;
+  const lock = (name: string): void => {
+    const taken = acquireLock(join(debug.world.configDir, 'run', name), { waitMilliseconds: 5000 });
+    if (taken !== undefined) locks.push(taken);
+  };
+  const isTerminated = (instance: string) =>
+    waitFor('the instance to be terminated', 20_000, () => stateOf(instance) === 'terminated');
+  const hasNoBlock = (name: string) => waitFor('the block to go', 20_000, () => !hasBlock(debug, name));
+  const stateOf = (instance: string) => debug.world.cloud.instances.get(instance)?.state;
+
+  /** All that a destruction waits for, in its order; each gives what resolves when it waits there. */
+  const waits: Readonly<Record<string, (name: string, instance: string) => Promise<unknown>>> = {
+    'before-note': (name) => table.stop({ operation: 'UpdateItem', word: idOf(name), isDone: false }),
+    noted: (name) => table.stop({ operation: 'UpdateItem', word: idOf(name), isDone: true }),
+    'before-end': (_, word) => ec2.stop({ operation: 'TerminateInstances', word, isDone: false }),
+    ended: (_, word) => ec2.stop({ operation: 'TerminateInstances', word, isDone: true }),
+    'before-block': async (_, word) => {
+      lock('job-blocks.lock');
+      await isTerminated(word);
+    },
+    'before-forget': async (name) => {
+      process.kill(agent(), 'SIGSTOP');
+      await hasNoBlock(name);
+    },
+    forgotten: async (name) => {
+      process.kill(agent(), 'SIGSTOP');
+      await hasNoBlock(name);
+      lock('job-blocks.lock');
+      process.kill(agent(), 'SIGCONT');
+      await waitFor('the job to end', 20_000, () => !isOpen(debug, name));
+    },
+    'before-free': (name) => table.stop({ operation: 'DeleteItem', word: `project#${name}`, isDone: false }),
+    free: (name) => table.stop({ operation: 'DeleteItem', word: `project#${name}`, isDone: true }),
+    closed: (name) => table.stop({ operation: 'DeleteItem', word: `lease#${idOf(name)}`, isDone: true }),
+  };
+  const names = Object.keys(waits);
+  const ids = new Map<string, string>();
+  const idOf = (name: string) => ids.get(name) ?? 'none';
+  const instanceOf = (name: string) =>
+    `i-0123456789abcde${names.indexOf(name).toString(16).padStart(2, '0')}`;
+
+  async function openAndHold(name: string): Promise<Child> {
+    const id = instanceOf(name);
+    debug.world.cloud.instances.set(id, { id, region: demoRegion, state: 'running', address: '127.0.0.1' });
+    await debug.begin(name);
+    const words = ['--project', name, '--instance', id, '--print-key', '--format', 'json', '--ttl', '10m'];
+    const holder = debug.world.start(mintProgram, ['debug', 'open', name, ...words, ...leases], {
+      env: { AWS_ENDPOINT_URL_EC2: ec2.endpoint },
+      timeout: 120_000,
+    });
+    ids.set(name, (await debug.block(holder)).lease);
+    return holder;
+  }
+
+  test('leaves a lease, wherever it waits', async () => {
+    const holders = await Promise.all(names.map(openAndHold));
+    for (const name of names) assert.ok(hasBlock(debug, name));
+    for (const [index, name] of names.entries()) {
+      const holder = holders[index] as Child;
+      const waiting = waits[name]?.(name, instanceOf(name));
+      process.kill(holder.pid, 'SIGTERM');
+      await waiting;
+      holder.kill('SIGKILL');
+      await holder.done;
+      if (name === 'before-forget') process.kill(agent(), 'SIGCONT');
+      for (const each of locks.splice(0)) each.release();
+    }
+    const { stdout } = await debug.world.mint('debug', 'list', '--json', ...leases);
+    const open = (JSON.parse(stdout) as { readonly vm: string }[]).map(({ vm }) => vm);
+    assert.deepEqual(open.sort(), names.filter((name) => name !== 'closed').sort());
+    const running = names.filter((name) => stateOf(instanceOf(name)) === 'running');
+    assert.deepEqual(running, ['before-note', 'noted', 'before-end']);
+  });
+
+  test('is followed by a reaper when its time is over, and not before', async () => {
+    assert.deepEqual(reapedBy(await reap(debug, leases, '+8m')), []);
+    const [one, other] = await Promise.all([reap(debug, leases, '+13m'), reap(debug, leases, '+13m')]);
+    assert.deepEqual(reapedBy(one, other), names.filter((name) => name !== 'closed').sort());
+    for (const name of names) {
+      assert.equal(stateOf(instanceOf(name)), 'terminated', name);
+      assertForgotten(debug, name);
+      const events = debug
+        .audit()
+        .filter(({ lease, event }) => lease === idOf(name) && event !== 'debug-granted');
+      assert.ok(events.length >= 1, `the audit log does not say what became of ${name}`);
+    }
+    const { id: accessKeyId, secret: secretAccessKey } = demoAccessKey;
+    const credentials = { accessKeyId, secretAccessKey };
+    const client = new DynamoDBClient({ endpoint: dynamo.endpoint, region: demoRegion, credentials });
+    const { Items } = await client.send(new ScanCommand({ TableName: 'mint-leases' }));
+    client.destroy();
+    assert.deepEqual(Items, [], 'every project is free');
+    assert.deepEqual(reapedBy(await reap(debug, leases, '+30m')), []);
+  });
+});
+
+describe('a holder that is killed while a command destroys the VM', { timeout: 120_000 }, () => {
+  let debug: DebugWorld;
+  before(async () => {
+    debug = await makeDebugWorld();
+  });
+  after(() => debug.end());
+
+  test('is followed by a reaper, before the command was done and after', async () => {
+    const at = (name: string, word: string) => join(debug.machines, `${name}-${word}`);
+    const names = ['running', 'done'];
+    const holders = await Promise.all(
+      names.map(async (name) => {
+        const vm = await debug.begin(name);
+        const wait = `: >'${at(name, 'begun')}'; while [ ! -e '${at(name, 'go')}' ]; do sleep 0.1; done`;
+        const destroy = `${debug.destroy.replace(/^command:/, `command:${wait}; `)}`;
+        const holder = debug.open(name, name, '--ttl', '10m', '--destroy', destroy);
+        await debug.block(holder);
+        return { name, holder, vm };
+      }),
+    );
+    for (const { name, holder, vm } of holders) {
+      process.kill(holder.pid, 'SIGTERM');
+      await waitFor('the command', 20_000, () => existsSync(at(name, 'begun')));
+      if (name === 'running') {
+        // The command goes on, and has what the holder had open.
+        holder.kill('SIGKILL');
+        await waitFor('the holder to end', 20_000, () => !isRunning(holder));
+        continue;
+      }
+      // It may have its store no more when the command is done.
+      const lock = acquireLock(join(debug.world.configDir, 'leases', '.lock'), { waitMilliseconds: 5000 });
+      assert.ok(lock !== undefined);
+      writeFileSync(at(name, 'go'), '');
+      await waitFor('the VM and its job to end', 20_000, () => vm.isOff() && !isOpen(debug, name));
+      holder.kill('SIGKILL');
+      await holder.done;
+      lock.release();
+    }
+    const command = ['--destroy', debug.destroy];
+    assert.deepEqual(reapedBy(await reap(debug, command, '+8m')), []);
+    const both = await Promise.all([reap(debug, command, '+13m'), reap(debug, command, '+13m')]);
+    assert.deepEqual(reapedBy(...both), [...names].sort());
+    for (const { name, vm } of holders) {
+      assert.ok(vm.isOff(), name);
+      assertForgotten(debug, name);
+    }
+    assert.deepEqual(reapedBy(await reap(debug, command, '+30m')), []);
+    // What was begun goes on without its holder, and does no harm.
+    writeFileSync(at('running', 'go'), '');
+    await waitFor('the first command to end', 20_000, () => debug.destroyed().length === 4);
+  });
+});

@@ -1,0 +1,54 @@
+/**
+ * Orchestrators in a process of their own, by its own clock: for every project that a line on stdin names, each takes
+ * the lease, and what came of it is a line on stdout.
+ *
+ *     race-for-leases.ts CONFIG-DIRECTORY HOW-MANY [TABLE]
+ */
+import { createInterface } from 'node:readline';
+import { AwsWorkers } from '../../../src/aws/workers.ts';
+import { type Lease, newLeaseId, thisHolder } from '../../../src/ci/lease.ts';
+import { openLeases } from '../../../src/ci/lease-store.ts';
+import { resolvePaths } from '../../../src/platform/paths.ts';
+
+const [configDir = '', count = '1', name] = process.argv.slice(2);
+const aws = new AwsWorkers();
+const caller = { environment: { ...(process.env as Record<string, string>) } };
+const table =
+  name === undefined
+    ? undefined
+    : { name, send: (call: Parameters<typeof aws.table>[1]) => aws.table(caller, call) };
+const store = openLeases(resolvePaths({ configDir }), table);
+
+function lease(project: string): Lease {
+  const now = Date.now();
+  const place = {
+    vm: 'build',
+    host: '127.0.0.1',
+    port: 22,
+    user: 'root',
+    destroy: { kind: 'command' as const },
+  };
+  return {
+    id: newLeaseId(),
+    project,
+    ...place,
+    holder: thisHolder(),
+    startedAt: now,
+    endsAt: now + 30 * 60_000,
+  };
+}
+
+// What takes time the first time is over before the race.
+await store.list();
+process.stdout.write('ready\n');
+for await (const project of createInterface(process.stdin)) {
+  const tried = await Promise.all(
+    Array.from({ length: Number(count) }, async () => {
+      const own = lease(project);
+      const held = await store.take(own, Date.now());
+      return { id: own.id, held: held?.id ?? null };
+    }),
+  );
+  process.stdout.write(`${JSON.stringify({ project, tried })}\n`);
+}
+await aws.close();

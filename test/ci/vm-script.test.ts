@@ -1,0 +1,150 @@
+/** What runs on the VM, in the shells that a VM may have; nothing in it can reach the machine's own programs. */
+import assert from 'node:assert/strict';
+import { spawn, spawnSync } from 'node:child_process';
+import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, describe, test } from 'node:test';
+import { armProgram, type RemoteProgram, watchProgram } from '../../src/ci/vm-script.ts';
+import { waitFor } from '../openssh/child.ts';
+import { endings } from './job-vm.ts';
+
+const shells = [['dash'], ['bash', '--posix'], ['busybox', 'sh']].filter(
+  ([program = '']) => spawnSync(program, ['-c', ':']).error === undefined,
+);
+const nonce = '0123456789abcdef';
+const lease = '0123456789ab';
+
+describe('what runs on the VM', { concurrency: true, timeout: 60_000 }, () => {
+  for (const shell of shells) {
+    describe(`under ${shell[0]}`, { concurrency: 1 }, () => suite(shell));
+  }
+});
+
+function suite(shell: readonly string[]): void {
+  const directory = mkdtempSync('/tmp/mv-');
+  const bin = join(directory, 'bin');
+  mkdirSync(bin);
+  after(() => rmSync(directory, { recursive: true, force: true }));
+
+  /** The programs of the machine; what is not told is there, and fails. */
+  function machine(programs: Readonly<Record<string, string>>): void {
+    for (const name of endings) {
+      const path = join(bin, name);
+      rmSync(path, { force: true });
+      writeFileSync(
+        path,
+        `#!/bin/sh\necho "${name} $*" >>'${directory}/calls'\n${programs[name] ?? 'exit 1'}\n`,
+      );
+      chmodSync(path, 0o755);
+    }
+    // Also for what the script starts by name.
+    writeFileSync(join(bin, 'sh'), `#!/bin/sh\nexec ${shell.map((word) => `'${word}'`).join(' ')} "$@"\n`);
+    chmodSync(join(bin, 'sh'), 0o755);
+    writeFileSync(join(directory, 'calls'), '');
+  }
+
+  function run({ command, input }: RemoteProgram) {
+    const [program = '', ...flags] = shell;
+    const child = spawn(program, [...flags, '-c', command], {
+      env: { PATH: `${bin}:/usr/bin:/bin`, HOME: directory },
+      cwd: directory,
+      stdio: ['pipe', 'pipe', 'inherit'],
+    });
+    let said = '';
+    child.stdout.on('data', (bytes: Buffer) => {
+      said += bytes.toString();
+    });
+    child.stdin.write(input);
+    const ended = new Promise<void>((resolve) => child.once('close', () => resolve()));
+    return { ended, said: () => said.split('\n').filter((line) => line !== '') };
+  }
+
+  async function arm(programs: Readonly<Record<string, string>>, endCommand?: string): Promise<string[]> {
+    machine(programs);
+    const session = run(armProgram({ nonce, lease, seconds: 90, endCommand }));
+    await session.ended;
+    const [hello, ...rest] = session.said();
+    assert.equal(hello, `mint-debug-${nonce} hello`);
+    return rest.map((line) => line.replace(`mint-debug-${nonce} `, ''));
+  }
+  // Debian's busybox takes its own `id` before any other: who may arm the end is tried with the others.
+  const options = { skip: shell[0] === 'busybox' };
+  const calls = () => readFileSync(join(directory, 'calls'), 'utf8').trim().split('\n');
+  const root = { id: 'echo 0' };
+  const user = { id: 'echo 1000' };
+
+  test('systemd comes first, and counts once its timer is seen to run', options, async () => {
+    assert.deepEqual(await arm({ ...root, 'systemd-run': 'exit 0', systemctl: 'exit 0' }), [
+      'armed systemd-run',
+    ]);
+    assert.deepEqual(calls().slice(1), [
+      `systemd-run --unit=mint-debug-${lease} --description=end of mint-ssh debug access --on-active=90 --timer-property=AccuracySec=1s systemctl poweroff --force`,
+      `systemctl is-active --quiet mint-debug-${lease}.timer`,
+    ]);
+    assert.deepEqual(await arm({ ...root, 'systemd-run': 'exit 0', shutdown: 'exit 0' }), ['armed shutdown']);
+  });
+
+  test(
+    'shutdown comes next, whether it returns at once or stays, and by the option that it knows',
+    options,
+    async () => {
+      assert.deepEqual(await arm({ ...root, shutdown: '[ "$1" = -P ]' }), ['armed shutdown']);
+      assert.deepEqual(
+        calls().filter((call) => call.startsWith('shutdown')),
+        ['shutdown -P +2'],
+      );
+      assert.deepEqual(await arm({ ...root, shutdown: '[ "$1" = -p ]' }), ['armed shutdown']);
+      assert.deepEqual(
+        calls().filter((call) => call.startsWith('shutdown')),
+        ['shutdown -P +2', 'shutdown -p +2'],
+      );
+      assert.deepEqual(await arm({ ...root, shutdown: 'sleep 3' }), ['armed shutdown']);
+    },
+  );
+
+  test('a command comes last, and arrives whole, whatever is in it', options, async () => {
+    assert.deepEqual(await arm(root), ['fail end']);
+    const odd = `printf '%s' "a'b\\"c $HOME é\n" >'${directory}/never'`;
+    assert.deepEqual(await arm(root, odd), ['armed end-command']);
+  });
+
+  test('without root nothing is begun; with sudo everything goes through it', options, async () => {
+    assert.deepEqual(await arm({ ...user, 'systemd-run': 'exit 0', systemctl: 'exit 0' }), ['fail root']);
+    assert.deepEqual(calls(), ['id -u', 'sudo -n true']);
+    const sudo = 'shift; exec "$@"';
+    assert.deepEqual(await arm({ ...user, sudo, 'systemd-run': 'exit 0', systemctl: 'exit 0' }), [
+      'armed systemd-run',
+    ]);
+    assert.ok(calls().some((call) => call.startsWith('sudo -n systemd-run ')));
+  });
+
+  test('what the person inside types is noticed, and one of an earlier lease is not', async () => {
+    machine({});
+    const first = run(watchProgram({ nonce, lease, seconds: 30 }));
+    await waitFor('the watch', 10_000, () => first.said().includes(`mint-debug-${nonce} watching`));
+    const { stdout } = spawnSync('sh', ['-c', 'sh ~/.mint-debug/end'], {
+      env: { HOME: directory, PATH: '/usr/bin:/bin' },
+      encoding: 'utf8',
+    });
+    assert.match(stdout, /is destroyed in a moment/);
+    await first.ended;
+    assert.equal(first.said().at(-1), `mint-debug-${nonce} ended`);
+    const again = run(watchProgram({ nonce, lease, seconds: 30 }));
+    await again.ended;
+    assert.equal(again.said().at(-1), `mint-debug-${nonce} ended`, 'a watch that comes back still sees it');
+    const next = run(watchProgram({ nonce, lease: 'ba9876543210', seconds: 2 }));
+    await next.ended;
+    assert.ok(next.said().includes(`mint-debug-${nonce} watching`));
+    assert.ok(!next.said().includes(`mint-debug-${nonce} ended`));
+  });
+}
+
+test('nothing but numbers and our own names becomes part of a script', () => {
+  const wrong = { nonce, lease: '$(reboot)', seconds: 1, endCommand: undefined };
+  assert.throws(() => armProgram(wrong), RangeError);
+  assert.throws(() => armProgram({ ...wrong, lease, seconds: Number.NaN }), RangeError);
+  assert.throws(() => watchProgram({ nonce: 'x; reboot', lease, seconds: 1 }), RangeError);
+  const { command, input } = armProgram({ nonce, lease, seconds: 1, endCommand: '$(reboot)' });
+  assert.match(command, /^exec sh -c 'eval "\$\(dd bs=1 count=\d+ 2>\/dev\/null\)"'$/);
+  assert.ok(input.toString().endsWith('$(reboot)'), 'it stands behind the script, as data');
+});

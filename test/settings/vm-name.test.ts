@@ -1,0 +1,57 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { vmName } from '../../src/settings/vm-name.ts';
+import { refusal } from '../platform/directory.ts';
+
+test('a good name comes back in lower case', () => {
+  for (const name of ['dev', 'dev-2', 'a', '0', 'dev.json', 'a_b.c-d', 'x'.repeat(63)]) {
+    assert.equal(vmName(name), name);
+  }
+  assert.equal(vmName('Dev'), 'dev');
+});
+
+for (const name of [
+  '',
+  '../x',
+  'a/b',
+  'a=b',
+  '-oProxyCommand=x',
+  '.hidden',
+  '_x',
+  'a b',
+  'a\nb',
+  'dev\n',
+  'a\0b',
+  'a\u001b[31m',
+  'dév',
+  'ｄｅｖ',
+  '\u212a',
+  'a\u202eb',
+  'a*',
+  'a?',
+  '!a',
+  '%h',
+  '$(id)',
+  'x'.repeat(64),
+  'x'.repeat(300),
+]) {
+  test(`${JSON.stringify(name.slice(0, 20))} (${name.length}) is no VM name`, () => {
+    assert.throws(() => vmName(name), refusal('bad-vm-name'));
+  });
+}
+
+test('the message of a bad name is short, and safe to show on a terminal', () => {
+  fc.assert(
+    fc.property(fc.string({ unit: 'binary', maxLength: 400 }), (name) => {
+      try {
+        assert.match(vmName(name), /^[a-z0-9][a-z0-9._-]{0,62}$/);
+      } catch (error) {
+        assert.ok(refusal('bad-vm-name')(error));
+        const { message } = error as Error;
+        assert.doesNotMatch(message, /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/u);
+        assert.ok(message.length < 600);
+      }
+    }),
+  );
+});

@@ -1,0 +1,145 @@
+import assert from 'node:assert/strict';
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  linkSync,
+  lstatSync,
+  mkdirSync,
+  readFileSync,
+  readlinkSync,
+  statSync,
+  symlinkSync,
+  unlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { userInfo } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { readUserConfig, userConfigPath, writeUserConfig } from '../../src/ssh-config/user-config.ts';
+import { needsRoot, ownDirectory, refusal } from '../platform/directory.ts';
+
+const bytes = Buffer.from('# new\n');
+
+test('the file is the one that ssh reads, by the passwd entry', () => {
+  const { homedir: home } = userInfo();
+  assert.equal(userConfigPath(undefined, { HOME: home }), join(home, '.ssh/config'));
+  assert.equal(userConfigPath(undefined, {}), join(home, '.ssh/config'));
+  assert.equal(userConfigPath('some/file', { HOME: '/elsewhere' }), join(process.cwd(), 'some/file'));
+  assert.throws(
+    () => userConfigPath(undefined, { HOME: '/elsewhere' }),
+    refusal('usage', /HOME is "\/elsewhere"/),
+  );
+});
+
+test('another way to say the same home is the same home', (context) => {
+  const home = userInfo().homedir;
+  assert.equal(userConfigPath(undefined, { HOME: `${home}/.` }), join(home, '.ssh/config'));
+  // Some service users have no home to link to.
+  if (!existsSync(home)) return;
+  const link = join(ownDirectory(context), 'home');
+  symlinkSync(home, link);
+  assert.equal(userConfigPath(undefined, { HOME: link }), join(home, '.ssh/config'));
+});
+
+test('a missing file is made as 0600 in a directory made as 0700', (context) => {
+  const path = join(ownDirectory(context), '.ssh', 'config');
+  writeUserConfig(readUserConfig(path), bytes);
+  assert.deepEqual(readFileSync(path), bytes);
+  assert.equal(statSync(path).mode & 0o777, 0o600);
+  assert.equal(statSync(join(path, '..')).mode & 0o777, 0o700);
+});
+
+test('the mode of the file stays', (context) => {
+  const path = join(ownDirectory(context), 'config');
+  writeFileSync(path, 'x');
+  chmodSync(path, 0o644);
+  writeUserConfig(readUserConfig(path), bytes);
+  assert.equal(statSync(path).mode & 0o777, 0o644);
+});
+
+test('a link stays a link, and what it leads to is replaced', (context) => {
+  const directory = ownDirectory(context);
+  mkdirSync(join(directory, 'dotfiles'), { mode: 0o700 });
+  writeFileSync(join(directory, 'dotfiles/ssh'), 'old');
+  symlinkSync('dotfiles/ssh', join(directory, 'config'));
+  writeUserConfig(readUserConfig(join(directory, 'config')), bytes);
+  assert.equal(readlinkSync(join(directory, 'config')), 'dotfiles/ssh');
+  assert.deepEqual(readFileSync(join(directory, 'dotfiles/ssh')), bytes);
+});
+
+test('a link is not followed into a directory that others can write to', (context) => {
+  const directory = ownDirectory(context);
+  for (const mode of [0o777, 0o1777, 0o770]) {
+    const open = join(directory, `open${mode}`);
+    mkdirSync(open);
+    chmodSync(open, mode);
+    writeFileSync(join(open, 'ssh'), 'old');
+    symlinkSync(join(open, 'ssh'), join(directory, `config${mode}`));
+    assert.throws(() => readUserConfig(join(directory, `config${mode}`)), refusal('unsafe-permissions'));
+    assert.throws(() => readUserConfig(join(open, 'missing')), refusal('unsafe-permissions'));
+  }
+});
+
+test('a link that leads nowhere, a second name, a directory and a file open to others are refused', (context) => {
+  const directory = ownDirectory(context);
+  const at = (name: string) => join(directory, name);
+  symlinkSync(at('nowhere'), at('dangling'));
+  assert.throws(() => readUserConfig(at('dangling')), refusal('ssh-config-unsafe', /leads nowhere/));
+  writeFileSync(at('one'), 'x');
+  linkSync(at('one'), at('two'));
+  assert.throws(() => readUserConfig(at('one')), refusal('ssh-config-unsafe', /hard link/));
+  mkdirSync(at('directory'));
+  assert.throws(() => readUserConfig(at('directory')), refusal('unsafe-permissions', /regular/));
+  writeFileSync(at('open'), 'x');
+  chmodSync(at('open'), 0o664);
+  assert.throws(() => readUserConfig(at('open')), refusal('unsafe-permissions', /written by others/));
+});
+
+test("another user's file is refused, root's too, also through a link", { skip: needsRoot }, (context) => {
+  const directory = ownDirectory(context);
+  writeFileSync(join(directory, 'theirs'), 'x', { mode: 0o644 });
+  chownSync(join(directory, 'theirs'), 65_534, 65_534);
+  symlinkSync(join(directory, 'theirs'), join(directory, 'link'));
+  assert.throws(
+    () => readUserConfig(join(directory, 'theirs')),
+    refusal('unsafe-permissions', /another user/),
+  );
+  assert.throws(() => readUserConfig(join(directory, 'link')), refusal('unsafe-permissions', /another user/));
+});
+
+test('a read-only file is a wish that is respected', (context) => {
+  const path = join(ownDirectory(context), 'config');
+  writeFileSync(path, 'mine');
+  chmodSync(path, 0o400);
+  assert.throws(() => writeUserConfig(readUserConfig(path), bytes), refusal('io-failed', /read-only/));
+  assert.equal(readFileSync(path, 'utf8'), 'mine');
+});
+
+test('what someone else wrote in between is not lost', (context) => {
+  const directory = ownDirectory(context);
+  const path = join(directory, 'config');
+  const missing = readUserConfig(path);
+  writeFileSync(path, 'one', { mode: 0o600 });
+  assert.throws(() => writeUserConfig(missing, bytes), refusal('io-failed', /someone else/));
+  const one = readUserConfig(path);
+  writeFileSync(path, 'two');
+  assert.throws(() => writeUserConfig(one, bytes), refusal('io-failed', /someone else/));
+  assert.throws(() => writeUserConfig(one, undefined), refusal('io-failed', /someone else/));
+  assert.equal(readFileSync(path, 'utf8'), 'two');
+  const two = readUserConfig(path);
+  unlinkSync(path);
+  assert.throws(() => writeUserConfig(two, bytes), refusal('io-failed', /someone else/));
+  assert.equal(lstatSync(path, { throwIfNoEntry: false }), undefined);
+});
+
+test('a file whose link was turned elsewhere in between is not written', (context) => {
+  const directory = ownDirectory(context);
+  for (const name of ['a', 'b']) writeFileSync(join(directory, name), 'same', { mode: 0o600 });
+  symlinkSync('a', join(directory, 'config'));
+  const read = readUserConfig(join(directory, 'config'));
+  unlinkSync(join(directory, 'config'));
+  symlinkSync('b', join(directory, 'config'));
+  assert.throws(() => writeUserConfig(read, bytes), refusal('io-failed', /someone else/));
+  assert.equal(readFileSync(join(directory, 'a'), 'utf8'), 'same');
+});

@@ -1,0 +1,67 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { MintError } from '../../src/errors.ts';
+import type { LocatedVm } from '../../src/vms/located-vm.ts';
+import { needWays, waysTo } from '../../src/vms/ways.ts';
+
+const full: LocatedVm = {
+  name: 'dev',
+  found: 'tag',
+  instance: 'i-0123456789abcdef0',
+  state: 'running',
+  account: '123456789012',
+  region: 'us-east-1',
+  publicAddress: '203.0.113.7',
+  privateAddress: '10.0.0.7',
+  ipv6: '2001:db8::7',
+  vpc: 'vpc-0a',
+  seenAt: 0,
+};
+
+type Route = Parameters<typeof waysTo>[1]['route'];
+
+function ways(vm: LocatedVm, route: Route, host?: string): string[] {
+  return waysTo(vm, { host, route }).map((way) => `${way.kind} ${way.host}`);
+}
+
+test('the ways are public, private, endpoint, and the route takes its own of them', () => {
+  const [ipv4, ipv6] = ['public 203.0.113.7', 'public 2001:db8::7'];
+  const [inside, tunnel] = ['private 10.0.0.7', 'endpoint 10.0.0.7'];
+  assert.deepEqual(ways(full, 'auto'), [ipv4, ipv6, inside, tunnel]);
+  assert.deepEqual(ways(full, 'public'), [ipv4, ipv6]);
+  assert.deepEqual(ways(full, 'private'), [inside]);
+  assert.deepEqual(ways(full, 'endpoint'), [tunnel]);
+});
+
+test('a host of ssh.toml is the one way, whatever EC2 shows and whatever the route for others is', () => {
+  for (const route of ['auto', 'public', 'private', 'endpoint'] as const) {
+    assert.deepEqual(ways(full, route, 'dev.example'), ['public dev.example']);
+  }
+});
+
+test('an endpoint reaches an IPv6-only VM by that address, and none where the VPC is not known', () => {
+  const six = { ...full, publicAddress: undefined, privateAddress: undefined };
+  assert.deepEqual(ways(six, 'auto'), ['public 2001:db8::7', 'endpoint 2001:db8::7']);
+  assert.deepEqual(ways({ ...full, vpc: undefined }, 'endpoint'), []);
+});
+
+test('a VM that no way leads to is told so, with what would help', () => {
+  const none = { ...full, publicAddress: undefined, privateAddress: undefined, ipv6: undefined };
+  const cases: [Route, RegExp, RegExp][] = [
+    ['auto', /dev \(i-0123456789abcdef0\) has no address$/, /set host for \[vm\.dev\]/],
+    ['public', /has no public address$/, /set route for \[vm\.dev\]/],
+    ['private', /has no private address$/, /"auto" takes what there is/],
+    ['endpoint', /has no address that an endpoint could reach$/, /set route/],
+  ];
+  for (const [route, message, hint] of cases) {
+    assert.throws(
+      () => needWays(none, { host: undefined, route }),
+      (error: unknown) => {
+        assert.ok(error instanceof MintError && error.code === 'dial-failed');
+        assert.match(error.message, message);
+        assert.match(error.hint ?? '', hint);
+        return true;
+      },
+    );
+  }
+});
