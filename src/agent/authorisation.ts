@@ -5,17 +5,11 @@
 import type { Caller } from '../aws/workers.ts';
 import type { VmSettings } from '../settings/settings.ts';
 import type { SigningKey } from '../ssh/key-signature.ts';
+import type { RefusalWords } from './control-protocol.ts';
 import type { Place } from './destination.ts';
 import type { AskSecret } from './questions.ts';
 import type { Vm } from './vm.ts';
 import type { Whereabouts } from './whereabouts.ts';
-
-/** What a person hears where the VM did not want the key, or the agent could not show it. */
-export interface RefusalWords {
-  readonly code: 'login-refused' | 'key-passphrase' | 'agent-unavailable';
-  readonly message: string;
-  readonly hint: string;
-}
 
 /** One login, as far as it concerns what lets it in and what is noted of it. */
 export interface Login {

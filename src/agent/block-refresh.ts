@@ -10,30 +10,28 @@ import { includingConfig } from '../ssh-config/installed-include.ts';
 import { planBlocks } from '../vms/block-plan.ts';
 import { elsewhere, listCached, listVms } from '../vms/list-vms.ts';
 import { scopeOf } from '../vms/names.ts';
-import type { Services } from './services.ts';
+import type { AgentContext } from './context.ts';
 
 /** Between two looks on behalf of the same caller, in milliseconds. */
 const pause = 60_000;
 
 export class BlockRefresh {
-  readonly #services: Pick<Services, 'paths' | 'aws' | 'names' | 'log'>;
+  readonly #context: AgentContext;
   readonly #lookedAt = new Map<string, number>();
 
-  constructor(services: Pick<Services, 'paths' | 'aws' | 'names' | 'log'>) {
-    this.#services = services;
+  constructor(context: AgentContext) {
+    this.#context = context;
   }
 
   /** Never throws, and nobody waits for it: what goes wrong stands in the log. */
   afterLogin(caller: Caller): void {
     this.#refresh(caller).catch((error: unknown) => {
-      this.#services.log(
-        `cannot look for new VMs: ${error instanceof Error ? error.message : String(error)}`,
-      );
+      this.#context.log(`cannot look for new VMs: ${error instanceof Error ? error.message : String(error)}`);
     });
   }
 
   async #refresh(caller: Caller): Promise<void> {
-    const { paths, aws, names, log } = this.#services;
+    const { paths, aws, names, log } = this.#context;
     const written = writtenNames(paths);
     const including = includingConfig(paths);
     if (including === undefined) return;

@@ -8,7 +8,6 @@
 import type { TunnelReply } from '../aws/workers.ts';
 import { type ErrorCode, MintError } from '../errors.ts';
 import type { Way } from '../vms/ways.ts';
-import type { RefusalWords } from './authorisation.ts';
 import { malformed, record } from './control-fields.ts';
 import type { JobReply, JobRequest } from './job-protocol.ts';
 
@@ -131,6 +130,13 @@ export interface FailureReply {
   readonly unsafe: boolean;
   /** A warning in several lines, to be shown before the error. */
   readonly warning: string | undefined;
+}
+
+/** Why the login on a connection was refused, in words for the user. */
+export interface RefusalWords {
+  readonly code: 'login-refused' | 'key-passphrase' | 'agent-unavailable';
+  readonly message: string;
+  readonly hint: string;
 }
 
 export interface AgentStatus {

@@ -12,6 +12,7 @@ import { version } from '../version.ts';
 import { LastAddresses } from '../vms/last-address.ts';
 import { Names } from '../vms/names.ts';
 import { BlockRefresh } from './block-refresh.ts';
+import type { AgentContext } from './context.ts';
 import { serveProven } from './control-proof.ts';
 import type { AgentStatus } from './control-protocol.ts';
 import { ControlServer } from './control-server.ts';
@@ -69,15 +70,20 @@ export async function runAgent(paths: Paths, hooks: AgentHooks): Promise<boolean
   const endClaim = claimForMachine(join(paths.run, 'machine'), paths.run);
 
   const log = openLog(paths.agentLog);
-  const parts = { log, trust: new TrustStore(paths), aws };
+  const trust = new TrustStore(paths);
   const names = new Names(paths, aws);
-  const starts = new Starts(aws, names, log);
-  const most = { ...parts, paths, hostTrust: new HostTrust(parts), names, starts };
+  const context: AgentContext = { paths, log, aws, trust, names, lastAddresses: new LastAddresses(paths) };
   const managedKeys = new ManagedKeys({ paths, log }, () => rest());
-  const jobs = new Jobs({ paths, log, trust: parts.trust });
-  const lastAddresses = new LastAddresses(paths);
-  const services: Services = { ...most, blocks: new BlockRefresh(most), managedKeys, jobs, lastAddresses };
-  services.trust.start();
+  const jobs = new Jobs({ paths, log, trust });
+  const services: Services = {
+    ...context,
+    hostTrust: new HostTrust(context),
+    starts: new Starts(aws, names, log),
+    blocks: new BlockRefresh(context),
+    managedKeys,
+    jobs,
+  };
+  trust.start();
   const vms = new Vms(services);
   const forward = new Forward(services);
   const startedAt = new Date().toISOString();

@@ -11,10 +11,10 @@ import {
   disagreementNotice,
   unverifiedKeyWarning,
 } from '../trust/warning.ts';
+import type { AgentContext } from './context.ts';
 import { type Asker, askConsole, gatherEvidence } from './evidence.ts';
 import { LateVerification } from './late-verification.ts';
 import { type AskPerson, Questions, type Settled } from './questions.ts';
-import type { TrustServices } from './services.ts';
 
 /** What a first connection may wait for the console, in milliseconds. */
 const consoleLimit = 2000;
@@ -62,19 +62,19 @@ export class HostKeyRefusal extends MintError {
 }
 
 export class HostTrust {
-  readonly #services: TrustServices;
+  readonly #context: AgentContext;
   readonly #questions = new Questions();
   readonly #consoles = new Map<string, Promise<ConsoleFinding>>();
   readonly #late: LateVerification;
 
-  constructor(services: TrustServices) {
-    this.#services = services;
-    this.#late = new LateVerification(services);
+  constructor(context: AgentContext) {
+    this.#context = context;
+    this.#late = new LateVerification(context);
   }
 
   /** @throws HostKeyRefusal, and what `TrustStore.judge` throws */
   async judge(presented: Presented): Promise<Accepted> {
-    const { trust } = this.#services;
+    const { trust } = this.#context;
     const judgement = await trust.judge(presented.sighting);
     switch (judgement.kind) {
       case 'match':
@@ -103,12 +103,12 @@ export class HostTrust {
     if (settings.verify !== 'console' || instance === undefined)
       return { outcome: 'unknown', provisional, proof: undefined };
     const finding = await this.#askConsoleOnce(presented, instance);
-    this.#services.log(`${vm}: first key ${key.fingerprint}; the console: ${describe(finding)}`);
+    this.#context.log(`${vm}: first key ${key.fingerprint}; the console: ${describe(finding)}`);
     if (finding.kind !== 'differs') {
       return { outcome: 'unknown', provisional, proof: finding.kind === 'shown' ? 'console' : undefined };
     }
     provisional.release();
-    this.#services.trust.refuse(sighting);
+    this.#context.trust.refuse(sighting);
     throw new HostKeyRefusal(
       'host-key-unverified',
       `the first host key of ${vm} is not the one that AWS shows`,
@@ -134,7 +134,7 @@ export class HostTrust {
   async #settleChange(presented: Presented, change: Judgement & { kind: 'changed' }): Promise<void> {
     const { vm, key, instance, account, region } = presented.sighting;
     const seen = { ...change, instance, account, region };
-    this.#services.log(`${vm}: holds the changed host key ${key.fingerprint}`);
+    this.#context.log(`${vm}: holds the changed host key ${key.fingerprint}`);
     let cause: string[] = [];
     const settled = await this.#questions.settle(vm, key.fingerprint, presented.ask, async (ask) => {
       const evidence = await this.#evidence(presented, change.pinned);
@@ -147,7 +147,7 @@ export class HostTrust {
       return answer === 'no' ? 'refused' : answer === 'timeout' ? 'unanswered' : 'nobody';
     });
     if (settled === 'accepted') return;
-    this.#services.log(`${vm}: blocked the changed host key ${key.fingerprint}: ${settled}`);
+    this.#context.log(`${vm}: blocked the changed host key ${key.fingerprint}: ${settled}`);
     throw new HostKeyRefusal(
       'host-key-changed',
       `the host key of ${vm} has changed${settled === 'unanswered' ? ', and nobody answered' : ''}`,
@@ -171,13 +171,13 @@ export class HostTrust {
   }
 
   #accept(vm: string, fingerprint: string, who: string): Settled {
-    this.#services.trust.accept(vm, fingerprint);
-    this.#services.log(`${vm}: ${who} accepted the changed host key ${fingerprint}`);
+    this.#context.trust.accept(vm, fingerprint);
+    this.#context.log(`${vm}: ${who} accepted the changed host key ${fingerprint}`);
     return 'accepted';
   }
 
   #asker({ caller, settings: { region, profile } }: Presented): Asker {
-    return { aws: this.#services.aws, caller, region, profile };
+    return { aws: this.#context.aws, caller, region, profile };
   }
 }
 

@@ -1,7 +1,8 @@
 /** `access = "injected"`: cloud-init has put the key there, and the agent has held it since `job begin`. */
 import { parseHostKey } from '../ssh/hostkey.ts';
 import type { SigningKey } from '../ssh/key-signature.ts';
-import type { Authorisation, Login, RefusalWords } from './authorisation.ts';
+import type { Authorisation, Login } from './authorisation.ts';
+import type { RefusalWords } from './control-protocol.ts';
 import type { Services } from './services.ts';
 
 /** A login takes no longer than this from its key exchange to its signature, in milliseconds: sshd's LoginGraceTime. */

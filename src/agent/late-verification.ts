@@ -1,8 +1,8 @@
 /** Verifies a first key after the login, when the console output comes: it can be minutes late. */
 
 import type { Sighting } from '../trust/store.ts';
+import type { AgentContext } from './context.ts';
 import { type Asker, askConsole, askInstance } from './evidence.ts';
-import type { TrustServices } from './services.ts';
 
 /** When to ask again after the pin was made, in milliseconds from one time to the next. */
 const pauses = [2_000, 60_000, 300_000, 900_000];
@@ -12,11 +12,11 @@ const limit = 10_000;
 type Sighted = Sighting & { readonly instance: string };
 
 export class LateVerification {
-  readonly #services: TrustServices;
+  readonly #context: AgentContext;
   readonly #running = new Set<string>();
 
-  constructor(services: TrustServices) {
-    this.#services = services;
+  constructor(context: AgentContext) {
+    this.#context = context;
   }
 
   /** One at a time for each VM; a disagreement goes into the record, where the next command finds it. */
@@ -36,7 +36,7 @@ export class LateVerification {
       this.#try(asker, sighting, attempt).catch((error: unknown) => {
         // The directory is no longer ours alone: the next connection hears of it. The agent lives.
         this.#running.delete(sighting.vm);
-        this.#services.log(`${sighting.vm}: cannot note what AWS shows: ${String(error)}`);
+        this.#context.log(`${sighting.vm}: cannot note what AWS shows: ${String(error)}`);
       });
     }, pause).unref();
   }
@@ -48,9 +48,9 @@ export class LateVerification {
       askInstance(asker, instance, limit),
     ]);
     const { account, region } = place ?? {};
-    const learnt = this.#services.trust.learn(vm, key.fingerprint, finding, { instance, account, region });
+    const learnt = this.#context.trust.learn(vm, key.fingerprint, finding, { instance, account, region });
     if (finding.kind === 'differs') {
-      this.#services.log(`${vm}: the console shows another key than the pinned one: ${finding.fingerprint}`);
+      this.#context.log(`${vm}: the console shows another key than the pinned one: ${finding.fingerprint}`);
     }
     if (learnt && finding.kind === 'silent') this.#ask(asker, sighting, attempt + 1);
     else this.#running.delete(vm);

@@ -10,15 +10,29 @@ import {
   successReply,
 } from '../ssh/agent-messages.ts';
 import { sessionBindName } from '../ssh/session-bind.ts';
-import { parseUserauthRequest } from '../ssh/userauth.ts';
-import { boundConnection } from './binding.ts';
-import type { Connection } from './connection.ts';
+import { parseUserauthRequest, type UserauthRequest } from '../ssh/userauth.ts';
+import { boundConnection, type SeenExchange } from './binding.ts';
 import { Crowd } from './crowd.ts';
 import type { Listener } from './listener.ts';
 import type { Log } from './log.ts';
 import { Pushes } from './pushes.ts';
 import { SessionBinds } from './session-binds.ts';
 import { VmKey } from './vm-key.ts';
+
+/** What the VM's socket needs to know of one proxy's connection. */
+export interface LiveConnection {
+  readonly host: { readonly exchange: SeenExchange | undefined };
+  readonly admission: {
+    readonly isLoggingIn: boolean;
+    readonly authorisation: { readonly listed: Buffer | undefined };
+    noteListed(): void;
+    sign(
+      request: UserauthRequest,
+      data: Buffer,
+      flags: number,
+    ): Buffer | undefined | Promise<Buffer | undefined>;
+  };
+}
 
 export class Vm {
   readonly name: string;
@@ -28,7 +42,7 @@ export class Vm {
   readonly identityPushes = new Pushes();
   /** What EC2 calls the key of its instance, where that is one of ours and served. */
   keyName: string | undefined;
-  readonly connections = new Set<Connection>();
+  readonly connections = new Set<LiveConnection>();
   readonly #log: Log;
   readonly #expected: (vm: Vm) => Buffer | undefined;
   readonly #crowd = new Crowd({ limit: 128, patience: 60_000 });

@@ -1,8 +1,8 @@
 /** The one place that asks for a passphrase: on the terminal without an echo, else through SSH_ASKPASS. */
 import { askpassUse, askSecretThroughProgram } from './askpass.ts';
 import { inForeground } from './foreground.ts';
+import { openTerminal } from './open-terminal.ts';
 import { printable } from './terminal.ts';
-import { openTerminal } from './tty.ts';
 
 /**
  * `no`: the person gave up. `timeout`: nobody answered in time, or the question was withdrawn. `nobody`: there is no

@@ -8,7 +8,8 @@
 import { type Answer, askedAgain, judge, plainLines, type Question } from './answer.ts';
 import { hasColour, paintFrame } from './colour.ts';
 import { inForeground } from './foreground.ts';
-import { openTerminal, type Terminal } from './tty.ts';
+import { openTerminal } from './open-terminal.ts';
+import type { Terminal } from './tty.ts';
 
 /** Milliseconds; looking at the foreground costs a process where there is no /proc. */
 const pollInterval = process.platform === 'linux' ? 50 : 250;

@@ -1,10 +1,9 @@
 import { closeSync, constants, openSync, readSync, writeSync } from 'node:fs';
-import { WindowsConsole } from './windows-console.ts';
 
 /** No answer is longer, in characters. */
 const lineLimit = 1024;
 
-/** What a person sits at: polled, so that nothing of it is touched behind a look at the foreground. */
+/** The user's terminal. It is polled: the caller checks that it is in the foreground before each call. */
 export interface Terminal {
   close(): void;
   /** True once after each SIGCONT, thus after Ctrl-Z and `fg`: what was asked has scrolled away. */
@@ -25,16 +24,11 @@ export interface Terminal {
   readLine(): { readonly text: string } | 'end' | undefined;
 }
 
-/** The terminal of this process; undefined where it has none. */
-export function openTerminal(): Terminal | undefined {
-  return process.platform === 'win32' ? WindowsConsole.open() : Tty.open();
-}
-
 /**
  * The controlling terminal, through a descriptor of our own: that it does not block is not seen by ssh or the
  * shell. To be touched from the foreground alone: the terminal stops a background job that reads.
  */
-class Tty implements Terminal {
+export class Tty implements Terminal {
   readonly #descriptor: number;
   #unwritten: Buffer = Buffer.alloc(0);
   #unread = '';

@@ -8,9 +8,8 @@ import type { VmSettings } from '../settings/settings.ts';
 import { type LocatedVm, located } from '../vms/located-vm.ts';
 import { isDefinite, Names } from '../vms/names.ts';
 import { type Way, waysTo } from '../vms/ways.ts';
-import type { Case, VmCase } from './case.ts';
+import type { Case, Login, VmCase } from './case.ts';
 import { type Finding, fail, failed, ok, warn } from './check.ts';
-import type { Login } from './login.ts';
 
 export interface Instance {
   readonly id: string;

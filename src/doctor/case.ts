@@ -36,3 +36,13 @@ export function once<T>(ask: () => Promise<T>): () => Promise<T> {
     return answer;
   };
 }
+
+/** The result of the login that `doctor VM` tries. */
+export interface Login {
+  readonly status: number | null;
+  /** Of the error that mint-ssh gave, where it did. */
+  readonly code: string | undefined;
+  readonly message: string;
+  readonly hint: string | undefined;
+  readonly milliseconds: number;
+}

@@ -1,18 +1,9 @@
 /** A real login: ssh, the proxy, the agent, AWS and the VM's sshd. */
 import { withLoginConfig } from '../ssh-config/login-config.ts';
 import type { InstanceFinding } from './aws.ts';
-import type { VmCase } from './case.ts';
+import type { Login, VmCase } from './case.ts';
 import { type Finding, fail, loginLimit, ok } from './check.ts';
 import { runSsh } from './run-program.ts';
-
-export interface Login {
-  readonly status: number | null;
-  /** Of the error that mint-ssh gave, where it did. */
-  readonly code: string | undefined;
-  readonly message: string;
-  readonly hint: string | undefined;
-  readonly milliseconds: number;
-}
 
 /** What the check, and those that wait for it, need beside the login itself, in milliseconds. */
 const margin = 1_500;
