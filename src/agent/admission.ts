@@ -2,7 +2,7 @@ import { type SigningKey, signatureFor } from '../ssh/key-signature.ts';
 import type { UserauthRequest } from '../ssh/userauth.ts';
 import type { Authorisation, Login } from './authorisation.ts';
 import { chooseAuthorisation, expectAuthorisation } from './choose-authorisation.ts';
-import type { RefusalWords } from './control-protocol.ts';
+import type { RefusalWords } from './control/protocol.ts';
 import { descriptorsAreScarce } from './descriptors.ts';
 import { noteLogin } from './login-notes.ts';
 import type { SeenHost } from './seen-host.ts';

@@ -3,8 +3,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { printable } from '../cli/terminal.ts';
 import { MintError } from '../errors.ts';
 import type { Paths } from '../platform/paths.ts';
-import { type ControlConnection, type ControlListener, connectControl } from './control-client.ts';
-import type { AgentReply, AgentRequest } from './control-protocol.ts';
+import { type ControlConnection, type ControlListener, connectControl } from './control/client.ts';
+import type { AgentReply, AgentRequest } from './control/protocol.ts';
 import { connectOrStart } from './start.ts';
 
 /** How long the agent may take to answer, in milliseconds. */
@@ -45,7 +45,7 @@ async function askOnce(connect: Connect, request: AgentRequest): Promise<AgentRe
   const { promise, resolve, reject } = Promise.withResolvers<AgentReply | 'gone'>();
   const connection = await connect({
     received(reply) {
-      if (reply.type !== 'makes-way') resolve(reply);
+      if (reply.type !== 'superseded') resolve(reply);
     },
     lost: () => resolve('gone'),
   });

@@ -5,7 +5,7 @@
 import type { Caller } from '../aws/workers.ts';
 import type { VmSettings } from '../settings/settings.ts';
 import type { SigningKey } from '../ssh/key-signature.ts';
-import type { RefusalWords } from './control-protocol.ts';
+import type { RefusalWords } from './control/protocol.ts';
 import type { Place } from './destination.ts';
 import type { AskSecret } from './questions.ts';
 import type { Vm } from './vm.ts';

@@ -5,7 +5,7 @@ import type { VmSettings } from '../settings/settings.ts';
 import { isDefinite } from '../vms/names.ts';
 import { Admission } from './admission.ts';
 import type { Login } from './authorisation.ts';
-import { type AgentReply, failureReply, type OpenRequest } from './control-protocol.ts';
+import { type AgentReply, failureReply, type OpenRequest } from './control/protocol.ts';
 import type { Place } from './destination.ts';
 import { noteAddress } from './login-notes.ts';
 import { Person } from './person.ts';
@@ -114,12 +114,12 @@ export class Connection {
 
   /** @throws MintError as `SeenHost.judge` */
   async judge(hostKeyBlob: Buffer, signature: Buffer, address: string): Promise<void> {
-    this.#reply({ type: 'verdict', ...(await this.host.judge(hostKeyBlob, signature, address)) });
+    this.#reply({ type: 'host-key-checked', ...(await this.host.judge(hostKeyBlob, signature, address)) });
   }
 
   /** Answers once the VM lets the client in, and will for long enough. */
   async release(): Promise<void> {
-    this.#reply({ type: 'go', pushMilliseconds: await this.admission.grant() });
+    this.#reply({ type: 'pushed', pushMilliseconds: await this.admission.grant() });
     setImmediate(() =>
       noteAddress(this.#services, this.#login, { host: this.host.address, port: this.#port }),
     );
@@ -133,7 +133,7 @@ export class Connection {
   tellWhetherRefused(): void {
     const words = this.admission.refusal;
     this.#isRefused = words !== undefined;
-    this.#reply({ type: 'refused', words });
+    this.#reply({ type: 'refusal', words });
   }
 
   fail(error: unknown): void {
@@ -155,8 +155,8 @@ export class Connection {
     return place;
   }
 
-  #sendTarget({ ways, serial }: Place, sure: boolean): void {
-    this.#reply({ type: 'target', ways, port: this.#port, sure, serial });
+  #sendTarget({ candidates, serial }: Place, sure: boolean): void {
+    this.#reply({ type: 'target', candidates, port: this.#port, sure, serial });
   }
 
   /** The key goes where the connection goes. */

@@ -13,9 +13,9 @@ import { LastAddresses } from '../vms/last-address.ts';
 import { Names } from '../vms/names.ts';
 import { BlockRefresh } from './block-refresh.ts';
 import type { AgentContext } from './context.ts';
-import { serveProven } from './control-proof.ts';
-import type { AgentStatus } from './control-protocol.ts';
-import { ControlServer } from './control-server.ts';
+import { serveProven } from './control/proof.ts';
+import type { AgentStatus } from './control/protocol.ts';
+import { ControlServer } from './control/server.ts';
 import { requireDescriptors } from './descriptors.ts';
 import { Forward } from './forward.ts';
 import { HostTrust } from './host-trust.ts';
@@ -105,9 +105,9 @@ export async function runAgent(paths: Paths, hooks: AgentHooks): Promise<boolean
     forward,
     status: () => status(startedAt, control, vms, services),
     stop: () => end('it was told to'),
-    makeWay: () => {
+    superseded: () => {
       isLost = true;
-      end('it makes way for a newer one');
+      end('a newer version replaces it');
     },
     changed: rest,
   });

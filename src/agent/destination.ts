@@ -4,16 +4,16 @@ import type { Caller, TunnelReply } from '../aws/workers.ts';
 import { MintError } from '../errors.ts';
 import { writtenNames } from '../settings/approved-names.ts';
 import type { VmSettings } from '../settings/settings.ts';
+import { type Candidate, candidatesFor, endpointAddress, requireCandidates } from '../vms/candidates.ts';
 import type { LocatedVm } from '../vms/located-vm.ts';
 import { isDefinite, type Wanted } from '../vms/names.ts';
-import { endpointAddress, needWays, type Way, waysTo } from '../vms/ways.ts';
 import type { AskPerson } from './questions.ts';
 import type { Services } from './services.ts';
 import { isUp, setupNotice } from './starts.ts';
 
 export interface Place {
   /** The preferred one first; never empty. */
-  readonly ways: readonly Way[];
+  readonly candidates: readonly Candidate[];
   /** Undefined for a machine that AWS has no part in. */
   readonly instance: string | undefined;
   /** What EC2 calls the key that the instance was launched with. */
@@ -78,7 +78,7 @@ export class Destination {
     if (this.#vm !== undefined) {
       const { account } = this.#vm;
       return {
-        ways: needWays(this.#vm, settings),
+        candidates: requireCandidates(this.#vm, settings),
         instance: this.#vm.instance,
         keyName: this.#vm.keyName,
         account,
@@ -87,8 +87,8 @@ export class Destination {
       };
     }
     if (host === undefined || instance === undefined) return undefined;
-    const ways: readonly Way[] = [{ kind: 'public', host }];
-    return { ways, instance, account: undefined, region, serial: this.#serial };
+    const candidates: readonly Candidate[] = [{ kind: 'public', host }];
+    return { candidates, instance, account: undefined, region, serial: this.#serial };
   }
 
   /**
@@ -99,7 +99,11 @@ export class Destination {
     const { place } = this;
     if (place !== undefined) return { place, sure: true };
     const cached = this.#services.names.cached(this.#wanted);
-    if (cached !== undefined && isUp(cached.vm) && waysTo(cached.vm, this.#wanted.settings).length > 0) {
+    if (
+      cached !== undefined &&
+      isUp(cached.vm) &&
+      candidatesFor(cached.vm, this.#wanted.settings).length > 0
+    ) {
       const found = this.#settle(cached.vm);
       this.#tellOfSetup(cached.vm);
       return { place: found, sure: cached.fresh };
@@ -199,7 +203,7 @@ export class Destination {
 
   /** Checks that it has an address before anything rests on it. */
   #settle(vm: LocatedVm): Place {
-    needWays(vm, this.#traveller.settings);
+    requireCandidates(vm, this.#traveller.settings);
     if (this.#vm !== undefined && this.#vm.instance !== vm.instance) this.#serial += 1;
     this.#vm = vm;
     const { place } = this;
@@ -216,16 +220,16 @@ export class Destination {
 }
 
 /** The client has met the machine at the old address: from there no way leads to the new one in this connection. */
-export function moved(vm: string, from: string, { ways }: Place): MintError {
-  const to = ways[0]?.host ?? 'nowhere';
+export function moved(vm: string, from: string, { candidates }: Place): MintError {
+  const to = candidates[0]?.host ?? 'nowhere';
   return new MintError('dial-failed', `${vm} has just moved from ${from} to ${to}`, {
     hint: 'connect again',
   });
 }
 
-/** Whether one of the place's ways goes to this host. */
-export function leadsTo({ ways }: Place, host: string): boolean {
-  return ways.some((way) => way.host === host);
+/** @returns whether `host` is one of the place's candidates */
+export function leadsTo({ candidates }: Place, host: string): boolean {
+  return candidates.some((way) => way.host === host);
 }
 
 function isApproved({ paths, log }: Services, { name }: VmSettings): boolean {

@@ -2,9 +2,9 @@
 import { connect, type Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { AgentFrames, failureReply, identitiesAnswer, parseAgentRequest } from '../ssh/agent-messages.ts';
-import { Crowd } from './crowd.ts';
 import { type Listener, listen } from './listener.ts';
 import type { Log } from './log.ts';
+import { PendingConnections } from './pending-connections.ts';
 import { upstreamSocket } from './upstream.ts';
 
 /** More than a VM can have any use for; beyond it newcomers are turned away. */
@@ -23,7 +23,7 @@ export interface ForwardSocketOptions {
 export class ForwardSocket {
   readonly #options: ForwardSocketOptions;
   readonly #clients = new Set<Socket>();
-  readonly #crowd = new Crowd({ limit: 64, patience: 60_000 });
+  readonly #pending = new PendingConnections({ limit: 64, timeoutMs: 60_000 });
   #listener: Listener | undefined;
   #making: Promise<void> | undefined;
 
@@ -64,7 +64,7 @@ export class ForwardSocket {
     }
     this.#clients.add(client);
     client.once('close', () => this.#clients.delete(client));
-    this.#crowd.join(client);
+    this.#pending.add(client);
     // Nothing in it can fail: what does not answer is no agent.
     void this.#serve(client);
   }
@@ -74,7 +74,7 @@ export class ForwardSocket {
     if (client.destroyed) upstream?.destroy();
     else if (upstream === undefined) answerEmpty(client);
     else join(client, upstream);
-    client.once('data', () => this.#crowd.admit(client));
+    client.once('data', () => this.#pending.accept(client));
   }
 
   /** The first of the user's agents that answers. */

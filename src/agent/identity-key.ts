@@ -6,7 +6,7 @@ import { quoted, readPrivateFile } from '../platform/files.ts';
 import { bitLength, parseHostKey } from '../ssh/hostkey.ts';
 import { WireReader } from '../ssh/wire.ts';
 import type { Login } from './authorisation.ts';
-import type { RefusalWords } from './control-protocol.ts';
+import type { RefusalWords } from './control/protocol.ts';
 import type { PushedKey } from './pushed-authorisation.ts';
 
 /** Bytes of a `.pub` file. */

@@ -2,7 +2,7 @@
 import { parseHostKey } from '../ssh/hostkey.ts';
 import type { SigningKey } from '../ssh/key-signature.ts';
 import type { Authorisation, Login } from './authorisation.ts';
-import type { RefusalWords } from './control-protocol.ts';
+import type { RefusalWords } from './control/protocol.ts';
 import type { Services } from './services.ts';
 
 /** A login takes no longer than this from its key exchange to its signature, in milliseconds: sshd's LoginGraceTime. */

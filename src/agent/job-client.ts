@@ -4,7 +4,7 @@ import { MintError } from '../errors.ts';
 import type { Paths } from '../platform/paths.ts';
 import { readOpenJobs } from '../settings/open-jobs.ts';
 import { askAgent, askRunningAgent } from './ask.ts';
-import { type AgentReply, protocolVersion as version } from './control-protocol.ts';
+import { type AgentReply, protocolVersion as version } from './control/protocol.ts';
 import type { Job } from './job-protocol.ts';
 
 export type { Job } from './job-protocol.ts';

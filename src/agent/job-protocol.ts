@@ -1,6 +1,6 @@
 /** What `mint-ssh job` and the agent say to each other over `run/control.sock`. */
 import type { OpenJob } from '../settings/open-jobs.ts';
-import { type Fields, number, optional, portNumber, text } from './control-fields.ts';
+import { type Fields, number, optional, portNumber, text } from './control/fields.ts';
 
 /** A job, and whether its key is there: it is made in the agent's memory, and is there alone. */
 export interface Job extends OpenJob {

@@ -26,7 +26,7 @@ export function noteAddress(
   { host, port }: { readonly host: string | undefined; readonly port: number },
 ): void {
   // A client may be let in that has not waited to hear where to.
-  const [first] = destination.place?.ways ?? [];
+  const [first] = destination.place?.candidates ?? [];
   if (first === undefined || first.kind === 'endpoint' || first.host !== host) return;
   lastAddresses.note(vm.name, { host: first.host, port });
 }

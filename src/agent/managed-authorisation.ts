@@ -5,7 +5,7 @@ import type { WhichKey } from '../keys/store/key-use.ts';
 import { parseHostKey } from '../ssh/hostkey.ts';
 import type { SigningKey } from '../ssh/key-signature.ts';
 import type { Authorisation, Login } from './authorisation.ts';
-import type { RefusalWords } from './control-protocol.ts';
+import type { RefusalWords } from './control/protocol.ts';
 import { loginLimit } from './job-authorisation.ts';
 import type { ManagedKey } from './managed-key.ts';
 import type { Services } from './services.ts';

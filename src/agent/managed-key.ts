@@ -5,7 +5,7 @@ import { parseKeyFile } from '../keys/store/key-file.ts';
 import { publicBlob } from '../keys/store/key-type.ts';
 import type { ServedKey } from '../keys/store/key-use.ts';
 import { openKeyFile } from '../keys/store/private-key.ts';
-import type { SecretAnswer, SecretQuestion } from './control-protocol.ts';
+import type { SecretAnswer, SecretQuestion } from './control/protocol.ts';
 import { collectGarbage } from './garbage.ts';
 import type { AskSecret } from './questions.ts';
 

@@ -1,5 +1,5 @@
 /** Whoever sits in front of a proxy, as its connection reaches them. */
-import type { AgentReply, Answer, QuestionText, SecretAnswer, SecretQuestion } from './control-protocol.ts';
+import type { AgentReply, Answer, QuestionText, SecretAnswer, SecretQuestion } from './control/protocol.ts';
 
 export class Person {
   readonly #reply: (reply: AgentReply) => void;

@@ -5,7 +5,7 @@ import { appendAudit } from '../platform/audit.ts';
 import { parseHostKey } from '../ssh/hostkey.ts';
 import type { SigningKey } from '../ssh/key-signature.ts';
 import type { Authorisation, Login } from './authorisation.ts';
-import type { RefusalWords } from './control-protocol.ts';
+import type { RefusalWords } from './control/protocol.ts';
 import { type Push, pushLifetime, pushLimit } from './pushes.ts';
 import type { Services } from './services.ts';
 

@@ -1,5 +1,5 @@
 /** The question about a changed host key: one for each VM at a time, however many connections wait for it. */
-import type { Answer, QuestionText, SecretAnswer, SecretQuestion } from './control-protocol.ts';
+import type { Answer, QuestionText, SecretAnswer, SecretQuestion } from './control/protocol.ts';
 
 /** A connection that may reach a person. Resolves to `nobody` where it does not, or ended. */
 export type AskPerson = (question: QuestionText) => Promise<Answer>;

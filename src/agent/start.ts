@@ -7,8 +7,8 @@ import { MintError } from '../errors.ts';
 import { ensureClosedDirectory, ensurePrivateDirectory } from '../platform/files.ts';
 import type { Paths } from '../platform/paths.ts';
 import { programPath } from '../platform/program.ts';
-import { type ControlConnection, type ControlListener, connectControl } from './control-client.ts';
-import type { FailureReply } from './control-protocol.ts';
+import { type ControlConnection, type ControlListener, connectControl } from './control/client.ts';
+import type { FailureReply } from './control/protocol.ts';
 
 /** How long a connection waits for an agent to come up, in milliseconds. */
 const startLimit = 8000;

@@ -5,9 +5,9 @@ import type { AwsWorkers, Caller } from '../aws/workers.ts';
 import { printable } from '../cli/terminal.ts';
 import { MintError } from '../errors.ts';
 import type { VmSettings } from '../settings/settings.ts';
+import { candidatesFor } from '../vms/candidates.ts';
 import type { LocatedVm } from '../vms/located-vm.ts';
 import { isDefinite, type Names, type Wanted } from '../vms/names.ts';
-import { waysTo } from '../vms/ways.ts';
 import type { Log } from './log.ts';
 import { type AskPerson, Questions } from './questions.ts';
 
@@ -120,11 +120,11 @@ export class Starts {
     const blind = performance.now() + blindLimit;
     for (;;) {
       // An address may come a moment after the state.
-      const ways = waysTo(vm, start.settings);
-      const direct = ways.filter(({ kind }) => kind !== 'endpoint');
+      const candidates = candidatesFor(vm, start.settings);
+      const direct = candidates.filter(({ kind }) => kind !== 'endpoint');
       const answering = await Promise.all(direct.map(({ host }) => answers(host, start.port)));
       if (answering.includes(true)) return vm;
-      const isTunnel = direct.length < ways.length;
+      const isTunnel = direct.length < candidates.length;
       if (isTunnel && (direct.length === 0 || performance.now() > blind)) return vm;
       if (performance.now() > deadline) throw notInTime(vm, 'its sshd does not answer');
       vm = await this.#lookAgain(vm, start);

@@ -12,9 +12,9 @@ import {
 import { sessionBindName } from '../ssh/session-bind.ts';
 import { parseUserauthRequest, type UserauthRequest } from '../ssh/userauth.ts';
 import { boundConnection, type SeenExchange } from './binding.ts';
-import { Crowd } from './crowd.ts';
 import type { Listener } from './listener.ts';
 import type { Log } from './log.ts';
+import { PendingConnections } from './pending-connections.ts';
 import { Pushes } from './pushes.ts';
 import { SessionBinds } from './session-binds.ts';
 import { VmKey } from './vm-key.ts';
@@ -45,7 +45,7 @@ export class Vm {
   readonly connections = new Set<LiveConnection>();
   readonly #log: Log;
   readonly #expected: (vm: Vm) => Buffer | undefined;
-  readonly #crowd = new Crowd({ limit: 128, patience: 60_000 });
+  readonly #pending = new PendingConnections({ limit: 128, timeoutMs: 60_000 });
   listener: Promise<Listener> | undefined;
   /** `require_binding`, as the last connection found it in the settings. */
   requiresBinding = false;
@@ -59,7 +59,7 @@ export class Vm {
 
   /** Serves the SSH agent protocol to one client. */
   serve(socket: Socket): void {
-    this.#crowd.join(socket);
+    this.#pending.add(socket);
     const frames = new AgentFrames();
     const binds = new SessionBinds();
     const answerAll = async (messages: readonly Buffer[]) => {
@@ -68,7 +68,7 @@ export class Vm {
         // Answers go out in the order of their requests: while a person is asked nothing more is taken in.
         if (answer instanceof Promise) socket.pause();
         socket.write(answer instanceof Promise ? await answer : answer);
-        this.#crowd.admit(socket);
+        this.#pending.accept(socket);
       }
       // A client that does not read its answers gets no more of them.
       if (socket.writableNeedDrain) {

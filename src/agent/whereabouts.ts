@@ -31,7 +31,7 @@ function elsewhere(name: string, where: () => string): Whereabouts {
   let place: Place | undefined;
   const find = async () => {
     place ??= {
-      ways: [{ kind: 'public', host: where() }],
+      candidates: [{ kind: 'public', host: where() }],
       instance: undefined,
       account: undefined,
       region: undefined,

@@ -1,13 +1,13 @@
 /** `mint-ssh agent`: runs it in the foreground, shows its state, ends it, has it started at login. */
 import { closeSync, openSync, writeSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { connectControl } from '../agent/control-client.ts';
+import { connectControl } from '../agent/control/client.ts';
 import {
   type AgentReply,
   type AgentRequest,
   type AgentStatus,
   failureReply,
-} from '../agent/control-protocol.ts';
+} from '../agent/control/protocol.ts';
 import { alreadyRunning, runAgent } from '../agent/daemon.ts';
 import { readySign } from '../agent/start.ts';
 import type { Command, Invocation } from '../cli/command.ts';

@@ -10,8 +10,8 @@ import type {
   QuestionText,
   SecretAnswer,
   SecretQuestion,
-} from '../agent/control-protocol.ts';
-import { protocolVersion } from '../agent/control-protocol.ts';
+} from '../agent/control/protocol.ts';
+import { protocolVersion } from '../agent/control/protocol.ts';
 import type { Command, Invocation } from '../cli/command.ts';
 import { printable, say, warn } from '../cli/terminal.ts';
 import { MintError } from '../errors.ts';

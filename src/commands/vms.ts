@@ -10,10 +10,10 @@ import { writtenNames } from '../settings/approved-names.ts';
 import { loadSettings, type Settings } from '../settings/settings.ts';
 import { isElsewhere } from '../trust/pin.ts';
 import { type HostEntry, TrustStore } from '../trust/store.ts';
+import { candidatesFor } from '../vms/candidates.ts';
 import { type ListRequest, listCached, listVms } from '../vms/list-vms.ts';
 import type { LocatedVm } from '../vms/located-vm.ts';
 import { VmCache } from '../vms/vm-cache.ts';
-import { waysTo } from '../vms/ways.ts';
 
 export const command: Command = {
   usage: 'vms [--refresh] [--json]',
@@ -102,7 +102,7 @@ function readRows(
     return {
       name,
       vm,
-      address: vm === undefined ? own.host : waysTo(vm, own)[0]?.host,
+      address: vm === undefined ? own.host : candidatesFor(vm, own)[0]?.host,
       instance: own.instance ?? vm?.instance,
       region: vm?.region ?? own.region,
       trust: trustOf(entry, vm),

@@ -1,8 +1,8 @@
 /** Our agent, and the user's own beside it. */
 import { lstatSync } from 'node:fs';
 import net from 'node:net';
-import { connectControl } from '../agent/control-client.ts';
-import type { AgentStatus } from '../agent/control-protocol.ts';
+import { connectControl } from '../agent/control/client.ts';
+import type { AgentStatus } from '../agent/control/protocol.ts';
 import { isOurs, noUpstream, upstreamSocket } from '../agent/upstream.ts';
 import { quoted } from '../platform/files.ts';
 import type { Paths } from '../platform/paths.ts';

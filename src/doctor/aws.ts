@@ -5,9 +5,9 @@ import { callerEnvironment } from '../platform/environment.ts';
 import type { Paths } from '../platform/paths.ts';
 import { writtenNames } from '../settings/approved-names.ts';
 import type { VmSettings } from '../settings/settings.ts';
+import { type Candidate, candidatesFor } from '../vms/candidates.ts';
 import { type LocatedVm, located } from '../vms/located-vm.ts';
 import { isDefinite, Names } from '../vms/names.ts';
-import { type Way, waysTo } from '../vms/ways.ts';
 import type { Case, Login, VmCase } from './case.ts';
 import { type Finding, fail, failed, ok, warn } from './check.ts';
 
@@ -16,7 +16,7 @@ export interface Instance {
   readonly state: string;
   readonly region: string;
   /** The preferred one first. */
-  readonly ways: readonly Way[];
+  readonly candidates: readonly Candidate[];
   readonly bootstrap: string | undefined;
 }
 
@@ -79,7 +79,7 @@ export class Aws {
 
 function instanceOf(vm: LocatedVm, settings: VmSettings): Instance {
   const { instance: id, state, region, bootstrap } = vm;
-  return { id, state, region, bootstrap, ways: waysTo(vm, settings) };
+  return { id, state, region, bootstrap, candidates: candidatesFor(vm, settings) };
 }
 
 /** The instance, where there was one to be found. */

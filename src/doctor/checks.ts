@@ -2,7 +2,7 @@
 
 import { quoted } from '../platform/files.ts';
 import { hasPartInAws } from '../settings/uses-aws.ts';
-import { type Way, waysTo } from '../vms/ways.ts';
+import { type Candidate, candidatesFor } from '../vms/candidates.ts';
 import { checkAgent, checkForwarding } from './agent.ts';
 import {
   type Aws,
@@ -57,7 +57,7 @@ export function vmChecks(about: VmCase, aws: Aws): readonly Check[] {
     aws.consoleOutput(vm, vm.instance ?? (await foundInstance(instance))?.id),
   );
   const login = once(() => logIn(about, instance));
-  const server = once(async () => askServer(about, await waysOf(about, instance)));
+  const server = once(async () => askServer(about, await candidatesOf(about, instance)));
   const alone = { ...about, vms: [vm], discovered: new Map() };
   const ofAws: readonly Check[] = [
     { name: 'credentials', run: () => checkCredentials(alone, aws) },
@@ -87,14 +87,14 @@ export function vmChecks(about: VmCase, aws: Aws): readonly Check[] {
   ];
 }
 
-/** As AWS has it now, else as it had it last. */
-async function waysOf(
+/** From what AWS says now, else from what it said last. */
+async function candidatesOf(
   { vm, discovered }: VmCase,
   instance: () => Promise<InstanceFinding>,
-): Promise<readonly Way[]> {
+): Promise<readonly Candidate[]> {
   if (vm.host !== undefined) return [{ kind: 'public', host: vm.host }];
   const known = discovered.get(vm.name);
-  return (await foundInstance(instance))?.ways ?? (known === undefined ? [] : waysTo(known, vm));
+  return (await foundInstance(instance))?.candidates ?? (known === undefined ? [] : candidatesFor(known, vm));
 }
 
 function checkNames({ vms, discovered, paths }: Case): Finding {

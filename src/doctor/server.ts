@@ -1,7 +1,7 @@
 /** Whether the VM's address answers, and with SSH. One connection, for sshd counts those that log in no one. */
 import net from 'node:net';
 import { quoted } from '../platform/files.ts';
-import type { Way } from '../vms/ways.ts';
+import type { Candidate } from '../vms/candidates.ts';
 import type { VmCase } from './case.ts';
 import { type Finding, fail, ok } from './check.ts';
 
@@ -25,9 +25,13 @@ const bannerLimit = 4_000;
 const saidLimit = 8_192;
 
 /** Dials the first address; an endpoint is left to the login itself. */
-export function askServer({ vm }: VmCase, ways: readonly Way[]): Promise<ServerFinding> {
-  const direct = ways.find(({ kind }) => kind !== 'endpoint');
-  const at = { host: direct?.host, port: vm.port, hasTunnel: ways.some(({ kind }) => kind === 'endpoint') };
+export function askServer({ vm }: VmCase, candidates: readonly Candidate[]): Promise<ServerFinding> {
+  const direct = candidates.find(({ kind }) => kind !== 'endpoint');
+  const at = {
+    host: direct?.host,
+    port: vm.port,
+    hasTunnel: candidates.some(({ kind }) => kind === 'endpoint'),
+  };
   if (at.host === undefined)
     return Promise.resolve({ ...at, error: 'no address', banner: undefined, said: '' });
   return new Promise((resolve) => {

@@ -3,7 +3,7 @@
  *
  * Node cannot give a pipe an access list of its own. By the default one other users cannot write to our pipes, but the
  * names of all pipes are to be seen by everyone, and whoever makes a pipe first has its name. So a name cannot be
- * guessed before the pipe is there, and holds no trust once it was seen: see src/agent/control-proof.ts.
+ * guessed before the pipe is there, and holds no trust once it was seen: see src/agent/control/proof.ts.
  */
 import { createHmac, randomBytes } from 'node:crypto';
 import { closeSync, openSync, writeSync } from 'node:fs';

@@ -1,7 +1,7 @@
 /** The proxy's line to the agent, which lasts as long as the proxy and outlives the agent. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { ControlConnection } from '../agent/control-client.ts';
-import type { AgentReply, AgentRequest, OpenRequest } from '../agent/control-protocol.ts';
+import type { ControlConnection } from '../agent/control/client.ts';
+import type { AgentReply, AgentRequest, OpenRequest } from '../agent/control/protocol.ts';
 import { connectOrStart } from '../agent/start.ts';
 import { printable, warn } from '../cli/terminal.ts';
 import { MintError } from '../errors.ts';
@@ -15,7 +15,7 @@ const goGoodFor = 2000;
 
 /** The agent's word that the key is authorised, and when it came. */
 interface Go {
-  readonly reply: Reply<'go'>;
+  readonly reply: Reply<'pushed'>;
   readonly at: number;
 }
 
@@ -34,7 +34,7 @@ export class AgentLink {
   readonly #person: Person;
   #connection: ControlConnection | undefined;
   #seen: AgentRequest | undefined;
-  #verdict: Promise<Reply<'verdict'>> | undefined;
+  #verdict: Promise<Reply<'host-key-checked'>> | undefined;
   #go: Promise<Go> | undefined;
   #hasProceeded = false;
   #hasLostAgent = false;
@@ -66,14 +66,14 @@ export class AgentLink {
    * Shows the agent the host key of this connection, and the host's signature in the held reply.
    * @param host where the connection runs to
    */
-  judge(hostKey: Buffer, signature: Buffer, host: string): Promise<Reply<'verdict'>> {
+  judge(hostKey: Buffer, signature: Buffer, host: string): Promise<Reply<'host-key-checked'>> {
     this.#seen = {
-      type: 'seen',
+      type: 'check-host-key',
       hostKey: hostKey.toString('base64'),
       signature: signature.toString('base64'),
       host,
     };
-    this.#verdict = this.#replies.ask('verdict', this.#seen);
+    this.#verdict = this.#replies.ask('host-key-checked', this.#seen);
     // Asked as soon as it may be: the answer is there when the client has finished the key exchange.
     this.#go = this.#verdict.then(() => this.#askToGo());
     this.#go.catch(() => {});
@@ -81,7 +81,7 @@ export class AgentLink {
   }
 
   /** Resolves once the key is authorised and will be for long enough. */
-  async pushed(): Promise<Reply<'go'>> {
+  async pushed(): Promise<Reply<'pushed'>> {
     let go = await this.#go;
     // A new agent has to authorise a key of its own.
     const isGood = !this.#hasLostAgent && go !== undefined && performance.now() - go.at < goGoodFor;
@@ -91,13 +91,13 @@ export class AgentLink {
   }
 
   async #askToGo(): Promise<Go> {
-    return { reply: await this.#replies.ask('go', { type: 'ready' }), at: performance.now() };
+    return { reply: await this.#replies.ask('pushed', { type: 'await-push' }), at: performance.now() };
   }
 
   /** The client accepted the server's signature: it went on behind its NEWKEYS. */
   proceeded(): void {
     this.#hasProceeded = true;
-    this.#connection?.send({ type: 'proceeded' });
+    this.#connection?.send({ type: 'client-accepted-host' });
   }
 
   /** Waits for the person where a question stands: whether the key was accepted after all. */
@@ -112,8 +112,8 @@ export class AgentLink {
   }
 
   /** At an early end: was our key listed, and asked for a signature? */
-  wasRefused(): Promise<Reply<'refused'>> {
-    return this.#replies.ask('refused', { type: 'refused?' });
+  wasRefused(): Promise<Reply<'refusal'>> {
+    return this.#replies.ask('refusal', { type: 'explain-refusal' });
   }
 
   close(): void {
@@ -173,8 +173,9 @@ export class AgentLink {
   #replay(): void {
     if (!this.#replies.isExpected('target'))
       this.#connection?.send({ ...this.#open, established: this.#established });
-    if (this.#seen !== undefined && !this.#replies.isExpected('verdict')) this.#connection?.send(this.#seen);
-    if (this.#hasProceeded) this.#connection?.send({ type: 'proceeded' });
+    if (this.#seen !== undefined && !this.#replies.isExpected('host-key-checked'))
+      this.#connection?.send(this.#seen);
+    if (this.#hasProceeded) this.#connection?.send({ type: 'client-accepted-host' });
     this.#replies.askAgain();
   }
 }

@@ -1,4 +1,4 @@
-import type { FailureReply } from '../agent/control-protocol.ts';
+import type { FailureReply } from '../agent/control/protocol.ts';
 import { MintError } from '../errors.ts';
 
 /** An error that the agent has sent, with a warning to show before it. */

@@ -1,4 +1,4 @@
-/** Step 5: a plain pipe both ways, each with its own end. */
+/** Step 5: a plain pipe both candidates, each with its own end. */
 import type { AgentLink } from './agent-link.ts';
 import type { End } from './end.ts';
 

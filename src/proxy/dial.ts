@@ -1,6 +1,6 @@
 /** Step 2: a connection to the VM, by whichever way leads there. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Way } from '../vms/ways.ts';
+import type { Candidate } from '../vms/candidates.ts';
 import { AgentRefusal } from './agent-refusal.ts';
 import type { EarlyDial } from './early-dial.ts';
 import type { End } from './end.ts';
@@ -30,7 +30,7 @@ export interface Dialled {
   /** Where the agent said that it is. */
   readonly target: Target;
   /** The way that led there. */
-  readonly way: Way;
+  readonly way: Candidate;
 }
 
 /**
@@ -47,9 +47,9 @@ export async function reach(
 ): Promise<Dialled> {
   for (const begin = performance.now(); ; ) {
     const { target } = guide;
-    const { ways, port } = target;
+    const { candidates, port } = target;
     const tunnel = () => guide.tunnel();
-    const attempt = travel({ vm, ways, port, limit: patience.left(), tunnel, early });
+    const attempt = travel({ vm, candidates, port, limit: patience.left(), tunnel, early });
     const dialled = attempt.then((arrival) => ({ ...arrival, target }));
     const ended = new AbortController();
     try {
@@ -73,8 +73,8 @@ export async function reach(
 }
 
 /** Started for this connection, and asked through an endpoint; what the agent says of that one is no matter of time. */
-function mayBoot(error: unknown, { serial, ways }: Target): boolean {
-  return serial > 0 && ways.some(({ kind }) => kind === 'endpoint') && !(error instanceof AgentRefusal);
+function mayBoot(error: unknown, { serial, candidates }: Target): boolean {
+  return serial > 0 && candidates.some(({ kind }) => kind === 'endpoint') && !(error instanceof AgentRefusal);
 }
 
 class MovedAway extends Error {}

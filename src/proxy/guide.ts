@@ -1,5 +1,5 @@
 /** Where the VM is, as far as the agent has said, and the ways that lead there. */
-import type { AgentRequest } from '../agent/control-protocol.ts';
+import type { AgentRequest } from '../agent/control/protocol.ts';
 import type { TunnelReply } from '../aws/workers.ts';
 import { MintError } from '../errors.ts';
 import { AgentRefusal } from './agent-refusal.ts';
@@ -70,10 +70,10 @@ export class Guide {
 
 /** A VM that was started, or made anew, is another target even where its address stays. */
 export function isSame(one: Target, other: Target): boolean {
-  return one.serial === other.serial && JSON.stringify(one.ways) === JSON.stringify(other.ways);
+  return one.serial === other.serial && JSON.stringify(one.candidates) === JSON.stringify(other.candidates);
 }
 
 /** The addresses that a target has, each once. */
-export function hosts({ ways }: Target): string {
-  return [...new Set(ways.map(({ host }) => host))].join(' or ');
+export function hosts({ candidates }: Target): string {
+  return [...new Set(candidates.map(({ host }) => host))].join(' or ');
 }

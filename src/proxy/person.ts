@@ -5,7 +5,7 @@ import type {
   QuestionText,
   SecretAnswer,
   SecretQuestion,
-} from '../agent/control-protocol.ts';
+} from '../agent/control/protocol.ts';
 
 /** Puts the agent's questions to the person. */
 export interface Asker {

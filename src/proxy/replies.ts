@@ -1,5 +1,5 @@
 /** What the agent is asked for and has not answered yet, and how long it may take. */
-import type { AgentReply, AgentRequest, OpenRequest } from '../agent/control-protocol.ts';
+import type { AgentReply, AgentRequest, OpenRequest } from '../agent/control/protocol.ts';
 import { MintError } from '../errors.ts';
 import { AgentRefusal } from './agent-refusal.ts';
 
@@ -81,7 +81,7 @@ export class Replies {
         // A person takes longer than an agent.
         clearTimeout(this.#limit);
         break;
-      case 'makes-way':
+      case 'superseded':
       case 'progress':
         // It is at work; or older than we are, and goes: the next one is asked as soon as it has gone.
         if (this.isExpected('target')) this.#limitFirst();

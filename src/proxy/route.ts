@@ -1,7 +1,7 @@
 /** All the ways to a VM, the better ones first: the first that leads there is taken. */
 import { isIP } from 'node:net';
 import { MintError } from '../errors.ts';
-import type { Way } from '../vms/ways.ts';
+import type { Candidate } from '../vms/candidates.ts';
 import type { EarlyDial } from './early-dial.ts';
 import { connectServer, type End } from './end.ts';
 import type { Guide } from './guide.ts';
@@ -21,7 +21,7 @@ const addressesHeadStart = 500;
 /** What it takes to go there. */
 export interface Journey {
   readonly vm: string;
-  readonly ways: readonly Way[];
+  readonly candidates: readonly Candidate[];
   readonly port: number;
   /** How long it may take, in milliseconds. */
   readonly limit: number;
@@ -33,7 +33,7 @@ export interface Journey {
 
 export interface Arrival {
   readonly server: End;
-  readonly way: Way;
+  readonly way: Candidate;
 }
 
 /** @throws MintError `dial-failed`, and where a tunnel is the only way, what the agent says of it */
@@ -46,13 +46,13 @@ export async function travel(journey: Journey): Promise<Arrival> {
 }
 
 async function goBestWay(journey: Journey): Promise<Arrival> {
-  const { ways } = journey;
-  const [only] = ways;
+  const { candidates } = journey;
+  const [only] = candidates;
   // What nearly every connection is: one address, and nothing to choose.
-  if (ways.length === 1 && only !== undefined && isIP(only.host) !== 0 && only.kind !== 'endpoint') {
+  if (candidates.length === 1 && only !== undefined && isIP(only.host) !== 0 && only.kind !== 'endpoint') {
     return { server: await dial(journey, only.host), way: only };
   }
-  const contenders = ways.length === 1 && only?.kind !== 'endpoint' ? byName(journey) : byWay(journey);
+  const contenders = candidates.length === 1 && only?.kind !== 'endpoint' ? byName(journey) : byWay(journey);
   try {
     return await race(await contenders, ({ server }) => server.destroy());
   } catch (error) {
@@ -61,8 +61,8 @@ async function goBestWay(journey: Journey): Promise<Arrival> {
 }
 
 async function byWay(journey: Journey): Promise<Contender<Arrival>[]> {
-  return journey.ways.map((way, at) => ({
-    headStart: at === 0 ? 0 : headStart(journey.ways[at - 1], way),
+  return journey.candidates.map((way, at) => ({
+    headStart: at === 0 ? 0 : headStart(journey.candidates[at - 1], way),
     start: async (signal) => ({
       server: way.kind === 'endpoint' ? await tunnel(journey, signal) : await dial(journey, way.host, signal),
       way,
@@ -70,14 +70,14 @@ async function byWay(journey: Journey): Promise<Contender<Arrival>[]> {
   }));
 }
 
-function headStart(before: Way | undefined, { kind }: Way): number {
+function headStart(before: Candidate | undefined, { kind }: Candidate): number {
   if (kind === 'endpoint') return addressesHeadStart;
   return kind === before?.kind ? addressHeadStart : publicHeadStart;
 }
 
 /** The addresses of a host name, one family after the other in turn: RFC 8305 §4. */
 async function byName(journey: Journey): Promise<Contender<Arrival>[]> {
-  const [way] = journey.ways;
+  const [way] = journey.candidates;
   if (way === undefined) return [];
   const { lookup } = process.getBuiltinModule('node:dns').promises;
   const found = await lookup(way.host, { all: true }).catch((cause: NodeJS.ErrnoException) => {

@@ -5,7 +5,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { printable } from '../cli/terminal.ts';
 import { MintError } from '../errors.ts';
-import type { Way } from '../vms/ways.ts';
+import type { Candidate } from '../vms/candidates.ts';
 import { type Dialled, reach } from './dial.ts';
 import type { EarlyDial } from './early-dial.ts';
 import type { ExchangeClock } from './exchange-clock.ts';
@@ -51,7 +51,7 @@ export class ServerSearch {
     timing.mark(this.#hasDialled ? 'redial' : 'dial');
     this.#hasDialled = true;
     const { target, way } = dialled;
-    if (target.ways.length > 1) explain?.(`${vm} is reached at ${way.host}${describeWay(way)}`);
+    if (target.candidates.length > 1) explain?.(`${vm} is reached at ${way.host}${describeWay(way)}`);
     this.#startClock();
     return dialled;
   }
@@ -94,7 +94,7 @@ export class ServerSearch {
   }
 }
 
-function describeWay({ kind }: Way): string {
+function describeWay({ kind }: Candidate): string {
   return kind === 'endpoint' ? ', through an EC2 Instance Connect Endpoint' : '';
 }
 

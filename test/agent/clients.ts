@@ -7,7 +7,7 @@ import {
   encodeLine,
   lineSplitter,
   protocolVersion,
-} from '../../src/agent/control-protocol.ts';
+} from '../../src/agent/control/protocol.ts';
 import { AgentFrames } from '../../src/ssh/agent-messages.ts';
 import { publicKeyBlob, signatureBlob } from '../../src/ssh/ed25519.ts';
 import { encodeByte, encodeString, encodeUint32, WireReader } from '../../src/ssh/wire.ts';
@@ -132,7 +132,7 @@ export const openRequest = (world: World, vm: string, more: object = {}): object
 });
 
 export const seenRequest = (hostKey: Buffer, signature: Buffer): object => ({
-  type: 'seen',
+  type: 'check-host-key',
   hostKey: hostKey.toString('base64'),
   signature: signature.toString('base64'),
   // Where the connection runs to, as ssh.toml has it.
@@ -151,9 +151,9 @@ export async function proxyConnection(
   control.send(openRequest(world, vm, more));
   await control.reply('target');
   control.send(seenRequest(host.blob, host.sign(session)));
-  await control.reply('verdict');
-  control.send({ type: 'ready' });
-  await control.reply('go');
+  await control.reply('host-key-checked');
+  control.send({ type: 'await-push' });
+  await control.reply('pushed');
   return control;
 }
 

@@ -6,7 +6,7 @@ import net from 'node:net';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import fc from 'fast-check';
-import { proveToAgent, serveProven } from '../../src/agent/control-proof.ts';
+import { proveToAgent, serveProven } from '../../src/agent/control/proof.ts';
 import { ownDirectory, refusal } from '../platform/directory.ts';
 
 const name = '\\\\.\\pipe\\mint-ssh-0';

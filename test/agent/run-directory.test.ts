@@ -258,7 +258,7 @@ describe('a run directory', { timeout: 120_000 }, () => {
     await control.reply('target');
     const host = new Host();
     control.send(seenRequest(host.blob, host.sign(newSession())));
-    await control.reply('verdict');
+    await control.reply('host-key-checked');
     chmodSync(hosts, 0o777);
     await control.close();
     refused(await login(directory), 'unsafe-permissions', /chmod/);

@@ -140,7 +140,13 @@ describe('the agent’s sockets', { timeout: 60_000 }, () => {
 
   test('a request before `open`, a second `open` and one of another version are refused', async () => {
     const client = await controlClient(controlPath(world));
-    for (const type of ['seen', 'retarget', 'ready', 'proceeded', 'refused?']) {
+    for (const type of [
+      'check-host-key',
+      'retarget',
+      'await-push',
+      'client-accepted-host',
+      'explain-refusal',
+    ]) {
       client.send({ type, hostKey: '', signature: '', host: '' });
       await assert.rejects(client.reply('target'), /before `open`/);
     }
@@ -157,7 +163,7 @@ describe('the agent’s sockets', { timeout: 60_000 }, () => {
     assert.equal((await world.mint('job', 'begin', 'build-7')).status, 0);
     const client = await controlClient(controlPath(world));
     client.send(openRequest(world, 'build-7'));
-    client.send({ type: 'ready' });
+    client.send({ type: 'await-push' });
     await assert.rejects(client.reply('target'), /has not been said yet/);
     const { stdout } = await world.mint('job', 'list', '--json');
     assert.equal(JSON.parse(stdout)[0].state, 'open', stdout);
@@ -187,12 +193,12 @@ describe('the agent’s sockets', { timeout: 60_000 }, () => {
     client.send(openRequest(world, 'other'));
     await client.reply('target');
     client.send({
-      type: 'seen',
+      type: 'check-host-key',
       hostKey: Buffer.from('nonsense').toString('base64'),
       signature: '',
       host: '127.0.0.1',
     });
-    await assert.rejects(client.reply('verdict'), /not-ssh/);
+    await assert.rejects(client.reply('host-key-checked'), /not-ssh/);
     await client.close();
     assert.equal(world.file('hosts/other.known_hosts'), undefined);
   });

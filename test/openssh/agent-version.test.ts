@@ -3,10 +3,10 @@ import assert from 'node:assert/strict';
 import { rmSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { describe, test } from 'node:test';
-import { protocolVersion } from '../../src/agent/control-protocol.ts';
+import { protocolVersion } from '../../src/agent/control/protocol.ts';
 import { beginJob, endJob } from '../../src/agent/job-client.ts';
 import { resolvePaths } from '../../src/platform/paths.ts';
-import { controlClient, controlPath, openRequest } from '../agent/clients.ts';
+import { controlClient, controlPath, Host, newSession, openRequest, seenRequest } from '../agent/clients.ts';
 import { agentWorld } from './agent-world.ts';
 import { loginUser, waitFor } from './world.ts';
 
@@ -14,12 +14,12 @@ describe('versions of the agent', () => {
   const { world, openSession, isAlive, logsIn, oneAgent, liveConnections } = agentWorld({ dev: {} });
   const newer = { version: protocolVersion + 1 };
 
-  test('an agent makes way for a newer program, and the session that stands finds the next one', async () => {
+  test('an agent exits for a newer program, and an established session finds the next agent', async () => {
     const session = await openSession();
     const { pid } = oneAgent();
     const client = await controlClient(controlPath(world()));
     client.send(openRequest(world(), 'dev', newer));
-    await client.reply('makes-way');
+    await client.reply('superseded');
     await client.close();
     await waitFor(
       'another agent',
@@ -34,7 +34,7 @@ describe('versions of the agent', () => {
     await logsIn();
   });
 
-  test('an agent that holds a job’s key does not', async () => {
+  test('an agent that holds a job key does not exit', async () => {
     await logsIn();
     const paths = resolvePaths({ configDir: world().configDir }, {});
     await beginJob(paths, { name: 'job', user: loginUser, hostKey: undefined });
@@ -43,11 +43,11 @@ describe('versions of the agent', () => {
     await assert.rejects(client.reply('target'), /another version, and holds a job key/);
     await endJob(paths, 'job');
     client.send(openRequest(world(), 'dev', newer));
-    await client.reply('makes-way');
+    await client.reply('superseded');
     await client.close();
   });
 
-  test('a session that an older program began is known, a login of one is refused', async () => {
+  test('an established session of an older program is accepted, a login of one is refused', async () => {
     await logsIn();
     const client = await controlClient(controlPath(world()));
     client.send(openRequest(world(), 'dev', { version: protocolVersion - 1 }));
@@ -55,6 +55,22 @@ describe('versions of the agent', () => {
     client.send(openRequest(world(), 'dev', { version: protocolVersion - 1, established: true }));
     await client.reply('target');
     await client.close();
+  });
+
+  test('a proxy of version 3 reports its session in the words of that version', async () => {
+    await logsIn();
+    const host = new Host();
+    await world().mint('hosts', 'forget', 'dev');
+    const proxy = await controlClient(controlPath(world()));
+    proxy.send(openRequest(world(), 'dev', { version: 3, established: true }));
+    await proxy.reply('target');
+    proxy.send({ ...seenRequest(host.blob, host.sign(newSession())), type: 'seen' });
+    await proxy.reply('host-key-checked');
+    proxy.send({ type: 'proceeded' });
+    proxy.send({ type: 'refused?' });
+    await proxy.reply('refusal');
+    await proxy.close();
+    await world().mint('hosts', 'forget', 'dev');
   });
 
   test('ssh waits until an older agent has gone, and logs in through the next one', async () => {

@@ -201,8 +201,8 @@ describe('stream binding: the agent signs', { timeout: 60_000 }, () => {
       hostKey: otherHost.blob.toString('base64'),
       signature: otherHost.sign(session).toString('base64'),
     };
-    proxy.send({ type: 'seen', hostKey, signature, host: '127.0.0.1' });
-    await assert.rejects(proxy.reply('verdict'), /second host key/);
+    proxy.send({ type: 'check-host-key', hostKey, signature, host: '127.0.0.1' });
+    await assert.rejects(proxy.reply('host-key-checked'), /second host key/);
   });
 
   async function proxyEstablished(id: Buffer): Promise<ControlClient> {
@@ -211,7 +211,7 @@ describe('stream binding: the agent signs', { timeout: 60_000 }, () => {
     control.send(openRequest(world, 'dev', { established: true }));
     await control.reply('target');
     control.send(seenRequest(host.blob, host.sign(id)));
-    await control.reply('verdict');
+    await control.reply('host-key-checked');
     return control;
   }
 });

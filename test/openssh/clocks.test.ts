@@ -7,7 +7,7 @@ import { existsSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, afterEach, before, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { AgentStatus } from '../../src/agent/control-protocol.ts';
+import type { AgentStatus } from '../../src/agent/control/protocol.ts';
 import {
   controlClient,
   controlPath,

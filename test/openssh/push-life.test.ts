@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { AgentStatus } from '../../src/agent/control-protocol.ts';
+import type { AgentStatus } from '../../src/agent/control/protocol.ts';
 import {
   type ControlClient,
   controlClient,
@@ -92,8 +92,8 @@ describe('a pushed key', { timeout: 150_000 }, () => {
     } finally {
       release();
     }
-    proxy.send({ type: 'ready' });
-    await proxy.reply('go');
+    proxy.send({ type: 'await-push' });
+    await proxy.reply('pushed');
     assert.ok(((await vmStatus('pending')).pushSecondsLeft ?? 0) > 40);
     await proxy.close();
   });
@@ -112,7 +112,7 @@ describe('a pushed key', { timeout: 150_000 }, () => {
     late.send(openRequest(world, 'late'));
     await late.reply('target');
     late.send(seenRequest(host.blob, host.sign(newSession())));
-    await late.reply('verdict');
+    await late.reply('host-key-checked');
     // A client that lists before its proxy starts: the VM's socket is there from an earlier connection.
     const earlier = await proxyConnection(world, 'listed', host, newSession());
     await earlier.close();
@@ -124,8 +124,8 @@ describe('a pushed key', { timeout: 150_000 }, () => {
     await sleep(51_000);
     await context.test('is pushed again, the same key, where a connection took fifty seconds', async () => {
       assert.equal(pushesOf('late').length, 1);
-      late.send({ type: 'ready' });
-      await late.reply('go');
+      late.send({ type: 'await-push' });
+      await late.reply('pushed');
       const [first, second, ...more] = pushesOf('late');
       assert.ok(first !== undefined && second !== undefined && more.length === 0);
       assert.equal(first.key, second.key);

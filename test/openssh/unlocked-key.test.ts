@@ -4,7 +4,7 @@ import { mkdirSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, afterEach, before, beforeEach, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type AgentStatus, protocolVersion } from '../../src/agent/control-protocol.ts';
+import { type AgentStatus, protocolVersion } from '../../src/agent/control/protocol.ts';
 import { controlClient, controlPath, openRequest } from '../agent/clients.ts';
 import { library } from './faketime.ts';
 import { type Child, loginUser, makeWorld, mintProgram, type World, waitFor } from './world.ts';
@@ -100,7 +100,7 @@ describe('an agent with an unlocked key', () => {
     pass(50);
     await until('the key is locked', async () => (await unlocked()).length === 0);
     client.send(newer);
-    await client.reply('makes-way');
+    await client.reply('superseded');
     await client.close();
     await agent.done;
   });

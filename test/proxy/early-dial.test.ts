@@ -30,9 +30,9 @@ async function greeter(): Promise<{ port: number; visits: number; leaving: Promi
 }
 
 function journeyTo(port: number, early: EarlyDial | undefined) {
-  const ways = [{ kind: 'public', host }] as const;
+  const candidates = [{ kind: 'public', host }] as const;
   const tunnel = () => Promise.reject(new Error('no tunnel'));
-  return travel({ vm: 'dev', ways, port, limit: 15_000, tunnel, early });
+  return travel({ vm: 'dev', candidates, port, limit: 15_000, tunnel, early });
 }
 
 describe('what was dialled before it was known where to', { timeout: 60_000 }, () => {

@@ -1,7 +1,7 @@
 /** What a client of the control socket may say. */
 import assert from 'node:assert/strict';
-import { encodeLine, lineSplitter } from '../../../src/agent/control-protocol.ts';
-import { parseRequest } from '../../../src/agent/control-request.ts';
+import { encodeLine, lineSplitter } from '../../../src/agent/control/protocol.ts';
+import { parseRequest } from '../../../src/agent/control/request.ts';
 import { MintError } from '../../../src/errors.ts';
 import { inPieces } from '../pieces.ts';
 import { attempt, Refusal, type Target } from '../target.ts';
@@ -32,19 +32,30 @@ function split(chunks: readonly Buffer[]): { messages: unknown[]; failure: strin
 
 export const control: Target = {
   name: 'control',
-  modules: ['agent/control-protocol.ts', 'agent/control-request.ts'],
+  modules: ['agent/control/protocol.ts', 'agent/control/request.ts'],
   seeds: () => [
     Buffer.from(`${JSON.stringify(open)}\n{"type":"status"}\n`),
     Buffer.from(
-      '{"type":"seen","hostKey":"AAAA","signature":"AAAA","host":"203.0.113.7"}\n{"type":"ready"}\n',
+      '{"type":"check-host-key","hostKey":"AAAA","signature":"AAAA","host":"203.0.113.7"}\n{"type":"await-push"}\n',
     ),
-    Buffer.from('{"type":"answer","answer":"yes"}\n{"type":"refused?"}\n{"type":"stop"}\n'),
-    Buffer.from('{"type":"retarget"}\n{"type":"proceeded"}\n'),
+    Buffer.from('{"type":"answer","answer":"yes"}\n{"type":"explain-refusal"}\n{"type":"stop"}\n'),
+    Buffer.from('{"type":"retarget"}\n{"type":"client-accepted-host"}\n'),
   ],
   dictionary: [
     ...['{"type":"', '":', ',"', '"}', '\n', '[', ']', '{', '}', 'null', 'true', '1e999', '"__proto__":{}'],
     ...Object.keys(open),
-    ...['seen', 'hostKey', 'signature', 'host', 'answer', 'timeout', 'nobody', 'profile', 'region', 'status'],
+    ...[
+      'check-host-key',
+      'hostKey',
+      'signature',
+      'host',
+      'answer',
+      'timeout',
+      'nobody',
+      'profile',
+      'region',
+      'status',
+    ],
     ...['job', 'name', 'begin', 'end', 'list', 'set', 'secret', 'force'],
   ],
   longest: 2048,

@@ -1,7 +1,6 @@
-/**
- * What a client of `run/control.sock` asks for, taken from what it sent: of that nothing is believed. The proxy has no
- * part in this; what the agent answers is read by `parseReply`.
- */
+/** Parses the requests of clients on `run/control.sock`. The agent trusts nothing in them. */
+
+import { parseJobRequest } from '../job-protocol.ts';
 import {
   type Fields,
   malformed,
@@ -12,14 +11,18 @@ import {
   secret,
   text,
   textRecord,
-} from './control-fields.ts';
-import type { AgentRequest, Answer, SecretAnswer } from './control-protocol.ts';
-import { parseJobRequest } from './job-protocol.ts';
+} from './fields.ts';
+import { type AgentRequest, type Answer, formerNames, type SecretAnswer } from './protocol.ts';
 
-/** Checks the shape of what a client of the control socket sent. @throws MintError `agent-unavailable` */
+/**
+ * @param message one parsed line of a client
+ * @returns the request, with only the fields that its type has
+ * @throws MintError `agent-unavailable` if it is malformed
+ */
 export function parseRequest(message: unknown): AgentRequest {
   const fields = record(message);
-  switch (fields['type']) {
+  const type = formerNames.get(fields['type']) ?? fields['type'];
+  switch (type) {
     case 'open':
       return {
         type: 'open',
@@ -33,9 +36,9 @@ export function parseRequest(message: unknown): AgentRequest {
         upstreamAgent: optional(fields, 'upstreamAgent', text),
         established: fields['established'] === true,
       };
-    case 'seen':
+    case 'check-host-key':
       return {
-        type: 'seen',
+        type: 'check-host-key',
         hostKey: text(fields, 'hostKey'),
         signature: text(fields, 'signature'),
         host: text(fields, 'host'),
@@ -46,11 +49,11 @@ export function parseRequest(message: unknown): AgentRequest {
       return { type: 'secret', answer: secretAnswer(fields) };
     case 'retarget':
     case 'tunnel':
-    case 'ready':
-    case 'proceeded':
-    case 'refused?':
+    case 'await-push':
+    case 'client-accepted-host':
+    case 'explain-refusal':
     case 'status':
-      return { type: fields['type'] };
+      return { type };
     case 'stop':
       return { type: 'stop', force: fields['force'] === true };
     default: {
@@ -61,13 +64,13 @@ export function parseRequest(message: unknown): AgentRequest {
   }
 }
 
-/** Whatever is not a clear yes is none. */
+/** Anything but a known word counts as no. */
 function answer(fields: Fields): Answer {
   const said = fields['answer'];
   return said === 'yes' || said === 'timeout' || said === 'nobody' ? said : 'no';
 }
 
-/** The same for what was asked without an echo. */
+/** Reads the answer to a `secret-question`. */
 function secretAnswer(fields: Fields): SecretAnswer {
   const outcome = fields['outcome'];
   if (outcome === 'told') return { secret: secret(fields, 'secret') };

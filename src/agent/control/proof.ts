@@ -13,9 +13,9 @@
  */
 import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
 import type { Socket } from 'node:net';
-import { MintError } from '../errors.ts';
-import type { Paths } from '../platform/paths.ts';
-import { controlSecret } from '../platform/sockets.ts';
+import { MintError } from '../../errors.ts';
+import type { Paths } from '../../platform/paths.ts';
+import { controlSecret } from '../../platform/sockets.ts';
 
 const nonceBytes = 32;
 /** How long the other side may take, in milliseconds. */

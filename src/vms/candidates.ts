@@ -1,26 +1,29 @@
-/** The ways that lead to a VM, the preferred one first. */
+/** The addresses under which a proxy may reach a VM, the preferred one first. */
 
 import { MintError } from '../errors.ts';
 import type { VmSettings } from '../settings/settings.ts';
 import type { LocatedVm } from './located-vm.ts';
 
-export interface Way {
+export interface Candidate {
   /** `endpoint`: a tunnel through an EC2 Instance Connect Endpoint, which reaches `host` from inside the VPC. */
   readonly kind: 'public' | 'private' | 'endpoint';
-  /** An address; a host name only where ssh.toml gives one. */
+  /** An address; a host name only if ssh.toml gives one. */
   readonly host: string;
 }
 
 /**
- * What `route` makes of the addresses that EC2 shows. A `host` in ssh.toml settles it: the one way is that host.
+ * Chooses by `route` among the addresses that EC2 shows. A `host` in ssh.toml is the only candidate.
  *
- * IPv4 goes before IPv6, other than RFC 8305 has it: an instance has an IPv6 address for years before anyone opens
- * its security group to one.
+ * IPv4 comes before IPv6, unlike RFC 8305: many instances have an IPv6 address while their security group admits
+ * IPv4 only.
  */
-export function waysTo(vm: LocatedVm, { host, route }: Pick<VmSettings, 'host' | 'route'>): Way[] {
+export function candidatesFor(
+  vm: LocatedVm,
+  { host, route }: Pick<VmSettings, 'host' | 'route'>,
+): Candidate[] {
   if (host !== undefined) return [{ kind: 'public', host }];
   const inside = endpointAddress(vm);
-  const all: Way[] = [
+  const all: Candidate[] = [
     ...present('public', vm.publicAddress),
     ...present('public', vm.ipv6),
     ...present('private', vm.privateAddress),
@@ -29,10 +32,13 @@ export function waysTo(vm: LocatedVm, { host, route }: Pick<VmSettings, 'host' |
   return route === 'auto' ? all : all.filter(({ kind }) => kind === route);
 }
 
-/** @throws MintError `dial-failed` where there is none */
-export function needWays(vm: LocatedVm, settings: Pick<VmSettings, 'host' | 'route'>): Way[] {
-  const ways = waysTo(vm, settings);
-  if (ways.length > 0) return ways;
+/**
+ * @returns the candidates, at least one
+ * @throws MintError `dial-failed` if there is none
+ */
+export function requireCandidates(vm: LocatedVm, settings: Pick<VmSettings, 'host' | 'route'>): Candidate[] {
+  const candidates = candidatesFor(vm, settings);
+  if (candidates.length > 0) return candidates;
   const { route } = settings;
   const called = `${vm.name} (${vm.instance})`;
   throw route === 'auto'
@@ -44,7 +50,7 @@ export function needWays(vm: LocatedVm, settings: Pick<VmSettings, 'host' | 'rou
       });
 }
 
-/** Where an endpoint reaches the VM. */
+/** @returns the address that an EC2 Instance Connect Endpoint connects to */
 export function endpointAddress(vm: LocatedVm): string | undefined {
   return vm.privateAddress ?? vm.ipv6;
 }
@@ -55,6 +61,6 @@ const described = {
   endpoint: 'address that an endpoint could reach',
 } as const;
 
-function present(kind: Way['kind'], host: string | undefined): Way[] {
+function present(kind: Candidate['kind'], host: string | undefined): Candidate[] {
   return host === undefined ? [] : [{ kind, host }];
 }

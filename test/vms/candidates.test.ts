@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { MintError } from '../../src/errors.ts';
+import { candidatesFor, requireCandidates } from '../../src/vms/candidates.ts';
 import type { LocatedVm } from '../../src/vms/located-vm.ts';
-import { needWays, waysTo } from '../../src/vms/ways.ts';
 
 const full: LocatedVm = {
   name: 'dev',
@@ -18,10 +18,10 @@ const full: LocatedVm = {
   seenAt: 0,
 };
 
-type Route = Parameters<typeof waysTo>[1]['route'];
+type Route = Parameters<typeof candidatesFor>[1]['route'];
 
 function ways(vm: LocatedVm, route: Route, host?: string): string[] {
-  return waysTo(vm, { host, route }).map((way) => `${way.kind} ${way.host}`);
+  return candidatesFor(vm, { host, route }).map((way) => `${way.kind} ${way.host}`);
 }
 
 test('the ways are public, private, endpoint, and the route takes its own of them', () => {
@@ -55,7 +55,7 @@ test('a VM that no way leads to is told so, with what would help', () => {
   ];
   for (const [route, message, hint] of cases) {
     assert.throws(
-      () => needWays(none, { host: undefined, route }),
+      () => requireCandidates(none, { host: undefined, route }),
       (error: unknown) => {
         assert.ok(error instanceof MintError && error.code === 'dial-failed');
         assert.match(error.message, message);

@@ -1,10 +1,10 @@
-/** Reading the fields of what was said on the control socket; each reader throws on anything else. */
-import { MintError } from '../errors.ts';
+/** Readers for the fields of a control message. Each throws MintError `agent-unavailable` on any other value. */
+import { MintError } from '../../errors.ts';
 
 export type Fields = Readonly<Record<string, unknown>>;
 
-/** Base64 of what a person types is not longer, in characters. */
-const secretLimit = 4096;
+/** The longest base64 text of a secret, in characters. */
+const maxSecretLength = 4096;
 
 export function record(value: unknown): Fields {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) throw malformed('not an object');
@@ -13,26 +13,27 @@ export function record(value: unknown): Fields {
 
 export function text(fields: Fields, name: string): string {
   const value = fields[name];
-  if (typeof value !== 'string') throw malformed(`${name} is no text`);
+  if (typeof value !== 'string') throw malformed(`${name} is not a string`);
   return value;
 }
 
 export function number(fields: Fields, name: string): number {
   const value = fields[name];
-  if (typeof value !== 'number' || !Number.isFinite(value)) throw malformed(`${name} is no number`);
+  if (typeof value !== 'number' || !Number.isFinite(value)) throw malformed(`${name} is not a number`);
   return value;
 }
 
 export function portNumber(fields: Fields, name: string): number {
   const value = number(fields, name);
-  if (!Number.isInteger(value) || value < 1 || value > 65_535) throw malformed(`${name} is no port`);
+  if (!Number.isInteger(value) || value < 1 || value > 65_535)
+    throw malformed(`${name} is not a port number`);
   return value;
 }
 
-/** Never quoted in a message. */
+/** The value never appears in an error message. */
 export function secret(fields: Fields, name: string): Buffer {
   const value = text(fields, name);
-  if (value.length > secretLimit) throw malformed(`${name} is too long`);
+  if (value.length > maxSecretLength) throw malformed(`${name} is too long`);
   return Buffer.from(value, 'base64');
 }
 
@@ -46,9 +47,9 @@ export function optional<T>(
 
 export function textRecord(value: unknown): Record<string, string> {
   const fields = record(value);
-  // Without their names, which are whatever the client made them.
+  // The message does not quote the names: the client chose them.
   if (Object.values(fields).some((each) => typeof each !== 'string'))
-    throw malformed('a variable is no text');
+    throw malformed('a variable is not a string');
   return fields as Record<string, string>;
 }
 

@@ -2,18 +2,12 @@
 import { lstatSync, type Stats } from 'node:fs';
 import net from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { MintError } from '../errors.ts';
-import { ioFailed } from '../platform/files.ts';
-import type { Paths } from '../platform/paths.ts';
-import { controlSecret, usesPipes } from '../platform/sockets.ts';
-import { proveToAgent } from './control-proof.ts';
-import {
-  type AgentReply,
-  type AgentRequest,
-  encodeLine,
-  lineSplitter,
-  parseReply,
-} from './control-protocol.ts';
+import { MintError } from '../../errors.ts';
+import { ioFailed } from '../../platform/files.ts';
+import type { Paths } from '../../platform/paths.ts';
+import { controlSecret, usesPipes } from '../../platform/sockets.ts';
+import { proveToAgent } from './proof.ts';
+import { type AgentReply, type AgentRequest, encodeLine, lineSplitter, parseReply } from './protocol.ts';
 
 export interface ControlConnection {
   send(request: AgentRequest): void;

@@ -1,10 +1,16 @@
 /** `run/control.sock`: where proxies announce themselves, and people ask for status and stop. */
 import type { Socket } from 'node:net';
-import { MintError } from '../errors.ts';
-import { vmPaths } from '../platform/paths.ts';
-import { loadSettings } from '../settings/settings.ts';
-import { vmName } from '../settings/vm-name.ts';
-import { Connection } from './connection.ts';
+import { MintError } from '../../errors.ts';
+import { vmPaths } from '../../platform/paths.ts';
+import { loadSettings } from '../../settings/settings.ts';
+import { vmName } from '../../settings/vm-name.ts';
+import { Connection } from '../connection.ts';
+import type { Forward } from '../forward.ts';
+import { serveJob } from '../job-requests.ts';
+import { PendingConnections } from '../pending-connections.ts';
+import type { Services } from '../services.ts';
+import { assertReplaceable, refuseToLoseJobs } from '../upgrade.ts';
+import type { Vms } from '../vms.ts';
 import {
   type AgentReply,
   type AgentRequest,
@@ -14,14 +20,8 @@ import {
   lineSplitter,
   type OpenRequest,
   protocolVersion,
-} from './control-protocol.ts';
-import { parseRequest } from './control-request.ts';
-import { Crowd } from './crowd.ts';
-import type { Forward } from './forward.ts';
-import { mayMakeWay, refuseToLoseJobs } from './handover.ts';
-import { serveJob } from './job-requests.ts';
-import type { Services } from './services.ts';
-import type { Vms } from './vms.ts';
+} from './protocol.ts';
+import { parseRequest } from './request.ts';
 
 export interface ControlHooks {
   readonly vms: Vms;
@@ -29,7 +29,7 @@ export interface ControlHooks {
   readonly status: () => AgentStatus;
   readonly stop: () => void;
   /** A newer program is there: ends the agent, with the sessions told to find the next one. */
-  readonly makeWay: () => void;
+  readonly superseded: () => void;
   /** A proxy came or went, a job began or ended. */
   readonly changed: () => void;
 }
@@ -37,7 +37,7 @@ export interface ControlHooks {
 export class ControlServer {
   readonly #services: Services;
   readonly #hooks: ControlHooks;
-  readonly #crowd = new Crowd({ limit: 128, patience: 10_000 });
+  readonly #pending = new PendingConnections({ limit: 128, timeoutMs: 10_000 });
   readonly #proxies = new Map<Socket, Connection>();
 
   constructor(services: Services, hooks: ControlHooks) {
@@ -55,14 +55,14 @@ export class ControlServer {
   }
 
   serve(socket: Socket): void {
-    this.#crowd.join(socket);
+    this.#pending.add(socket);
     const reply = (message: AgentReply) => {
       if (socket.writable) socket.write(encodeLine(message));
     };
     const split = lineSplitter((message) => {
       const request = parseRequest(message);
       // Whoever asks for status or stop is answered, and need not stay.
-      if (request.type === 'open') this.#crowd.admit(socket);
+      if (request.type === 'open') this.#pending.accept(socket);
       this.#handle(socket, request, reply).catch((error: unknown) => reply(failureReply(error)));
     });
     socket.on('data', (chunk) => {
@@ -109,7 +109,7 @@ export class ControlServer {
         );
       case 'secret':
         return this.#proxy(socket).person.tell(request.answer);
-      case 'seen': {
+      case 'check-host-key': {
         const hostKey = Buffer.from(request.hostKey, 'base64');
         const signature = Buffer.from(request.signature, 'base64');
         return this.#proxy(socket).judge(hostKey, signature, request.host);
@@ -120,11 +120,11 @@ export class ControlServer {
         return this.#proxy(socket).tunnel();
       case 'answer':
         return this.#proxy(socket).person.answer(request.answer);
-      case 'ready':
+      case 'await-push':
         return this.#proxy(socket).release();
-      case 'proceeded':
+      case 'client-accepted-host':
         return this.#proxy(socket).proceed();
-      case 'refused?':
+      case 'explain-refusal':
         return this.#proxy(socket).tellWhetherRefused();
     }
   }
@@ -156,14 +156,14 @@ export class ControlServer {
     ]);
   }
 
-  /** Whether both speak the same; where it is a newer one the agent ends. @throws MintError as `mayMakeWay` */
+  /** Whether both speak the same; where it is a newer one the agent ends. @throws MintError as `assertReplaceable` */
   async #speaks(version: number, reply: (message: AgentReply) => void): Promise<boolean> {
     if (version === protocolVersion) return true;
-    await mayMakeWay(version, this.#services, () =>
+    await assertReplaceable(version, this.#services, () =>
       [...this.#proxies.values()].some(({ admission }) => admission.isLoggingIn),
     );
-    reply({ type: 'makes-way' });
-    this.#hooks.makeWay();
+    reply({ type: 'superseded' });
+    this.#hooks.superseded();
     return false;
   }
 

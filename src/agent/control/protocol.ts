@@ -1,0 +1,255 @@
+/**
+ * The messages on `run/control.sock`, one JSON object a line.
+ *
+ * A proxy opens one connection and keeps it for as long as it lives; the agent knows from the connection that the
+ * proxy is alive. The exchange of one login:
+ *
+ *     proxy                     agent
+ *     open                  →
+ *                           ←   target           (again if the first was not confirmed)
+ *     check-host-key        →
+ *                           ←   host-key-checked
+ *     await-push            →
+ *                           ←   pushed
+ *     client-accepted-host  →
+ *
+ * The agent may send `error` at any time; it is final. The commands of the user send `status`, `stop` and the job
+ * requests.
+ */
+import type { TunnelReply } from '../../aws/workers.ts';
+import { type ErrorCode, MintError } from '../../errors.ts';
+import type { Candidate } from '../../vms/candidates.ts';
+import type { JobReply, JobRequest } from '../job-protocol.ts';
+import { malformed, record } from './fields.ts';
+
+/**
+ * Raise this number when the meaning of a message changes. An agent that hears from a newer program replies
+ * `superseded` and exits, and the newer program starts the next agent. An agent refuses an older program, except for
+ * a session that is already established.
+ */
+export const protocolVersion = 4;
+
+/**
+ * Names that versions up to 3 used. A proxy of such a version keeps running while its session lasts and reports the
+ * session to a newer agent; an agent of such a version replies `makes-way` to a newer program.
+ */
+export const formerNames: ReadonlyMap<unknown, string> = new Map([
+  ['seen', 'check-host-key'],
+  ['proceeded', 'client-accepted-host'],
+  ['refused?', 'explain-refusal'],
+  ['makes-way', 'superseded'],
+]);
+
+export type AgentRequest =
+  | OpenRequest
+  | JobRequest
+  /** No candidate of the target could be reached. The agent replies with a confirmed `target`. */
+  | { readonly type: 'retarget' }
+  /** Asks for the URL of a tunnel through an EC2 Instance Connect Endpoint. */
+  | { readonly type: 'tunnel' }
+  /**
+   * From the key exchange reply that the proxy holds: the host key (K_S) and the host's signature over the exchange
+   * hash, both base64. `host` is the address that the proxy is connected to; it must be one of the target's
+   * candidates.
+   */
+  | {
+      readonly type: 'check-host-key';
+      readonly hostKey: string;
+      readonly signature: string;
+      readonly host: string;
+    }
+  /** The user's answer to a `question`. */
+  | { readonly type: 'answer'; readonly answer: Answer }
+  /** The user's answer to a `secret-question`; `encodeSecret` writes it. */
+  | { readonly type: 'secret'; readonly answer: SecretAnswer }
+  /** Asks for `pushed`. */
+  | { readonly type: 'await-push' }
+  /**
+   * The client sent more after it had read the server's encrypted answer, so it accepted the host's signature. Sent a
+   * second time when the conversation is longer than that of a refused login.
+   */
+  | { readonly type: 'client-accepted-host' }
+  /** The connection ended before the login could have succeeded. Asks whether the VM refused our key. */
+  | { readonly type: 'explain-refusal' }
+  | { readonly type: 'status' }
+  /** `force`: stop even if that loses keys that exist only in the agent. */
+  | { readonly type: 'stop'; readonly force?: boolean | undefined };
+
+export interface OpenRequest {
+  readonly type: 'open';
+  readonly version: number;
+  readonly vm: string;
+  readonly port: number | undefined;
+  readonly user: string | undefined;
+  readonly profile: string | undefined;
+  readonly region: string | undefined;
+  /** The AWS variables of the caller's environment, from `callerEnvironment`. */
+  readonly environment: Readonly<Record<string, string>>;
+  /** The path of the user's own agent socket, or `none`; undefined if the proxy cannot tell. */
+  readonly upstreamAgent: string | undefined;
+  /** True if a live session reports itself to a new agent. The agent pushes no key for it. */
+  readonly established: boolean;
+}
+
+export type AgentReply =
+  /**
+   * Where to dial. If `sure` is false, the address may belong to another machine by now: the proxy may dial it, but
+   * passes nothing from the server to the client before a `target` that is sure. A new `serial` means: dial again,
+   * even if the address is the same.
+   */
+  | {
+      readonly type: 'target';
+      /** The preferred one first; never empty. */
+      readonly candidates: readonly Candidate[];
+      readonly port: number;
+      readonly sure: boolean;
+      readonly serial: number;
+    }
+  /** One of the two. A `failure` does not end the connection if other candidates remain. */
+  | {
+      readonly type: 'tunnel';
+      readonly tunnel: TunnelReply | undefined;
+      readonly failure: FailureReply | undefined;
+    }
+  /** A line to show to the user while something takes long. */
+  | { readonly type: 'progress'; readonly line: string }
+  /** The host key is accepted. `notice`: lines to show to the user about it. */
+  | {
+      readonly type: 'host-key-checked';
+      readonly outcome: 'match' | 'unknown';
+      readonly notice: string | undefined;
+    }
+  | { readonly type: 'question'; readonly question: QuestionText }
+  | { readonly type: 'secret-question'; readonly question: SecretQuestion }
+  /** The VM accepts the key. `pushMilliseconds`: how long the push took; undefined if none was needed. */
+  | { readonly type: 'pushed'; readonly pushMilliseconds: number | undefined }
+  /** The reply to `explain-refusal`; `words` is undefined if neither the VM nor the agent refused the key. */
+  | { readonly type: 'refusal'; readonly words: RefusalWords | undefined }
+  | { readonly type: 'status'; readonly status: AgentStatus }
+  | { readonly type: 'stopping' }
+  /** The agent is older than the program that asks. It exits; the program starts the next agent. */
+  | { readonly type: 'superseded' }
+  | JobReply
+  | FailureReply;
+
+/** `nobody`: there is no terminal and no askpass program to ask through. */
+export type Answer = 'yes' | 'no' | 'timeout' | 'nobody';
+
+/** A question for the user, and the full words that count as yes. */
+export interface QuestionText {
+  readonly framed: string;
+  readonly prompt: string;
+  readonly accepts: readonly string[];
+  readonly seconds: number;
+}
+
+/** A question whose answer is not echoed. */
+export interface SecretQuestion {
+  /** One line that ends in a space. */
+  readonly prompt: string;
+  readonly seconds: number;
+}
+
+export type SecretAnswer = { readonly secret: Buffer } | 'no' | 'timeout' | 'nobody';
+
+export interface FailureReply {
+  readonly type: 'error';
+  readonly code: ErrorCode;
+  readonly message: string;
+  readonly hint: string | undefined;
+  readonly unsafe: boolean;
+  /** A warning of several lines to show before the error. */
+  readonly warning: string | undefined;
+}
+
+/** Why the login on a connection was refused, in words for the user. */
+export interface RefusalWords {
+  readonly code: 'login-refused' | 'key-passphrase' | 'agent-unavailable';
+  readonly message: string;
+  readonly hint: string;
+}
+
+export interface AgentStatus {
+  readonly pid: number;
+  readonly version: string;
+  readonly startedAt: string;
+  readonly connections: number;
+  /** Names of the jobs whose keys the agent holds. */
+  readonly jobs: readonly string[];
+  /** Names of the managed keys that were unlocked with a passphrase. */
+  readonly unlockedKeys: readonly string[];
+  readonly vms: readonly {
+    readonly name: string;
+    readonly socket: string;
+    readonly connections: number;
+    readonly key: string | undefined;
+    readonly pushSecondsLeft: number | undefined;
+  }[];
+}
+
+/** The longest line either side accepts, in bytes. */
+const lineLimit = 256 * 1024;
+
+export function encodeLine(message: AgentRequest | AgentReply): string {
+  return message.type === 'secret' ? encodeSecret(message.answer) : `${JSON.stringify(message)}\n`;
+}
+
+/** Encodes what the user typed as base64. */
+function encodeSecret(answer: SecretAnswer): string {
+  const outcome = typeof answer === 'string' ? answer : 'told';
+  const typed = typeof answer === 'string' ? undefined : answer.secret.toString('base64');
+  return `${JSON.stringify({ type: 'secret', outcome, secret: typed })}\n`;
+}
+
+/**
+ * Splits a byte stream into lines and parses each as JSON.
+ * @param receive called with each parsed line
+ * @returns a function that takes the next chunk
+ * @throws MintError `agent-unavailable` for a line that is too long; SyntaxError for one that is not JSON
+ */
+export function lineSplitter(receive: (message: unknown) => void): (chunk: Buffer) => void {
+  let pieces: Buffer[] = [];
+  let held = 0;
+  return (chunk) => {
+    let rest = chunk;
+    for (let end = rest.indexOf(10); end >= 0; end = rest.indexOf(10)) {
+      const line = Buffer.concat([...pieces, rest.subarray(0, end)]);
+      pieces = [];
+      held = 0;
+      rest = rest.subarray(end + 1);
+      if (line.length > lineLimit) throw malformed('a line is too long');
+      receive(JSON.parse(line.toString('utf8')));
+      // The line may hold a passphrase.
+      line.fill(0);
+    }
+    if (rest.length === 0) return;
+    held += rest.length;
+    if (held > lineLimit) throw malformed('a line is too long');
+    pieces.push(Buffer.from(rest));
+  };
+}
+
+/**
+ * Takes a reply of the agent. The checks on its socket have shown that the agent runs as this user, so only the frame
+ * is checked.
+ * @throws MintError `agent-unavailable` if the message is not an object
+ */
+export function parseReply(message: unknown): AgentReply {
+  const fields = record(message);
+  const former = formerNames.get(fields['type']);
+  return (former === undefined ? fields : { ...fields, type: former }) as unknown as AgentReply;
+}
+
+/**
+ * @param error any error; its `warning`, if it has one, is sent too
+ * @returns the reply that tells the client of it
+ */
+export function failureReply(error: unknown): FailureReply {
+  const known =
+    error instanceof MintError
+      ? error
+      : new MintError('agent-unavailable', `the agent failed: ${String(error)}`);
+  const { code, message, hint, unsafe } = known;
+  const { warning } = known as { readonly warning?: string };
+  return { type: 'error', code, message, hint, unsafe, warning };
+}
