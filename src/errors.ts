@@ -79,3 +79,30 @@ export class MintError extends Error {
     return this.unsafe ? 3 : 1;
   }
 }
+
+const systemErrorHints: Readonly<Record<string, string>> = {
+  ENOSPC: 'the disk is full: free some space and run the command again',
+  EDQUOT: 'your disk quota is used up: free some space and run the command again',
+  EFBIG: 'the file size limit of this process is reached (ulimit -f): raise it and run the command again',
+  EROFS: 'the file system is read-only: use --config-dir with a directory that is writable',
+  EACCES: 'permission denied: check the owner and the mode of the file and of the directories above it',
+  EPERM: 'operation not permitted: check the owner and the flags of the file',
+  EMFILE: 'this process has too many open files (ulimit -n): raise the limit and run the command again',
+  ENFILE: 'the machine has too many open files: close some programs and run the command again',
+  ENOMEM: 'the machine is out of memory: close some programs and run the command again',
+  EAGAIN:
+    'the machine is short of processes or memory (ulimit -u): close some programs and run the command again',
+  E2BIG: 'the command line or the environment is too long: pass the data on standard input or in a file',
+  ENOTDIR: 'a part of that path is a file, not a directory',
+  EIO: 'the disk or the terminal reported an I/O error: check it and run the command again',
+};
+
+/**
+ * What the user can do about an error of the operating system.
+ *
+ * @param code an errno name such as `ENOSPC`; undefined for an error of another kind
+ * @returns undefined where we have nothing useful to say
+ */
+export function systemErrorHint(code: string | undefined): string | undefined {
+  return code === undefined ? undefined : systemErrorHints[code];
+}

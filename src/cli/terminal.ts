@@ -6,7 +6,7 @@
  * stream. Text that came from elsewhere (tags, servers, key comments) passes `printable` first.
  */
 import { fstatSync, statSync, writeSync } from 'node:fs';
-import { MintError } from '../errors.ts';
+import { MintError, systemErrorHint } from '../errors.ts';
 import { writeToTerminal } from './foreground.ts';
 
 /** Makes foreign text safe to show: C0, C1, bidirectional and invisible characters become `\u{…}`. */
@@ -62,23 +62,36 @@ export function print(text: string): void {
   }
 }
 
-/** Tells the person why a command failed; the stack only with `--verbose`. */
+/** Tells the user why a command failed. The stack is shown with `--verbose` only. */
 export function reportError(error: unknown, verbose: boolean): void {
-  const lines =
-    error instanceof MintError
-      ? [
-          // Whoever made it has escaped what is foreign in it; here nothing slips through that was forgotten.
-          `error: ${printable(error.message)} (${error.code})`,
-          ...(error.hint === undefined ? [] : [`hint: ${printable(error.hint)}`]),
-        ]
-      : [
-          `error: ${printable(error instanceof Error ? error.message : String(error))} (io-failed)`,
-          'hint: this is not a failure we foresaw: run again with --verbose and report what it prints',
-        ];
+  const { message, code, hint: remedy } = describe(error);
+  // Foreign text is escaped where it enters a message. This is the last line of defence.
+  const lines = [`error: ${printable(message)} (${code})`];
+  if (remedy !== undefined) lines.push(`hint: ${printable(remedy)}`);
   warn(lines.map((line) => `mint-ssh: ${line}\n`).join(''));
   if (verbose) {
     for (let at: unknown = error; at instanceof Error; at = at.cause) show(at.stack ?? String(at));
   }
+}
+
+interface Description {
+  readonly message: string;
+  readonly code: string;
+  readonly hint: string | undefined;
+}
+
+function describe(error: unknown): Description {
+  if (error instanceof MintError) return error;
+  const message = error instanceof Error ? error.message : String(error);
+  const { code, syscall } = Object(error) as Partial<NodeJS.ErrnoException>;
+  if (typeof code === 'string' && typeof syscall === 'string') {
+    return { message, code: 'io-failed', hint: systemErrorHint(code) };
+  }
+  return {
+    message: `internal error: ${message}`,
+    code: 'io-failed',
+    hint: 'this is a defect in mint-ssh: run the command again with --verbose and report what it prints',
+  };
 }
 
 function writeStderr(text: string): void {

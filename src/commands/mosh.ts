@@ -1,14 +1,14 @@
 /** `mint-ssh mosh`: mosh-server is started over our ssh, and mosh-client goes where that connection went. */
 import { execFile, spawn } from 'node:child_process';
 import { lookup } from 'node:dns/promises';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { isIP } from 'node:net';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Command, Invocation } from '../cli/command.ts';
 import { printable } from '../cli/terminal.ts';
 import { MintError } from '../errors.ts';
 import { resolvePaths } from '../platform/paths.ts';
+import { withScratchDirectory } from '../platform/scratch.ts';
 import { loadSettings } from '../settings/settings.ts';
 import { vmName } from '../settings/vm-name.ts';
 import { type Login, withLoginConfig } from '../ssh-config/login-config.ts';
@@ -78,9 +78,8 @@ interface Started {
 }
 
 async function startServer(login: Omit<Login, 'proxyOptions'>, remote: string): Promise<Started> {
-  const directory = mkdtempSync(join(tmpdir(), 'mint-ssh-'));
-  const told = join(directory, 'address');
-  try {
+  return await withScratchDirectory(login.paths, async (directory) => {
+    const told = join(directory, 'address');
     return await withLoginConfig({ ...login, proxyOptions: ['--told-address', told] }, async (file) => {
       const child = spawn('ssh', sshWords(file, login.vm.name, remote), {
         stdio: ['ignore', 'pipe', 'inherit'],
@@ -92,9 +91,7 @@ async function startServer(login: Omit<Login, 'proxyOptions'>, remote: string): 
       clearTimeout(limit);
       return { status, answer, host: addressIn(told) };
     });
-  } finally {
-    rmSync(directory, { recursive: true, force: true });
-  }
+  });
 }
 
 /** A connection of its own, since the proxy has to say where it went, and with nothing that a session may have. */

@@ -23,7 +23,7 @@ import {
 import { userInfo } from 'node:os';
 import { basename, dirname, join, win32 } from 'node:path';
 import { printable } from '../cli/terminal.ts';
-import { type ErrorCode, MintError } from '../errors.ts';
+import { type ErrorCode, MintError, systemErrorHint } from '../errors.ts';
 
 /** Windows has none of these: there the profile's access list is what keeps others out, see `checkInProfile`. */
 const user = process.getuid?.();
@@ -237,22 +237,13 @@ function attempt<T>(what: string, path: string, action: () => T): T {
   }
 }
 
-const remedies: Readonly<Record<string, string>> = {
-  ENOSPC: 'the disk is full: make room and run again',
-  EDQUOT: 'your disk quota is used up: make room and run again',
-  EFBIG: 'the file size limit of this process is reached (ulimit -f): raise it and run again',
-  EROFS: 'the file system is read-only: point --config-dir to a place that can be written',
-  EACCES: 'you may not write there: check the owner and the mode of the directory',
-  EPERM: 'you may not do that there: check the owner and the flags of the file',
-};
-
 /** `io-failed` with what was tried, on which path, and what mends it. */
 export function ioFailed(what: string, path: string, cause: unknown): MintError {
   const code = codeOf(cause);
   const reason = code ?? (cause instanceof Error ? cause.message : String(cause));
   return new MintError('io-failed', `cannot ${what} ${quoted(path)}: ${reason}`, {
     cause,
-    hint: code === undefined ? undefined : remedies[code],
+    hint: systemErrorHint(code),
   });
 }
 

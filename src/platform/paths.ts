@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { homedir, userInfo } from 'node:os';
 import { join, resolve } from 'node:path';
 import { configuredRunDir } from './run-dir.ts';
@@ -84,10 +85,18 @@ function defaultConfigDir(environment: NodeJS.ProcessEnv): string {
   return join(homeDirectory(environment), '.config', 'mint');
 }
 
-/** `$HOME`, as every other program takes it, else the passwd entry. On Windows the profile: a HOME is some shell's own. */
+/**
+ * `$HOME`, as other programs use it, else the home directory of the passwd entry. On Windows the profile.
+ *
+ * fish under LC_ALL=C exports a HOME with non-ASCII bytes in a second UTF-8 encoding, and ssh runs ProxyCommand
+ * through that shell. Such a HOME names no directory, and the passwd entry is used.
+ *
+ * @returns an absolute path
+ */
 export function homeDirectory(environment: NodeJS.ProcessEnv = process.env): string {
   const named = usesPipes ? environment['USERPROFILE'] : environment['HOME'];
-  return named || userInfo().homedir || homedir();
+  const isUsable = named && (/^[\x20-\x7e]*$/.test(named) || existsSync(named));
+  return (isUsable && named) || userInfo().homedir || homedir();
 }
 
 /**

@@ -1,10 +1,10 @@
 /** A config for one run of ssh, for commands that log in without touching `~/.ssh/config`. */
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { GlobalOptions } from '../cli/command.ts';
 import type { Paths } from '../platform/paths.ts';
 import { programPath } from '../platform/program.ts';
+import { withScratchDirectory } from '../platform/scratch.ts';
 import type { VmSettings } from '../settings/settings.ts';
 import { prepareDirectories } from './apply.ts';
 import { quoteWord } from './quote.ts';
@@ -31,8 +31,7 @@ export async function withLoginConfig<T>(
   { paths, vm, globals, isShared = false, proxyOptions: more = [] }: Login,
   action: (file: string) => Promise<T>,
 ): Promise<T> {
-  const directory = mkdtempSync(join(tmpdir(), 'mint-ssh-'));
-  try {
+  return await withScratchDirectory(paths, async (directory) => {
     const theirs = includeTheirConfigs({ user: true });
     const file = join(directory, 'config');
     writeFileSync(file, theirs, { mode: 0o600 });
@@ -53,9 +52,7 @@ export async function withLoginConfig<T>(
     writeFileSync(file, `${ours}\n${theirs}`, { mode: 0o600 });
     prepareDirectories(paths, [vm]);
     return await action(file);
-  } finally {
-    rmSync(directory, { recursive: true, force: true });
-  }
+  });
 }
 
 /** What was said on our own command line holds for the proxy, which ssh starts. */

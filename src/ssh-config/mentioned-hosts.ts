@@ -52,7 +52,8 @@ function words(value: string): string[] {
 function included(word: string): string[] {
   const home = userInfo().homedir;
   const path = word.startsWith('~/') ? join(home, word.slice(2)) : word;
-  return globSync(isAbsolute(path) ? path : join(home, '.ssh', path));
+  // Without `cwd` globSync asks for the working directory, which may have been removed.
+  return globSync(isAbsolute(path) ? path : join(home, '.ssh', path), { cwd: '/' });
 }
 
 /** What a negated pattern leaves out it speaks of as well. */

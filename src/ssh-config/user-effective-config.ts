@@ -1,7 +1,9 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { homedir, tmpdir, userInfo } from 'node:os';
+import { writeFileSync } from 'node:fs';
+import { homedir, userInfo } from 'node:os';
 import { join } from 'node:path';
 import { MintError } from '../errors.ts';
+import type { Paths } from '../platform/paths.ts';
+import { withScratchDirectory } from '../platform/scratch.ts';
 import { muteInclude } from './include.ts';
 import { spokenHosts } from './mentioned-hosts.ts';
 import { isWritablePath } from './quote.ts';
@@ -32,35 +34,34 @@ export async function readOwnConfig(
   config: UserConfig,
   names: readonly string[],
   options: {
+    readonly paths: Pick<Paths, 'run' | 'sshConfig'>;
     readonly include: string;
-    readonly sshConfig: string;
     readonly withSystem: boolean;
     /** Names of which it is known that they may be taken: that is not looked into again. */
     readonly settled?: ReadonlySet<string>;
   },
 ): Promise<OwnConfig> {
-  const directory = mkdtempSync(join(tmpdir(), 'mint-ssh-'));
-  const file = join(directory, 'config');
-  try {
-    const own = muteInclude(config.bytes, options.include, options.sshConfig);
-    const system = options.withSystem ? `\n${includeTheirConfigs({ user: false })}` : '';
-    writeFileSync(file, Buffer.concat([own, Buffer.from(system)]), { mode: 0o600 });
-    const other = await effectiveConfig(otherName, file);
-    // Asking ssh costs a process for each name; of most of a thousand nobody's config speaks.
-    const isSpoken = spokenHosts([file]);
-    const asked = await forEachHost(names.filter(isSpoken), (name) => effectiveConfig(name, file));
-    const answers = new Map(names.map((name) => [name, asked.get(name) ?? renamed(other, name)]));
-    const open = new Map([...answers].filter(([name]) => !options.settled?.has(name)));
-    return {
-      forwardsAgent: new Set(names.filter((name) => answers.get(name)?.get('forwardagent')?.[0] === 'yes')),
-      identityAgent: identityAgentOf(other),
-      taken: await findTaken(open, other),
-    };
-  } catch (error) {
-    throw inPlaceOf(file, config.path, error);
-  } finally {
-    rmSync(directory, { recursive: true, force: true });
-  }
+  return await withScratchDirectory(options.paths, async (directory) => {
+    const file = join(directory, 'config');
+    try {
+      const own = muteInclude(config.bytes, options.include, options.paths.sshConfig);
+      const system = options.withSystem ? `\n${includeTheirConfigs({ user: false })}` : '';
+      writeFileSync(file, Buffer.concat([own, Buffer.from(system)]), { mode: 0o600 });
+      const other = await effectiveConfig(otherName, file);
+      // Asking ssh costs a process for each name; of most of a thousand nobody's config speaks.
+      const isSpoken = spokenHosts([file]);
+      const asked = await forEachHost(names.filter(isSpoken), (name) => effectiveConfig(name, file));
+      const answers = new Map(names.map((name) => [name, asked.get(name) ?? renamed(other, name)]));
+      const open = new Map([...answers].filter(([name]) => !options.settled?.has(name)));
+      return {
+        forwardsAgent: new Set(names.filter((name) => answers.get(name)?.get('forwardagent')?.[0] === 'yes')),
+        identityAgent: identityAgentOf(other),
+        taken: await findTaken(open, other),
+      };
+    } catch (error) {
+      throw inPlaceOf(file, config.path, error);
+    }
+  });
 }
 
 /** What ssh does for a name that no config speaks of. */

@@ -55,8 +55,8 @@ export async function planBlocks(request: PlanRequest): Promise<BlockPlan> {
   const all = [...settings.vms, ...others];
   const settled = new Set(others.filter((name) => written.all.has(name) || byPerson.has(name)));
   const own = await readOwnConfig(userConfig, all, {
+    paths,
     include,
-    sshConfig: paths.sshConfig,
     withSystem,
     settled,
   });

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
-import { writeFileSync } from 'node:fs';
+import { mkdirSync, writeFileSync } from 'node:fs';
 import { userInfo } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { resolvePaths, vmPaths } from '../../src/platform/paths.ts';
+import { homeDirectory, resolvePaths, vmPaths } from '../../src/platform/paths.ts';
 import { socketPath } from '../../src/platform/sockets.ts';
 import { ownDirectory, refusal } from './directory.ts';
 
@@ -64,4 +64,13 @@ test('the length of a socket path is counted in bytes', () => {
   assert.equal(socketPath(`/${'x'.repeat(102)}`).length, 103);
   assert.throws(() => socketPath(`/${'x'.repeat(103)}`), refusal('agent-unavailable'));
   assert.throws(() => socketPath(`/${'é'.repeat(60)}`), refusal('agent-unavailable'));
+});
+
+test('a HOME that a shell has encoded twice gives way to the passwd entry', (context) => {
+  const directory = join(ownDirectory(context), 'Jörg');
+  const encodedTwice = Buffer.from(directory, 'utf8').toString('latin1');
+  assert.equal(homeDirectory({ HOME: encodedTwice }), userInfo().homedir);
+  mkdirSync(directory);
+  assert.equal(homeDirectory({ HOME: directory }), directory);
+  assert.equal(homeDirectory({ HOME: '/not/there' }), '/not/there');
 });

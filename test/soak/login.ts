@@ -55,8 +55,8 @@ const cutWords =
   /mint-ssh: the connection to \S+ broke|Connection (?:to \S+ )?closed by|Connection reset by|client_loop: |Broken pipe|Connection closed/;
 
 function failure(status: number | null, stderr: string, inSession: boolean): Outcome {
-  if (/did not foresee|not a failure we foresaw|^ +at .*:\d+:\d+\)?$/m.test(stderr))
-    return { kind: 'broken', why: `a failure that nobody foresaw: ${stderr}` };
+  if (/internal error|^ +at .*:\d+:\d+\)?$/m.test(stderr))
+    return { kind: 'broken', why: `an internal error: ${stderr}` };
   const [, message = '', code] = /^mint-ssh: error: (.*) \(([a-z-]+)\)\r?$/m.exec(stderr) ?? [];
   if (code !== undefined) return { kind: 'code', code, message };
   if (/^\S+: Permission denied \(/m.test(stderr)) return { kind: 'denied' };
