@@ -3,9 +3,9 @@
 import { MintError } from '../errors.ts';
 import type { VmSettings } from '../settings/settings.ts';
 import { isDefinite } from '../vms/names.ts';
-import { Admission } from './admission.ts';
-import type { Login } from './authorisation.ts';
 import { type AgentReply, failureReply, type OpenRequest } from './control/protocol.ts';
+import { ConnectionCredential } from './credentials/choose.ts';
+import type { Login } from './credentials/credential.ts';
 import type { Place } from './destination.ts';
 import { noteAddress } from './login-notes.ts';
 import { Person } from './person.ts';
@@ -20,7 +20,7 @@ export class Connection {
   /** Whoever sits in front of the proxy. */
   readonly person: Person;
   readonly host: SeenHost;
-  readonly admission: Admission;
+  readonly credential: ConnectionCredential;
   readonly #services: Services;
   readonly #login: Login;
   readonly #port: number;
@@ -63,7 +63,7 @@ export class Connection {
       isEstablished,
       destination: this.#destination,
       place: () => this.#place,
-      mend: (error) => this.#mend(error),
+      recover: (error) => this.#recover(error),
       askSecret: (question) => this.person.askSecret(question),
     };
     this.host = new SeenHost(services, this.#login, {
@@ -72,7 +72,7 @@ export class Connection {
       ask,
       failed: (error) => this.fail(error),
     });
-    this.admission = new Admission(services, this.#login, this.host);
+    this.credential = new ConnectionCredential(services, this.#login, this.host);
     vm.connections.add(this);
     vm.requiresBinding = settings.requireBinding;
     this.#found = this.#destination.find();
@@ -86,10 +86,10 @@ export class Connection {
   async begin(): Promise<void> {
     const { isEstablished } = this.#login;
     const { place, sure } = await this.#found;
-    this.admission.choose();
+    this.credential.choose();
     this.#sendTarget(place, sure || isEstablished);
     if (isEstablished || this.#hasEnded) return;
-    this.#beginAuthorisation();
+    this.#beginCredential();
     if (!sure) this.#goTo(this.#destination.confirm()).catch((error) => this.fail(error));
   }
 
@@ -97,7 +97,7 @@ export class Connection {
   async retarget(): Promise<void> {
     await this.#found;
     // That the instance does not run says more than that nobody answers there.
-    await this.admission.authorisation.begun();
+    await this.credential.current.begun();
     await this.#goTo(this.#destination.renew());
   }
 
@@ -119,7 +119,7 @@ export class Connection {
 
   /** Answers once the VM lets the client in, and will for long enough. */
   async release(): Promise<void> {
-    this.#reply({ type: 'pushed', pushMilliseconds: await this.admission.grant() });
+    this.#reply({ type: 'pushed', pushMilliseconds: await this.credential.authorize() });
     setImmediate(() =>
       noteAddress(this.#services, this.#login, { host: this.host.address, port: this.#port }),
     );
@@ -127,11 +127,11 @@ export class Connection {
 
   /** The client accepted what the server signed, and its own agent may be the one that signs. */
   proceed(): void {
-    this.host.clientProceeded(this.admission.authorisation.isSignedElsewhere);
+    this.host.clientProceeded(this.credential.current.isSignedElsewhere);
   }
 
   tellWhetherRefused(): void {
-    const words = this.admission.refusal;
+    const words = this.credential.refusal;
     this.#isRefused = words !== undefined;
     this.#reply({ type: 'refusal', words });
   }
@@ -145,7 +145,7 @@ export class Connection {
     this.#hasEnded = true;
     this.person.leave();
     this.vm.connections.delete(this);
-    this.admission.end();
+    this.credential.end();
     this.host.end(this.#isRefused);
   }
 
@@ -162,27 +162,27 @@ export class Connection {
   /** The key goes where the connection goes. */
   async #goTo(renewed: Promise<Place>): Promise<void> {
     const place = await renewed;
-    this.admission.choose();
-    this.admission.authorisation.follow();
+    this.credential.choose();
+    this.credential.current.retarget();
     this.#sendTarget(place, true);
-    this.#beginAuthorisation();
+    this.#beginCredential();
   }
 
   /** Likewise, where the machine that was met may be another one. */
   async #recheck(): Promise<void> {
     await this.#destination.recheck();
-    if (!this.#login.isEstablished) this.admission.authorisation.follow();
+    if (!this.#login.isEstablished) this.credential.current.retarget();
   }
 
-  #beginAuthorisation(): void {
-    this.admission.authorisation.begin().catch((error) => this.fail(error));
+  #beginCredential(): void {
+    this.credential.current.begin().catch((error) => this.fail(error));
   }
 
   /**
    * AWS knows no such instance, or it does not run: the name may stand for another one by now, or the VM can be
    * started. @returns false where there is nothing to be done about it @throws MintError where that is known better
    */
-  async #mend(error: unknown): Promise<boolean> {
+  async #recover(error: unknown): Promise<boolean> {
     if (!(error instanceof MintError) || !['vm-not-found', 'vm-not-running'].includes(error.code))
       return false;
     try {

@@ -161,7 +161,7 @@ function status(
     jobs: jobs.open,
     unlockedKeys: managedKeys.unlocked,
     vms: [...vms.met()].map((vm) => {
-      const left = vm.key.freshFor;
+      const left = vm.key.freshForMs;
       return {
         name: vm.name,
         socket: vmPaths(paths, vm.name).socket,

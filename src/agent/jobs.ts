@@ -14,7 +14,7 @@ import { publicKeyBlob, publicKeyLine } from '../ssh/ed25519.ts';
 import { type HostKey, parseHostKey } from '../ssh/hostkey.ts';
 import type { SigningKey } from '../ssh/key-signature.ts';
 import type { TrustStore } from '../trust/store.ts';
-import { collectGarbage } from './garbage.ts';
+import { collectGarbage } from './credentials/key-memory.ts';
 import type { Job } from './job-protocol.ts';
 import type { Log } from './log.ts';
 

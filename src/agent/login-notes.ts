@@ -1,14 +1,14 @@
 /** What is noted of a connection: in audit.log, with the pin, and for the next connection. No login fails for want of it. */
 import { type AuditEvent, appendAudit } from '../platform/audit.ts';
-import type { Authorisation, Login } from './authorisation.ts';
+import type { Credential, Login } from './credentials/credential.ts';
 import type { Services } from './services.ts';
 
 /** After the first signature has gone out: the client waits for that, and for nothing of this. */
-export function noteLogin(services: Services, login: Login, authorisation: Authorisation): void {
-  const { fingerprint, requestId } = authorisation;
+export function noteLogin(services: Services, login: Login, credential: Credential): void {
+  const { fingerprint, requestId } = credential;
   setImmediate(() => {
     audit(services, login, 'login', fingerprint, requestId);
-    authorisation.noteLogin();
+    credential.recordUse();
     try {
       services.trust.noteLogin(login.vm.name);
     } catch (error) {

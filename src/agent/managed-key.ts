@@ -6,7 +6,7 @@ import { publicBlob } from '../keys/store/key-type.ts';
 import type { ServedKey } from '../keys/store/key-use.ts';
 import { openKeyFile } from '../keys/store/private-key.ts';
 import type { SecretAnswer, SecretQuestion } from './control/protocol.ts';
-import { collectGarbage } from './garbage.ts';
+import { collectGarbage } from './credentials/key-memory.ts';
 import type { AskSecret } from './questions.ts';
 
 /** How long a person has for a passphrase, in seconds, and how often a wrong one is asked for again. */

@@ -1,7 +1,7 @@
 import { MintError } from '../errors.ts';
 import { type HostKey, parseHostKey } from '../ssh/hostkey.ts';
-import type { Login } from './authorisation.ts';
 import type { SeenExchange } from './binding.ts';
+import type { Login } from './credentials/credential.ts';
 import { leadsTo, moved } from './destination.ts';
 import { FirstKey } from './first-key.ts';
 import { HostKeyRefusal, type Presented } from './host-trust.ts';

@@ -1,7 +1,6 @@
 import type { KeyObject } from 'node:crypto';
-import { collectGarbage } from './garbage.ts';
+import { type Age, collectGarbage, startAge } from './credentials/key-memory.ts';
 import type { Log } from './log.ts';
-import { type Stopwatch, startStopwatch } from './stopwatch.ts';
 
 /** Timers stand still while the machine sleeps: the time is looked at this often, in milliseconds. */
 const lookInterval = 30_000;
@@ -9,7 +8,7 @@ const lookInterval = 30_000;
 interface Unlocked {
   readonly name: string;
   readonly privateKey: KeyObject;
-  readonly age: Stopwatch;
+  readonly age: Age;
   readonly lifetime: number;
 }
 
@@ -38,7 +37,7 @@ export class UnlockedKeys {
 
   /** @param lifetime in milliseconds */
   keep(id: string, name: string, privateKey: KeyObject, lifetime: number): void {
-    this.#keys.set(id, { name, privateKey, age: startStopwatch(), lifetime });
+    this.#keys.set(id, { name, privateKey, age: startAge(), lifetime });
     this.#log(`the key ${name} is unlocked for ${Math.round(lifetime / 1000)} s`);
     this.#schedule();
     this.#changed();

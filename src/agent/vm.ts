@@ -12,19 +12,18 @@ import {
 import { sessionBindName } from '../ssh/session-bind.ts';
 import { parseUserauthRequest, type UserauthRequest } from '../ssh/userauth.ts';
 import { boundConnection, type SeenExchange } from './binding.ts';
+import { EphemeralKey, Pushes } from './credentials/ephemeral-key.ts';
 import type { Listener } from './listener.ts';
 import type { Log } from './log.ts';
 import { PendingConnections } from './pending-connections.ts';
-import { Pushes } from './pushes.ts';
 import { SessionBinds } from './session-binds.ts';
-import { VmKey } from './vm-key.ts';
 
 /** What the VM's socket needs to know of one proxy's connection. */
 export interface LiveConnection {
   readonly host: { readonly exchange: SeenExchange | undefined };
-  readonly admission: {
+  readonly credential: {
     readonly isLoggingIn: boolean;
-    readonly authorisation: { readonly listed: Buffer | undefined };
+    readonly listed: Buffer | undefined;
     noteListed(): void;
     sign(
       request: UserauthRequest,
@@ -37,9 +36,9 @@ export interface LiveConnection {
 export class Vm {
   readonly name: string;
   /** The ephemeral one. */
-  readonly key = new VmKey();
+  readonly key = new EphemeralKey();
   /** Those of the user's own keys (`identity`). */
-  readonly identityPushes = new Pushes();
+  readonly ownKeyPushes = new Pushes();
   /** What EC2 calls the key of its instance, where that is one of ours and served. */
   keyName: string | undefined;
   readonly connections = new Set<LiveConnection>();
@@ -107,14 +106,14 @@ export class Vm {
     if (!binds.allowHost(hostKeys) || this.#lacksBinding(binds)) return identitiesAnswer([]);
     const keyBlob = this.#served;
     if (keyBlob === undefined) return identitiesAnswer([]);
-    for (const { admission } of this.connections) admission.noteListed();
+    for (const { credential } of this.connections) credential.noteListed();
     return identitiesAnswer([{ keyBlob, comment: `mint-ssh ${this.name}` }]);
   }
 
   /** One key, never two: that of the connection which is being made, else that of the one to come. */
   get #served(): Buffer | undefined {
-    const standing = [...this.connections].filter(({ admission }) => admission.isLoggingIn);
-    return standing.at(-1)?.admission.authorisation.listed ?? this.#expected(this);
+    const standing = [...this.connections].filter(({ credential }) => credential.isLoggingIn);
+    return standing.at(-1)?.credential.listed ?? this.#expected(this);
   }
 
   #sign(
@@ -131,7 +130,7 @@ export class Vm {
     const bound = boundConnection(request, this.connections);
     if (bound === undefined) return this.#refuse('a session that runs through none of our connections');
     if (!binds.allowHost([bound.hostKey.blob])) return this.#refuse('a client bound to another host');
-    const signature = bound.connection.admission.sign(request, data, flags);
+    const signature = bound.connection.credential.sign(request, data, flags);
     const answer = (blob: Buffer | undefined) =>
       blob === undefined
         ? this.#refuse(`user ${request.user}, who is not let in with that key now`)

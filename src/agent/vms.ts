@@ -2,7 +2,7 @@ import { statSync } from 'node:fs';
 import { vmPaths } from '../platform/paths.ts';
 import { writtenNames } from '../settings/approved-names.ts';
 import { loadSettings } from '../settings/settings.ts';
-import { expectedKey } from './choose-authorisation.ts';
+import { expectedKey } from './credentials/choose.ts';
 import { type Listener, listen } from './listener.ts';
 import type { Services } from './services.ts';
 import { Vm } from './vm.ts';

@@ -5,7 +5,7 @@
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { pushLifetime } from '../../src/agent/pushes.ts';
+import { pushLifetimeMs } from '../../src/agent/credentials/pushed.ts';
 import { mintProgram, type World } from '../openssh/world.ts';
 import { type CopyWay, copy, type Direction } from './copies.ts';
 import { liveConnections, loginsAtOnce, manyPins } from './crowds.ts';
@@ -69,7 +69,7 @@ async function measure(stage: Stage): Promise<Findings> {
     if (!short) await firstLogins(stage, pushWorld, plan);
     pushWorlds.set(delay, pushWorld);
   }
-  const pushesGoneBy = short ? 0 : performance.now() + pushLifetime + 5000;
+  const pushesGoneBy = short ? 0 : performance.now() + pushLifetimeMs + 5000;
 
   note('logins on a warm key');
   const warm = new Map<number | 'usual', WarmLogins>();

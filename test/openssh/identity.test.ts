@@ -101,7 +101,7 @@ describe('identity', () => {
       env: { SSH_AUTH_SOCK: agent.socket },
     }).done;
     assert.equal(status, 255);
-    assert.match(stderr, /did not let user .* in with the key in ".*elsewhere\.pub" \(login-refused\)/);
+    assert.match(stderr, /did not accept the key in ".*elsewhere\.pub" for user .* \(login-refused\)/);
     assert.match(stderr, /ssh-add -L/);
   });
 

@@ -160,7 +160,7 @@ export class ControlServer {
   async #speaks(version: number, reply: (message: AgentReply) => void): Promise<boolean> {
     if (version === protocolVersion) return true;
     await assertReplaceable(version, this.#services, () =>
-      [...this.#proxies.values()].some(({ admission }) => admission.isLoggingIn),
+      [...this.#proxies.values()].some(({ credential }) => credential.isLoggingIn),
     );
     reply({ type: 'superseded' });
     this.#hooks.superseded();

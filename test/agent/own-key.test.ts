@@ -5,7 +5,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, test } from 'node:test';
-import { readIdentity } from '../../src/agent/identity-key.ts';
+import { readIdentity } from '../../src/agent/credentials/own.ts';
 
 describe('an identity', () => {
   const directory = mkdtempSync(join(tmpdir(), 'mint-identity-'));

@@ -1,17 +1,14 @@
 /** `access = "injected"`: cloud-init has put the key there, and the agent has held it since `job begin`. */
-import { parseHostKey } from '../ssh/hostkey.ts';
-import type { SigningKey } from '../ssh/key-signature.ts';
-import type { Authorisation, Login } from './authorisation.ts';
-import type { RefusalWords } from './control/protocol.ts';
-import type { Services } from './services.ts';
+import { parseHostKey } from '../../ssh/hostkey.ts';
+import type { SigningKey } from '../../ssh/key-signature.ts';
+import type { RefusalWords } from '../control/protocol.ts';
+import type { Services } from '../services.ts';
+import { type Credential, type Login, loginLimitMs } from './credential.ts';
 
-/** A login takes no longer than this from its key exchange to its signature, in milliseconds: sshd's LoginGraceTime. */
-export const loginLimit = 120_000;
-
-export class JobAuthorisation implements Authorisation {
+export class JobCredential implements Credential {
   readonly isSignedElsewhere = false;
   readonly requestId = undefined;
-  readonly remaining = loginLimit;
+  readonly remainingMs = loginLimitMs;
   readonly #services: Pick<Services, 'jobs'>;
   readonly #login: Login;
   #granted = false;
@@ -48,16 +45,16 @@ export class JobAuthorisation implements Authorisation {
 
   async begun(): Promise<void> {}
 
-  follow(): void {}
+  retarget(): void {}
 
-  async grant(): Promise<undefined> {
+  async authorize(): Promise<undefined> {
     await this.begin();
     this.#granted = true;
   }
 
-  settle(): void {}
+  release(): void {}
 
-  noteLogin(): void {}
+  recordUse(): void {}
 
   /** A job that has ended meanwhile has none. */
   get #key(): SigningKey | undefined {

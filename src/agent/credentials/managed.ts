@@ -1,23 +1,22 @@
 /** `access = "key:<profile>"`, or an instance whose KeyName is a key of ours: that key is served, nothing is pushed. */
 
-import { MintError } from '../errors.ts';
-import type { WhichKey } from '../keys/store/key-use.ts';
-import { parseHostKey } from '../ssh/hostkey.ts';
-import type { SigningKey } from '../ssh/key-signature.ts';
-import type { Authorisation, Login } from './authorisation.ts';
-import type { RefusalWords } from './control/protocol.ts';
-import { loginLimit } from './job-authorisation.ts';
-import type { ManagedKey } from './managed-key.ts';
-import type { Services } from './services.ts';
+import { MintError } from '../../errors.ts';
+import type { WhichKey } from '../../keys/store/key-use.ts';
+import { parseHostKey } from '../../ssh/hostkey.ts';
+import type { SigningKey } from '../../ssh/key-signature.ts';
+import type { RefusalWords } from '../control/protocol.ts';
+import type { ManagedKey } from '../managed-key.ts';
+import type { Services } from '../services.ts';
+import { type Credential, type Login, loginLimitMs } from './credential.ts';
 
 /** `key_lifetime` where nobody has set it, in milliseconds. */
 const usualLifetime = 3_600_000;
 const units: Readonly<Record<string, number>> = { s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };
 
-export class ManagedAuthorisation implements Authorisation {
+export class ManagedCredential implements Credential {
   readonly isSignedElsewhere = false;
   readonly requestId = undefined;
-  readonly remaining = loginLimit;
+  readonly remainingMs = loginLimitMs;
   readonly #services: Pick<Services, 'managedKeys' | 'log'>;
   readonly #login: Login;
   readonly #which: WhichKey;
@@ -74,19 +73,19 @@ export class ManagedAuthorisation implements Authorisation {
 
   async begun(): Promise<void> {}
 
-  follow(): void {}
+  retarget(): void {}
 
-  async grant(): Promise<undefined> {
+  async authorize(): Promise<undefined> {
     await this.begin();
     this.#granted = true;
   }
 
-  settle(): void {
+  release(): void {
     this.#settled = true;
     this.#opened = undefined;
   }
 
-  noteLogin(): void {
+  recordUse(): void {
     if (this.#key !== undefined) this.#services.managedKeys.recordUse(this.#key, this.#login.vm.name);
   }
 

@@ -1,0 +1,206 @@
+/**
+ * Which credential a connection has. ssh.toml decides first (`access`, `identity`); else a managed key that is stored
+ * under the instance's own KeyName is used; else an ephemeral key is pushed.
+ */
+import { loadSettings, type VmSettings } from '../../settings/settings.ts';
+import { type SigningKey, signatureFor } from '../../ssh/key-signature.ts';
+import type { UserauthRequest } from '../../ssh/userauth.ts';
+import type { RefusalWords } from '../control/protocol.ts';
+import { descriptorsAreScarce } from '../descriptors.ts';
+import { noteLogin } from '../login-notes.ts';
+import type { SeenHost } from '../seen-host.ts';
+import type { Services } from '../services.ts';
+import type { Vm } from '../vm.ts';
+import { type Credential, type Login, nothingToDo } from './credential.ts';
+import { JobCredential } from './job.ts';
+import { ManagedCredential } from './managed.ts';
+import { installedOwnKey, pushedOwnKey } from './own.ts';
+import { ephemeralKey, PushedCredential } from './pushed.ts';
+
+const keyPrefix = 'key:';
+
+/** The profile of `access = "key:…"`. */
+export function profileOf({ access }: Pick<VmSettings, 'access'>): string | undefined {
+  return access?.startsWith(keyPrefix) ? access.slice(keyPrefix.length) : undefined;
+}
+
+/**
+ * The credential by the settings alone, before the target is known.
+ * @throws MintError where the settings cannot be followed
+ */
+function byTheSettings(services: Services, login: Login): Credential {
+  if (login.isEstablished) return alreadyAuthorized;
+  const { access, identity } = login.settings;
+  const profile = profileOf(login.settings);
+  if (profile !== undefined) return new ManagedCredential(services, login, { profile });
+  if (access === 'injected')
+    return identity === undefined ? new JobCredential(services, login) : installedOwnKey(login, identity);
+  const key = identity === undefined ? ephemeralKey(login) : pushedOwnKey(login, identity);
+  return new PushedCredential(services, login, key);
+}
+
+/**
+ * The credential once the target is known, and again whenever it changes.
+ * @param current is replaced where the instance's KeyName requires another one
+ */
+function byTheTarget(services: Services, login: Login, current: Credential): Credential {
+  const { vm, settings, isEstablished, caller } = login;
+  if (isEstablished || settings.access !== undefined || settings.identity !== undefined) return current;
+  const { keyName } = login.place();
+  vm.keyName = keyName !== undefined && services.managedKeys.has(caller, keyName) ? keyName : undefined;
+  const served = current instanceof ManagedCredential ? current.awsKeyName : undefined;
+  if (served === vm.keyName) return current;
+  current.release();
+  return vm.keyName === undefined
+    ? byTheSettings(services, login)
+    : new ManagedCredential(services, login, { awsKeyName: vm.keyName });
+}
+
+/** The public key that the next connection to a VM will use, for clients that list keys before they connect. */
+export function expectedKey(services: Services, vm: Vm): Buffer | undefined {
+  const { access, identity, ...settings } = loadSettings(services.paths, {}).named(vm.name);
+  const profile = profileOf({ access });
+  const awsKeyName = access === undefined ? vm.keyName : undefined;
+  const which = profile !== undefined ? { profile } : awsKeyName !== undefined ? { awsKeyName } : undefined;
+  if (identity !== undefined) return undefined;
+  if (which !== undefined) return services.managedKeys.listed(process.env, which, settings.name);
+  if (access === 'injected')
+    return services.jobs.open.includes(vm.name) ? services.jobs.key(vm.name).blob : undefined;
+  return vm.key.list().blob;
+}
+
+/** A session that an earlier agent authorized. */
+const alreadyAuthorized: Credential = {
+  ...nothingToDo,
+  fingerprint: undefined,
+  isSignedElsewhere: false,
+  listed: undefined,
+  signingKey: undefined,
+  remainingMs: 0,
+  refusal: { code: 'login-refused', message: 'the login was over before', hint: 'connect again' },
+};
+
+const outOfDescriptors: RefusalWords = {
+  code: 'agent-unavailable',
+  message: 'the agent has no file descriptors left for the login',
+  hint: 'connect again when other connections have ended; for more of them, where ssh runs: ulimit -n 4096, then: mint-ssh agent stop',
+};
+
+/**
+ * The credential of one connection over its life: which one it is now, and its signature. That a request to sign
+ * belongs to this connection, and that the host there owns its key, has been checked before (binding.ts).
+ */
+export class ConnectionCredential {
+  readonly #services: Services;
+  readonly #login: Login;
+  readonly #host: SeenHost;
+  #current: Credential;
+  #isListed = false;
+  #hasSigned = false;
+  #isReleased = false;
+  #hasEnded = false;
+  #keyTimer: NodeJS.Timeout | undefined;
+
+  /** @throws MintError where the settings cannot be followed */
+  constructor(services: Services, login: Login, host: SeenHost) {
+    this.#services = services;
+    this.#login = login;
+    this.#host = host;
+    this.#current = byTheSettings(services, login);
+  }
+
+  get current(): Credential {
+    return this.#current;
+  }
+
+  /** The public key that the VM's socket lists for this connection. */
+  get listed(): Buffer | undefined {
+    return this.#current.listed;
+  }
+
+  /** Between the connection's `open` and its first signature, or the time by which it would have asked for one. */
+  get isLoggingIn(): boolean {
+    return !this.#login.isEstablished && !this.#hasEnded && !this.#isReleased;
+  }
+
+  /** What to tell where the VM refused the key, or no client could ask for it; undefined where neither happened. */
+  get refusal(): RefusalWords | undefined {
+    const { isSignedElsewhere, refusal } = this.#current;
+    if (isSignedElsewhere || (this.#isListed && !this.#hasSigned)) return refusal;
+    const wasNeverAsked = !this.#isListed && !this.#login.isEstablished;
+    return wasNeverAsked && descriptorsAreScarce() ? outOfDescriptors : undefined;
+  }
+
+  /**
+   * The target is known, or has changed.
+   * @throws MintError as `Login.place`
+   */
+  choose(): void {
+    this.#current = byTheTarget(this.#services, this.#login, this.#current);
+  }
+
+  /**
+   * Resolves once the VM accepts the client's key, and will for long enough.
+   * @returns milliseconds, as `Credential.authorize`
+   * @throws MintError
+   */
+  async authorize(): Promise<number | undefined> {
+    const milliseconds = await this.#current.authorize();
+    // A session may last for days without ever asking for a signature: the key is not kept for it.
+    clearTimeout(this.#keyTimer);
+    this.#keyTimer = setTimeout(() => this.#release(), this.#current.remainingMs).unref();
+    return milliseconds;
+  }
+
+  /** The VM's socket has listed its key to a client, which may be the one of this connection. */
+  noteListed(): void {
+    if (this.#host.exchange !== undefined) this.#isListed = true;
+  }
+
+  /**
+   * The signature for a login.
+   * @returns in the form of RFC 4253 §6.6; undefined where this user gets none now; a promise only where the user has
+   *   to be asked first
+   * @throws MintError where the pin cannot be written; then nothing is signed
+   */
+  sign(
+    request: UserauthRequest,
+    data: Buffer,
+    flags: number,
+  ): Buffer | undefined | Promise<Buffer | undefined> {
+    if (request.user !== this.#login.user) return undefined;
+    const key = this.#current.signingKey;
+    return key instanceof Promise
+      ? key.then((unlocked) => this.#signWith(unlocked, request, data, flags))
+      : this.#signWith(key, request, data, flags);
+  }
+
+  /** The connection has ended. */
+  end(): void {
+    this.#hasEnded = true;
+    clearTimeout(this.#keyTimer);
+    this.#release();
+  }
+
+  #signWith(
+    key: SigningKey | undefined,
+    request: UserauthRequest,
+    data: Buffer,
+    flags: number,
+  ): Buffer | undefined {
+    if (key === undefined || this.#hasEnded || !request.publicKey.equals(key.blob)) return undefined;
+    const signature = signatureFor(key, request.algorithm, data, flags);
+    if (signature === undefined) return undefined;
+    const isFirst = !this.#hasSigned;
+    this.#hasSigned = true;
+    this.#host.proven();
+    this.#release();
+    if (isFirst) noteLogin(this.#services, this.#login, this.#current);
+    return signature;
+  }
+
+  #release(): void {
+    this.#isReleased = true;
+    this.#current.release();
+  }
+}
