@@ -5,7 +5,7 @@
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { pushLifetimeMs } from '../../src/agent/credentials/pushed.ts';
+import { pushLifetimeMs } from '../../src/agent/credentials/ephemeral-key.ts';
 import { mintProgram, type World } from '../openssh/world.ts';
 import { type CopyWay, copy, type Direction } from './copies.ts';
 import { liveConnections, loginsAtOnce, manyPins } from './crowds.ts';

@@ -110,7 +110,7 @@ describe('identity', () => {
     for (const [name, form] of [
       ['private', /which is a private key \(key-private\)/],
       ['ecdsa', /a key of type "ecdsa-sha2-nistp256".* \(key-invalid\)/],
-      ['missing', /which is not there \(bad-settings\)/],
+      ['missing', /which does not exist \(bad-settings\)/],
     ] as const) {
       const { stderr } = await world.ssh(name, 'true');
       assert.match(stderr, form);
