@@ -11,7 +11,7 @@ import type { CallerIdentity, CallerKey, CloudAnswer, CloudRequest, CloudService
 import { ec2 } from './ec2.ts';
 import type { InstanceConnectEndpoint } from './ec2-endpoints.ts';
 import type { KeyPairs } from './ec2-key-pairs.ts';
-import { type FaultPlan, type Faults, makeFaults } from './faults.ts';
+import { type CloudFaults, type FaultPlan, makeFaults } from './faults.ts';
 import { demoAccount, type Instance } from './instance.ts';
 import { instanceConnect, type Push } from './instance-connect.ts';
 import { makePushedKeys } from './pushed-keys.ts';
@@ -51,9 +51,14 @@ export interface Cloud {
   readonly pushes: readonly Push[];
   /** Everything that was answered, failures too. */
   readonly requests: readonly RequestRecord[];
-  readonly faults: Faults;
+  readonly faults: CloudFaults;
   /** The key lines that are good for this user of this instance now. */
   authorizedKeys(instance: string, user: string): string[];
+  /**
+   * An outage: cuts every connection and refuses new ones.
+   * @returns a function that ends the outage; the endpoint is then at the same port
+   */
+  goOffline(): Promise<() => Promise<void>>;
   /** Ends it, with every request that still waits. */
   close(): Promise<void>;
 }
@@ -87,7 +92,15 @@ export async function startCloud({ keysDirectory }: CloudOptions = {}): Promise<
   const keys = makePushedKeys(keysDirectory);
   const pushes: Push[] = [];
   const requests: RequestRecord[] = [];
-  const faults = makeFaults();
+  const plan = makeFaults();
+  const parts = new Map<string, FaultPlan>();
+  const faults: CloudFaults = Object.assign(plan, {
+    of(part: string) {
+      const known = parts.get(part) ?? makeFaults();
+      parts.set(part, known);
+      return known;
+    },
+  });
   const starting = new Set<NodeJS.Timeout>();
   const paging = { size: 5 };
   const services: CloudService[] = [
@@ -97,12 +110,20 @@ export async function startCloud({ keysDirectory }: CloudOptions = {}): Promise<
   ];
 
   const server = createServer((message, response) => {
-    handle(message, response, { services, accessKeys, faults, requests }).catch(() => response.destroy());
+    const realm = { services, accessKeys, faults: plan, partFaults: parts, requests };
+    handle(message, response, realm).catch(() => response.destroy());
   });
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', reject);
-    server.listen(0, '127.0.0.1', resolve);
-  });
+  const listen = (wanted: number) =>
+    new Promise<void>((resolve, reject) => {
+      server.once('error', reject);
+      server.listen(wanted, '127.0.0.1', resolve);
+    });
+  const stopListening = () =>
+    new Promise<void>((resolve) => {
+      server.close(() => resolve());
+      server.closeAllConnections();
+    });
+  await listen(0);
   const { port } = server.address() as AddressInfo;
 
   return {
@@ -121,13 +142,14 @@ export async function startCloud({ keysDirectory }: CloudOptions = {}): Promise<
     requests,
     faults,
     authorizedKeys: keys.lines,
+    async goOffline() {
+      await stopListening();
+      return () => listen(port);
+    },
     close() {
       keys.close();
       for (const timer of starting) clearTimeout(timer);
-      return new Promise((resolve) => {
-        server.close(() => resolve());
-        server.closeAllConnections();
-      });
+      return stopListening();
     },
   };
 }
@@ -136,6 +158,8 @@ interface Realm {
   readonly services: readonly CloudService[];
   readonly accessKeys: ReadonlyMap<string, CallerKey>;
   readonly faults: FaultPlan;
+  /** By operation and by service. */
+  readonly partFaults: ReadonlyMap<string, FaultPlan>;
   readonly requests: RequestRecord[];
 }
 
@@ -156,11 +180,13 @@ async function handle(message: IncomingMessage, response: ServerResponse, realm:
     return;
   }
   const operation = service.operation(request) ?? '';
+  const plans = [service.signingName, operation].flatMap((part) => realm.partFaults.get(part) ?? []);
+  for (const plan of plans) await plan.admit();
   const caller = await verifySignature(request, realm.accessKeys, service.signingName);
   const outcome =
     'failure' in caller
       ? caller
-      : (refusal(realm, caller.accessKeyId, `${service.signingName}:${operation}`) ??
+      : (refusal(realm, plans, caller.accessKeyId, `${service.signingName}:${operation}`) ??
         service.answer({
           request,
           operation,
@@ -175,11 +201,16 @@ async function handle(message: IncomingMessage, response: ServerResponse, realm:
     failure: 'failure' in outcome ? outcome.failure : undefined,
     at: Date.now(),
   });
-  if (realm.faults.takeLostAnswer()) response.destroy();
+  if ([...plans, realm.faults].some((plan) => plan.takeLostAnswer())) response.destroy();
   else send(response, requestId, 'failure' in outcome ? service.failure(outcome, requestId) : outcome);
 }
 
-function refusal(realm: Realm, accessKeyId: string, action: string): WireFailure | undefined {
+function refusal(
+  realm: Realm,
+  plans: readonly FaultPlan[],
+  accessKeyId: string,
+  action: string,
+): WireFailure | undefined {
   const key = realm.accessKeys.get(accessKeyId);
   if (key?.denied?.includes(action)) {
     const { arn } = identity(realm, accessKeyId);
@@ -189,7 +220,9 @@ function refusal(realm: Realm, accessKeyId: string, action: string): WireFailure
         'because no identity-based policy allows the action.',
     );
   }
-  const name = key?.refusal ?? realm.faults.takeFailure();
+  const name =
+    key?.refusal ??
+    [...plans, realm.faults].map((plan) => plan.takeFailure()).find((failure) => failure !== undefined);
   return (
     name &&
     wireFailure(name, name === 'ThrottlingException' ? 'Rate exceeded' : 'The stand-in was told to fail.')

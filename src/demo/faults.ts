@@ -15,10 +15,19 @@ export interface Faults {
   hang(on?: boolean): void;
   /** A token bucket: `burst` requests at once, then `perSecond`; undefined takes it away. */
   throttle(rate: { readonly perSecond: number; readonly burst: number } | undefined): void;
-  /** Takes all of the above away. What hangs goes on hanging. */
+  /** Ends all of the above. A request that hangs keeps hanging. */
   clear(): void;
   /** How many requests are now held or hanging. */
   readonly waiting: number;
+}
+
+/** Faults of the whole cloud, and of a part of it. */
+export interface CloudFaults extends Faults {
+  /**
+   * Faults for one part alone, such as `GetConsoleOutput`, `ec2` or `ec2-instance-connect`: an operation, or a service by
+   * the name in its signatures. They last until they are cleared themselves.
+   */
+  of(part: string): Faults;
 }
 
 /** The side the server asks. */

@@ -93,6 +93,8 @@ export async function bootJobVm(directory: string, userData: string): Promise<Jo
     directory: join(directory, 'sshd'),
     authorizedKeys: join(directory, 'none'),
     port: await freePort(),
+    // cloud-init makes no other host keys where the user data has some.
+    ...(config.ssh_keys === undefined ? {} : { hostKeyTypes: [] }),
     lines: [
       ...(config.ssh_keys === undefined ? [] : [`HostKey ${hostKey}`]),
       `AuthorizedKeysFile ${authorized}`,

@@ -95,7 +95,8 @@ describe('clients other than OpenSSH, none of which knows session-bind', { timeo
     await listener.until(/listening on/);
     const file = join(world.directory, 'for-curl');
     writeFileSync(file, 'over sftp');
-    const { fingerprint } = world.sshd('curl').hostKey;
+    // libssh2 prefers an ecdsa key.
+    const fingerprint = world.sshd('curl').hostKeys.find(({ type }) => type === 'ecdsa')?.fingerprint ?? '';
     const hostKey = ['--hostpubsha256', fingerprint.replace('SHA256:', '')];
     const url = `sftp://${loginUser}@127.0.0.1:${port}${file}`;
     const { status, stdout, stderr } = await world.run(

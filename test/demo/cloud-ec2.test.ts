@@ -206,3 +206,42 @@ describe('a caller of a Query service', { timeout: 30_000 }, () => {
     await assert.rejects(ec2.send(new DescribeRegionsCommand({})), { name: 'InvalidAction' });
   });
 });
+
+describe('a fault', { timeout: 30_000 }, () => {
+  const console = () => ec2.send(new GetConsoleOutputCommand({ InstanceId: id(1) }));
+
+  test('can be that of one operation alone: it fails, is late or hangs, and comes back', async () => {
+    add(1, { console: { text: 'booted', at: 0 } });
+    const faults = cloud.faults.of('GetConsoleOutput');
+    faults.failNext('InternalError', Number.POSITIVE_INFINITY);
+    await assert.rejects(console(), { name: 'InternalError' });
+    assert.deepEqual(await ids({}), [id(1)]);
+    faults.clear();
+    assert.equal((await console()).InstanceId, id(1));
+
+    const release = faults.hold();
+    const late = console();
+    assert.deepEqual(await ids({}), [id(1)]);
+    release();
+    assert.equal((await late).InstanceId, id(1));
+  });
+
+  test('can be that of one service alone', async () => {
+    cloud.faults.of('ec2').failNext('Unavailable', Number.POSITIVE_INFINITY);
+    await assert.rejects(ids({}), { name: 'Unavailable' });
+    await sts.send(new GetCallerIdentityCommand({}));
+    cloud.faults.of('ec2').clear();
+    assert.deepEqual(await ids({}), []);
+  });
+
+  test('can be an outage: connections are refused until it ends', async () => {
+    const end = await cloud.goOffline();
+    // Another client: this one may still find connections in its pool that were cut.
+    const fresh = new EC2Client(settings());
+    const ask = () => fresh.send(new DescribeInstancesCommand({}));
+    await assert.rejects(ask(), { code: 'ECONNREFUSED' });
+    await end();
+    assert.deepEqual((await ask()).Reservations, []);
+    fresh.destroy();
+  });
+});

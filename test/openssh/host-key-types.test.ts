@@ -12,7 +12,7 @@ describe('a VM', () => {
   let world: World;
   before(async () => {
     world = await makeWorld({
-      vms: { curve: { hostKeyType: 'ecdsa' }, prime: { hostKeyType: 'rsa' }, dev: {} },
+      vms: { curve: { hostKeyTypes: ['ecdsa'] }, prime: { hostKeyTypes: ['rsa'] }, dev: {} },
     });
   });
   after(() => world.end());

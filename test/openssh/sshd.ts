@@ -1,101 +1,124 @@
 /**
- * A real sshd on loopback that stands for a VM with the Instance Connect package: it asks for a user's
- * keys with a command, which prints the file that the cloud keeps for exactly 60 s.
+ * A real sshd on loopback that plays a VM with the Instance Connect package: it asks a command for the user's keys, and
+ * the command prints the file that the stand-in cloud keeps for 60 s.
  */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
-import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { userInfo } from 'node:os';
 import { join } from 'node:path';
 import { waitFor } from './child.ts';
+import { type HostKey, type HostKeyType, makeHostKey } from './host-keys.ts';
 import { descendantsOf } from './processes.ts';
+import { makeUsers, type VmUser } from './vm-users.ts';
+
+export type { HostKeyType } from './host-keys.ts';
+export type { VmUser } from './vm-users.ts';
 
 export interface Sshd {
   readonly port: number;
-  /** The host key in force, as `<type> <base64>`, and its `SHA256:…` fingerprint. */
-  readonly hostKey: { readonly line: string; readonly fingerprint: string };
+  /** The host key that OpenSSH prefers under our block: the first of `hostKeys`. */
+  readonly hostKey: HostKey;
+  /** All host keys in force, in the order of `hostKeyTypes`. */
+  readonly hostKeys: readonly HostKey[];
   /** Everything logged so far, over restarts too. */
   log(): string;
-  /** How many log-ins by public key it has accepted so far. */
+  /** How many logins by public key it has accepted so far. */
   accepted(): number;
   /** The pid of the listener; undefined while stopped. */
   readonly pid: number | undefined;
   start(): Promise<void>;
   /** Ends the listener; its sessions live on unless told otherwise. */
   stop(options?: { readonly sessions?: boolean }): Promise<void>;
-  /** The same machine, with its host key, at another address of loopback. */
+  /** The same machine, with its host keys, at another address of loopback. */
   moveTo(address: string): Promise<void>;
-  /** A new host key (ed25519 unless told), the same port: what `mint recreate` does. Sessions are ended. */
-  replaceHostKey(type?: HostKeyType): Promise<void>;
+  /**
+   * New host keys behind the same port, which is what recreating the VM does. Sessions are ended.
+   * @param types the types that the machine has from now on; the same as before by default
+   */
+  replaceHostKey(...types: readonly HostKeyType[]): Promise<void>;
 }
-
-export type HostKeyType = 'ed25519' | 'ecdsa' | 'rsa';
 
 export interface SshdOptions {
   /** Lines of sshd_config that go first, and therefore win. */
   readonly lines?: readonly string[];
-  readonly hostKeyType?: HostKeyType;
+  /** `ed25519`, `ecdsa` and `rsa` by default, as cloud-init makes them. */
+  readonly hostKeyTypes?: readonly HostKeyType[];
   /** Where the cloud keeps this instance's keys: `<directory>/<user>`. */
   readonly authorizedKeys: string;
-  /** An address of loopback: 127.0.0.1, unless told. */
+  /** An address of loopback: 127.0.0.1 by default. */
   readonly address?: string;
-  /** A free one, unless told: VMs that differ by their address alone share it. */
+  /** A free one by default. VMs that differ by their address alone share it. */
   readonly port?: number;
-  /** For its configuration, host key and log; made here. */
+  /** Users that exist on this VM alone. Only root can make them. */
+  readonly users?: readonly VmUser[];
+  /** For its configuration, host keys and log; made here. */
   readonly directory: string;
 }
 
 export const sshdProgram = '/usr/sbin/sshd';
 export const loginUser = userInfo().username;
 
+/** What every VM has: cloud-init makes one key of each type. */
+export const usualHostKeyTypes: readonly HostKeyType[] = ['ed25519', 'ecdsa', 'rsa'];
+
 export async function startSshd(options: SshdOptions): Promise<Sshd> {
-  const { directory, authorizedKeys, lines = [], hostKeyType = 'ed25519', address = '127.0.0.1' } = options;
+  const { directory, authorizedKeys, lines = [], address = '127.0.0.1', users = [] } = options;
   mkdirSync(directory, { recursive: true });
-  const [configuration, logFile, keyFile] = ['sshd_config', 'sshd.log', 'host_key'].map((name) =>
-    join(directory, name),
-  ) as [string, string, string];
+  const [configuration, logFile] = ['sshd_config', 'sshd.log'].map((name) => join(directory, name)) as [
+    string,
+    string,
+  ];
   const port = options.port ?? (await freePort());
+  let types = options.hostKeyTypes ?? usualHostKeyTypes;
+  let hostKeys = makeHostKeys(directory, types);
+  let listenAddress = address;
   let process: ChildProcess | undefined;
   let sessions: number[] = [];
-  let hostKey = makeHostKey(keyFile, hostKeyType);
+  const launcher = users.length === 0 ? [] : makeUsers(join(directory, 'users'), users);
 
-  const text = [
-    ...lines,
-    `Port ${port}`,
-    `HostKey ${keyFile}`,
-    `AuthorizedKeysCommand /bin/cat ${authorizedKeys}/%u`,
-    `AuthorizedKeysCommandUser ${loginUser}`,
-    'AuthorizedKeysFile none',
-    'PasswordAuthentication no',
-    'KbdInteractiveAuthentication no',
-    'PermitRootLogin yes',
-    'StrictModes no',
-    'UsePAM no',
-    'UseDNS no',
-    // Of this one the last wins, not the first.
-    ...(lines.some((line) => /^MaxStartups\b/i.test(line)) ? [] : ['MaxStartups 200']),
-    'MaxSessions 200',
-    'PrintMotd no',
-    'PrintLastLog no',
-    'PidFile none',
-    'Subsystem sftp internal-sftp',
-    'LogLevel VERBOSE',
-    // What runs in a session is known by it.
-    // The second keeps bash from reading the ~/.bashrc of whoever runs the tests, which may take long or wait for others.
-    `SetEnv MINT_SSHD=${directory} SHLVL=1`,
-  ];
-  const configure = (listen: string) =>
-    writeFileSync(configuration, `${text.join('\n')}\nListenAddress ${listen}\n`);
-  configure(address);
+  const configure = () => {
+    const text = [
+      ...lines,
+      `Port ${port}`,
+      ...types.map((type) => `HostKey ${hostKeyFile(directory, type)}`),
+      `AuthorizedKeysCommand /bin/cat ${authorizedKeys}/%u`,
+      `AuthorizedKeysCommandUser ${loginUser}`,
+      'AuthorizedKeysFile none',
+      'PasswordAuthentication no',
+      'KbdInteractiveAuthentication no',
+      'PermitRootLogin yes',
+      'StrictModes no',
+      'UsePAM no',
+      'UseDNS no',
+      'MaxSessions 200',
+      'PrintMotd no',
+      'PrintLastLog no',
+      'PidFile none',
+      'Subsystem sftp internal-sftp',
+      'LogLevel VERBOSE',
+      // MINT_SSHD marks what runs in a session. SHLVL keeps bash from reading the ~/.bashrc of the user who runs the
+      // tests; a user of the VM alone has a ~/.bashrc that the test wrote.
+      `SetEnv MINT_SSHD=${directory}${users.length === 0 ? ' SHLVL=1' : ''}`,
+      `ListenAddress ${listenAddress}`,
+    ];
+    writeFileSync(configuration, `${text.join('\n')}\n`);
+  };
+  configure();
   writeFileSync(logFile, '');
-  // Since 9.8 it shuts out an address whose logins fail; our failures are meant, and all come from one.
+  // Since 9.8 sshd shuts out an address whose logins fail. Ours fail on purpose, and all come from one address.
   const noPenalties = ['-o', 'PerSourcePenalties=no'];
   const more = accepts(['-t', '-f', configuration, ...noPenalties]) ? noPenalties : [];
 
   const sshd: Sshd = {
     port,
     get hostKey() {
-      return hostKey;
+      const [first] = hostKeys;
+      if (first === undefined) throw new Error('this sshd has no host key of its own');
+      return first;
+    },
+    get hostKeys() {
+      return hostKeys;
     },
     get pid() {
       return process?.pid;
@@ -105,9 +128,8 @@ export async function startSshd(options: SshdOptions): Promise<Sshd> {
     async start() {
       if (process !== undefined) return;
       const before = sshd.log().length;
-      const started = spawn(sshdProgram, ['-D', '-f', configuration, '-E', logFile, ...more], {
-        stdio: 'ignore',
-      });
+      const words = [...launcher, sshdProgram, '-D', '-f', configuration, '-E', logFile, ...more];
+      const started = spawn(words[0] as string, words.slice(1), { stdio: 'ignore' });
       process = started;
       running.add(started);
       started.once('exit', () => {
@@ -133,12 +155,15 @@ export async function startSshd(options: SshdOptions): Promise<Sshd> {
     },
     async moveTo(other) {
       await sshd.stop({ sessions: true });
-      configure(other);
+      listenAddress = other;
+      configure();
       await sshd.start();
     },
-    async replaceHostKey(type = hostKeyType) {
+    async replaceHostKey(...newTypes) {
       await sshd.stop({ sessions: true });
-      hostKey = makeHostKey(keyFile, type);
+      if (newTypes.length > 0) types = newTypes;
+      hostKeys = makeHostKeys(directory, types);
+      configure();
       await sshd.start();
     },
   };
@@ -151,15 +176,12 @@ process.once('exit', () => {
   for (const child of running) child.kill('SIGTERM');
 });
 
-function makeHostKey(path: string, type: HostKeyType): { line: string; fingerprint: string } {
-  rmSync(path, { force: true });
-  rmSync(`${path}.pub`, { force: true });
-  execFileSync('ssh-keygen', ['-q', '-t', type, '-N', '', '-C', '', '-f', path]);
-  const line = readFileSync(`${path}.pub`, 'utf8').trim();
-  const [, fingerprint = ''] = execFileSync('ssh-keygen', ['-l', '-f', path], { encoding: 'utf8' }).split(
-    ' ',
-  );
-  return { line, fingerprint };
+function hostKeyFile(directory: string, type: HostKeyType): string {
+  return join(directory, `ssh_host_${type}_key`);
+}
+
+function makeHostKeys(directory: string, types: readonly HostKeyType[]): HostKey[] {
+  return types.map((type) => makeHostKey(hostKeyFile(directory, type), type));
 }
 
 function accepts(args: readonly string[]): boolean {
@@ -171,7 +193,7 @@ function accepts(args: readonly string[]): boolean {
   }
 }
 
-/** The pid may by now be another's: only what sshd still is, or has below it, is ended. */
+/** Ends a session's process. The pid may have been given to another program by now: only sshd and its children are killed. */
 function endSession(pid: number, directory: string): void {
   let command = '';
   try {
@@ -184,7 +206,7 @@ function endSession(pid: number, directory: string): void {
   }
 }
 
-/** A port nobody listens on now. */
+/** A port of loopback that has no listener now. */
 export function freePort(): Promise<number> {
   return new Promise((resolve, reject) => {
     const server = createServer();

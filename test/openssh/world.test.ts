@@ -6,6 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { EC2InstanceConnectClient, SendSSHPublicKeyCommand } from '@aws-sdk/client-ec2-instance-connect';
 import { demoAccessKey } from '../../src/demo/cloud.ts';
 import { processesOf } from './processes.ts';
+import { canMakeUsers, greeting } from './vm-users.ts';
 import { loginUser, makeWorld, type World, waitFor } from './world.ts';
 
 describe('a world', { timeout: 120_000 }, () => {
@@ -108,6 +109,33 @@ describe('a world', { timeout: 120_000 }, () => {
     relay.holdServer()();
   });
 
+  test('has VMs with a host key of each type that cloud-init makes', async () => {
+    const { port } = world.vm('dev');
+    const { stdout } = await world.run('ssh-keyscan', ['-p', String(port), '127.0.0.1']);
+    const shown = stdout
+      .trim()
+      .split('\n')
+      .map((line) => line.split(' ').slice(1).join(' '));
+    assert.deepEqual(
+      shown.sort(),
+      world
+        .sshd('dev')
+        .hostKeys.map(({ line }) => line)
+        .sort(),
+    );
+    assert.deepEqual(shown.map((line) => line.split(' ')[0]).sort(), [
+      'ecdsa-sha2-nistp256',
+      'ssh-ed25519',
+      'ssh-rsa',
+    ]);
+  });
+
+  test('has more instances in its account than its own', () => {
+    const own = [world.vm('dev').instance, world.vm('other').instance];
+    const others = [...world.cloud.instances.values()].filter(({ id }) => !own.includes(id));
+    assert.ok(others.length > world.cloud.pageSize);
+  });
+
   test('ends a child that takes too long, and says what it printed', async () => {
     await assert.rejects(world.run('sh', ['-c', 'echo before; sleep 60'], { timeout: 300 }), /before/);
   });
@@ -132,6 +160,18 @@ test('a world takes the machine’s ssh through the executable to the real sshd'
     assert.equal(world.cloud.pushes.length, 1);
     assert.equal(world.agents().length, 1);
     assert.equal(world.file('known_hosts'), `dev=${world.sshd('dev').hostKey.fingerprint}\n`);
+  } finally {
+    await world.end();
+  }
+});
+
+test('a world can have a VM with a user of its own whose shell prints', { skip: !canMakeUsers }, async () => {
+  const world = await makeWorld({ vms: { dev: { users: [{ name: 'ubuntu', prints: greeting }] } } });
+  try {
+    const { status, stdout, stderr } = await world.ssh('dev', 'id -un; pwd');
+    assert.equal(status, 0, stderr);
+    assert.equal(stdout, `${greeting}ubuntu\n/home/ubuntu\n`);
+    assert.match(stderr, /^from the login script$/m);
   } finally {
     await world.end();
   }

@@ -1,6 +1,10 @@
 /**
  * A world of its own for an end-to-end test: a cloud, real sshds, a configuration directory, an emptied
- * environment, and the built executable. `end()` leaves nothing behind, and fails where something was left.
+ * environment, and the built executable. `end()` removes everything, and throws if a process was left running.
+ *
+ * The world is as unkind as a real account: a VM has host keys of three types and sshd's default `MaxStartups`, its console
+ * has scrolled past the keys, and instances of other users, regions and states are beside it. A test that needs it kinder
+ * says so in `VmOptions` or `WorldOptions`.
  *
  *     const world = await makeWorld({ vms: { dev: {} } });
  *     const { status, stdout } = await world.ssh('dev', 'echo hello');
@@ -13,10 +17,12 @@ import { randomBytes } from 'node:crypto';
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Cloud, cloudEnvironment, demoRegion, startCloud } from '../../src/demo/cloud.ts';
+import { oldConsole } from '../cloud/console.ts';
+import { addOtherInstances } from '../cloud/other-instances.ts';
 import { type Child, type Result, type RunOptions, startChild, waitFor } from './child.ts';
 import { processesOf, type RunningProcess } from './processes.ts';
 import { type Relay, startRelay } from './relay.ts';
-import { type HostKeyType, loginUser, type Sshd, startSshd } from './sshd.ts';
+import { type HostKeyType, loginUser, type Sshd, startSshd, type VmUser } from './sshd.ts';
 
 export { type Child, type Result, type RunOptions, waitFor } from './child.ts';
 export type { Relay } from './relay.ts';
@@ -25,10 +31,13 @@ export { freePort, loginUser, type Sshd } from './sshd.ts';
 export interface VmOptions {
   /** Lines that go first in its sshd_config. */
   readonly sshdLines?: readonly string[];
-  readonly hostKeyType?: HostKeyType;
+  /** `ed25519`, `ecdsa` and `rsa` by default. */
+  readonly hostKeyTypes?: readonly HostKeyType[];
+  /** Users that exist on this VM alone, root's tests only; ssh.toml then names the first of them. */
+  readonly users?: readonly VmUser[];
   /** Puts a relay (`vm.relay`) between the VM's address in ssh.toml and its sshd. */
   readonly relay?: boolean;
-  /** No sshd at all: the test listens on `port` itself, or nobody does. */
+  /** Starts no sshd: the test listens on `port` itself, or leaves it closed. */
   readonly port?: number;
   /** More lines for its table in ssh.toml, such as `require_binding = true`. */
   readonly settings?: readonly string[];
@@ -43,6 +52,8 @@ export interface WorldOptions {
   readonly environment?: Readonly<Record<string, string | undefined>>;
   /** Another copy of the executable than the one that was built last. */
   readonly program?: string;
+  /** Leaves other users' instances out of the account. */
+  readonly emptyAccount?: boolean;
   /** Skips `ssh-config --yes`: there is no `sshConfigFile` then. */
   readonly withoutSshConfig?: boolean;
 }
@@ -102,6 +113,7 @@ export async function makeWorld(options: WorldOptions = {}): Promise<World> {
   mkdirSync(configDir, { mode: 0o700 });
   mkdirSync(home, { mode: 0o700 });
   const cloud = await startCloud({ keysDirectory: keys });
+  if (!options.emptyAccount) addOtherInstances(cloud);
   const vms = new Map<string, WorldVm>();
   const vmOptions = options.vms ?? { dev: {} };
   for (const [name, each] of Object.entries(vmOptions))
@@ -164,8 +176,14 @@ export async function makeWorld(options: WorldOptions = {}): Promise<World> {
 
 async function makeVm(name: string, options: VmOptions, directory: string, cloud: Cloud): Promise<WorldVm> {
   const instance = `i-${randomBytes(9).toString('hex').slice(1)}`;
-  cloud.instances.set(instance, { id: instance, region: demoRegion, state: 'running', address: '127.0.0.1' });
-  const { sshdLines = [], hostKeyType = 'ed25519', port } = options;
+  cloud.instances.set(instance, {
+    id: instance,
+    region: demoRegion,
+    state: 'running',
+    address: '127.0.0.1',
+    console: { text: oldConsole(), at: Date.now() },
+  });
+  const { sshdLines = [], hostKeyTypes, users, port } = options;
   if (port !== undefined) {
     const relay = options.relay ? await startRelay(port) : undefined;
     return { name, instance, sshd: undefined, relay, port: relay?.port ?? port };
@@ -174,7 +192,8 @@ async function makeVm(name: string, options: VmOptions, directory: string, cloud
     directory: join(directory, `vm-${name}`),
     authorizedKeys: join(directory, 'keys', instance),
     lines: sshdLines,
-    hostKeyType,
+    ...(hostKeyTypes === undefined ? {} : { hostKeyTypes }),
+    ...(users === undefined ? {} : { users }),
   });
   const relay = options.relay ? await startRelay(sshd.port) : undefined;
   return { name, instance, sshd, relay, port: relay?.port ?? sshd.port };
@@ -191,7 +210,7 @@ function sshToml(
       'host = "127.0.0.1"',
       `port = ${port}`,
       `instance = "${instance}"`,
-      `user = "${loginUser}"`,
+      `user = "${options[name]?.users?.[0]?.name ?? loginUser}"`,
       ...(options[name]?.settings ?? []),
     ].join('\n'),
   );
