@@ -31,7 +31,13 @@ export function makeBlob(bundle: Bundle, { node, codeCache }: BlobOptions): stri
     disableExperimentalSEAWarning: true,
     // A small young generation, and one thread for V8's background work where it would start four: 4 MB less.
     // node:sqlite calls itself experimental in Node 22.
-    execArgv: ['--max-semi-space-size=1', '--v8-pool-size=1', '--disable-warning=ExperimentalWarning'],
+    // SIGUSR1 would open a debugger port that every local user can reach.
+    execArgv: [
+      '--max-semi-space-size=1',
+      '--v8-pool-size=1',
+      '--disable-warning=ExperimentalWarning',
+      '--disable-sigusr1',
+    ],
     // A NODE_OPTIONS meant for someone else's programs (an editor's debugger) has no business in here.
     execArgvExtension: 'none',
     assets: Object.fromEntries([...bundle.assets, ...caches].map((name) => [name, name])),

@@ -15,6 +15,7 @@ import { commandHelp, overview } from './cli/help.ts';
 import { print, printable, reportError } from './cli/terminal.ts';
 import { commands } from './commands/table.ts';
 import { MintError } from './errors.ts';
+import { hardenProcess } from './platform/hardening.ts';
 import { version } from './version.ts';
 
 async function run(given: SplitArguments): Promise<number> {
@@ -51,6 +52,7 @@ function quotedStart(word: string): string {
   return `"${printable(word.slice(0, 40))}"`;
 }
 
+hardenProcess();
 const given = splitAtTerminator(process.argv.slice(2));
 run(given).then(
   (status) => process.exit(status),

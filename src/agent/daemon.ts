@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { AwsWorkers } from '../aws/workers.ts';
 import { MintError } from '../errors.ts';
 import { ensureClosedDirectory, ensurePrivateDirectory } from '../platform/files.ts';
+import { forbidCoreFiles, reduceEnvironment } from '../platform/hardening.ts';
 import { acquireLock } from '../platform/lock.ts';
 import { type Paths, vmPaths } from '../platform/paths.ts';
 import { socketPath } from '../platform/sockets.ts';
@@ -55,6 +56,8 @@ export interface AgentHooks {
  */
 export async function runAgent(paths: Paths, hooks: AgentHooks): Promise<boolean> {
   process.umask(0o077);
+  reduceEnvironment();
+  forbidCoreFiles({ wait: true });
   closeInherited();
   requireDescriptors();
   const aws = new AwsWorkers();

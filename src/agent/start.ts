@@ -5,8 +5,9 @@ import { join, parse } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { MintError } from '../errors.ts';
 import { ensureClosedDirectory, ensurePrivateDirectory } from '../platform/files.ts';
+import { agentEnvironment } from '../platform/hardening.ts';
 import type { Paths } from '../platform/paths.ts';
-import { programPath } from '../platform/program.ts';
+import { ownProcess } from '../platform/program.ts';
 import { type ControlConnection, type ControlListener, connectControl } from './control/client.ts';
 import type { FailureReply } from './control/protocol.ts';
 
@@ -70,13 +71,13 @@ export const readySign = '\n';
  * then: it says there why it cannot run, as one line of JSON, or closes it.
  */
 function startAgent(paths: Paths): Promise<void> {
-  const { PATH = '/usr/bin:/bin', HOME, TZ } = process.env;
-  const child = spawn(programPath(), ['agent', '--background', '--config-dir', paths.dir], {
+  const { file, words } = ownProcess(['agent', '--background', '--config-dir', paths.dir]);
+  const child = spawn(file, words, {
     detached: true,
     // On Windows a detached program would get a console window of its own.
     windowsHide: true,
     cwd: parse(paths.run).root,
-    env: { PATH, ...(HOME && { HOME }), ...(TZ && { TZ }) },
+    env: agentEnvironment(process.env),
     stdio: ['ignore', 'ignore', 'pipe'],
   });
   child.unref();

@@ -8,6 +8,7 @@ import { tableName } from '../ci/lease-store.ts';
 import { makeLeaseTable } from '../ci/lease-table.ts';
 import type { Command, GlobalOptions, Invocation } from '../cli/command.ts';
 import { hint, print, printable, say } from '../cli/terminal.ts';
+import { forbidCoreFiles } from '../platform/hardening.ts';
 import { resolvePaths } from '../platform/paths.ts';
 import { loadSettings } from '../settings/settings.ts';
 import { elsewhere } from '../vms/list-vms.ts';
@@ -57,6 +58,7 @@ const actions: Readonly<Record<string, Action>> = {
 };
 
 async function run(invocation: Invocation): Promise<number> {
+  forbidCoreFiles({ wait: true });
   const { positionals, values, rest, globals } = invocation;
   const [word = '', ...words] = positionals;
   const action = Object.hasOwn(actions, word) ? actions[word] : undefined;

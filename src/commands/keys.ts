@@ -1,8 +1,10 @@
 /** `mint-ssh keys`: the keys that are kept here, one for each profile. */
+
 import type { Command, Invocation } from '../cli/command.ts';
 import { printable } from '../cli/terminal.ts';
 import { keyTypes } from '../keys/store/key-type.ts';
 import { keyStoreDirectory } from '../keys/store/location.ts';
+import { forbidCoreFiles } from '../platform/hardening.ts';
 import { resolvePaths } from '../platform/paths.ts';
 import { loadSettings } from '../settings/settings.ts';
 import { attachKey, dedicateKey, detachKey } from './keys-attach.ts';
@@ -113,6 +115,7 @@ const actions: Readonly<Record<string, Action>> = {
 };
 
 async function run({ positionals, values, globals }: Invocation): Promise<number> {
+  forbidCoreFiles({ wait: true });
   const [word = 'list', ...words] = positionals;
   const action = Object.hasOwn(actions, word) ? actions[word] : undefined;
   if (action === undefined) throw misused(`keys cannot "${printable(word.slice(0, 40))}"`);

@@ -47,6 +47,8 @@ export function systemdText(words: readonly string[]): string {
     '',
     '[Service]',
     `ExecStart=${runnable(words).map(systemdWord).join(' ')}`,
+    // No core file: the agent's memory holds keys.
+    'LimitCORE=0',
     'Restart=on-failure',
     'RestartSec=5',
     '',
@@ -72,6 +74,8 @@ export function launchdText(words: readonly string[]): string {
     '  </array>',
     '  <key>RunAtLoad</key><true/>',
     '  <key>KeepAlive</key><dict><key>SuccessfulExit</key><false/></dict>',
+    '  <key>SoftResourceLimits</key><dict><key>Core</key><integer>0</integer></dict>',
+    '  <key>HardResourceLimits</key><dict><key>Core</key><integer>0</integer></dict>',
     '  <key>ProcessType</key><string>Background</string>',
     '</dict>',
     '</plist>',

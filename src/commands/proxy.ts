@@ -16,6 +16,7 @@ import type { Command, Invocation } from '../cli/command.ts';
 import { printable, say, warn } from '../cli/terminal.ts';
 import { MintError } from '../errors.ts';
 import { callerEnvironment } from '../platform/environment.ts';
+import { forbidCoreFiles } from '../platform/hardening.ts';
 import { type Paths, resolvePaths } from '../platform/paths.ts';
 import { AgentLink } from '../proxy/agent-link.ts';
 import { AgentRefusal } from '../proxy/agent-refusal.ts';
@@ -63,6 +64,7 @@ async function run(invocation: Invocation): Promise<number> {
   const whileWanted = <T>(step: Promise<T>) => Promise.race([step, agent.refusal, departure(client)]);
   process.once('SIGHUP', () => client.destroy()).once('SIGTERM', () => client.destroy());
   timing.mark('start');
+  forbidCoreFiles({ wait: false });
   let connected = false;
   try {
     // 1. Ask the agent: a name becomes an address, and the push of the key begins.

@@ -11,3 +11,23 @@ export function programPath(): string {
   const file = process.platform === 'win32' ? 'mint-ssh.exe' : 'mint-ssh';
   return join(realpathSync(join(import.meta.dirname, '..', '..')), 'dist', file);
 }
+
+/** What `spawn` takes. */
+export interface ProgramCall {
+  readonly file: string;
+  readonly words: readonly string[];
+}
+
+/**
+ * How to start another process of mint-ssh: every one that we start goes through here, so that its limit for core
+ * files is 0 from its first instruction, which Node cannot set by itself. The executable has `--disable-sigusr1`
+ * inside (build/executable.ts). What the shell itself adds to the environment is removed.
+ *
+ * @param words the command and its arguments, such as `['agent', '--background']`
+ */
+export function ownProcess(words: readonly string[]): ProgramCall {
+  if (process.platform === 'win32') return { file: programPath(), words };
+  // POSIX sh: the words are passed as arguments, never as text of the script.
+  const script = 'ulimit -c 0 2>/dev/null; unset PWD OLDPWD SHLVL; exec "$0" "$@"';
+  return { file: '/bin/sh', words: ['-c', script, programPath(), ...words] };
+}

@@ -38,6 +38,8 @@ test('launchd’s property list gives every path back as it is', () => {
       ProgramArguments: words,
       RunAtLoad: true,
       KeepAlive: { SuccessfulExit: false },
+      SoftResourceLimits: { Core: 0 },
+      HardResourceLimits: { Core: 0 },
       ProcessType: 'Background',
     });
   }
