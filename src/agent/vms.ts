@@ -3,18 +3,27 @@ import { vmPaths } from '../platform/paths.ts';
 import { writtenNames } from '../settings/approved-names.ts';
 import { loadSettings } from '../settings/settings.ts';
 import { expectedKey } from './credentials/choose.ts';
+import { descriptorsLeft } from './descriptors.ts';
 import { type Listener, listen } from './listener.ts';
 import type { Services } from './services.ts';
 import { Vm } from './vm.ts';
 
-/** Sockets cost descriptors: of very many VMs the first so many have theirs before they are met. */
-const mostFound = 256;
+/** How many VMs get a socket before the first connection to them. */
+const maxEarlySockets = 256;
+
+/** Descriptors kept free for connections: a login takes three, and logins come in parallel. */
+const reservedDescriptors = 96;
+
+/** An agent with fewer sockets than this does not count its descriptors before it opens another one. */
+const fewSockets = 64;
 
 /** The VMs, each with the socket that serves its key. */
 export class Vms {
   readonly #services: Services;
   readonly #vms = new Map<string, Vm>();
   readonly #met = new Set<Vm>();
+  /** Those with a socket, the least recently used first. */
+  readonly #served = new Set<Vm>();
   #settingsTimes: string | undefined;
 
   constructor(services: Services) {
@@ -55,17 +64,46 @@ export class Vms {
       this.#settingsTimes = times;
       void this.#prepareFound().catch((error: Error) => log(`cannot make all sockets: ${error.message}`));
       const { vms } = loadSettings(paths, {});
-      for (const name of vms) await this.ensureSocket(this.#known(name));
+      await this.#openEarly(vms);
     } catch (error) {
       log(`cannot make the sockets of all VMs: ${(error as Error).message}`);
     }
   }
 
-  /** Those with a block that ssh.toml does not have, and the callers' own that EC2 told of; nobody waits for them. */
+  /** VMs that have a block but no table in ssh.toml, and the caller's own ones in the cache of EC2's answers. */
   async #prepareFound(): Promise<void> {
     const { paths, names } = this.#services;
     const found = new Set([...writtenNames(paths).all, ...names.cache.ownNames()]);
-    for (const name of [...found].slice(0, mostFound)) await this.ensureSocket(this.#known(name));
+    await this.#openEarly([...found]);
+  }
+
+  /** Opens sockets of VMs that no proxy has asked for yet, as far as the limit on open files allows. */
+  async #openEarly(names: readonly string[]): Promise<void> {
+    const wanted = names.slice(0, maxEarlySockets);
+    const room = descriptorsLeft(wanted.length + reservedDescriptors) - reservedDescriptors;
+    for (const name of wanted.slice(0, Math.max(0, room))) await this.ensureSocket(this.#known(name));
+    if (room < wanted.length) {
+      this.#services.log(
+        `opened ${Math.max(0, room)} of ${wanted.length} sockets early: open-file limit; others open on demand`,
+      );
+    }
+  }
+
+  /** Closes the sockets of VMs without a connection, the least recently used first, until there is room. */
+  async #makeRoom(): Promise<void> {
+    if (this.#served.size < fewSockets) return;
+    for (const vm of this.#served) {
+      if (descriptorsLeft(reservedDescriptors) >= reservedDescriptors) return;
+      if (vm.connections.size === 0) await this.#closeSocket(vm);
+    }
+  }
+
+  async #closeSocket(vm: Vm): Promise<void> {
+    this.#served.delete(vm);
+    const listener = await vm.listener?.catch(() => undefined);
+    vm.listener = undefined;
+    listener?.remove();
+    listener?.close();
   }
 
   #known(name: string): Vm {
@@ -78,11 +116,15 @@ export class Vms {
   }
 
   /**
-   * Resolves when the VM's socket is in its place; one that was removed behind the agent's back is made anew.
-   * @throws MintError `agent-unavailable` where it cannot be made
+   * Resolves when the VM's socket is in its place. A socket that another program removed is replaced.
+   *
+   * @throws MintError `agent-unavailable`
    */
   async ensureSocket(vm: Vm): Promise<void> {
     const { paths } = this.#services;
+    if (!this.#served.has(vm)) await this.#makeRoom();
+    this.#served.delete(vm);
+    this.#served.add(vm);
     const last = vm.listener;
     const listener = this.#usable(last).then(
       (usable) => usable ?? listen(vmPaths(paths, vm.name).socket, paths.run, (socket) => vm.serve(socket)),
@@ -107,8 +149,7 @@ export class Vms {
   async removeSocket(name: string): Promise<void> {
     const vm = this.#vms.get(name);
     if (vm === undefined) return;
-    (await vm.listener?.catch(() => undefined))?.remove();
-    vm.listener = undefined;
+    await this.#closeSocket(vm);
     this.forgetUnmet(vm);
   }
 

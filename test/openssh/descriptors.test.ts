@@ -1,11 +1,11 @@
-/** An agent that may open nothing more: whoever it cannot let in hears of it all the same. */
+/** An agent at its limit on open files: it serves as many VMs as before, or the user is told why a login failed. */
 import assert from 'node:assert/strict';
 import { connect, createServer } from 'node:net';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { keyPath } from '../agent/clients.ts';
 import { descriptors } from '../agent/memory.ts';
-import { makeWorld, type World } from './world.ts';
+import { loginUser, makeWorld, type World } from './world.ts';
 
 describe('an agent that is out of descriptors', () => {
   let world: World;
@@ -52,4 +52,37 @@ describe('an agent that is out of descriptors', () => {
     const { status, stderr } = await world.ssh('dev', 'true');
     assert.equal(status, 0, stderr);
   });
+});
+
+test('an agent that may open 256 files serves 300 VMs, one after the other', async () => {
+  const world = await makeWorld();
+  try {
+    const { port, instance } = world.vm('dev');
+    const names = Array.from({ length: 300 }, (_, index) => `vm-${index}`);
+    const tables = names.map((name) =>
+      [
+        `[vm.${name}]`,
+        'host = "127.0.0.1"',
+        `port = ${port}`,
+        `instance = "${instance}"`,
+        `user = "${loginUser}"`,
+      ].join('\n'),
+    );
+    await world.settings(tables);
+    const limited = (...words: string[]) =>
+      world.run('sh', ['-c', 'ulimit -n 256 && exec "$@"', 'sh', ...words]);
+    const login = (name: string) => limited('ssh', '-F', world.sshConfigFile, name, 'echo in');
+    await world.mint('agent', 'stop');
+    // Every tenth over the wire; of the others the agent opens the sockets alone.
+    for (const name of names.filter((_, index) => index % 10 === 0)) {
+      const { status, stderr } = await login(name);
+      assert.equal(status, 0, `${name}: ${stderr}`);
+    }
+    const [{ pid } = { pid: 0 }] = world.agents();
+    assert.ok(descriptors(pid) < 256 - 64, `${descriptors(pid)} descriptors are open`);
+    const { status, stderr } = await login('dev');
+    assert.equal(status, 0, stderr);
+  } finally {
+    await world.end();
+  }
 });
