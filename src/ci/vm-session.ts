@@ -1,11 +1,11 @@
 /** Sessions of ssh on a job's VM, with the job's key: arming its end, and waiting for the person to end it. */
-import { type ChildProcess, spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { MintError } from '../errors.ts';
 import type { Connect } from '../keys/remote-file.ts';
 import { RemoteOutput } from '../keys/remote-output.ts';
 import { type Login, withLoginConfig } from '../ssh-config/login-config.ts';
-import { sshStatus } from '../ssh-config/ssh-child.ts';
+import { sshArguments, sshStatus, startProgram } from '../ssh-config/ssh-child.ts';
 import { armProgram, type RemoteProgram, watchProgram } from './vm-script.ts';
 
 /** From the session's first word to its last, in milliseconds: every way to arm the end is tried within it. */
@@ -26,9 +26,10 @@ export async function onVm<T>(login: Login, action: (connect: Connect) => Promis
   return await withLoginConfig(login, (file) => {
     // What a user's own config may add to every session has no place in this one.
     const plain = ['RemoteCommand=none', 'ClearAllForwardings=yes', 'ControlPath=none', 'BatchMode=yes'];
-    const words = ['-F', file, '-T', '-a', '-x', ...plain.flatMap((option) => ['-o', option])];
+    const options = ['-T', '-a', '-x', ...plain.flatMap((option) => ['-o', option])];
     return action((remote) => {
-      const child = spawn('ssh', [...words, login.vm.name, remote], { stdio: ['pipe', 'pipe', 'inherit'] });
+      const words = sshArguments(file, options, login.vm.name, remote);
+      const child = startProgram('ssh', words, { stdio: ['pipe', 'pipe', 'inherit'] });
       // A session that ends early is known by what it did not say.
       child.stdin?.on('error', () => {});
       return child;

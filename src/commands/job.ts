@@ -1,11 +1,9 @@
 /** `mint-ssh job`: a key in the agent's memory for a VM that lives as long as a CI job. */
-import { spawn } from 'node:child_process';
 import { type Job, listJobs, setJob } from '../agent/job-client.ts';
 import { buildLogBlock, parseLogFormat } from '../ci/build-log.ts';
 import { giveDebugAccess, locatedJob } from '../ci/debug-access.ts';
 import { onEndSignal } from '../ci/end-signal.ts';
 import { endJobAndBlock, refreshJobBlock } from '../ci/job-block.ts';
-import { remoteCommandLine } from '../ci/remote-command.ts';
 import type { Command, Invocation } from '../cli/command.ts';
 import { print, printable, reportError, say, show } from '../cli/terminal.ts';
 import { MintError } from '../errors.ts';
@@ -15,7 +13,8 @@ import { loadSettings } from '../settings/settings.ts';
 import { settingsKeys } from '../settings/settings-keys.ts';
 import { vmName } from '../settings/vm-name.ts';
 import { withLoginConfig } from '../ssh-config/login-config.ts';
-import { sshStatus } from '../ssh-config/ssh-child.ts';
+import { remoteCommandLine } from '../ssh-config/remote-command.ts';
+import { sshArguments, sshStatus, startProgram } from '../ssh-config/ssh-child.ts';
 import { accessOptions, awsAccess, debugRequest, openStore } from './debug-options.ts';
 import { begin, beginOptions } from './job-begin.ts';
 import { type JobRequest, jobMisused, jobUsage } from './job-request.ts';
@@ -149,9 +148,13 @@ function describe({ name, user, host, port, begunAt, state }: Job): string {
   return `${name}: ${where}, since ${begunAt}${state === 'lost' ? ', its key is lost' : ''}`;
 }
 
+/** A user's own config must not replace the command. */
+const sessionOptions = ['-o', 'RemoteCommand=none'];
+
 /** What debug access is to be is settled before CMD runs: a mistake in it must not show when it is too late. */
 async function runCommand({ paths, name, rest = [], values, globals }: JobRequest): Promise<number> {
   if (rest.length === 0) throw jobMisused('which command? it stands behind --');
+  const line = remoteCommandLine(rest);
   const onFailure = values['debug-on-failure'] === true;
   if (!onFailure && Object.keys(values).some((option) => option in accessOptions || option === 'format')) {
     throw jobMisused('options of debug access go with --debug-on-failure');
@@ -164,7 +167,7 @@ async function runCommand({ paths, name, rest = [], values, globals }: JobReques
   const { signal, dispose } = onEndSignal();
   try {
     const status = await withLoginConfig(login, (file) =>
-      sshStatus(spawn('ssh', ['-F', file, name, remoteCommandLine(rest)], { stdio: 'inherit' })),
+      sshStatus(startProgram('ssh', sshArguments(file, sessionOptions, name, line), { stdio: 'inherit' })),
     );
     if (status === 0 || request === undefined || signal.aborted) return status;
     say(`the command failed with status ${status}`);

@@ -1,5 +1,6 @@
 /** mosh-server on the VM: the command line that starts it, and what it answers. */
 import type { Readable } from 'node:stream';
+import { remoteWords } from '../ssh-config/remote-command.ts';
 
 export type MoshAnswer =
   | {
@@ -38,12 +39,7 @@ export function moshServerCommand({ colours, command, environment }: MoshServerO
   );
   const words = ['new', '-s', '-c', String(colours), ...locale];
   const behind = command.length === 0 ? [] : ['--', ...command];
-  return ['sh', '-c', script, 'mosh-server', ...words, ...behind].map(shellWord).join(' ');
-}
-
-/** Quoted wherever a shell could see more in it than a word. */
-function shellWord(word: string): string {
-  return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`;
+  return remoteWords(['sh', '-c', script, 'mosh-server', ...words, ...behind]);
 }
 
 /**

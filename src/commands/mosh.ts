@@ -1,9 +1,10 @@
 /** `mint-ssh mosh`: mosh-server is started over our ssh, and mosh-client goes where that connection went. */
-import { execFile, spawn } from 'node:child_process';
+import { execFile } from 'node:child_process';
 import { lookup } from 'node:dns/promises';
 import { readFileSync } from 'node:fs';
 import { isIP } from 'node:net';
 import { join } from 'node:path';
+import type { Readable } from 'node:stream';
 import type { Command, Invocation } from '../cli/command.ts';
 import { printable } from '../cli/terminal.ts';
 import { MintError } from '../errors.ts';
@@ -12,7 +13,7 @@ import { withScratchDirectory } from '../platform/scratch.ts';
 import { loadSettings } from '../settings/settings.ts';
 import { vmName } from '../settings/vm-name.ts';
 import { type Login, withLoginConfig } from '../ssh-config/login-config.ts';
-import { sshStatus } from '../ssh-config/ssh-child.ts';
+import { sshArguments, sshStatus, startProgram } from '../ssh-config/ssh-child.ts';
 import { type MoshAnswer, moshServerCommand, readMoshServer } from './mosh-server.ts';
 
 export const command: Command = {
@@ -26,6 +27,20 @@ of your shell. mosh has to be installed on both sides, and the VM's security gro
   options: {},
   run,
 };
+
+/** A connection of its own, because the proxy has to say where it went, without what a user's config adds to sessions. */
+const sessionOptions = [
+  '-T',
+  '-a',
+  '-x',
+  ...[
+    'ControlMaster=no',
+    'ControlPath=none',
+    'RemoteCommand=none',
+    'PermitLocalCommand=no',
+    'ClearAllForwardings=yes',
+  ].flatMap((option) => ['-o', option]),
+];
 
 /** ssh ends by itself once mosh-server has detached; what a shell's start-up leaves behind is not waited for. */
 const detachLimit = 5_000;
@@ -48,7 +63,10 @@ async function run({ positionals, rest, globals }: Invocation): Promise<number> 
   if (answer.kind !== 'ready') return notStarted(name, status, answer);
   const address = await numeric(name, host);
   const environment = { ...process.env, MOSH_KEY: answer.key };
-  const client = spawn('mosh-client', [address, String(answer.port)], { stdio: 'inherit', env: environment });
+  const client = startProgram('mosh-client', [address, String(answer.port)], {
+    stdio: 'inherit',
+    env: environment,
+  });
   return await sshStatus(client, noMoshClient);
 }
 
@@ -81,29 +99,16 @@ async function startServer(login: Omit<Login, 'proxyOptions'>, remote: string): 
   return await withScratchDirectory(login.paths, async (directory) => {
     const told = join(directory, 'address');
     return await withLoginConfig({ ...login, proxyOptions: ['--told-address', told] }, async (file) => {
-      const child = spawn('ssh', sshWords(file, login.vm.name, remote), {
-        stdio: ['ignore', 'pipe', 'inherit'],
-      });
+      const words = sshArguments(file, sessionOptions, login.vm.name, remote);
+      const child = startProgram('ssh', words, { stdio: ['ignore', 'pipe', 'inherit'] });
       const ended = sshStatus(child);
-      const answer = await readMoshServer(child.stdout);
+      const answer = await readMoshServer(child.stdout as Readable);
       const limit = setTimeout(() => child.kill(), detachLimit);
       const status = await ended;
       clearTimeout(limit);
       return { status, answer, host: addressIn(told) };
     });
   });
-}
-
-/** A connection of its own, since the proxy has to say where it went, and with nothing that a session may have. */
-function sshWords(file: string, vm: string, remote: string): string[] {
-  const options = [
-    'ControlMaster=no',
-    'ControlPath=none',
-    'RemoteCommand=none',
-    'PermitLocalCommand=no',
-    'ClearAllForwardings=yes',
-  ];
-  return ['-F', file, ...options.flatMap((option) => ['-o', option]), '-T', '-a', '-x', vm, remote];
 }
 
 function addressIn(path: string): string | undefined {

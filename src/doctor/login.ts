@@ -1,5 +1,6 @@
 /** A real login: ssh, the proxy, the agent, AWS and the VM's sshd. */
 import { withLoginConfig } from '../ssh-config/login-config.ts';
+import { sshArguments } from '../ssh-config/ssh-child.ts';
 import type { InstanceFinding } from './aws.ts';
 import type { Login, VmCase } from './case.ts';
 import { type Finding, fail, loginLimit, ok } from './check.ts';
@@ -33,7 +34,7 @@ export async function logIn(about: VmCase, instance: () => Promise<InstanceFindi
   const quiet = { ...globals, verbose: false, timing: false };
   return await withLoginConfig({ paths, vm, globals: quiet }, async (file) => {
     const limit = Math.max(1_000, loginLimit - margin - (performance.now() - start));
-    const words = ['-F', file, ...options, '-T', vm.name, 'true'];
+    const words = sshArguments(file, [...options, '-T'], vm.name, 'true');
     return explain(await runSsh(words, { limit, environment }));
   });
 }

@@ -1,10 +1,10 @@
 /** Sessions of ssh on a VM: by whatever lets in there, or by one kept key alone. */
-import { type ChildProcess, spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
 import { dirname } from 'node:path';
 import { printable } from '../cli/terminal.ts';
 import type { SigningKey } from '../ssh/key-signature.ts';
 import { type Login, withLoginConfig } from '../ssh-config/login-config.ts';
-import { sshStatus } from '../ssh-config/ssh-child.ts';
+import { sshArguments, sshStatus, startProgram } from '../ssh-config/ssh-child.ts';
 import { startKeyAgent } from './key-agent.ts';
 import type { Connect } from './remote-file.ts';
 
@@ -32,8 +32,8 @@ export interface KeySessions {
 export function withSessions<T>(login: Login, action: (connect: Connect) => Promise<T>): Promise<T> {
   return withLoginConfig(login, (file) =>
     action((command) => {
-      const words = ['-F', file, ...plain, login.vm.name, command];
-      const child = spawn('ssh', words, { stdio: ['pipe', 'pipe', 'inherit'] });
+      const words = sshArguments(file, plain, login.vm.name, command);
+      const child = startProgram('ssh', words, { stdio: ['pipe', 'pipe', 'inherit'] });
       sshStatus(child).catch(() => {});
       return child;
     }),
@@ -52,9 +52,9 @@ export function withKeySessions<T>(login: Login, action: (vm: KeySessions) => Pr
     const connect = (key: SigningKey, command: string): ChildProcess => {
       agent.hold(key);
       said = '';
-      const words = [...plain, ...alone(agent.socket), login.vm.name, command];
-      const child = spawn('ssh', ['-F', file, ...words], { stdio: ['pipe', 'pipe', 'pipe'] });
-      child.stderr.setEncoding('utf8').on('data', (text: string) => {
+      const words = sshArguments(file, [...plain, ...alone(agent.socket)], login.vm.name, command);
+      const child = startProgram('ssh', words, { stdio: ['pipe', 'pipe', 'pipe'] });
+      child.stderr?.setEncoding('utf8').on('data', (text: string) => {
         said = (said + text).slice(-longestSaid);
       });
       const limit = setTimeout(() => child.kill('SIGKILL'), sessionMilliseconds);

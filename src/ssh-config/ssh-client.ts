@@ -18,7 +18,12 @@ const milliseconds = 10_000;
  * config, or when there is no ssh.
  */
 export async function effectiveConfig(host: string, configFile?: string): Promise<EffectiveConfig> {
-  const { status, stdout, stderr } = await runSsh([...(configFile ? ['-F', configFile] : []), '-G', host]);
+  const { status, stdout, stderr } = await runSsh([
+    ...(configFile ? ['-F', configFile] : []),
+    '-G',
+    '--',
+    host,
+  ]);
   if (status !== 0) {
     throw new MintError('io-failed', `ssh refuses its config: ${firstLine(stderr)}`, {
       hint: 'mend that line first: no ssh works until then',
