@@ -46,7 +46,9 @@ export class BlockRefresh {
     const added = own.map(([name]) => name).filter((name) => !written.all.has(name));
     if (added.length === 0) return;
     // Only added to: what is written may be another caller's.
-    const found = new Map([...written.all, ...added].map((name) => [name, { found: 'tag' as const }]));
+    const found = new Map(
+      [...written.all, ...added].map((name) => [name, vms.get(name) ?? { found: 'tag' as const }]),
+    );
     const plan = await planBlocks({
       paths,
       settings,

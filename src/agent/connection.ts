@@ -50,6 +50,7 @@ export class Connection {
       caller,
       settings,
       isInFile,
+      byName: request.byName === true,
       isEstablished,
       port,
       ask,

@@ -34,6 +34,8 @@ export interface Traveller {
   readonly settings: VmSettings;
   /** Whether ssh.toml has the VM: then the name is the person's own word. */
   readonly isInFile: boolean;
+  /** The user typed the name to mint-ssh. */
+  readonly byName: boolean;
   /** A session that stands already, for a new agent to know: nothing is started for it. */
   readonly isEstablished: boolean;
   readonly port: number;
@@ -57,7 +59,11 @@ export class Destination {
     const { caller, settings } = traveller;
     this.#services = services;
     this.#traveller = traveller;
-    this.#wanted = { caller, settings, byNameTag: traveller.isInFile || isApproved(services, settings) };
+    this.#wanted = {
+      caller,
+      settings,
+      byNameTag: traveller.isInFile || traveller.byName || isApproved(services, settings),
+    };
   }
 
   /** ssh.toml says both: EC2 is asked only where the instance turns out not to run. */

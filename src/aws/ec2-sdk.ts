@@ -4,6 +4,7 @@
  */
 export {
   DeleteKeyPairCommand,
+  DescribeImagesCommand,
   DescribeInstanceConnectEndpointsCommand,
   DescribeInstancesCommand,
   type DescribeInstancesCommandInput,

@@ -5,6 +5,8 @@ import { nameFilters, ownerFilter, sameName } from './name-filter.ts';
 import type {
   ConsoleOutput,
   DescribeVmsRequest,
+  ImageDescription,
+  ImagesRequest,
   InstanceRequest,
   InstanceState,
   StartReply,
@@ -40,6 +42,37 @@ export async function describeVms(
   return await session.call('ec2:DescribeInstances', target, milliseconds, async (call) => {
     const answers = await Promise.all(questions(request).map((question) => ask(call, question)));
     return [...new Map(answers.flat().map((vm) => [vm.instanceId, vm])).values()];
+  });
+}
+
+/**
+ * What the images are called and who owns them (DescribeImages). The IDs are a filter and not `ImageIds`: EC2 answers a
+ * list with an unknown ID by an error for all of them.
+ */
+export async function images(
+  session: Session,
+  request: ImagesRequest,
+  milliseconds: number,
+): Promise<ImageDescription[]> {
+  return await session.call('ec2:DescribeImages', request, milliseconds, async (call) => {
+    const { DescribeImagesCommand } = await import('./ec2-sdk.ts');
+    const client = await clientOf(call);
+    const command = new DescribeImagesCommand({
+      Filters: [{ Name: 'image-id', Values: [...request.ids] }],
+      // A deprecated image still says which user it has.
+      IncludeDeprecated: true,
+    });
+    command.middlewareStack.add(...rememberEndpoint(call.attempt));
+    const answer = await client.send(command, { abortSignal: call.signal });
+    return (answer.Images ?? []).map((image) => ({
+      id: image.ImageId ?? '',
+      ...present({
+        name: image.Name,
+        description: image.Description,
+        owner: image.OwnerId,
+        platform: image.PlatformDetails,
+      }),
+    }));
   });
 }
 
@@ -90,7 +123,7 @@ export async function clientOf(call: Call): Promise<EC2Client> {
   return client;
 }
 
-function questions({ owner, names, nameTags, ids, keyNames }: DescribeVmsRequest): Question[] {
+function questions({ all, owner, names, nameTags, ids, keyNames }: DescribeVmsRequest): Question[] {
   const owned = owner === undefined ? [] : [ownerFilter(owner)];
   const asked: Question[] = [];
   if (ids !== undefined && ids.length > 0) {
@@ -117,6 +150,7 @@ function questions({ owner, names, nameTags, ids, keyNames }: DescribeVmsRequest
   }
   const isNamed = [ids, names, nameTags, keyNames].some((list) => list !== undefined);
   if (isNamed) return asked;
+  if (all === true) return [{ input: { Filters: [living] }, counts: () => true }];
   return [
     {
       input: { Filters: [living, { Name: 'tag-key', Values: ['mint:vm'] }, ...owned] },
@@ -156,6 +190,7 @@ function description(instance: Instance, account: string, region: string): VmDes
     region,
     availabilityZone: instance.Placement?.AvailabilityZone ?? '',
     launchTime: LaunchTime?.toISOString() ?? '',
+    isMint: tags.get('mint') === 'true' || tags.has('mint:vm'),
     ...present({
       name: tags.get('mint:vm'),
       nameTag: tags.get('Name'),
@@ -167,6 +202,7 @@ function description(instance: Instance, account: string, region: string): VmDes
       keyName: instance.KeyName,
       vpc: instance.VpcId,
       subnet: instance.SubnetId,
+      image: instance.ImageId,
     }),
   };
 }

@@ -21,10 +21,11 @@ export interface PushReply {
 }
 
 /**
- * Which instances to describe: those that `names`, `nameTags` or `ids` name, each of these a question of its own;
- * without any of them every instance that has Mint's tag.
+ * Which instances to describe: those that `names`, `nameTags` or `ids` name, each of these a question of its own.
+ * Without any of them: with `all` every instance of the region, else every instance that has Mint's tag.
  */
 export interface DescribeVmsRequest extends Target {
+  readonly all?: boolean | undefined;
   /** Only instances whose `mint:owner` tag is this; does not count for `nameTags` and `ids`. */
   readonly owner?: string | undefined;
   /** Values of the `mint:vm` tag, in any case: `dev` finds `Dev` as well. */
@@ -65,6 +66,26 @@ export interface VmDescription {
   readonly keyName?: string;
   readonly vpc?: string;
   readonly subnet?: string;
+  /** The ID of the image (AMI) it was launched from. */
+  readonly image?: string;
+  /** Whether Mint tagged it (`mint=true`, or a `mint:vm` tag). */
+  readonly isMint?: boolean;
+}
+
+/** @property ids at most 200 image IDs */
+export interface ImagesRequest extends Target {
+  readonly ids: readonly string[];
+}
+
+/** An image as EC2 describes it. The texts are what the image's author wrote: nothing in them has been checked. */
+export interface ImageDescription {
+  readonly id: string;
+  readonly name?: string;
+  readonly description?: string;
+  /** The account that owns the image. */
+  readonly owner?: string;
+  /** What AWS bills it as, such as `Linux/UNIX`, `Red Hat Enterprise Linux` or `Windows`. */
+  readonly platform?: string;
 }
 
 export interface InstanceRequest extends Target {
@@ -166,6 +187,7 @@ export interface Operations {
   readonly warm: { readonly request: Target; readonly reply: undefined };
   readonly push: { readonly request: PushRequest; readonly reply: PushReply };
   readonly describeVms: { readonly request: DescribeVmsRequest; readonly reply: readonly VmDescription[] };
+  readonly images: { readonly request: ImagesRequest; readonly reply: readonly ImageDescription[] };
   readonly consoleOutput: { readonly request: InstanceRequest; readonly reply: ConsoleOutput };
   readonly startInstance: { readonly request: InstanceRequest; readonly reply: StartReply };
   readonly endInstance: { readonly request: EndRequest; readonly reply: EndReply };

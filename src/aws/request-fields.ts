@@ -10,7 +10,8 @@ const keyPair = { ...target, keyName: true } as const;
 const fields: { readonly [Name in OperationName]: Fields<Operations[Name]['request']> } = {
   warm: target,
   push: { ...instance, osUser: true, publicKey: true },
-  describeVms: { ...target, owner: true, names: true, nameTags: true, ids: true, keyNames: true },
+  describeVms: { ...target, all: true, owner: true, names: true, nameTags: true, ids: true, keyNames: true },
+  images: { ...target, ids: true },
   consoleOutput: instance,
   startInstance: instance,
   endInstance: { ...instance, how: true },

@@ -4,7 +4,7 @@
  */
 import { parentPort } from 'node:worker_threads';
 import { MintError } from '../errors.ts';
-import { consoleOutput, describeVms, startInstance } from './ec2.ts';
+import { consoleOutput, describeVms, images, startInstance } from './ec2.ts';
 import { endInstance, setShutdown } from './end-instance.ts';
 import { tunnel } from './endpoint.ts';
 import { identity } from './identity.ts';
@@ -34,6 +34,7 @@ const operations: {
   warm,
   push,
   describeVms,
+  images,
   consoleOutput,
   startInstance,
   identity,

@@ -7,6 +7,7 @@ import { WorkerPool } from './worker-pool.ts';
 
 export type {
   Identity,
+  ImageDescription,
   KeyPair,
   PushRequest,
   Target,
@@ -36,6 +37,8 @@ export class AwsWorkers {
   readonly push = this.#operation('push');
   /** The instances that the request names, whatever page they are on; see there. */
   readonly describeVms = this.#operation('describeVms');
+  /** The images with these IDs; an image that is gone or not shared with the caller is left out. */
+  readonly images = this.#operation('images');
   /** What EC2 shows of the instance's console. */
   readonly consoleOutput = this.#operation('consoleOutput');
   /** Asks for a stopped instance to be started; when it runs is for `describeVms` to see. */

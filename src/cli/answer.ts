@@ -23,18 +23,29 @@ export interface Question {
  */
 export type Answer = 'yes' | 'no' | 'timeout' | 'nobody';
 
-/** OpenSSH's rules (confirm() in sshconnect.c): an empty line is a no; undefined is neither yes nor no. */
+/**
+ * OpenSSH's rules (confirm() in sshconnect.c): an empty line is a no. Beyond those, `y` and `n` are enough, except for
+ * a host key: there ssh's own question takes the whole word, and so does ours.
+ *
+ * @returns undefined where the line is neither yes nor no
+ */
 export function judge(line: string, accepts: readonly string[]): 'yes' | 'no' | undefined {
   const word = line.trim();
-  if (word === '' || word.toLowerCase() === 'no') return 'no';
+  const lower = word.toLowerCase();
+  if (word === '' || lower === 'no' || lower === 'n') return 'no';
+  if (lower === 'y' && accepts.includes('yes') && !accepts.some(isFingerprint)) return 'yes';
   const matches = (wanted: string) =>
     word === wanted || (/^[a-z]+$/.test(wanted) && word.toLowerCase() === wanted);
   return accepts.some(matches) ? 'yes' : undefined;
 }
 
+function isFingerprint(word: string): boolean {
+  return word.startsWith('SHA256:');
+}
+
 /** What OpenSSH says to an answer that is neither. */
 export function askedAgain(accepts: readonly string[]): string {
-  return accepts.some((word) => word.startsWith('SHA256:'))
+  return accepts.some(isFingerprint)
     ? "Please type 'yes', 'no' or the fingerprint: "
     : "Please type 'yes' or 'no': ";
 }

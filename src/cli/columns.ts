@@ -1,11 +1,45 @@
 import { printable } from './terminal.ts';
 
-/** A table for a person: each column as wide as its widest cell. Whoever wrote them, nothing in a cell acts on a terminal. */
-export function columns(head: readonly string[], rows: readonly (readonly string[])[]): string {
+export interface TableOptions {
+  /** In characters; no limit unless given. */
+  readonly maxWidth?: number | undefined;
+  /** Positions of columns that are left out, in this order, while the table is too wide. */
+  readonly optional?: readonly number[];
+}
+
+/**
+ * A table for a user to read: each column as wide as its widest cell. Cells may hold foreign text; control characters
+ * in them are escaped. A table that is still too wide without its optional columns has its first column cut.
+ */
+export function columns(
+  head: readonly string[],
+  rows: readonly (readonly string[])[],
+  { maxWidth, optional = [] }: TableOptions = {},
+): string {
   const all = [head, ...rows].map((cells) => cells.map(printable));
   const widths = head.map((_, column) =>
     all.reduce((most, cells) => Math.max(most, cells[column]?.length ?? 0), 0),
   );
-  const lines = all.map((cells) => cells.map((cell, at) => cell.padEnd(widths[at] ?? 0)).join('  '));
+  const shown = new Set(head.keys());
+  const total = () => [...shown].reduce((sum, column) => sum + (widths[column] ?? 0) + 2, -2);
+  for (const column of optional) {
+    if (maxWidth !== undefined && total() > maxWidth) shown.delete(column);
+  }
+  const excess = maxWidth === undefined ? 0 : total() - maxWidth;
+  if (excess > 0) widths[0] = Math.max(shortestCut, (widths[0] ?? 0) - excess);
+  const lines = all.map((cells) =>
+    [...shown].map((column) => fit(cells[column] ?? '', widths[column] ?? 0)).join('  '),
+  );
   return lines.map((line) => line.trimEnd()).join('\n');
+}
+
+const shortestCut = 8;
+
+function fit(cell: string, width: number): string {
+  return cell.length > width ? `${cell.slice(0, width - 1)}…` : cell.padEnd(width);
+}
+
+/** Of the terminal that stdout is; undefined for a pipe or a file, which take any width. */
+export function outputWidth(): number | undefined {
+  return process.stdout.isTTY ? Math.max(40, process.stdout.columns) : undefined;
 }

@@ -14,6 +14,7 @@ import { loadSettings } from '../settings/settings.ts';
 import { vmName } from '../settings/vm-name.ts';
 import { type Login, withLoginConfig } from '../ssh-config/login-config.ts';
 import { sshArguments, sshStatus, startProgram } from '../ssh-config/ssh-child.ts';
+import { findVm, proxyOptionsFor } from '../vms/find-vm.ts';
 import { type MoshAnswer, moshServerCommand, readMoshServer } from './mosh-server.ts';
 
 export const command: Command = {
@@ -58,7 +59,8 @@ async function run({ positionals, rest, globals }: Invocation): Promise<number> 
   // Before anything is started on the VM.
   const colours = await terminalColours();
   const remote = moshServerCommand({ colours, command: rest ?? [], environment: process.env });
-  const login = { paths, vm: settings.named(name), globals };
+  const found = await findVm({ paths, settings, name });
+  const login = { paths, vm: found.vm, globals, proxyOptions: proxyOptionsFor(found) };
   const { status, answer, host } = await startServer(login, remote);
   if (answer.kind !== 'ready') return notStarted(name, status, answer);
   const address = await numeric(name, host);
@@ -95,10 +97,10 @@ interface Started {
   readonly host: string | undefined;
 }
 
-async function startServer(login: Omit<Login, 'proxyOptions'>, remote: string): Promise<Started> {
+async function startServer(login: Login, remote: string): Promise<Started> {
   return await withScratchDirectory(login.paths, async (directory) => {
     const told = join(directory, 'address');
-    return await withLoginConfig({ ...login, proxyOptions: ['--told-address', told] }, async (file) => {
+    return await withLoginConfig({ ...login, proxyOptions: [...(login.proxyOptions ?? []), '--told-address', told] }, async (file) => {
       const words = sshArguments(file, sessionOptions, login.vm.name, remote);
       const child = startProgram('ssh', words, { stdio: ['ignore', 'pipe', 'inherit'] });
       const ended = sshStatus(child);

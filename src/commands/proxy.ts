@@ -42,6 +42,8 @@ export const command: Command = {
 the host key in the stream, and pipes. ssh runs this as ProxyCommand; \`mint-ssh ssh-config\` writes the line.`,
   options: {
     'upstream-agent': { type: 'string', hidden: true },
+    // `mint-ssh ssh VM` passes it: the user typed the name, so the VM may be found by its Name tag.
+    'by-name': { type: 'boolean', hidden: true },
     // A file to be made, for whoever started ssh: where this connection goes.
     'told-address': { type: 'string', hidden: true },
   },
@@ -54,8 +56,11 @@ async function run(invocation: Invocation): Promise<number> {
   const timing = new Timing();
   const paths = resolvePaths({ configDir: invocation.globals.configDir });
   const request = readRequest(invocation, paths);
-  // Nothing of Mint's or ours: no name can mean anything yet, and no agent is started for it.
-  if (![paths.sshToml, paths.configToml, paths.sshConfig, paths.jobs].some((path) => existsSync(path))) {
+  // Without any file of Mint's or ours no name is configured, and no agent is started for it.
+  if (
+    request.byName !== true &&
+    ![paths.sshToml, paths.configToml, paths.sshConfig, paths.jobs].some((path) => existsSync(path))
+  ) {
     throw unknownVm(request.vm, paths.sshToml);
   }
   const early = dialEarly(paths, request);
@@ -179,12 +184,13 @@ function readRequest({ positionals, values, globals }: Invocation, paths: Paths)
     region: globals.region,
     environment: callerEnvironment(process.env),
     upstreamAgent: (values['upstream-agent'] as string | undefined) ?? usersAgent(paths.run),
+    byName: values['by-name'] === true,
     established: false,
   };
 }
 
 function unknownVm(vm: string, sshToml: string): MintError {
-  return new MintError('vm-not-found', `no VM is called ${vm}`, {
-    hint: `\`mint-ssh ssh-config\` finds your VMs; others you can name in ${sshToml}: [vm.${vm}] with instance = "i-…"`,
+  return new MintError('vm-not-found', `${vm} is not configured: there is no ${sshToml} and no Host block`, {
+    hint: `mint-ssh ssh-config ${vm}`,
   });
 }

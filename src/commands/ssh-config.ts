@@ -32,11 +32,13 @@ import { VmCache } from '../vms/vm-cache.ts';
 
 export const command: Command = {
   usage: 'ssh-config [NAME…] [--dry-run | --remove] [--yes] [--refresh] [--file PATH]',
-  help: `Writes a Host block for every VM of ssh.toml and every VM of your own that Mint has tagged, and the one Include
-line at the top of ~/.ssh/config that brings them in. Shows what will change, and asks before it changes it.
+  help: `Writes a Host block for each NAME, for every VM of ssh.toml and every VM that Mint tagged as yours, and one
+Include line at the top of ~/.ssh/config that includes them. Shows what will change, and asks before it
+changes anything. NAME is any name that \`mint-ssh vms\` shows; once written, a block stays until --remove.
 
-A VM that is found by its Name tag, or whose name means something else to your ssh, is written when you give
-its NAME here. A block that Mint itself wrote for one of these VMs is put aside, in a comment in its place;
+User and port are what ssh.toml says, else the usual ones of the VM: the user its image comes with and port
+22, or \`ubuntu\` and 41122 for a VM that Mint tagged. A name that already means something else to your ssh is
+written only when you give it as NAME. A block that Mint itself wrote for one of these VMs is put aside, in a comment in its place;
 --remove puts it back. One that was edited by hand stays.`,
   options: {
     'dry-run': { type: 'boolean', description: 'show what would change, and change nothing' },
@@ -45,7 +47,7 @@ its NAME here. A block that Mint itself wrote for one of these VMs is put aside,
       description: 'take the Include and the blocks out again; your own lines stay as they are',
     },
     yes: { type: 'boolean', short: 'y', description: 'do not ask' },
-    refresh: { type: 'boolean', description: 'ask AWS, however young the last answer is' },
+    refresh: { type: 'boolean', description: 'ask AWS, however new the last answer is' },
     file: {
       type: 'string',
       value: 'PATH',
@@ -57,8 +59,10 @@ its NAME here. A block that Mint itself wrote for one of these VMs is put aside,
 
 /** Each of these costs two runs of `ssh -G`. */
 const provenVms = 20;
-/** An answer of AWS's that is younger than this, in milliseconds, will do. */
-const youngTime = 15_000;
+/** An older answer of AWS is asked for again. */
+const maxAgeMs = 15_000;
+/** Names in a message. */
+const maxListed = 10;
 
 async function run({ globals, values, positionals }: Invocation): Promise<number> {
   const named = positionals.map(vmName);
@@ -70,23 +74,28 @@ async function run({ globals, values, positionals }: Invocation): Promise<number
   }
 
   const settings = loadSettings(paths, {});
-  const { vms: found, problem } = await discover(paths, settings, named, values['refresh'] === true);
-  const isNothing = settings.vms.length === 0 && (found?.size ?? writtenNames(paths).all.size) === 0;
-  if (isNothing) return sayNoVms(paths, problem);
-  if (problem !== undefined)
-    say(`note: AWS was not asked for your VMs: ${problem.message} (${problem.code})`);
+  const discovered = await discover(paths, settings, named, values['refresh'] === true);
+  const { vms: found, problem } = discovered;
+  const written = writtenNames(paths).all;
+  if (problem !== undefined) {
+    // Without AWS there is nothing to write, and nothing that is written already.
+    if (settings.vms.length === 0 && written.size === 0) throw problem;
+    say(`note: could not list your VMs: ${problem.message} (${problem.code})`);
+  }
   const userConfig = readUserConfig(userConfigPath(file));
   const withSystem = file === undefined;
   const approve = (taken: ReadonlyMap<string, string>) => approveNames(taken, mode);
   const plan = await planBlocks({ paths, settings, userConfig, withSystem, found, named, approve });
   const { vms, text } = plan;
   sayPlan(plan);
-  if (vms.length === 0) return sayNoVms(paths, problem);
+  if (vms.length === 0) return sayNoVms(paths, found);
+  sayGuessedUsers(vms, discovered);
   const names = new Set(vms.map(({ name }) => name));
   sayWhatStays(paths, userConfig, names);
   if (usesPipes && vms.some(({ multiplex }) => multiplex !== undefined))
     say('note: `multiplex` does nothing on Windows: its ssh has no connections to share');
-  const status = await approveAndCarryOut(planWriting(paths, userConfig, text, names), mode);
+  const change = planWriting(paths, userConfig, text, names);
+  const status = await approveAndCarryOut(change, mode, () => summary(change, vms, written));
   if (status !== 0 || mode.dryRun) return status;
   prepareDirectories(paths, vms);
   await prove(paths, vms, userConfig.path, file);
@@ -95,18 +104,43 @@ async function run({ globals, values, positionals }: Invocation): Promise<number
   return 0;
 }
 
-function sayNoVms(paths: Paths, problem: MintError | undefined): number {
-  say(`there are no VMs: ${quoted(paths.sshToml)} has no [vm.NAME], and AWS shows none that is yours`);
-  if (problem !== undefined) say(`AWS was not of help: ${problem.message} (${problem.code})`);
-  hint('add one: [vm.NAME] with instance = "i-…" below it');
+function sayNoVms(paths: Paths, found: ReadonlyMap<string, LocatedVm> | undefined): number {
+  const names = [...(found?.keys() ?? [])];
+  if (names.length === 0) {
+    say(`no VM to write: ${quoted(paths.sshToml)} names none, and AWS shows no instance`);
+    hint('is it the right region and account? mint-ssh vms --region NAME --profile NAME');
+  } else {
+    say(`no VM to write: Mint tagged none as yours, and ${quoted(paths.sshToml)} names none`);
+    say(`AWS shows ${listed(names)}`);
+    hint(`name the ones you want: mint-ssh ssh-config ${names.slice(0, 3).join(' ')}`);
+  }
   if (existsSync(paths.sshConfig)) hint('older blocks are still there: mint-ssh ssh-config --remove');
   return 0;
+}
+
+function listed(names: readonly string[]): string {
+  const more = names.length > maxListed ? `, and ${names.length - maxListed} more` : '';
+  return `${names.slice(0, maxListed).join(', ')}${more}`;
+}
+
+/** A user that neither ssh.toml nor the image gives may be wrong: the login would be refused. */
+function sayGuessedUsers(vms: readonly VmSettings[], { vms: found, imagesProblem }: Discovered): void {
+  const guessed = vms.filter(({ name, hasLogin }) => {
+    const vm = found?.get(name);
+    return !hasLogin && vm !== undefined && vm.isMint !== true && vm.found !== 'tag' && vm.user === undefined;
+  });
+  const [first] = guessed;
+  if (first === undefined) return;
+  const why = imagesProblem === undefined ? '' : `: ${imagesProblem.message} (${imagesProblem.code})`;
+  say(`note: the image of ${listed(guessed.map(({ name }) => name))} does not tell its user${why}`);
+  hint(`"${first.user}" is assumed; if a login is refused: [vm.${first.name}] with user = "…" in ssh.toml`);
 }
 
 interface Discovered {
   /** Undefined where AWS was not reached. */
   readonly vms: ReadonlyMap<string, LocatedVm> | undefined;
   readonly problem: MintError | undefined;
+  readonly imagesProblem?: MintError | undefined;
 }
 
 /** Asks AWS for the caller's own VMs and for what was named. @throws MintError where it does not know a name */
@@ -122,13 +156,18 @@ async function discover(
   try {
     const approved = [...new Set([...named, ...writtenNames(paths).approved])];
     const known = listCached(cache, { caller, settings });
-    const isYoung = known.listedAt !== undefined && Math.abs(Date.now() - known.listedAt) < youngTime;
-    if (isYoung && !refresh && approved.every((name) => known.vms.has(name))) {
+    const isNew = known.allListedAt !== undefined && Math.abs(Date.now() - known.allListedAt) < maxAgeMs;
+    if (isNew && !refresh && approved.every((name) => known.vms.has(name))) {
       return { vms: known.vms, problem: undefined };
     }
-    const { vms, problems, unusable } = await listVms(aws, cache, { caller, settings, approved });
+    const { vms, problems, unusable, imagesProblem } = await listVms(aws, cache, {
+      caller,
+      settings,
+      approved,
+      all: true,
+    });
     for (const tag of unusable)
-      say(`note: a VM of yours cannot be called ${JSON.stringify(printable(tag.slice(0, 70)))}`);
+      say(`note: the name tag ${JSON.stringify(printable(tag.slice(0, 70)))} is not a valid VM name`);
     const failure = problems.find(({ code }) => code !== 'vm-not-found' && code !== 'vm-ambiguous');
     for (const name of named) {
       if (vms.has(name) || settings.vms.includes(name)) continue;
@@ -137,7 +176,7 @@ async function discover(
     for (const { code, message } of problems) {
       if (code === 'vm-ambiguous') say(`note: ${message}`);
     }
-    return { vms: failure === undefined ? vms : undefined, problem: failure };
+    return { vms: failure === undefined ? vms : undefined, problem: failure, imagesProblem };
   } finally {
     cache.flush();
     await aws.close();
@@ -145,12 +184,26 @@ async function discover(
 }
 
 function unknownName(name: string): MintError {
-  return new MintError('vm-not-found', `no VM is called ${name}`, {
-    hint: '`mint-ssh vms --refresh` lists the ones that are',
+  return new MintError('vm-not-found', `AWS shows no VM named ${name}`, {
+    hint: '`mint-ssh vms --refresh` lists the VMs of the region',
   });
 }
 
-/** A name that means something else is only written where a person sees that and says yes. */
+/** What a change comes to, for the question behind its diff. */
+function summary(change: Change, vms: readonly VmSettings[], written: ReadonlySet<string>): string {
+  const added = vms.filter(({ name }) => !written.has(name));
+  const names = new Set(vms.map(({ name }) => name));
+  const removed = [...written].filter((name) => !names.has(name));
+  const { before, after } = change.user;
+  const parts = [
+    ...(added.length > 0 ? [`add ${listed(added.map(({ name }) => name))}`] : []),
+    ...(removed.length > 0 ? [`remove ${listed(removed)}`] : []),
+    ...(before !== after ? [`one Include line in ${change.userConfig.path}`] : []),
+  ];
+  return parts.length === 0 ? 'update the blocks' : parts.join('; ');
+}
+
+/** A name that means something else is written only when the user has seen that and approved it. */
 async function approveNames(
   taken: ReadonlyMap<string, string>,
   mode: { readonly dryRun: boolean; readonly yes: boolean },
@@ -169,7 +222,7 @@ function sayPlan({ replaced, leftOut }: BlockPlan): void {
   }
 }
 
-/** For a person to copy into their shell. */
+/** For the user to paste into a shell. */
 function shellWord(path: string): string {
   return /^[\w@%+=:,./-]+$/.test(path) ? path : `'${printable(path).replaceAll("'", "'\\''")}'`;
 }
@@ -191,10 +244,15 @@ function sayWhatStays(paths: Paths, { bytes, path }: UserConfig, vms: ReadonlySe
     );
 }
 
-/** The exit status: 0 when the change is made or only shown, 1 when the person said no. */
+/**
+ * Shows the change and asks for approval.
+ * @param summarize says in one line what the change is, for the question
+ * @returns the exit status: 0 when the change is made or only shown, 1 when the user declined
+ */
 async function approveAndCarryOut(
   change: Change,
   mode: { readonly dryRun: boolean; readonly yes: boolean },
+  summarize: () => string = () => 'remove the blocks and the Include line',
 ): Promise<number> {
   if (change.diff === '') {
     say('nothing to do');
@@ -203,9 +261,12 @@ async function approveAndCarryOut(
   print(change.diff);
   if (mode.dryRun) return 0;
   checkChange(change);
-  if (!mode.yes && !(await askApproval('Make this change?'))) {
-    say('nothing was changed');
-    return 1;
+  if (!mode.yes) {
+    say(`this would ${summarize()}`);
+    if (!(await askApproval('Make this change?'))) {
+      say('nothing was changed');
+      return 1;
+    }
   }
   carryOut(change);
   return 0;

@@ -1,88 +1,125 @@
 /** `mint-ssh vms`: the VMs there are, from the cache at once. */
 import { AwsWorkers } from '../aws/workers.ts';
-import { columns } from '../cli/columns.ts';
+import { columns, outputWidth } from '../cli/columns.ts';
 import type { Command, Invocation } from '../cli/command.ts';
-import { print, printable, say } from '../cli/terminal.ts';
+import { hint, print, printable, say } from '../cli/terminal.ts';
 import { MintError } from '../errors.ts';
 import { callerEnvironment } from '../platform/environment.ts';
 import { resolvePaths } from '../platform/paths.ts';
 import { writtenNames } from '../settings/approved-names.ts';
-import { loadSettings, type Settings } from '../settings/settings.ts';
+import { loadSettings, type Settings, type VmSettings } from '../settings/settings.ts';
 import { isElsewhere } from '../trust/pin.ts';
 import { type HostEntry, TrustStore } from '../trust/store.ts';
 import { candidatesFor } from '../vms/candidates.ts';
-import { type ListRequest, listCached, listVms } from '../vms/list-vms.ts';
+import { elsewhere, type ListRequest, listCached, listVms } from '../vms/list-vms.ts';
 import type { LocatedVm } from '../vms/located-vm.ts';
+import { usualLogin } from '../vms/usual-login.ts';
 import { VmCache } from '../vms/vm-cache.ts';
 
 export const command: Command = {
   usage: 'vms [--refresh] [--json]',
-  help: `Lists the VMs of ssh.toml and those of your own that Mint has tagged: state, instance, address, region,
-whether the host key is pinned, and the last login. Answers from what is known; what is older than five minutes
-is asked for again first.`,
+  help: `Lists the VMs of ssh.toml and every other instance that you may see in the region: state, address,
+whether the host key is pinned, and the last login. An instance is named after its Name tag, or its instance
+ID where it has none or another instance has the same. \`mint-ssh ssh VM\` logs in to any of them.
+
+Prints what is known, and asks AWS first when that is older than five minutes.`,
   options: {
-    refresh: { type: 'boolean', description: 'ask AWS, however young the last answer is' },
-    json: { type: 'boolean', description: 'print JSON' },
+    refresh: { type: 'boolean', description: 'ask AWS, however new the last answer is' },
+    json: { type: 'boolean', description: 'print JSON: see docs/json.md' },
   },
   run,
 };
 
-/** What is older than this is asked for again, in milliseconds. */
-const oldTime = 5 * 60_000;
+/** An older answer is asked for again. */
+const maxAgeMs = 5 * 60_000;
+/** Names in a command that a hint proposes. */
+const maxProposed = 5;
 
 interface Row {
   readonly name: string;
   readonly vm: LocatedVm | undefined;
+  readonly own: VmSettings;
+  readonly hasBlock: boolean;
   readonly address: string | undefined;
   readonly instance: string | undefined;
   readonly region: string | undefined;
-  readonly trust: string;
+  readonly hostKey: string;
   readonly lastUsed: string | undefined;
 }
 
 async function run({ positionals, values, globals }: Invocation): Promise<number> {
   if (positionals.length > 0) {
-    throw new MintError('usage', 'vms takes no names', { hint: `usage: mint-ssh ${command.usage}` });
+    throw new MintError('usage', 'too many arguments', { hint: `usage: mint-ssh ${command.usage}` });
   }
   const { profile, region } = globals;
   const paths = resolvePaths({ configDir: globals.configDir });
   const settings = loadSettings(paths, { profile, region });
   const cache = new VmCache(paths);
   const caller = { environment: callerEnvironment(process.env) };
-  const { approved } = writtenNames(paths);
-  const request = { caller, settings, approved: [...approved] };
-  if (values['refresh'] === true || isOld(cache, request)) await refresh(cache, request);
+  const written = writtenNames(paths);
+  const request = { caller, settings, approved: [...written.approved], all: true };
+  const isAsked = values['refresh'] === true || isOld(cache, request);
+  const isComplete = !isAsked || (await refresh(cache, request));
   const known = listCached(cache, request);
-  const rows = readRows(settings, known.vms, new TrustStore(paths).list());
+  const rows = readRows(settings, known.vms, written.all, new TrustStore(paths).list());
   if (values['json'] === true) print(JSON.stringify(rows.map(toJson), undefined, 2));
   else if (rows.length > 0) print(table(rows));
-  else say('there are no VMs: ssh.toml names none, and AWS shows none that is yours');
-  return 0;
+  else if (isComplete) {
+    say(
+      `no instances in ${elsewhere(settings).region ?? [...knownRegions(caller.environment)][0] ?? 'the region'}`,
+    );
+    hint('is it the right region and account? --region NAME, --profile NAME');
+  }
+  if (values['json'] !== true) proposeBlocks(rows);
+  return isComplete ? 0 : 1;
+}
+
+function knownRegions(environment: Readonly<Record<string, string>>): readonly string[] {
+  return [environment['AWS_REGION'], environment['AWS_DEFAULT_REGION']].filter(
+    (region) => region !== undefined,
+  );
+}
+
+/** The command that makes `ssh VM` work for the VMs that have no block. */
+function proposeBlocks(rows: readonly Row[]): void {
+  const without = rows.filter(({ hasBlock, vm }) => !hasBlock && vm?.state !== 'terminated');
+  if (without.length === 0) return;
+  const names = without.slice(0, maxProposed).map(({ name }) => name);
+  const what = without.length === 1 ? '1 VM has' : `${without.length} VMs have`;
+  say(`${what} no Host block yet: use \`mint-ssh ssh VM\`, or add blocks for plain \`ssh VM\``);
+  hint(`mint-ssh ssh-config ${names.join(' ')}`);
 }
 
 function isOld(cache: VmCache, request: ListRequest): boolean {
-  const { listedAt } = listCached(cache, request);
-  const age = Date.now() - (listedAt ?? 0);
-  const isTooOld = age < 0 || age > oldTime;
-  if (isTooOld) say(listedAt === undefined ? 'asking AWS' : `what is known is ${span(age)} old: asking AWS`);
-  return isTooOld;
+  const { allListedAt } = listCached(cache, request);
+  const ageMs = Date.now() - (allListedAt ?? 0);
+  return ageMs < 0 || ageMs > maxAgeMs;
 }
 
-/** What is known already is shown also where AWS does not answer. @throws MintError where nothing is known */
-async function refresh(cache: VmCache, request: ListRequest): Promise<void> {
+/**
+ * Asks AWS, and tells what it did not answer.
+ *
+ * @returns whether every call succeeded; what is known already is printed in either case
+ * @throws MintError where nothing is known at all
+ */
+async function refresh(cache: VmCache, request: ListRequest): Promise<boolean> {
   const before = listCached(cache, request);
   const aws = new AwsWorkers();
   try {
     const { problems, unusable } = await listVms(aws, cache, request);
     cache.flush();
-    // Without a region, or with an answer that did not come, AWS has not said that there are none.
-    const failure = problems.find(({ code }) => code.startsWith('aws-') || code === 'bad-settings');
+    const failures = problems.filter(({ code }) => code !== 'vm-not-found' && code !== 'vm-ambiguous');
+    const [failure] = failures;
     if (failure !== undefined && before.vms.size === 0 && request.settings.vms.length === 0) throw failure;
-    for (const { message, code } of problems) {
-      if (code !== 'vm-not-found') say(`note: ${message} (${code})`);
+    for (const problem of problems) {
+      if (problem.code === 'vm-not-found') continue;
+      const kind = failures.includes(problem) ? 'error' : 'note';
+      say(`${kind}: ${printable(problem.message)} (${problem.code})`);
+      if (kind === 'error' && problem.hint !== undefined) hint(printable(problem.hint));
     }
     for (const tag of unusable)
-      say(`note: a VM of yours cannot be called ${JSON.stringify(printable(tag.slice(0, 70)))}`);
+      say(`note: the name tag ${JSON.stringify(printable(tag.slice(0, 70)))} is not a valid VM name`);
+    return failure === undefined;
   } finally {
     await aws.close();
   }
@@ -91,47 +128,52 @@ async function refresh(cache: VmCache, request: ListRequest): Promise<void> {
 function readRows(
   settings: Settings,
   known: ReadonlyMap<string, LocatedVm>,
+  blocks: ReadonlySet<string>,
   entries: readonly HostEntry[],
 ): Row[] {
   const pins = new Map(entries.map((entry) => [entry.vm, entry]));
   const names = [...new Set([...settings.vms, ...known.keys()])].sort();
   return names.map((name) => {
-    const own = settings.named(name);
     const vm = known.get(name);
+    const own = settings.named(name, usualLogin(vm));
     const entry = pins.get(name);
     return {
       name,
       vm,
+      own,
+      hasBlock: blocks.has(name),
       address: vm === undefined ? own.host : candidatesFor(vm, own)[0]?.host,
       instance: own.instance ?? vm?.instance,
       region: vm?.region ?? own.region,
-      trust: trustOf(entry, vm),
+      hostKey: hostKeyState(entry, vm),
       lastUsed: entry?.pin?.lastLogin,
     };
   });
 }
 
-function trustOf(entry: HostEntry | undefined, vm: LocatedVm | undefined): string {
-  // A VM of that name in another account: this one's key would be a changed one.
+/** The words of docs/json.md. */
+function hostKeyState(entry: HostEntry | undefined, vm: LocatedVm | undefined): string {
+  // A VM of that name in another account: its key would look like a changed one.
   if (entry?.pin !== undefined && vm !== undefined && isElsewhere(entry.pin, vm)) return 'another VM';
   if (entry?.problem !== undefined) return 'damaged';
-  if (entry?.refused !== undefined) return 'refused';
-  if (entry?.pin === undefined) return 'new';
+  if (entry?.refused !== undefined) return 'blocked';
+  if (entry?.pin === undefined) return 'unknown';
   return entry.pin.proof === 'console' ? 'verified' : 'pinned';
 }
 
 function table(rows: readonly Row[]): string {
-  const head = ['VM', 'STATE', 'INSTANCE', 'ADDRESS', 'REGION', 'TRUST', 'LAST USED'];
-  const cells = rows.map(({ name, vm, address, instance, region, trust, lastUsed }) => [
+  const head = ['VM', 'STATE', 'SSH', 'ADDRESS', 'HOST KEY', 'LAST LOGIN', 'INSTANCE', 'REGION'];
+  const cells = rows.map(({ name, vm, hasBlock, address, instance, region, hostKey, lastUsed }) => [
     name,
     stateOf(vm),
-    instance ?? '-',
+    hasBlock ? 'yes' : 'no',
     address ?? '-',
-    region ?? '-',
-    trust,
+    hostKey,
     lastUsed === undefined ? '-' : `${span(Date.now() - Date.parse(lastUsed))} ago`,
+    instance ?? '-',
+    region ?? '-',
   ]);
-  return columns(head, cells);
+  return columns(head, cells, { maxWidth: outputWidth(), optional: [7, 6, 5] });
 }
 
 function stateOf(vm: LocatedVm | undefined): string {
@@ -141,18 +183,21 @@ function stateOf(vm: LocatedVm | undefined): string {
     : vm.state;
 }
 
-function toJson({ name, vm, address, instance, region, trust, lastUsed }: Row): Record<string, unknown> {
+function toJson({ name, vm, own, hasBlock, address, instance, region, hostKey, lastUsed }: Row) {
   return {
-    name,
+    vm: name,
     state: vm?.state ?? null,
     bootstrap: vm?.bootstrap ?? null,
     instance: instance ?? null,
     address: address ?? null,
+    port: own.port,
+    user: own.user,
     region: region ?? null,
     account: vm?.account ?? null,
     owner: vm?.owner ?? null,
-    trust,
-    last_used: lastUsed ?? null,
+    has_block: hasBlock,
+    host_key: hostKey.replace(' ', '-'),
+    last_login: lastUsed ?? null,
     seen_at: vm === undefined ? null : new Date(vm.seenAt).toISOString(),
   };
 }

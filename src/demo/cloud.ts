@@ -10,6 +10,7 @@ import type { AddressInfo } from 'node:net';
 import type { CallerIdentity, CallerKey, CloudAnswer, CloudRequest, CloudService } from './cloud-service.ts';
 import { ec2 } from './ec2.ts';
 import type { InstanceConnectEndpoint } from './ec2-endpoints.ts';
+import type { Image } from './ec2-images.ts';
 import type { KeyPairs } from './ec2-key-pairs.ts';
 import { type CloudFaults, type FaultPlan, makeFaults } from './faults.ts';
 import { demoAccount, type Instance } from './instance.ts';
@@ -41,6 +42,8 @@ export interface Cloud {
   readonly instances: Map<string, Instance>;
   /** EC2's key pairs, by `keyPairPlace`. */
   readonly keyPairs: KeyPairs;
+  /** Machine images, by id. */
+  readonly images: Map<string, Image>;
   /** EC2 Instance Connect Endpoints, by id. */
   readonly endpoints: Map<string, InstanceConnectEndpoint>;
   /** By access key id; `demoAccessKey` is there from the start. */
@@ -88,6 +91,7 @@ export async function startCloud({ keysDirectory }: CloudOptions = {}): Promise<
   const instances = new Map<string, Instance>();
   const accessKeys = new Map<string, CallerKey>([[demoAccessKey.id, { secret: demoAccessKey.secret }]]);
   const keyPairs: KeyPairs = new Map();
+  const images = new Map<string, Image>();
   const endpoints = new Map<string, InstanceConnectEndpoint>();
   const keys = makePushedKeys(keysDirectory);
   const pushes: Push[] = [];
@@ -105,7 +109,7 @@ export async function startCloud({ keysDirectory }: CloudOptions = {}): Promise<
   const paging = { size: 5 };
   const services: CloudService[] = [
     instanceConnect(instances, keys, pushes),
-    ec2(instances, { paging, starting, keyPairs, endpoints }),
+    ec2(instances, { paging, starting, keyPairs, images, endpoints }),
     securityTokens(),
   ];
 
@@ -130,6 +134,7 @@ export async function startCloud({ keysDirectory }: CloudOptions = {}): Promise<
     endpoint: `http://127.0.0.1:${port}`,
     instances,
     keyPairs,
+    images,
     endpoints,
     accessKeys,
     get pageSize() {

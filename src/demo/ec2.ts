@@ -6,6 +6,7 @@
 import type { CloudAnswer, CloudCall, CloudService } from './cloud-service.ts';
 import { endingOperations } from './ec2-endings.ts';
 import { endpointOperations, type InstanceConnectEndpoint } from './ec2-endpoints.ts';
+import { type Image, imageOperations } from './ec2-images.ts';
 import { isFailure, startInstances, wantedInstances } from './ec2-instances.ts';
 import { type KeyPairs, keyPairOperations } from './ec2-key-pairs.ts';
 import { elements, queryForm, translated, type Xml, xmlAnswer } from './ec2-xml.ts';
@@ -44,15 +45,18 @@ export interface Ec2Options {
   readonly starting: Set<NodeJS.Timeout>;
   readonly keyPairs: KeyPairs;
   /** By id. */
+  readonly images: ReadonlyMap<string, Image>;
+  /** By id. */
   readonly endpoints: ReadonlyMap<string, InstanceConnectEndpoint>;
 }
 
 export function ec2(
   instances: Map<string, Instance>,
-  { paging, starting, keyPairs, endpoints }: Ec2Options,
+  { paging, starting, keyPairs, images, endpoints }: Ec2Options,
 ): CloudService {
   const operations: Readonly<Record<string, (form: URLSearchParams, region: string) => Xml | WireFailure>> = {
     ...keyPairOperations(keyPairs),
+    ...imageOperations(images),
     ...endpointOperations(endpoints, paging),
     ...endingOperations(instances, state),
     DescribeInstances(form, region) {
@@ -128,11 +132,12 @@ function state(name: Instance['state']): Xml {
 
 function described(instance: Instance): Xml {
   const { id, publicIp, privateIp, ipv6, tags = {}, keyName, vpc = demoVpc, subnet = demoSubnet } = instance;
+  const { image = 'ami-0d3f0000000000001' } = instance;
   const gone = instance.state === 'terminated';
   const ipAddress = instance.state !== 'running' ? undefined : (publicIp ?? instance.address);
   return {
     instanceId: id,
-    imageId: 'ami-0d3f0000000000001',
+    imageId: image,
     instanceState: state(instance.state),
     privateDnsName: '',
     dnsName: '',

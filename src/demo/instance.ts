@@ -14,6 +14,8 @@ export interface Instance {
   /** Milliseconds since 1970. */
   readonly launchTime?: number;
   readonly keyName?: string;
+  /** The image it was launched from; `cloud.images` may say more of it. */
+  readonly image?: string;
   /** What ModifyInstanceAttribute set; `stop`, where absent. */
   readonly shutdownBehaviour?: 'stop' | 'terminate';
   readonly vpc?: string;

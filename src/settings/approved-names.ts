@@ -2,6 +2,7 @@
 import { statSync } from 'node:fs';
 import { readPrivateFile } from '../platform/files.ts';
 import type { Paths } from '../platform/paths.ts';
+import type { UsualLogin } from './usual-login.ts';
 
 /** Stands above the `Host` line of a VM that is there because a person named it. */
 export const approvedMarker = '# approved by name';
@@ -12,11 +13,14 @@ export const includedFromMarker = '# The Include is in ';
 export interface WrittenNames {
   readonly all: ReadonlySet<string>;
   readonly approved: ReadonlySet<string>;
+  /** User and port as the blocks have them. */
+  readonly logins: ReadonlyMap<string, UsualLogin>;
   /** The file with the Include; undefined where an older version wrote ours. */
   readonly includedFrom: string | undefined;
 }
 
 const maxBytes = 64_000_000;
+const loginLine = /^ {4}(User|Port) (\S+)$/;
 const host = /^Host ([a-z0-9][a-z0-9._-]{0,62})(?: |$)/;
 
 /** Empty where there is no file of ours. @throws MintError `unsafe-permissions`, `io-failed` */
@@ -41,13 +45,23 @@ function readNames(paths: Paths): WrittenNames {
   const lines = bytes?.toString('latin1').split('\n') ?? [];
   const all = new Set<string>();
   const approved = new Set<string>();
+  const logins = new Map<string, { user?: string; port?: number }>();
+  let login: { user?: string; port?: number } = {};
   for (const [at, line] of lines.entries()) {
     const name = host.exec(line)?.[1];
-    if (name === undefined) continue;
+    if (name === undefined) {
+      const [, keyword, value = ''] = loginLine.exec(line) ?? [];
+      if (keyword === 'User') login.user = value;
+      if (keyword === 'Port') login.port = Number(value);
+      continue;
+    }
+    login = {};
+    // The shared blocks name it again, without a user.
+    if (!all.has(name)) logins.set(name, login);
     all.add(name);
     if (lines[at - 1] === approvedMarker) approved.add(name);
   }
-  return { all, approved, includedFrom: includedFrom(lines[1]) };
+  return { all, approved, logins, includedFrom: includedFrom(lines[1]) };
 }
 
 function includedFrom(line: string | undefined): string | undefined {

@@ -7,12 +7,15 @@ import { type OpenJob, readOpenJobs } from './open-jobs.ts';
 import { badSetting, readSettingsText, readTables, shownKey, type Values } from './settings-file.ts';
 import { settingsKeys } from './settings-keys.ts';
 import { parseToml } from './toml.ts';
+import { ordinaryLogin, type UsualLogin } from './usual-login.ts';
 
 /** What holds for one VM, from wherever it was set. Paths are absolute, times as they were written. */
 export interface VmSettings {
   readonly name: string;
   readonly user: string;
   readonly port: number;
+  /** Whether ssh.toml, or the VM's job, sets both user and port; else they are the VM's usual ones. */
+  readonly hasLogin: boolean;
   readonly host: string | undefined;
   readonly instance: string | undefined;
   readonly region: string | undefined;
@@ -41,8 +44,11 @@ export interface Settings {
   readonly vms: readonly string[];
   /** Undefined when the file has no such VM; `name` is one that `vmName` gave. */
   readonly vm: (name: string) => VmSettings | undefined;
-  /** What holds for a VM of this name, be it in the file or not. */
-  readonly named: (name: string) => VmSettings;
+  /**
+   * What holds for a VM of this name, whether it is in the file or not.
+   * @param usual the user and port of this very VM, where they are known: see `usualLogin`
+   */
+  readonly named: (name: string, usual?: UsualLogin) => VmSettings;
   /** Whether the file has it, our ssh_config has a block for it, it is an instance id, or an open job. */
   readonly knows: (name: string) => boolean;
 }
@@ -72,12 +78,12 @@ export function loadSettings(paths: Paths, flags: SettingsFlags): Settings {
     jobs ??= readOpenJobs(paths);
     return jobs.find((open) => open.name === name);
   };
-  const named = (name: string) => {
+  const named = (name: string, usual: UsualLogin = {}) => {
     const written = vms.get(name)?.values ?? new Map();
     const isJobs = !vms.has(name) || written.get('access')?.value === 'injected';
     const own = isJobs ? new Map([...jobValues(job(name)), ...written]) : written;
     refuseTwoKeys(own, file);
-    return assemble(name, own, [flagValues(flags), own, top, mint]);
+    return assemble(name, own, [flagValues(flags), own, top, mint], usual);
   };
   return {
     runDir,
@@ -175,14 +181,15 @@ function flagValues(flags: SettingsFlags): Values {
 }
 
 /** The first of `sources` that has a key decides. The casts hold because `checked` let nothing else in. */
-function assemble(name: string, own: Values, sources: readonly Values[]): VmSettings {
+function assemble(name: string, own: Values, sources: readonly Values[], usual: UsualLogin): VmSettings {
   const first = (key: string) => sources.find((values) => values.has(key))?.get(key)?.value;
   const word = (key: string) => first(key) as string | undefined;
   const file = (key: string) => (first(key) === undefined ? undefined : expand(String(first(key))));
   return {
     name,
-    user: word('user') ?? 'ubuntu',
-    port: (first('port') as number | undefined) ?? 41_122,
+    user: word('user') ?? usual.user ?? ordinaryLogin.user,
+    port: (first('port') as number | undefined) ?? usual.port ?? ordinaryLogin.port,
+    hasLogin: first('user') !== undefined && first('port') !== undefined,
     host: word('host'),
     instance: word('instance'),
     region: word('region'),

@@ -9,7 +9,7 @@ export async function askApproval(question: string): Promise<boolean> {
   const answer = await askOnTerminal({
     framed: '',
     prompt: `mint-ssh: ${question} (yes/no) `,
-    accepts: ['yes', 'y'],
+    accepts: ['yes'],
     seconds: Number.POSITIVE_INFINITY,
     attempts: 1,
   });

@@ -6,12 +6,17 @@ import { hasForwardSockets } from '../platform/sockets.ts';
 import { writtenNames } from '../settings/approved-names.ts';
 import { readOpenJobs } from '../settings/open-jobs.ts';
 import type { Settings, VmSettings } from '../settings/settings.ts';
+import type { UsualLogin } from '../settings/usual-login.ts';
 import { quoteInclude } from '../ssh-config/quote.ts';
 import { optionalKeywords, renderSshConfig } from '../ssh-config/render.ts';
 import { unknownKeywords } from '../ssh-config/ssh-client.ts';
 import type { UserConfig } from '../ssh-config/user-config.ts';
 import { type OwnConfig, readOwnConfig } from '../ssh-config/user-effective-config.ts';
 import type { LocatedVm } from './located-vm.ts';
+import { usualLogin } from './usual-login.ts';
+
+/** How a name led to a VM; without `instance` where AWS has not been asked about it just now. */
+export type FoundName = Pick<LocatedVm, 'found'> & Partial<LocatedVm>;
 
 export interface PlanRequest {
   readonly paths: Paths;
@@ -20,7 +25,7 @@ export interface PlanRequest {
   /** Whether ssh reads the system's config behind the user's. */
   readonly withSystem: boolean;
   /** What was found; undefined where AWS was not reached: then what has a block keeps it. */
-  readonly found: ReadonlyMap<string, Pick<LocatedVm, 'found'>> | undefined;
+  readonly found: ReadonlyMap<string, FoundName> | undefined;
   /** A job that is about to end: it has no block any more. */
   readonly ending?: string | undefined;
   /** Names that the person gave on the command line. */
@@ -49,7 +54,8 @@ export async function planBlocks(request: PlanRequest): Promise<BlockPlan> {
   const byPerson = new Set([...named, ...written.approved].filter((name) => !inFile.has(name)));
   const open = readOpenJobs(paths).map((job) => job.name);
   const jobs = new Set(open.filter((name) => name !== ending));
-  const candidates = [...(found === undefined ? written.all : found.keys()), ...jobs];
+  const listed = found === undefined ? written.all : ownNames(found);
+  const candidates = [...listed, ...byPerson, ...jobs];
   const others = [...new Set([...candidates, ...named])].filter((name) => !inFile.has(name)).sort();
   const include = quoteInclude(paths.sshConfig);
   const all = [...settings.vms, ...others];
@@ -71,13 +77,24 @@ export async function planBlocks(request: PlanRequest): Promise<BlockPlan> {
   const leftOut = isApproved ? new Map<string, string>() : taken;
   const wanted = new Set([...byPerson, ...jobs]);
   const names = all.filter((name) => !leftOut.has(name) && mayStand(name, request, wanted, written.all));
-  const vms = names.map((name) => settings.named(name));
+  const vms = names.map((name) => settings.named(name, loginOf(found?.get(name), written.logins.get(name))));
   return {
     vms,
     text: await render(request, vms, own, byPerson),
     replaced: new Map([...own.taken].filter(([name]) => inFile.has(name))),
     leftOut,
   };
+}
+
+/** Ordinary instances are written only when the user names them. */
+function ownNames(found: ReadonlyMap<string, FoundName>): string[] {
+  return [...found].filter(([, vm]) => vm.found === 'tag').map(([name]) => name);
+}
+
+/** As AWS has it; what AWS did not say stays as the block has it. */
+function loginOf(vm: FoundName | undefined, written: UsualLogin = {}): UsualLogin {
+  const { user, port } = vm?.instance === undefined ? {} : usualLogin(vm);
+  return { user: user ?? written.user, port: port ?? written.port };
 }
 
 function mayStand(

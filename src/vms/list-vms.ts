@@ -1,10 +1,11 @@
-/** All VMs at once: those of ssh.toml, the caller's own, and those a person has approved by name. */
-import type { Caller, VmDescription } from '../aws/workers.ts';
+/** Lists VMs: those of ssh.toml, the caller's own, those approved by name, and on request every instance of the region. */
+import type { Caller, Target, VmDescription } from '../aws/workers.ts';
 import { MintError } from '../errors.ts';
 import type { Settings, VmSettings } from '../settings/settings.ts';
 import { vmName } from '../settings/vm-name.ts';
 import { choose } from './choose.ts';
-import { type LocatedVm, located } from './located-vm.ts';
+import { imageUser } from './image-user.ts';
+import { instancePattern, type LocatedVm, located } from './located-vm.ts';
 import { type Ec2, scopeOf } from './names.ts';
 import type { VmCache } from './vm-cache.ts';
 
@@ -13,18 +14,22 @@ export interface ListRequest {
   readonly settings: Settings;
   /** Names outside of ssh.toml that may be found by their `Name` tag. */
   readonly approved: readonly string[];
+  /** Lists every instance of the region that settings name, not only those above. */
+  readonly all?: boolean;
 }
 
 export interface VmList {
-  /** By name. */
+  /** By name. An ordinary instance has its `Name` tag where only one has that tag, else its instance ID. */
   readonly vms: ReadonlyMap<string, LocatedVm>;
-  /** What AWS did not say, and names that stand for too much or for nothing. */
+  /** Calls to AWS that failed, and names that fit several instances or none. */
   readonly problems: readonly MintError[];
-  /** Tags of the caller's own that no VM can be called. */
+  /** Tags of the caller's own VMs that are not valid VM names. */
   readonly unusable: readonly string[];
+  /** Why the usual users of images are not known; undefined where nothing failed. */
+  readonly imagesProblem: MintError | undefined;
 }
 
-interface Group {
+interface Group extends Target {
   readonly region: string | undefined;
   readonly profile: string | undefined;
   /** To be found by tag. */
@@ -32,18 +37,29 @@ interface Group {
   readonly byId: VmSettings[];
 }
 
+/** Values of one filter of DescribeImages. */
+const maxImages = 200;
+
 /** The region and profile that hold for a name outside of ssh.toml. */
 export function elsewhere(settings: Settings): VmSettings {
   return settings.named('x');
 }
 
-/** What the cache has of all of them, and when the caller's own were last asked for. */
+export interface CachedList {
+  readonly vms: ReadonlyMap<string, LocatedVm>;
+  /** When the caller's own VMs were last listed, in milliseconds since 1970. */
+  readonly listedAt: number | undefined;
+  /** When every instance of the region was last listed. */
+  readonly allListedAt: number | undefined;
+}
+
+/** What the cache has of all VMs. */
 export function listCached(
   cache: VmCache,
   { caller, settings }: Pick<ListRequest, 'caller' | 'settings'>,
-): { readonly vms: ReadonlyMap<string, LocatedVm>; readonly listedAt: number | undefined } {
+): CachedList {
   const scope = cache.scope(scopeOf({ caller, settings: elsewhere(settings) }));
-  // What ssh.toml named once, by an id, is no VM of that name any more.
+  // A name that ssh.toml gave to an instance ID once no longer names a VM.
   const vms = new Map(
     [...scope.vms].filter(([name, { found, instance }]) => found !== 'id' || name === instance),
   );
@@ -54,19 +70,20 @@ export function listCached(
     if (vm !== undefined && fits) vms.set(name, vm);
     else vms.delete(name);
   }
-  return { vms, listedAt: scope.listedAt };
+  return { vms, listedAt: scope.listedAt, allListedAt: scope.allListedAt };
 }
 
 /**
- * Asks AWS, region by region, and puts the answers into the cache. Never rejects for what AWS does not say of some
- * of them: that is among the problems.
+ * Asks AWS, region by region, and puts the answers into the cache. Failed calls do not reject: they are among the
+ * problems, and the rest is listed.
  */
 export async function listVms(aws: Ec2, cache: VmCache, request: ListRequest): Promise<VmList> {
-  const { settings, approved, caller } = request;
+  const { settings, approved, caller, all = false } = request;
   const { region, profile } = elsewhere(settings);
   const found = new Map<string, LocatedVm>();
   const problems: MintError[] = [];
   const unusable: string[] = [];
+  let imagesProblem: MintError | undefined;
   const note = (error: unknown) => {
     if (!(error instanceof MintError)) throw error;
     if (!problems.some(({ message }) => message === error.message)) problems.push(error);
@@ -84,7 +101,7 @@ export async function listVms(aws: Ec2, cache: VmCache, request: ListRequest): P
   for (const name of [...settings.vms, ...outside]) {
     const vm = settings.named(name);
     const group = groupOf({ region: vm.region, profile: vm.profile });
-    (vm.instance === undefined ? group.tagged : group.byId).push(vm);
+    (vm.instance === undefined && !instancePattern.test(name) ? group.tagged : group.byId).push(vm);
   }
 
   const keep = (vm: LocatedVm | undefined, own: VmSettings) => {
@@ -117,12 +134,17 @@ export async function listVms(aws: Ec2, cache: VmCache, request: ListRequest): P
     );
     const isHome = group === home;
     if (!isHome && group.tagged.length === 0) return void (await byId);
-    const [{ owner }] = await Promise.all([aws.identity(caller, target), byId]);
     const names = group.tagged.map(({ name }) => name);
-    const [own, candidates] = await Promise.all([
-      isHome && owner !== '' ? aws.describeVms(caller, { ...target, owner }) : [],
-      names.length > 0 ? aws.describeVms(caller, { ...target, names, nameTags: names }) : [],
-    ]);
+    const everything = isHome && all ? aws.describeVms(caller, { ...target, all: true }) : undefined;
+    everything?.catch(() => {});
+    const [{ owner }] = await Promise.all([aws.identity(caller, target), byId]);
+    const [own, candidates] =
+      everything === undefined
+        ? await Promise.all([
+            isHome && owner !== '' ? aws.describeVms(caller, { ...target, owner }) : [],
+            names.length > 0 ? aws.describeVms(caller, { ...target, names, nameTags: names }) : [],
+          ])
+        : [ownedBy(await everything, owner), await everything];
     for (const settingsOf of group.tagged) pick(candidates, settingsOf, owner, true);
     if (!isHome) return;
     const byName = new Map<string, VmDescription[]>();
@@ -131,26 +153,107 @@ export async function listVms(aws: Ec2, cache: VmCache, request: ListRequest): P
       if (name === undefined) unusable.push(vm.name ?? '');
       else byName.set(name, [...(byName.get(name) ?? []), vm]);
     }
-    const homeScope = scopeOf({ caller, settings: elsewhere(settings) });
-    cache.change(homeScope, (scope) => {
-      scope.owner = owner;
-      scope.listedAt = Date.now();
-      for (const [name, vm] of scope.vms) {
-        if (vm.found === 'tag' && !byName.has(name)) scope.vms.delete(name);
-      }
-    });
     for (const [name, vms] of byName) {
-      // Whatever ssh.toml says of a name has been asked above.
+      // What ssh.toml says about a name has been asked above.
       if (!settings.vms.includes(name)) pick(vms, settings.named(name), owner, false);
     }
+    if (everything !== undefined) {
+      for (const vm of ordinaryVms(
+        await everything,
+        [...found.values()],
+        [...settings.vms, ...byName.keys()],
+      ))
+        keep(vm, settings.named(vm.name));
+    }
+    cache.change(scopeOf({ caller, settings: elsewhere(settings) }), (scope) => {
+      scope.owner = owner;
+      scope.listedAt = Date.now();
+      if (all) scope.allListedAt = Date.now();
+      for (const [name, vm] of scope.vms) {
+        if ((all || vm.found === 'tag') && !found.has(name) && !settings.vms.includes(name))
+          scope.vms.delete(name);
+      }
+    });
   };
   await Promise.all([...groups.values()].map((group) => askGroup(group).catch(note)));
-  return { vms: found, problems, unusable };
+  try {
+    for (const [name, vm] of await withUsers(aws, cache, request, found)) keep(vm, settings.named(name));
+  } catch (error) {
+    if (!(error instanceof MintError)) throw error;
+    imagesProblem = error;
+  }
+  return { vms: found, problems, unusable, imagesProblem };
 }
 
-/** One by one: AWS answers a list with an id it does not know by an error for all of them. */
+function ownedBy(all: readonly VmDescription[], owner: string): readonly VmDescription[] {
+  return all.filter((vm) => owner !== '' && vm.owner === owner && vm.name !== undefined);
+}
+
+/** The instances that have no other name, by their `Name` tag or instance ID. */
+function ordinaryVms(
+  all: readonly VmDescription[],
+  known: readonly LocatedVm[],
+  taken: readonly string[],
+): LocatedVm[] {
+  const instances = new Set(known.map(({ instance }) => instance));
+  const isTaken = new Set([...taken, ...known.map(({ name }) => name)]);
+  const rest = all.filter(({ instanceId }) => !instances.has(instanceId));
+  const count = new Map<string, number>();
+  for (const { nameTag } of all) {
+    const name = usable(nameTag ?? '');
+    if (name !== undefined) count.set(name, (count.get(name) ?? 0) + 1);
+  }
+  return rest.map((vm) => {
+    const name = usable(vm.nameTag ?? '');
+    const isUnique = name !== undefined && count.get(name) === 1 && !isTaken.has(name);
+    return isUnique ? located(name, 'name-tag', vm) : located(vm.instanceId, 'id', vm);
+  });
+}
+
+/** The VMs with the usual user of their image, where that was not known. @throws MintError `aws-…` */
+async function withUsers(
+  aws: Ec2,
+  cache: VmCache,
+  { caller, settings }: ListRequest,
+  vms: ReadonlyMap<string, LocatedVm>,
+): Promise<[string, LocatedVm][]> {
+  const known = new Map<string, string>();
+  for (const { image, user } of listCached(cache, { caller, settings }).vms.values()) {
+    if (image !== undefined && user !== undefined) known.set(image, user);
+  }
+  const wanted = [...vms].filter(([, vm]) => !vm.isMint && vm.user === undefined && vm.image !== undefined);
+  const regions = new Map<string, Target & { readonly ids: Set<string> }>();
+  for (const [name, { image = '', region }] of wanted) {
+    if (known.has(image)) continue;
+    const { profile } = settings.named(name);
+    const key = JSON.stringify([region, profile]);
+    const group = regions.get(key) ?? { region, profile, ids: new Set() };
+    regions.set(key, group);
+    group.ids.add(image);
+  }
+  let failure: unknown;
+  for (const { ids, ...target } of regions.values()) {
+    const some = [...ids].slice(0, maxImages);
+    try {
+      for (const image of await aws.images(caller, { ...target, ids: some })) {
+        const user = imageUser(image);
+        if (user !== undefined) known.set(image.id, user);
+      }
+    } catch (error) {
+      failure ??= error;
+    }
+  }
+  const found = wanted.flatMap(([name, vm]): [string, LocatedVm][] => {
+    const user = known.get(vm.image ?? '');
+    return user === undefined ? [] : [[name, { ...vm, user }]];
+  });
+  if (failure !== undefined && found.length === 0) throw failure;
+  return found;
+}
+
+/** One by one: AWS answers a list with an ID it does not know by an error for all of them. */
 async function describeOne(aws: Ec2, caller: Caller, own: VmSettings): Promise<LocatedVm | undefined> {
-  const { instance = '', region, profile } = own;
+  const { name, instance = name, region, profile } = own;
   try {
     const [vm] = await aws.describeVms(caller, { region, profile, ids: [instance] });
     return vm && located(own.name, 'id', vm);
@@ -160,9 +263,11 @@ async function describeOne(aws: Ec2, caller: Caller, own: VmSettings): Promise<L
   }
 }
 
+/** A tag that reads like an instance ID would name another instance than the one with that ID. */
 function usable(tag: string): string | undefined {
   try {
-    return vmName(tag);
+    const name = vmName(tag);
+    return instancePattern.test(name) ? undefined : name;
   } catch {
     return undefined;
   }

@@ -1,6 +1,7 @@
 /** A VM as EC2 showed it last: which instance a name stands for, and where it is reached. */
 import { isIP } from 'node:net';
 import type { VmDescription } from '../aws/workers.ts';
+import { imageUsers } from './image-user.ts';
 
 /** How the name led to the instance: by Mint's own tag, by the `Name` tag, or by an instance id. */
 export const findings = ['tag', 'name-tag', 'id'] as const;
@@ -30,6 +31,12 @@ export interface LocatedVm {
   readonly zone?: string | undefined;
   /** Of the key pair that it was launched with. */
   readonly keyName?: string | undefined;
+  /** Whether Mint tagged the instance; then it has Mint's user and port. */
+  readonly isMint?: boolean | undefined;
+  /** The image it was launched from. */
+  readonly image?: string | undefined;
+  /** The user that images of its kind come with; undefined where the image does not tell. */
+  readonly user?: string | undefined;
   /** When EC2 said so, in milliseconds since 1970. */
   readonly seenAt: number;
 }
@@ -55,8 +62,14 @@ export function located(name: string, found: Finding, vm: VmDescription): Locate
     subnet: identifier('subnet', vm.subnet),
     zone: zone(vm.availabilityZone),
     keyName: vm.keyName?.slice(0, tagLength),
+    isMint: vm.isMint === true,
+    image: imageId(vm.image),
     seenAt: Date.now(),
   };
+}
+
+function imageId(text: string | undefined): string | undefined {
+  return text !== undefined && /^ami-[0-9a-f]{1,40}$/.test(text) ? text : undefined;
 }
 
 /** They go into a command that a message proposes: what AWS would never write is not passed on. */
@@ -106,6 +119,9 @@ export function parseLocatedVm(name: string, value: unknown): LocatedVm | undefi
     subnet: identifier('subnet', text('subnet')),
     zone: zone(text('zone')),
     keyName: text('keyName'),
+    isMint: fields['isMint'] === true,
+    image: imageId(text('image')),
+    user: imageUsers.find((user) => user === fields['user']),
     seenAt,
   };
 }

@@ -11,7 +11,7 @@ import { VmCache } from './vm-cache.ts';
 /** An answer younger than this is used without asking again, in milliseconds. */
 export const freshTime = 60_000;
 
-export type Ec2 = Pick<AwsWorkers, 'describeVms' | 'identity'>;
+export type Ec2 = Pick<AwsWorkers, 'describeVms' | 'identity' | 'images'>;
 
 export interface Wanted {
   readonly caller: Caller;
@@ -64,8 +64,12 @@ export class Names {
     const key = question(wanted);
     const { name } = wanted.settings;
     try {
-      const { vm, owner } = await ask(this.#aws, wanted);
+      const answer = await ask(this.#aws, wanted);
+      const { owner } = answer;
       this.#failedAt.delete(key);
+      // The user of its image is looked up by `findVm` and `listVms`; it stays while the image is the same.
+      const before = this.cache.scope(scopeOf(wanted)).vms.get(name);
+      const vm = { ...answer.vm, user: before?.image === answer.vm.image ? before?.user : undefined };
       this.cache.change(scopeOf(wanted), (scope) => {
         scope.vms.set(name, vm);
         scope.owner = owner ?? scope.owner;

@@ -15,6 +15,8 @@ export interface Scope {
   owner: string | undefined;
   /** When all of the caller's own VMs were asked for; milliseconds since 1970. */
   listedAt: number | undefined;
+  /** When every instance of the region was listed; milliseconds since 1970. */
+  allListedAt: number | undefined;
   usedAt: number;
 }
 
@@ -102,7 +104,13 @@ export class VmCache {
 function scopeOf(scopes: Scopes, key: string): Scope {
   let scope = scopes.get(key);
   if (scope === undefined) {
-    scope = { vms: new Map(), owner: undefined, listedAt: undefined, usedAt: Date.now() };
+    scope = {
+      vms: new Map(),
+      owner: undefined,
+      listedAt: undefined,
+      allListedAt: undefined,
+      usedAt: Date.now(),
+    };
     scopes.set(key, scope);
   }
   return scope;
@@ -152,7 +160,7 @@ export function parseScopes(text: string): Scopes {
   const { version: found, scopes: all } = record(file);
   if (found !== version) return scopes;
   for (const [key, value] of Object.entries(record(all)).slice(0, mostScopes)) {
-    const { vms, owner, listedAt, usedAt } = record(value);
+    const { vms, owner, listedAt, allListedAt, usedAt } = record(value);
     const known = new Map<string, LocatedVm>();
     for (const [name, entry] of Object.entries(record(vms)).slice(0, mostVms)) {
       const vm = name.length <= nameLength ? parseLocatedVm(name, entry) : undefined;
@@ -162,6 +170,7 @@ export function parseScopes(text: string): Scopes {
       vms: known,
       owner: typeof owner === 'string' && owner.length <= 256 ? owner : undefined,
       listedAt: typeof listedAt === 'number' ? listedAt : undefined,
+      allListedAt: typeof allListedAt === 'number' ? allListedAt : undefined,
       usedAt: typeof usedAt === 'number' ? usedAt : 0,
     });
   }

@@ -421,15 +421,20 @@ describe('mint-ssh vms', { timeout: 120_000 }, () => {
     machines.show(tags('theirs', 'somebody'));
     const { world } = machines;
     const empty = await world.mint('vms');
-    assert.match(empty.stderr, /asking AWS/);
-    assert.match(empty.stdout, new RegExp(`^dev +running +${id} +127\\.0\\.0\\.61 +us-east-1 +new +-$`, 'm'));
+    assert.match(
+      empty.stdout,
+      new RegExp(`^dev +running +no +127\\.0\\.0\\.61 +unknown +- +${id} +us-east-1$`, 'm'),
+    );
     await writeConfig(machines);
     assert.equal(await machineOf(machines, 'dev'), id);
     machines.change(id, { state: 'stopped' });
     const asked = world.cloud.requests.length;
     const [cached, ...more] = JSON.parse((await world.mint('vms', '--json')).stdout);
-    assert.deepEqual([cached.name, cached.state, cached.trust, more.length], ['dev', 'running', 'pinned', 0]);
-    assert.ok(Date.now() - Date.parse(cached.last_used) < 60_000);
+    assert.deepEqual(
+      [cached.vm, cached.state, cached.host_key, more.length],
+      ['dev', 'running', 'pinned', 1],
+    );
+    assert.ok(Date.now() - Date.parse(cached.last_login) < 60_000);
     assert.equal(world.cloud.requests.length, asked, 'nobody was asked');
     const [fresh] = JSON.parse((await world.mint('vms', '--refresh', '--json')).stdout);
     assert.equal(fresh.state, 'stopped');

@@ -97,7 +97,7 @@ function assertOurs({ mint: directory, config }: Place, host = 'dev'): void {
     hostname: 'dev',
     hostkeyalias: 'dev',
     user: 'ubuntu',
-    port: '41122',
+    port: '22',
     proxycommand: `"${program}" proxy --config-dir "${directory.replaceAll('%', '%%')}" dev %p %r`,
     proxyusefdpass: 'no',
     identityagent: `${directory}/run/agent/dev.sock`,
@@ -501,7 +501,7 @@ function assertProxyIsStarted(at: Place, shell: string): void {
   writeFileSync(file, text, { mode: 0o600 });
   const { status } = spawnSync('ssh', ['-F', file, 'dev', 'true'], { env: { ...process.env, SHELL: shell } });
   assert.equal(status, 255);
-  assert.equal(readFileSync(noted, 'utf8'), `proxy\n--config-dir\n${at.mint}\ndev\n41122\nubuntu\n`);
+  assert.equal(readFileSync(noted, 'utf8'), `proxy\n--config-dir\n${at.mint}\ndev\n22\nubuntu\n`);
 }
 
 for (const name of [

@@ -69,6 +69,8 @@ export interface WorldVm {
 }
 
 export interface World {
+  /** The executable that is tested. */
+  readonly program: string;
   /** Everything of this world is below it; short, so that sockets fit. */
   readonly directory: string;
   readonly configDir: string;
@@ -134,6 +136,7 @@ export async function makeWorld(options: WorldOptions = {}): Promise<World> {
   const children = new Set<Child>();
 
   const world: World = {
+    program,
     directory,
     configDir,
     home,

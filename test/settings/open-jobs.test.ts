@@ -45,7 +45,7 @@ describe('the record of open jobs', () => {
       return [user, host, port, access, verify];
     };
     assert.deepEqual(place('build-7'), ['ubuntu', '2001:db8::7', 22, 'injected', 'tofu']);
-    assert.deepEqual(place('dev'), ['ubuntu', '192.0.2.1', 41_122, undefined, 'console']);
+    assert.deepEqual(place('dev'), ['ubuntu', '192.0.2.1', 22, undefined, 'console']);
     assert.deepEqual(place('mine'), ['me', '2001:db8::7', 22, 'injected', 'tofu']);
     assert.ok(settings.knows('build-7') && !settings.knows('build-8'));
   });

@@ -40,7 +40,7 @@ test('a VM has what is set for it, then what is set for all, then what Mint woul
   assert.equal(vm?.host, '203.0.113.7');
   assert.equal(vm?.access, undefined);
   assert.equal(settings.vm('build')?.user, 'ci');
-  assert.equal(settings.vm('build')?.port, 41_122);
+  assert.equal(settings.vm('build')?.port, 22);
   const plain = loadSettings(withSettings(context, dev), {}).vm('dev');
   assert.equal(plain?.user, 'ubuntu');
   assert.equal(plain?.profile, undefined);
@@ -213,7 +213,7 @@ test('a VM may leave its instance, its host or both to what EC2 knows', (context
   assert.equal(settings.vm('bare')?.host, undefined);
   assert.equal(settings.vm('other'), undefined);
   const other = settings.named('other');
-  assert.deepEqual([other.name, other.user, other.port], ['other', 'me', 41_122]);
+  assert.deepEqual([other.name, other.user, other.port], ['other', 'me', 22]);
 });
 
 test('run_dir is a plain string, so that the proxy reads it as the settings do', (context) => {

@@ -87,6 +87,8 @@ export interface OpenRequest {
   readonly environment: Readonly<Record<string, string>>;
   /** The path of the user's own agent socket, or `none`; undefined if the proxy cannot tell. */
   readonly upstreamAgent: string | undefined;
+  /** The user typed this name to mint-ssh: the VM may be found by its `Name` tag. */
+  readonly byName?: boolean | undefined;
   /** True if a live session reports itself to a new agent. The agent pushes no key for it. */
   readonly established: boolean;
 }

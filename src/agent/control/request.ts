@@ -34,6 +34,7 @@ export function parseRequest(message: unknown): AgentRequest {
         region: optional(fields, 'region', text),
         environment: textRecord(fields['environment']),
         upstreamAgent: optional(fields, 'upstreamAgent', text),
+        byName: fields['byName'] === true,
         established: fields['established'] === true,
       };
     case 'check-host-key':

@@ -2,8 +2,11 @@
 import type { Socket } from 'node:net';
 import { MintError } from '../../errors.ts';
 import { vmPaths } from '../../platform/paths.ts';
-import { loadSettings } from '../../settings/settings.ts';
+import { loadSettings, type VmSettings } from '../../settings/settings.ts';
+import { hasPartInAws } from '../../settings/uses-aws.ts';
+import type { UsualLogin } from '../../settings/usual-login.ts';
 import { vmName } from '../../settings/vm-name.ts';
+import { usualLogin } from '../../vms/usual-login.ts';
 import { Connection } from '../connection.ts';
 import type { Forward } from '../forward.ts';
 import { serveJob } from '../job-requests.ts';
@@ -141,7 +144,7 @@ export class ControlServer {
     const name = vmName(request.vm);
     const { profile, region } = request;
     const file = loadSettings(this.#services.paths, { profile, region });
-    const settings = file.named(name);
+    const settings = file.named(name, await this.#usualLogin(request, file.named(name)));
     const isInFile = file.vms.includes(name);
     // Refused before anything begins where the run directory is too deep for its socket.
     vmPaths(this.#services.paths, name).socket;
@@ -154,6 +157,16 @@ export class ControlServer {
       this.#hooks.vms.ensureSocket(vm),
       this.#hooks.forward.tell(socket, request.upstreamAgent, settings),
     ]);
+  }
+
+  /** For a request that leaves out the user or the port, as a ProxyCommand written by hand may do. */
+  async #usualLogin(request: OpenRequest, settings: VmSettings): Promise<UsualLogin> {
+    const isComplete = request.user !== undefined && request.port !== undefined;
+    if (isComplete || settings.hasLogin || !hasPartInAws(settings)) return {};
+    const { names } = this.#services;
+    const wanted = { caller: { environment: request.environment }, settings, byNameTag: true };
+    // A failure is left to the connection itself, which asks again.
+    return usualLogin(names.cached(wanted)?.vm ?? (await names.look(wanted).catch(() => undefined)));
   }
 
   /** Whether both speak the same; where it is a newer one the agent ends. @throws MintError as `assertReplaceable` */

@@ -1,0 +1,98 @@
+/** The VM that a user named on our command line, with the user and port to log in with. */
+import { AwsWorkers, type Caller, type Target } from '../aws/workers.ts';
+import { MintError } from '../errors.ts';
+import { callerEnvironment } from '../platform/environment.ts';
+import type { Paths } from '../platform/paths.ts';
+import { writtenNames } from '../settings/approved-names.ts';
+import type { Settings, VmSettings } from '../settings/settings.ts';
+import { hasPartInAws } from '../settings/uses-aws.ts';
+import { imageUser } from './image-user.ts';
+import { instancePattern, type LocatedVm } from './located-vm.ts';
+import { type Ec2, Names, scopeOf } from './names.ts';
+import { usualLogin } from './usual-login.ts';
+
+export interface FindRequest {
+  readonly paths: Paths;
+  readonly settings: Settings;
+  /** As `vmName` returned it. */
+  readonly name: string;
+}
+
+export interface FoundVm {
+  readonly vm: VmSettings;
+  /** What AWS says or said about it; undefined where ssh.toml, a block or a job was enough. */
+  readonly located: LocatedVm | undefined;
+  /** Neither ssh.toml nor a block has the name: only that the user typed it allows to find it by its `Name` tag. */
+  readonly isTypedOnly: boolean;
+}
+
+/**
+ * Finds the VM in ssh.toml, our blocks, the cache, and then in AWS.
+ *
+ * @throws MintError `vm-not-found`, `vm-ambiguous`, or why AWS could not be asked: `aws-…`, `bad-settings`
+ */
+export async function findVm({ paths, settings, name }: FindRequest): Promise<FoundVm> {
+  const isKnown = settings.knows(name);
+  const own = settings.named(name);
+  const written = writtenNames(paths).logins.get(name);
+  if (isKnown && (own.hasLogin || !hasPartInAws(own))) {
+    return { vm: own, located: undefined, isTypedOnly: false };
+  }
+  const caller = { environment: callerEnvironment(process.env) };
+  const wanted = { caller, settings: own, byNameTag: true };
+  const known = (located: LocatedVm): FoundVm => ({
+    vm: settings.named(name, usualLogin(located)),
+    located,
+    isTypedOnly: !isKnown || instancePattern.test(name),
+  });
+  const withoutAws = new Names(paths, unreachable).cached(wanted)?.vm;
+  if (withoutAws !== undefined && (withoutAws.isMint || withoutAws.user !== undefined))
+    return known(withoutAws);
+  if (written !== undefined) {
+    return { vm: settings.named(name, written), located: undefined, isTypedOnly: false };
+  }
+  const aws = new AwsWorkers();
+  try {
+    const names = new Names(paths, aws);
+    const located = await names.look(wanted);
+    const user = located.isMint ? undefined : await userOf(aws, caller, own, located);
+    const complete = user === undefined ? located : { ...located, user };
+    names.cache.change(scopeOf(wanted), ({ vms }) => vms.set(name, complete));
+    names.cache.flush();
+    return known(complete);
+  } catch (error) {
+    // ssh.toml names the VM: the login itself says what is wrong, with more than we know here.
+    if (isKnown && error instanceof MintError) return { vm: own, located: undefined, isTypedOnly: false };
+    throw error;
+  } finally {
+    await aws.close();
+  }
+}
+
+/** What the proxy has to know beside the name. */
+export function proxyOptionsFor({ isTypedOnly }: FoundVm): readonly string[] {
+  return isTypedOnly ? ['--by-name'] : [];
+}
+
+/** The usual user of its image; undefined where the image or AWS does not tell. */
+async function userOf(
+  aws: Ec2,
+  caller: Caller,
+  { profile }: VmSettings,
+  { image, region }: LocatedVm,
+): Promise<string | undefined> {
+  if (image === undefined) return undefined;
+  const target: Target = { region, profile };
+  const [found] = await aws.images(caller, { ...target, ids: [image] }).catch(() => []);
+  return found && imageUser(found);
+}
+
+const unreachable: Ec2 = {
+  describeVms: refuse,
+  identity: refuse,
+  images: refuse,
+};
+
+async function refuse(): Promise<never> {
+  throw new MintError('aws-unreachable', 'AWS is not asked here');
+}
