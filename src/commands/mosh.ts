@@ -100,16 +100,19 @@ interface Started {
 async function startServer(login: Login, remote: string): Promise<Started> {
   return await withScratchDirectory(login.paths, async (directory) => {
     const told = join(directory, 'address');
-    return await withLoginConfig({ ...login, proxyOptions: [...(login.proxyOptions ?? []), '--told-address', told] }, async (file) => {
-      const words = sshArguments(file, sessionOptions, login.vm.name, remote);
-      const child = startProgram('ssh', words, { stdio: ['ignore', 'pipe', 'inherit'] });
-      const ended = sshStatus(child);
-      const answer = await readMoshServer(child.stdout as Readable);
-      const limit = setTimeout(() => child.kill(), detachLimit);
-      const status = await ended;
-      clearTimeout(limit);
-      return { status, answer, host: addressIn(told) };
-    });
+    return await withLoginConfig(
+      { ...login, proxyOptions: [...(login.proxyOptions ?? []), '--told-address', told] },
+      async (file) => {
+        const words = sshArguments(file, sessionOptions, login.vm.name, remote);
+        const child = startProgram('ssh', words, { stdio: ['ignore', 'pipe', 'inherit'] });
+        const ended = sshStatus(child);
+        const answer = await readMoshServer(child.stdout as Readable);
+        const limit = setTimeout(() => child.kill(), detachLimit);
+        const status = await ended;
+        clearTimeout(limit);
+        return { status, answer, host: addressIn(told) };
+      },
+    );
   });
 }
 

@@ -3,7 +3,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { type Machines, makeMachines, ownOwner, tags } from './machines.ts';
-import { type Result, waitFor } from './world.ts';
+import { loginUser, type Result, waitFor } from './world.ts';
 
 /** On which machine a command ran: its instance id. */
 async function machineOf(machines: Machines, name: string): Promise<string> {
@@ -209,9 +209,9 @@ describe('what a tag can take over', { timeout: 120_000 }, () => {
     assert.equal(machines.world.file('ssh_config')?.match(/^# approved by name$/gm)?.length, 2);
   });
 
-  test('a name by the Name tag is found only where it is approved', async () => {
+  test('what ssh itself passes is found by its Name tag only where the user approved it', async () => {
     const { id } = await machines.add('127.0.0.31', { tags: { Name: 'builder' } });
-    const refused = await machines.world.mint('ssh', 'builder', '--', 'true');
+    const refused = await machines.world.mint('proxy', 'builder', String(machines.port), loginUser);
     assert.match(refused.stderr, new RegExp(`no VM of ${ownOwner} is called builder \\(vm-not-found\\)`));
     await writeConfig(machines, 'builder');
     assert.equal(await machineOf(machines, 'builder'), id);

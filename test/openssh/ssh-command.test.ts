@@ -95,12 +95,12 @@ function sshRuns(parent: number | undefined): boolean {
   return stdout.split('\n').some((line) => line.startsWith('ssh -F') && line.includes('sleep 60'));
 }
 
-test('a name that is none, and words without -- are refused by name', (context) => {
+test('an invalid name, a missing one, and a command on both sides of -- are refused', (context) => {
   const at = place(context);
   assert.equal(mintSsh(at, '../x').status, 2);
   assert.match(mintSsh(at, '../x').stderr, /\(bad-vm-name\)/);
-  assert.match(mintSsh(at, '--', '-oProxyCommand=x').stderr, /which VM\? \(usage\)/);
-  assert.match(mintSsh(at, 'dev', 'uptime').stderr, /behind -- \(usage\)/);
+  assert.match(mintSsh(at, '--', '-oProxyCommand=x').stderr, /missing argument: VM \(usage\)/);
+  assert.match(mintSsh(at, 'dev', 'uptime', '--', '-v').stderr, /put all of it after --/);
   assert.equal(mintSsh(at).status, 2);
 });
 

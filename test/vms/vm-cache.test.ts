@@ -24,6 +24,9 @@ const vm: LocatedVm = {
   subnet: undefined,
   zone: 'us-east-1a',
   keyName: undefined,
+  isMint: false,
+  image: 'ami-0123456789abcdef0',
+  user: 'ec2-user',
   seenAt: 1_700_000_000_000,
 };
 
