@@ -1,7 +1,9 @@
 /** VMs that are stopped: started where the person, or ssh.toml, says so, and waited for until sshd answers. */
+
 import net from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { AwsWorkers, Caller } from '../aws/workers.ts';
+import { command } from '../cli/shell-command.ts';
 import { printable } from '../cli/terminal.ts';
 import { MintError } from '../errors.ts';
 import type { VmSettings } from '../settings/settings.ts';
@@ -170,15 +172,15 @@ function startQuestion({ name, instance, state, account, region }: LocatedVm) {
 }
 
 function notRunning({ name, instance, state, region }: LocatedVm, { profile }: VmSettings): MintError {
-  const as = profile === undefined ? '' : ` --profile ${JSON.stringify(profile)}`;
+  const as = profile === undefined ? '' : command` --profile ${profile}`;
   return new MintError('vm-not-running', `${name} (${instance}) is ${state}`, {
-    hint: `aws ec2 start-instances --instance-ids ${instance} --region ${region}${as}; or set start = "always" in ssh.toml`,
+    hint: `${command`aws ec2 start-instances --instance-ids ${instance} --region ${region}`}${as}; or set start = "always" in ssh.toml`,
   });
 }
 
 function notInTime({ name, instance, region }: LocatedVm, what: string): MintError {
   return new MintError('vm-not-running', `${name} (${instance}) was started, but ${what} after 4 minutes`, {
-    hint: `aws ec2 get-console-output --latest --instance-id ${instance} --region ${region}`,
+    hint: command`aws ec2 get-console-output --latest --instance-id ${instance} --region ${region}`,
   });
 }
 

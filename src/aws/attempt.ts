@@ -1,3 +1,5 @@
+import { shellWord } from '../cli/shell-command.ts';
+
 /** What is known about a call to AWS while it runs; a failure is explained with it. */
 export interface Attempt {
   /** As IAM names it, such as `ec2-instance-connect:SendSSHPublicKey`. */
@@ -22,19 +24,15 @@ export interface Attempt {
 
 /** ` --profile NAME`, quoted where a shell needs it, for a command in a hint. */
 export function profileOption(attempt: Attempt): string {
-  return attempt.profile === undefined ? '' : ` --profile ${quoted(attempt.profile)}`;
+  return attempt.profile === undefined ? '' : ` --profile ${shellWord(attempt.profile)}`;
 }
 
 /** ` --region NAME`, likewise. */
 export function regionOption(attempt: Attempt): string {
-  return attempt.region === undefined ? '' : ` --region ${quoted(attempt.region)}`;
+  return attempt.region === undefined ? '' : ` --region ${shellWord(attempt.region)}`;
 }
 
 /** Host and port of the endpoint. */
 export function endpointHost(attempt: Attempt): string | undefined {
   return attempt.endpoint?.replace(/^https?:\/\//, '');
-}
-
-function quoted(word: string): string {
-  return /^[\w.@/+:-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`;
 }

@@ -1,5 +1,7 @@
 /** EC2 Instance Connect Endpoints: which of them leads to a VM, and the signed address of a tunnel through it. */
+
 import { SignatureV4 } from '@smithy/signature-v4';
+import { command, ec2Id, idOr } from '../cli/shell-command.ts';
 import { MintError } from '../errors.ts';
 import { clientOf } from './ec2.ts';
 import type { Ec2InstanceConnectEndpoint } from './ec2-sdk.ts';
@@ -145,8 +147,8 @@ function none(
   }
   return new MintError('dial-failed', `${vpc} has no EC2 Instance Connect Endpoint`, {
     hint:
-      `make one, which takes some minutes: aws ec2 create-instance-connect-endpoint --subnet-id ${subnet ?? 'SUBNET'}` +
-      `${region === undefined ? '' : ` --region ${region}`}; or set route in ssh.toml`,
+      command`make one, which takes some minutes: aws ec2 create-instance-connect-endpoint --subnet-id ${idOr(subnet, ec2Id, 'SUBNET')}` +
+      `${region === undefined ? '' : command` --region ${region}`}; or set route in ssh.toml`,
   });
 }
 

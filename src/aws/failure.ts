@@ -1,4 +1,5 @@
 /** What the SDK throws, as a MintError: a code, what AWS said with its request id, and a command that mends it. */
+import { command, ec2Id, idOr } from '../cli/shell-command.ts';
 import { type ErrorCode, MintError } from '../errors.ts';
 import { type Attempt, endpointHost, profileOption, regionOption } from './attempt.ts';
 import { isProviderError, noCredentials, rejectedCredentials } from './credentials-failure.ts';
@@ -194,5 +195,5 @@ function vm(attempt: Attempt): string {
 
 function instanceOption(attempt: Attempt): string {
   const { instanceId } = attempt;
-  return `${instanceId === undefined ? '' : ` --instance-ids ${instanceId}`}${regionOption(attempt)}${profileOption(attempt)}`;
+  return `${instanceId === undefined ? '' : command` --instance-ids ${idOr(instanceId, ec2Id, 'INSTANCE')}`}${regionOption(attempt)}${profileOption(attempt)}`;
 }

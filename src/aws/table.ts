@@ -1,4 +1,5 @@
 /** DynamoDB: one call to one table. What the calls mean is for whoever keeps something there. */
+import { command } from '../cli/shell-command.ts';
 import { MintError } from '../errors.ts';
 import type { DynamoDBClient } from './dynamodb-sdk.ts';
 import type { TableReply, TableRequest } from './protocol.ts';
@@ -42,7 +43,7 @@ function replyTo(error: unknown, { table: name }: TableRequest, region: string):
   if (kind === 'ResourceInUseException') return { outcome: 'exists', output: {} };
   if (kind !== 'ResourceNotFoundException') throw error;
   throw new MintError('bad-settings', `there is no DynamoDB table ${name} in ${region}`, {
-    hint: `make it, once: mint-ssh debug leases init --leases dynamodb:${name} --region ${region}`,
+    hint: command`make it, once: mint-ssh debug leases init --leases dynamodb:${name} --region ${region}`,
     cause: error,
   });
 }

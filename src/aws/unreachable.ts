@@ -1,4 +1,5 @@
 /** Failures below HTTP: names, sockets, TLS, proxies. */
+import { shellWord } from '../cli/shell-command.ts';
 import { MintError } from '../errors.ts';
 import { type Attempt, endpointHost } from './attempt.ts';
 import { quote } from './quote.ts';
@@ -50,7 +51,7 @@ function hintFor(code: string, attempt: Attempt): string {
   if (code === 'ERR_PROXY_TUNNEL') return 'check HTTPS_PROXY and NO_PROXY, then connect again';
   const region = attempt.region ?? 'REGION';
   const endpoint = attempt.endpoint ?? `https://${attempt.operation.split(':')[0]}.${region}.amazonaws.com`;
-  return `check the network, HTTPS_PROXY and the region (${quote(region, attempt)}): curl -v ${quote(endpoint, attempt)}`;
+  return `check the network, HTTPS_PROXY and the region (${quote(region, attempt)}): curl -v ${shellWord(quote(endpoint, attempt))}`;
 }
 
 function networkCode(error: unknown): string | undefined {

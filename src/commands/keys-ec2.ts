@@ -1,5 +1,7 @@
 /** `--aws`: the public halves of kept keys as key pairs of EC2. A name that has other content there is never reused. */
+
 import { AwsWorkers, type KeyPair } from '../aws/workers.ts';
+import { command } from '../cli/shell-command.ts';
 import { printable } from '../cli/terminal.ts';
 import { MintError } from '../errors.ts';
 import { awsFingerprint, isForEc2, plainFingerprint } from '../keys/aws-fingerprint.ts';
@@ -116,6 +118,6 @@ function otherContent({ region, name }: Ec2Name, found: KeyPair, blob: Buffer | 
   const ours = blob === undefined ? 'none' : awsFingerprint(blob);
   const message = `EC2 has another key as ${name} in ${region}: ${printable(shown)} there, ${ours} here`;
   return new MintError('key-exists', message, {
-    hint: `where it is no longer needed: aws ec2 delete-key-pair --key-name ${name} --region ${region}`,
+    hint: command`where it is no longer needed: aws ec2 delete-key-pair --key-name ${name} --region ${region}`,
   });
 }

@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs';
 import { isatty } from 'node:tty';
 import { AwsWorkers } from '../aws/workers.ts';
 import type { Command, Invocation } from '../cli/command.ts';
+import { command as shellCommand } from '../cli/shell-command.ts';
 import { hint, print, printable, say } from '../cli/terminal.ts';
 import { MintError } from '../errors.ts';
 import { callerEnvironment } from '../platform/environment.ts';
@@ -99,7 +100,7 @@ async function run({ globals, values, positionals }: Invocation): Promise<number
   if (status !== 0 || mode.dryRun) return status;
   prepareDirectories(paths, vms);
   await prove(paths, vms, userConfig.path, file);
-  const ssh = file === undefined ? 'ssh' : `ssh -F ${shellWord(userConfig.path)}`;
+  const ssh = file === undefined ? 'ssh' : shellCommand`ssh -F ${userConfig.path}`;
   say(`ready: ${ssh} ${vms[0]?.name}${vms.length > 1 ? `, and ${vms.length - 1} more` : ''}`);
   return 0;
 }
@@ -220,11 +221,6 @@ function sayPlan({ replaced, leftOut }: BlockPlan): void {
   for (const [name, reason] of leftOut) {
     say(`note: your VM ${name} is left out, because ${reason}; to have it: mint-ssh ssh-config ${name}`);
   }
-}
-
-/** For the user to paste into a shell. */
-function shellWord(path: string): string {
-  return /^[\w@%+=:,./-]+$/.test(path) ? path : `'${printable(path).replaceAll("'", "'\\''")}'`;
 }
 
 /** An Include that the user wrote is theirs: it stays, and ours goes to the top. So does a block they have edited. */

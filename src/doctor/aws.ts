@@ -1,5 +1,7 @@
 /** AWS as the caller's own settings reach it: who they are there, and what EC2 says of a VM. */
+
 import { AwsWorkers, type Caller, type Target } from '../aws/workers.ts';
+import { command, ec2Id, idOr } from '../cli/shell-command.ts';
 import { MintError } from '../errors.ts';
 import { callerEnvironment } from '../platform/environment.ts';
 import type { Paths } from '../platform/paths.ts';
@@ -203,6 +205,7 @@ function startHint(vm: VmSettings, { id, state, region }: Instance): string {
       : 'make it anew, and put the new instance into ssh.toml';
   }
   const where = vm.instance === undefined ? region : vm.region;
-  const profile = vm.profile === undefined ? '' : ` --profile '${vm.profile}'`;
-  return `aws ec2 start-instances --instance-ids ${id}${where === undefined ? '' : ` --region ${where}`}${profile}`;
+  const profile = vm.profile === undefined ? '' : command` --profile ${vm.profile}`;
+  const at = where === undefined ? '' : command` --region ${where}`;
+  return `${command`aws ec2 start-instances --instance-ids ${idOr(id, ec2Id, 'INSTANCE')}`}${at}${profile}`;
 }

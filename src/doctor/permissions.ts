@@ -1,6 +1,8 @@
 /** The files and directories that nobody else may change or, where it matters, read. Nothing is created. */
+
 import { lstatSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
+import { command } from '../cli/shell-command.ts';
 import { ensureClosedDirectory, ensurePrivateDirectory, quoted, readPrivateFile } from '../platform/files.ts';
 import type { Paths } from '../platform/paths.ts';
 import { usesPipes } from '../platform/sockets.ts';
@@ -64,7 +66,7 @@ function socketOfOthers(path: string): readonly Finding[] {
   const user = process.getuid?.();
   if (found === undefined || user === undefined) return [];
   if ((found.isSocket() || found.isFile()) && found.uid === user) return [];
-  return [fail(`${quoted(path)} is not a socket of yours (unsafe-permissions)`, `rm ${quoted(path)}`)];
+  return [fail(`${quoted(path)} is not a socket of yours (unsafe-permissions)`, command`rm ${path}`)];
 }
 
 function isThere(path: string): boolean {

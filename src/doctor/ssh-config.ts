@@ -1,6 +1,8 @@
 /** Whether `ssh VM` does what our block says, and what it may offer beside our key. */
+
 import { accessSync, constants, existsSync } from 'node:fs';
 import { homedir, userInfo } from 'node:os';
+import { command } from '../cli/shell-command.ts';
 import { quoted, readPrivateFile } from '../platform/files.ts';
 import { inspectInclude } from '../ssh-config/include.ts';
 import { quoteInclude } from '../ssh-config/quote.ts';
@@ -110,7 +112,7 @@ function knownConfigPath({ sshConfigFile, environment }: Case): string | undefin
 function writeCommand({ sshConfigFile }: Case): string {
   return sshConfigFile === undefined
     ? 'mint-ssh ssh-config'
-    : `mint-ssh ssh-config --file '${sshConfigFile.replaceAll("'", "'\\''")}'`;
+    : command`mint-ssh ssh-config --file ${sshConfigFile}`;
 }
 
 function isProgram(path: string): boolean {

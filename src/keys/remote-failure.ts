@@ -33,7 +33,10 @@ export function remoteFailure(vm: string, line: string | undefined): MintError {
     write: whole,
     short: whole,
     owner: whole,
-    busy: `if no other is, remove what one that was killed left: \`mint-ssh ssh ${vm} -- rmdir ${told}\``,
+    // Its path is the VM's word: it does not go into a command.
+    busy:
+      'if no other command is running, a killed one left .authorized_keys.lock behind, in the directory of ' +
+      `authorized_keys: remove it there (mint-ssh ssh ${vm}), or try again in 5 minutes`,
   };
   const because = told === '' || word === 'busy' ? '' : `: ${told}`;
   return new MintError(code, `on ${vm}, ${what}${because}`, { hint: hints[word] });

@@ -2,6 +2,7 @@
  * Files and directories that others must not be able to change or, where it matters, to read. Everything
  * that is created is private from its first moment; everything that is found is checked before it is used.
  */
+
 import { randomBytes } from 'node:crypto';
 import {
   closeSync,
@@ -22,6 +23,7 @@ import {
 } from 'node:fs';
 import { userInfo } from 'node:os';
 import { basename, dirname, join, win32 } from 'node:path';
+import { command } from '../cli/shell-command.ts';
 import { printable } from '../cli/terminal.ts';
 import { type ErrorCode, MintError, systemErrorHint } from '../errors.ts';
 
@@ -72,7 +74,7 @@ function checkAbove(path: string): void {
     at = dirname(at);
     const above = attempt('look at', at, () => statSync(at));
     if ((above.mode & 0o1002) === 0o002) {
-      throw unsafe(path, `stands in ${quoted(at)}, where anyone may replace it`, `chmod o-w ${shell(at)}`);
+      throw unsafe(path, `stands in ${quoted(at)}, where anyone may replace it`, command`chmod o-w ${at}`);
     }
   }
 }
@@ -214,7 +216,11 @@ function syncDirectory(directory: string): void {
 /** Throws `unsafe-permissions` unless the file is ours, or (where `root` is fine) root's. */
 function checkOwner(path: string, found: Stats, root: boolean): void {
   if (user === undefined || found.uid === user || (root && found.uid === 0)) return;
-  throw unsafe(path, `belongs to another user (uid ${found.uid})`, `sudo chown ${user} ${shell(path)}`);
+  throw unsafe(
+    path,
+    `belongs to another user (uid ${found.uid})`,
+    command`sudo chown ${String(user)} ${path}`,
+  );
 }
 
 function checkMode(path: string, found: Stats, forbidden: number): void {
@@ -222,7 +228,7 @@ function checkMode(path: string, found: Stats, forbidden: number): void {
   const mode = (found.mode & 0o7777).toString(8).padStart(4, '0');
   const readable = (forbidden & 0o044) !== 0;
   const what = readable ? 'is open to others' : 'can be written by others';
-  throw unsafe(path, `${what} (mode ${mode})`, `chmod ${readable ? 'go-rwx' : 'go-w'} ${shell(path)}`);
+  throw unsafe(path, `${what} (mode ${mode})`, command`chmod ${readable ? 'go-rwx' : 'go-w'} ${path}`);
 }
 
 function unsafe(path: string, what: string, remedy: string): MintError {
@@ -262,8 +268,4 @@ function removeQuietly(path: string): void {
 /** A path in a message: in quotes, and safe to show. JSON leaves C1 and what turns the direction of a text as it is. */
 export function quoted(path: string): string {
   return printable(JSON.stringify(path));
-}
-
-function shell(path: string): string {
-  return `'${path.replaceAll("'", "'\\''")}'`;
 }

@@ -1,7 +1,9 @@
 /** Reaching the agent: the checks on its socket, and one connection to it. */
+
 import { lstatSync, type Stats } from 'node:fs';
 import net from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { command } from '../../cli/shell-command.ts';
 import { MintError } from '../../errors.ts';
 import { ioFailed } from '../../platform/files.ts';
 import type { Paths } from '../../platform/paths.ts';
@@ -114,12 +116,12 @@ function isSafeSocket(paths: Paths): boolean {
   const isOurs = (of: Stats) => user === undefined || of.uid === user;
   if (!directory.isDirectory() || !isOurs(directory) || (directory.mode & 0o077) !== 0) {
     throw new MintError('unsafe-permissions', `others could reach into ${paths.run}`, {
-      hint: `it has to be a directory of your own: chmod 700 '${paths.run}'`,
+      hint: command`it has to be a directory of your own: chmod 700 ${paths.run}`,
     });
   }
   if (!socket.isSocket() || !isOurs(socket)) {
     throw new MintError('unsafe-permissions', `${paths.control} is not a socket of your own`, {
-      hint: `remove it: rm '${paths.control}'`,
+      hint: command`remove it: rm ${paths.control}`,
     });
   }
   return true;

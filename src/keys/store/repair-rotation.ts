@@ -1,6 +1,8 @@
 /** What `keys doctor` does about the keys of a rotation. Only a person can tell that an old key is needed no more. */
+
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
+import { command } from '../../cli/shell-command.ts';
 import { MintError } from '../../errors.ts';
 import { quoted, writeAtomic } from '../../platform/files.ts';
 import { changeEntry, makeChange, type RotationKey, readMetadata } from './journal.ts';
@@ -47,7 +49,7 @@ function unexpected(
 ): Finding {
   const path = join(directory, `${name}.${role}`);
   if (role === 'old' || rotation !== undefined) {
-    const hint = `where an instance may still have it alone: \`mint-ssh keys import PROFILE --key-file '${path}'\`; then remove the file`;
+    const hint = `where an instance may still have it alone: \`${command`mint-ssh keys import PROFILE --key-file ${path}`}\`; then remove the file`;
     return {
       what: `${quoted(path)} is the key of a rotation that metadata.json does not know`,
       remedy: { hint },
