@@ -108,6 +108,7 @@ export class Destination {
     if (
       cached !== undefined &&
       isUp(cached.vm) &&
+      !this.#services.starts.isStarting(cached.vm.instance, this.#traveller.port) &&
       candidatesFor(cached.vm, this.#wanted.settings).length > 0
     ) {
       const found = this.#settle(cached.vm);
@@ -194,8 +195,10 @@ export class Destination {
   async #bring(vm: LocatedVm): Promise<Place> {
     const { settings, port, caller, ask, tell } = this.#traveller;
     this.#tellOfSetup(vm);
-    if (isUp(vm) || this.#traveller.isEstablished) return this.#settle(vm);
-    const up = await this.#services.starts.bringUp(vm, {
+    const { starts } = this.#services;
+    const isReady = isUp(vm) && !starts.isStarting(vm.instance, port);
+    if (isReady || this.#traveller.isEstablished) return this.#settle(vm);
+    const up = await starts.bringUp(vm, {
       settings,
       port,
       caller,

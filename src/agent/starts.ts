@@ -23,6 +23,11 @@ const tellPause = 5000;
 const blindLimit = 20_000;
 /** sshd says its banner at once; what does not within this time, in milliseconds, is not up yet. */
 const bannerLimit = 3000;
+/**
+ * Editors give up before a VM has booted (VS Code after 15 s by default). The agent goes on with the start, and
+ * the next connection joins it.
+ */
+const startAdvice = '; if the client gives up first, connect again in about 20 s';
 /** Less than the 45 s after which keep-alives end a waiting ssh. */
 const answerSeconds = 40;
 
@@ -60,7 +65,7 @@ export class Starts {
    * once. @throws MintError `vm-not-running` where nobody wants it started, or it does not come up in time; `aws-…`
    */
   async bringUp(vm: LocatedVm, start: Start): Promise<LocatedVm> {
-    const key = `${vm.instance} ${start.port}`;
+    const key = keyOf(vm.instance, start.port);
     if (vm.state !== 'pending' && !this.#rising.has(key)) await this.#decide(vm, start);
     let rising = this.#rising.get(key);
     if (rising === undefined) {
@@ -70,7 +75,9 @@ export class Starts {
     const { up, since } = rising;
     const tell = () => {
       const seconds = Math.round((performance.now() - since) / 1000);
-      start.tell(`${vm.name} (${vm.instance}): ${rising.stage} (${seconds} s)`);
+      start.tell(
+        `${vm.name} (${vm.instance}): ${rising.stage} (${seconds} s)${seconds === 0 ? startAdvice : ''}`,
+      );
     };
     tell();
     const ticker = setInterval(tell, tellPause).unref();
@@ -79,6 +86,11 @@ export class Starts {
     } finally {
       clearInterval(ticker);
     }
+  }
+
+  /** Whether that instance was started, and its sshd has not answered on that port yet. EC2 calls it running before. */
+  isStarting(instance: string, port: number): boolean {
+    return this.#rising.has(keyOf(instance, port));
   }
 
   async #decide(vm: LocatedVm, { settings, ask }: Start): Promise<void> {
@@ -147,6 +159,10 @@ export class Starts {
     await this.#aws.startInstance(caller, { region, profile, instanceId: vm.instance });
     this.#log(`${vm.name}: started ${vm.instance}`);
   }
+}
+
+function keyOf(instance: string, port: number): string {
+  return `${instance} ${port}`;
 }
 
 export function isUp(vm: LocatedVm): boolean {

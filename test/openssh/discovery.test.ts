@@ -328,6 +328,27 @@ describe('a VM that is stopped', { timeout: 120_000 }, () => {
     assert.equal(starts.length, 1);
   });
 
+  test('goes on starting when the client gives up, and the next login joins that start', async () => {
+    const { id, sshd } = await machines.add('127.0.0.59', tags('late'));
+    await sshd.stop();
+    machines.change(id, { state: 'stopped', start: { milliseconds: 500 } });
+    await settings('start = "always"');
+    await writeConfig(machines);
+    const starts = () =>
+      machines.world.cloud.requests.filter(({ operation }) => operation === 'StartInstances').length;
+    const before = starts();
+    const first = await machines.world.ssh('-o', 'ConnectTimeout=3', 'late', 'true');
+    assert.equal(first.status, 255);
+    assert.match(
+      first.stderr,
+      /starting it \(0 s\); if the client gives up first, connect again in about 20 s/,
+    );
+    const second = machines.world.ssh('late', 'echo $MACHINE');
+    await sshd.start();
+    assert.equal((await second).stdout.trim(), id, (await second).stderr);
+    assert.equal(starts() - before, 1);
+  });
+
   test('is started where the cache says that it runs', async () => {
     const { id, sshd } = await machines.add('127.0.0.52', tags('napper'));
     await settings('start = "always"');
