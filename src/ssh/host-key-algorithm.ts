@@ -1,5 +1,6 @@
 /** Which host key algorithms we can judge: the key must be pinned and its signature verified. */
 import { MintError } from '../errors.ts';
+import { mldsa44Ed25519 } from './mldsa44-ed25519.ts';
 
 /** By negotiated algorithm, the type that the key itself names; RFC 8332 gave RSA two algorithms. */
 const keyTypes: ReadonlyMap<string, string> = new Map([
@@ -9,6 +10,7 @@ const keyTypes: ReadonlyMap<string, string> = new Map([
   ['ecdsa-sha2-nistp521', 'ecdsa-sha2-nistp521'],
   ['rsa-sha2-256', 'ssh-rsa'],
   ['rsa-sha2-512', 'ssh-rsa'],
+  [mldsa44Ed25519, mldsa44Ed25519],
 ]);
 
 /**

@@ -1,5 +1,6 @@
 /** Host keys as they stand in a key exchange reply, and the signatures made with them. */
 import { createHash, createPublicKey, type KeyObject, verify } from 'node:crypto';
+import { mldsa44Ed25519, mldsa44Ed25519KeyBytes, verifyMldsa44Ed25519 } from './mldsa44-ed25519.ts';
 import { unpredicted } from './refusal.ts';
 import { WireReader } from './wire.ts';
 
@@ -35,7 +36,7 @@ const rsaBits = { least: 1024, most: 16384 };
 
 /**
  * Reads a key blob. The inner structure of ssh-ed25519 (RFC 8709), ecdsa-sha2-nistp* (RFC 5656) and ssh-rsa
- * (RFC 4253 §6.6) is checked to the last byte; of other types only the name is read.
+ * (RFC 4253 §6.6) and ssh-mldsa44-ed25519@openssh.com is checked to the last byte; of other types only the name is read.
  *
  * @throws MintError `not-ssh` when the blob is malformed
  */
@@ -73,6 +74,9 @@ export function verifyHostSignature(key: HostKey, data: Buffer, signature: Buffe
 function verifyWith(key: HostKey, algorithm: string, data: Buffer, signature: Buffer): boolean {
   const reader = new WireReader(key.blob);
   const type = reader.string().toString('latin1');
+  if (type === mldsa44Ed25519) {
+    return algorithm === type && verifyMldsa44Ed25519(readComposite(reader), data, signature);
+  }
   const publicKey = readParameters(type, reader);
   if (publicKey === undefined) return false;
   const rsaHash = type === 'ssh-rsa' ? rsaHashes.get(algorithm) : undefined;
@@ -96,6 +100,7 @@ function readParameters(type: string, reader: WireReader): (() => KeyObject) | u
   if (curve !== undefined) return readCurvePoint(type, curve, reader);
   if (type === 'ssh-ed25519') return readEd25519(reader);
   if (type === 'ssh-rsa') return readRsa(reader);
+  if (type === mldsa44Ed25519) readComposite(reader);
   return undefined;
 }
 
@@ -104,6 +109,13 @@ function readEd25519(reader: WireReader): () => KeyObject {
   reader.end();
   if (point.length !== 32) throw unpredicted('an ed25519 host key is not 32 bytes long');
   return () => jwk({ kty: 'OKP', crv: 'Ed25519', x: point.toString('base64url') });
+}
+
+function readComposite(reader: WireReader): Buffer {
+  const key = reader.string();
+  reader.end();
+  if (key.length !== mldsa44Ed25519KeyBytes) throw unpredicted('an ML-DSA host key has the wrong length');
+  return key;
 }
 
 function readCurvePoint(type: string, curve: Curve, reader: WireReader): () => KeyObject {
