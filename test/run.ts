@@ -1,64 +1,183 @@
 /**
- * `npm test`: every test file; then those that failed a second time, one by one.
+ * `npm test` and `npm run test:all`: runs the test files of the wanted tiers, each once.
  *
- * The tests drive real programs against real time limits. On a machine that stands still for seconds one of
- * them may fail for that alone: it has to pass by itself, on a quiet machine, and is named as unsteady. What
- * fails twice fails, and so does whatever breaks more than a handful of files.
+ *     node test/run.ts [--all] [--without PROGRAM]… [FILE|GLOB]…
+ *
+ * The tests find the programs that `test/programs.ts` declares in their PATH, and no other; `--without` takes away one more.
+ * A few files that failed run once more, by themselves. A file that passes then is unsteady: its name and both outputs are
+ * printed. With `CI=true` that fails the run. A process that a test left behind fails it everywhere.
  */
-import { spawnSync } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { globSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { availableParallelism, tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
+import { parseArgs } from 'node:util';
+import { waitFor } from './openssh/child.ts';
+import { processesOf } from './openssh/processes.ts';
+import { linkPrograms, missingPrograms } from './programs.ts';
+import type { ReportLine } from './report.ts';
+import { type Tier, tierOf, tiers } from './tiers.ts';
 
 /** More files than this do not fail by chance. */
-const handful = 5;
+const mostRepeated = 5;
+/** A test that takes longer than this hangs. Some set a longer limit themselves. */
+const timeoutMs = 300_000;
 const root = join(import.meta.dirname, '..');
-const directory = mkdtempSync(join(tmpdir(), 'mint-tests-'));
+const isCi = ['true', '1'].includes(process.env['CI'] ?? '');
 
-/** Runs the files; gives those that failed, and whether all went well. */
-function run(
-  files: readonly string[],
-  concurrency: number,
-): { readonly failed: string[]; readonly good: boolean } {
-  const list = join(directory, 'failed');
-  const { status } = spawnSync(
-    process.execPath,
-    [
-      '--test',
-      `--test-concurrency=${concurrency}`,
-      '--test-timeout=180000',
-      '--test-reporter=spec',
-      '--test-reporter-destination=stdout',
-      `--test-reporter=${join(import.meta.dirname, 'failed-files.ts')}`,
-      `--test-reporter-destination=${list}`,
-      ...files,
-    ],
-    { cwd: root, stdio: 'inherit' },
-  );
-  const failed = [...new Set(readFileSync(list, 'utf8').split('\n').filter(Boolean))];
-  return { failed, good: status === 0 };
+type FileResult = Extract<ReportLine, { kind: 'file' }>;
+type Failure = Extract<ReportLine, { kind: 'failure' }>;
+
+interface Outcome {
+  readonly good: boolean;
+  readonly files: readonly FileResult[];
+  readonly failures: readonly Failure[];
 }
 
-function say(words: string): void {
-  process.stdout.write(`\ntest: ${words}\n`);
+function print(text: string): void {
+  process.stdout.write(`${text}\n`);
 }
 
-try {
-  const wanted = process.argv.slice(2);
-  const files = globSync(wanted.length > 0 ? wanted : 'test/**/*.test.ts', { cwd: root }).sort();
-  if (files.length === 0) throw new Error('no test file is called that');
-  const first = run(files, 2);
-  let good = first.good;
-  if (!good && first.failed.length > 0 && first.failed.length <= handful) {
-    say(`once more, by themselves: ${first.failed.map((file) => relative(root, file)).join(' ')}`);
-    const second = run(first.failed, 1);
-    good = second.good;
-    for (const file of first.failed) {
-      if (!second.failed.includes(file))
-        say(`unsteady: ${relative(root, file)} failed once, and passed by itself`);
-    }
+/** How many files run at once: the quick ones mostly wait for other programs. */
+function concurrency(tier: Tier): number {
+  const processors = availableParallelism();
+  return { quick: Math.max(3, processors + 1), slow: Math.max(2, processors), alone: 1 }[tier];
+}
+
+/** Runs files with node's own runner, whose output goes to ours. */
+async function run(files: readonly string[], atOnce: number, scratch: string): Promise<Outcome> {
+  const report = join(mkdtempSync(join(scratch, 'report-')), 'report');
+  const words = [
+    '--test',
+    `--test-concurrency=${atOnce}`,
+    `--test-timeout=${timeoutMs}`,
+    '--test-reporter=spec',
+    '--test-reporter-destination=stdout',
+    `--test-reporter=${join(import.meta.dirname, 'report.ts')}`,
+    `--test-reporter-destination=${report}`,
+    ...files,
+  ];
+  const { NODE_TEST_CONTEXT: _, ...environment } = process.env;
+  const child = spawn(process.execPath, words, {
+    cwd: root,
+    stdio: ['ignore', 'inherit', 'inherit'],
+    env: { ...environment, PATH: join(scratch, 'bin') },
+  });
+  const stop = (signal: NodeJS.Signals) => child.kill(signal);
+  process.on('SIGINT', stop).on('SIGTERM', stop);
+  const status = await new Promise<number | null>((resolve, reject) => {
+    child.once('error', reject).once('exit', resolve);
+  });
+  process.off('SIGINT', stop).off('SIGTERM', stop);
+  const lines = readFileSync(report, 'utf8')
+    .split('\n')
+    .filter(Boolean)
+    .map((line) => JSON.parse(line) as ReportLine);
+  return {
+    good: status === 0,
+    files: lines.filter((line) => line.kind === 'file'),
+    failures: lines.filter((line) => line.kind === 'failure'),
+  };
+}
+
+/** Runs the files that failed again, by themselves. @returns those that passed */
+async function repeat(first: Outcome, failed: readonly string[], scratch: string): Promise<string[]> {
+  print(`\ntest: once more, each by itself: ${failed.join(' ')}`);
+  const steady: string[] = [];
+  for (const file of failed) {
+    if ((await run([file], 1, scratch)).good) steady.push(file);
   }
-  process.exitCode = good ? 0 : 1;
+  for (const file of steady) {
+    print(`\ntest: UNSTEADY: ${file} failed, and passed by itself (its output is above). What failed first:`);
+    for (const { name, error } of first.failures.filter((each) => relative(root, each.file) === file))
+      print(`${name}\n${error}`);
+  }
+  return steady;
+}
+
+/** Ends what the tests left running. @returns their command lines */
+async function endLeftProcesses(bin: string): Promise<string[]> {
+  const isOver = () => processesOf(bin).length === 0;
+  if (await waitFor('the tests’ processes to end', 10_000, isOver).catch(() => false)) return [];
+  const left = processesOf(bin);
+  for (const { pid } of left) process.kill(pid, 'SIGKILL');
+  return left.map(({ pid, command }) => `${pid} ${command}`);
+}
+
+function total(files: readonly FileResult[], of: (file: FileResult) => number): number {
+  return files.reduce((sum, file) => sum + of(file), 0);
+}
+
+function printSlowest(files: readonly FileResult[]): void {
+  print('\ntest: the ten slowest files:');
+  for (const { file, milliseconds } of [...files]
+    .sort((a, b) => b.milliseconds - a.milliseconds)
+    .slice(0, 10))
+    print(`  ${(milliseconds / 1000).toFixed(1).padStart(6)} s  ${relative(root, file)}`);
+}
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    all: { type: 'boolean', default: false },
+    without: { type: 'string', multiple: true, default: [] },
+  },
+});
+const missing = missingPrograms();
+if (missing.length > 0) {
+  const names = missing.map((each) => `${each.what} (${each.package})`).join(' ');
+  print(`test: missing on this machine: ${names}; run: node test/prepare.ts`);
+  process.exit(1);
+}
+const found = globSync(positionals.length > 0 ? positionals : 'test/**/*.test.ts', { cwd: root }).sort();
+const everyTier = values.all || positionals.length > 0;
+const files = found.filter((file) => everyTier || tierOf(file) === 'quick');
+if (files.length === 0) {
+  print(`test: no such file: ${positionals.join(' ')}`);
+  process.exit(1);
+}
+
+const scratch = mkdtempSync(join(tmpdir(), 'mint-tests-'));
+const bin = join(scratch, 'bin');
+const startedAt = performance.now();
+try {
+  linkPrograms(bin, values.without);
+  const outcomes: Outcome[] = [];
+  for (const tier of tiers) {
+    const wanted = files.filter((file) => tierOf(file) === tier);
+    if (wanted.length > 0) outcomes.push(await run(wanted, concurrency(tier), scratch));
+  }
+  const all: Outcome = {
+    good: outcomes.every(({ good }) => good),
+    files: outcomes.flatMap((outcome) => outcome.files),
+    failures: outcomes.flatMap((outcome) => outcome.failures),
+  };
+  const failed = [...new Set(all.failures.map(({ file }) => relative(root, file)))];
+  const isRepeated = !all.good && failed.length > 0 && failed.length <= mostRepeated;
+  const unsteady = isRepeated ? await repeat(all, failed, scratch) : [];
+  const left = await endLeftProcesses(bin);
+  if (left.length > 0) print(`\ntest: LEFT RUNNING by a test, and killed:\n${left.join('\n')}`);
+  const isGood =
+    (all.good || (unsteady.length === failed.length && failed.length > 0 && !isCi)) && left.length === 0;
+
+  if (all.files.length > 10) printSlowest(all.files);
+  const broken = failed.filter((file) => !unsteady.includes(file));
+  if (broken.length > 0) print(`\ntest: failed: ${broken.join(' ')}`);
+  if (unsteady.length > 0) print(`\ntest: unsteady: ${unsteady.join(' ')}`);
+  const counts = {
+    tests: total(all.files, ({ tests }) => tests),
+    pass: total(all.files, ({ passed }) => passed),
+    fail: total(all.files, (file) => file.failed),
+    skipped: total(all.files, ({ skipped }) => skipped),
+  };
+  print('');
+  for (const [name, count] of Object.entries(counts)) print(`ℹ ${name} ${count}`);
+  const seconds = ((performance.now() - startedAt) / 1000).toFixed(0);
+  print(
+    `test: ${isGood ? 'passed' : 'FAILED'}: ${counts.tests} tests in ${all.files.length} files: ${counts.pass} passed, ` +
+      `${counts.fail} failed, ${counts.skipped} skipped; ${unsteady.length} files unsteady; ${seconds} s`,
+  );
+  process.exitCode = isGood ? 0 : 1;
 } finally {
-  rmSync(directory, { recursive: true, force: true });
+  rmSync(scratch, { recursive: true, force: true });
 }

@@ -10,6 +10,7 @@ import type { Worker } from 'node:worker_threads';
 import { AwsWorkers, type Caller, type PushRequest } from '../../src/aws/workers.ts';
 import { type Cloud, demoAccessKey, demoRegion, startCloud } from '../../src/demo/cloud.ts';
 import { MintError } from '../../src/errors.ts';
+import { testPath } from '../programs.ts';
 
 export const instanceId = 'i-0123456789abcdef0';
 export const publicKey = publicKeyLine();
@@ -55,7 +56,7 @@ export async function setUp(t: TestContext, options: { readonly limit?: number }
   };
   const homeEnvironment = (where: string, more = {}) => ({
     HOME: where,
-    PATH: process.env['PATH'] ?? '/usr/bin:/bin',
+    PATH: testPath,
     AWS_ENDPOINT_URL: cloud.endpoint,
     AWS_REGION: demoRegion,
     AWS_EC2_METADATA_DISABLED: 'true',

@@ -8,6 +8,7 @@ import { after, before, describe, test } from 'node:test';
 import { parse } from 'yaml';
 import { type BootKeys, cloudConfig } from '../../src/ci/cloud-config.ts';
 import { publicKeyLine } from '../../src/ssh/ed25519.ts';
+import { testPath } from '../programs.ts';
 import { type DebugWorld, makeDebugWorld } from './debug-world.ts';
 import { bootJobVm } from './job-vm.ts';
 
@@ -43,13 +44,13 @@ describe('cloud-config', () => {
     const { status, stdout, stderr } = spawnSync('/usr/bin/python3', args, {
       encoding: 'utf8',
       cwd: directory,
-      env: { PATH: '/usr/bin:/bin', PYTHONPATH: python, LANG: 'C.UTF-8' },
+      env: { PATH: testPath, PYTHONPATH: python, LANG: 'C.UTF-8' },
     });
     return { status, said: `${stdout}${stderr}` };
   }
 
   test('cloud-init’s schema accepts every shape, and would say if it did not', {
-    skip: existsSync(python) ? false : 'cloud-init is not unpacked here: sh test/prepare.sh',
+    skip: existsSync(python) ? false : 'cloud-init is not unpacked here: node test/prepare.ts',
   }, async () => {
     const { status, said } = schemaSays(await Promise.all(shapes.map(cloudConfig)));
     assert.equal(status, 0, said);

@@ -10,6 +10,7 @@ import { chmodSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync }
 import { join } from 'node:path';
 import { parse } from 'yaml';
 import { freePort, loginUser, type Sshd, startSshd } from '../openssh/sshd.ts';
+import { testPath } from '../programs.ts';
 
 /** What of a machine's own arms its end: `none` leaves `--end-command`. */
 export type EndMode = 'systemd' | 'shutdown' | 'none';
@@ -93,6 +94,7 @@ export async function bootJobVm(directory: string, userData: string): Promise<Jo
     directory: join(directory, 'sshd'),
     authorizedKeys: join(directory, 'none'),
     port: await freePort(),
+    environment: { HOME: home, MINT_SSHD: directory },
     // cloud-init makes no other host keys where the user data has some.
     ...(config.ssh_keys === undefined ? {} : { hostKeyTypes: [] }),
     lines: [
@@ -100,7 +102,6 @@ export async function bootJobVm(directory: string, userData: string): Promise<Jo
       `AuthorizedKeysFile ${authorized}`,
       `PidFile ${join(state, 'sshd.pid')}`,
       `ForceCommand ${join(directory, 'session')}`,
-      `SetEnv HOME=${home} MINT_SSHD=${directory}`,
     ],
   });
   const text = (name: string) =>
@@ -151,7 +152,7 @@ function session(bin: string, home: string): string {
   const namespace = namespaceFlag();
   return `#!/bin/sh
 [ "$HOME" = '${home}' ] || exit 99
-PATH=${bin}:/usr/bin:/bin; export PATH
+PATH=${bin}:${testPath}; export PATH
 ${namespace === undefined ? run : `exec unshare ${namespace} sh -c '${masks.join('; ')}; ${run}'`}
 `;
 }

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { after, describe, test } from 'node:test';
 import { armProgram, type RemoteProgram, watchProgram } from '../../src/ci/vm-script.ts';
 import { waitFor } from '../openssh/child.ts';
+import { testPath } from '../programs.ts';
 import { endings } from './job-vm.ts';
 
 const shells = [['dash'], ['bash', '--posix'], ['busybox', 'sh']].filter(
@@ -46,7 +47,7 @@ function suite(shell: readonly string[]): void {
   function run({ command, input }: RemoteProgram) {
     const [program = '', ...flags] = shell;
     const child = spawn(program, [...flags, '-c', command], {
-      env: { PATH: `${bin}:/usr/bin:/bin`, HOME: directory },
+      env: { PATH: `${bin}:${testPath}`, HOME: directory },
       cwd: directory,
       stdio: ['pipe', 'pipe', 'inherit'],
     });
@@ -123,7 +124,7 @@ function suite(shell: readonly string[]): void {
     const first = run(watchProgram({ nonce, lease, seconds: 30 }));
     await waitFor('the watch', 10_000, () => first.said().includes(`mint-debug-${nonce} watching`));
     const { stdout } = spawnSync('sh', ['-c', 'sh ~/.mint-debug/end'], {
-      env: { HOME: directory, PATH: '/usr/bin:/bin' },
+      env: { HOME: directory, PATH: testPath },
       encoding: 'utf8',
     });
     assert.match(stdout, /is destroyed in a moment/);

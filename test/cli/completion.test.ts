@@ -11,6 +11,7 @@ import { commands } from '../../src/commands/table.ts';
 import { resolvePaths } from '../../src/platform/paths.ts';
 import { scopeKey } from '../../src/vms/scope.ts';
 import { VmCache } from '../../src/vms/vm-cache.ts';
+import { testPath } from '../programs.ts';
 
 const main = join(import.meta.dirname, '../../src/main.ts');
 const texts = await loadCommands(commands);
@@ -31,7 +32,7 @@ before(() => {
     mode: 0o600,
   });
   environment = {
-    PATH: `${bin}:/usr/bin:/bin`,
+    PATH: `${bin}:${testPath}`,
     HOME: directory,
     MINT_CONFIG_DIR: directory,
     LANG: 'C.UTF-8',

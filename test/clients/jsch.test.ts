@@ -8,7 +8,7 @@ import { keyPath } from '../agent/clients.ts';
 import { loginUser, makeWorld, mintProgram, type World } from '../openssh/world.ts';
 import { assertBound } from './bound.ts';
 
-/** Where `mvn` puts it; test/prepare.sh has it do so where there is a JDK. */
+/** Where `mvn` puts it; test/prepare.ts has it do so where there is a JDK. */
 const library = join(homedir(), '.m2/repository/com/github/mwiede/jsch/0.2.23/jsch-0.2.23.jar');
 const sum = 'c45ff978dd4c1d4890e2524f0cb382cbad9477a87dab0e9c5a9e019d9353ea48';
 

@@ -15,6 +15,7 @@ import { demoRegion } from '../../src/demo/cloud.ts';
 import { library } from '../openssh/faketime.ts';
 import { tags } from '../openssh/machines.ts';
 import { type Child, makeWorld, mintProgram, type Result, type World, waitFor } from '../openssh/world.ts';
+import { testPath } from '../programs.ts';
 
 const unitName = 'mint-ssh-agent.service';
 
@@ -58,7 +59,7 @@ if [ -e ${world.directory}/offline ]; then echo 'Failed to connect to bus' >&2; 
     const words = [...line.matchAll(/"([^"]*)"/g)].map(([, word = '']) => word);
     const bare = [
       `HOME=${world.home}`,
-      'PATH=/usr/bin:/bin',
+      `PATH=${testPath}`,
       ...Object.entries(more).map((pair) => pair.join('=')),
     ];
     return world.start('env', ['-i', ...bare, ...words], { timeout: 110_000 });

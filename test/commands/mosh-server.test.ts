@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { type TestContext, test } from 'node:test';
 import { moshServerCommand, parseMoshServer, readMoshServer } from '../../src/commands/mosh-server.ts';
+import { testPath } from '../programs.ts';
 
 const key = '4NeCCgvZFe2RnPgrcU1PQw';
 const ready = { kind: 'ready', port: 60_001, key };
@@ -72,7 +73,7 @@ function given(context: TestContext, shell: string, command: readonly string[]):
   writeFileSync(join(directory, 'mosh-server'), '#!/bin/sh\nprintf "%s\\0" "$@"\n', { mode: 0o700 });
   const environment = { LANG: 'C.UTF-8', LC_ALL: "x'; touch ran", LC_TIME: 'de_DE.UTF-8', OTHER: 'x' };
   const words = moshServerCommand({ colours: 256, command, environment });
-  const env = { PATH: `${directory}:/usr/bin:/bin` };
+  const env = { PATH: `${directory}:${testPath}` };
   return execFileSync(shell, ['-c', words], { encoding: 'utf8', env, cwd: directory })
     .split('\0')
     .slice(0, -1);

@@ -6,6 +6,7 @@ import { after, describe, test } from 'node:test';
 import { type Child, startChild } from '../openssh/child.ts';
 import { processesOf } from '../openssh/processes.ts';
 import { mintProgram } from '../openssh/world.ts';
+import { testPath } from '../programs.ts';
 
 const directory = mkdtempSync(join(tmpdir(), 'mint-demo-test-'));
 after(() => rmSync(directory, { recursive: true }));
@@ -17,7 +18,7 @@ function startDemo(
 ): { demo: Child; home: string } {
   const home = join(directory, name);
   mkdirSync(home);
-  const environment = { PATH: '/usr/local/bin:/usr/bin:/bin', HOME: home, ...variables };
+  const environment = { PATH: testPath, HOME: home, ...variables };
   return { demo: startChild(mintProgram, ['demo'], environment, { timeout: 60_000 }), home };
 }
 

@@ -18,6 +18,7 @@ import { describe, type TestContext, test } from 'node:test';
 import { withKey } from '../../src/keys/authorized-keys.ts';
 import { changeRemoteFile, type RemoteFile } from '../../src/keys/remote-file.ts';
 import { isRoot, needsRoot, ownDirectory, refusal } from '../platform/directory.ts';
+import { testPath } from '../programs.ts';
 
 interface Vm {
   readonly home: string;
@@ -39,7 +40,7 @@ function makeVm(
   mkdirSync(bin);
   for (const [name, program] of Object.entries(programs)) symlinkSync(program, join(bin, name));
   const ssh = join(home, '.ssh');
-  const env = { HOME: home, PATH: `${bin}:/usr/bin:/bin`, TZ: 'Pacific/Kiritimati' };
+  const env = { HOME: home, PATH: `${bin}:${testPath}`, TZ: 'Pacific/Kiritimati' };
   return {
     home,
     ssh,
@@ -55,7 +56,7 @@ const nobody = 65_534;
 function asNobody(vm: Vm): Vm {
   chmodSync(join(vm.home, '..'), 0o755);
   chownSync(vm.home, nobody, nobody);
-  const env = { HOME: vm.home, PATH: '/usr/bin:/bin' };
+  const env = { HOME: vm.home, PATH: testPath };
   return {
     ...vm,
     connect: (command) =>

@@ -55,7 +55,7 @@ export async function makeMachines(
         authorizedKeys: join(world.directory, 'keys', id),
         address,
         port,
-        lines: [`SetEnv MACHINE=${id} SHLVL=1`],
+        environment: { MACHINE: id },
       });
       sshds.push(sshd);
       return { id, sshd };

@@ -131,7 +131,7 @@ function hitsIn(path: string, forms: readonly Form[]): string[] {
 }
 
 /**
- * Regular files; the host key of the sshd that stands for the VM is its own. Others may remove some meanwhile. What
+ * Regular files; the host keys of the sshd that plays the VM are its own. Others may remove some meanwhile. What
  * is mounted below is not the directory's own: a /proc in there has no end.
  */
 function filesBelow(directory: string, device = statSync(directory).dev): string[] {
@@ -140,7 +140,7 @@ function filesBelow(directory: string, device = statSync(directory).dev): string
     return readdirSync(directory, { withFileTypes: true }).flatMap((entry) => {
       const path = join(directory, entry.name);
       if (entry.isDirectory()) return filesBelow(path, device);
-      return entry.isFile() && entry.name !== 'host_key' ? [path] : [];
+      return entry.isFile() && !/^ssh_host_\w+_key$/.test(entry.name) ? [path] : [];
     });
   } catch {
     return [];

@@ -7,6 +7,7 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { userInfo } from 'node:os';
 import { join } from 'node:path';
+import { testPath } from '../programs.ts';
 import { waitFor } from './child.ts';
 import { type HostKey, type HostKeyType, makeHostKey } from './host-keys.ts';
 import { descendantsOf } from './processes.ts';
@@ -50,6 +51,8 @@ export interface SshdOptions {
   readonly address?: string;
   /** A free one by default. VMs that differ by their address alone share it. */
   readonly port?: number;
+  /** More variables for its sessions. */
+  readonly environment?: Readonly<Record<string, string>>;
   /** Users that exist on this VM alone. Only root can make them. */
   readonly users?: readonly VmUser[];
   /** For its configuration, host keys and log; made here. */
@@ -77,9 +80,18 @@ export async function startSshd(options: SshdOptions): Promise<Sshd> {
   let sessions: number[] = [];
   const launcher = users.length === 0 ? [] : makeUsers(join(directory, 'users'), users);
 
+  const sessionEnvironment = {
+    // Marks what runs in a session.
+    MINT_SSHD: directory,
+    // The programs of a VM are the declared ones, like those of the tests.
+    PATH: testPath,
+    // Keeps bash from reading the ~/.bashrc of the user who runs the tests; a VM's own user has one that the test wrote.
+    ...(users.length === 0 ? { SHLVL: '1' } : {}),
+    ...options.environment,
+  };
   const configure = () => {
     const text = [
-      ...lines,
+      ...lines.map((line) => (/^SetEnv (?!.*\bPATH=)/.test(line) ? `${line} PATH=${testPath}` : line)),
       `Port ${port}`,
       ...types.map((type) => `HostKey ${hostKeyFile(directory, type)}`),
       `AuthorizedKeysCommand /bin/cat ${authorizedKeys}/%u`,
@@ -97,9 +109,9 @@ export async function startSshd(options: SshdOptions): Promise<Sshd> {
       'PidFile none',
       'Subsystem sftp internal-sftp',
       'LogLevel VERBOSE',
-      // MINT_SSHD marks what runs in a session. SHLVL keeps bash from reading the ~/.bashrc of the user who runs the
-      // tests; a user of the VM alone has a ~/.bashrc that the test wrote.
-      `SetEnv MINT_SSHD=${directory}${users.length === 0 ? ' SHLVL=1' : ''}`,
+      `SetEnv ${Object.entries(sessionEnvironment)
+        .map(([name, value]) => `${name}=${value}`)
+        .join(' ')}`,
       `ListenAddress ${listenAddress}`,
     ];
     writeFileSync(configuration, `${text.join('\n')}\n`);

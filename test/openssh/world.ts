@@ -19,6 +19,7 @@ import { join } from 'node:path';
 import { type Cloud, cloudEnvironment, demoRegion, startCloud } from '../../src/demo/cloud.ts';
 import { oldConsole } from '../cloud/console.ts';
 import { addOtherInstances } from '../cloud/other-instances.ts';
+import { testPath } from '../programs.ts';
 import { type Child, type Result, type RunOptions, startChild, waitFor } from './child.ts';
 import { processesOf, type RunningProcess } from './processes.ts';
 import { type Relay, startRelay } from './relay.ts';
@@ -122,7 +123,7 @@ export async function makeWorld(options: WorldOptions = {}): Promise<World> {
     vms.set(name, await makeVm(name, each, directory, cloud));
 
   const environment = defined({
-    PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin',
+    PATH: testPath,
     HOME: home,
     USER: loginUser,
     LANG: 'C.UTF-8',

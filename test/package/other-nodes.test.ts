@@ -10,6 +10,7 @@ import { blobMaker, nodeFor, targets } from '../../build/node-builds.ts';
 import { version } from '../../src/version.ts';
 import { startChild } from '../openssh/child.ts';
 import { makeWorld, mintProgram, type World } from '../openssh/world.ts';
+import { testPath } from '../programs.ts';
 import { root } from './packaging.ts';
 
 const cache = join(root, 'dist/nodes');
@@ -41,7 +42,7 @@ describe('with the Node that the macOS executables have', { timeout: 600_000 }, 
     await makeExecutable(program, { node: maker.binary, blob, strip: undefined });
     const home = join(directory, 'home');
     mkdirSync(home);
-    const environment = { PATH: '/usr/local/bin:/usr/bin:/bin', HOME: home };
+    const environment = { PATH: testPath, HOME: home };
     const { status, stdout, stderr } = await startChild(program, ['demo'], environment, { timeout: 120_000 })
       .done;
     assert.equal(status, 0, stderr + stdout);

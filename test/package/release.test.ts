@@ -21,6 +21,7 @@ import { places } from '../../build/texts.ts';
 import { version } from '../../src/version.ts';
 import { type Result, startChild } from '../openssh/child.ts';
 import { processesOf } from '../openssh/processes.ts';
+import { testPath } from '../programs.ts';
 import { copySources, filesIn, makeRelease, releaseEpoch, root, sumsOf } from './packaging.ts';
 
 const directory = mkdtempSync(join(tmpdir(), 'mint-release-'));
@@ -28,7 +29,6 @@ const title = `mint-ssh-${version}-linux-x64`;
 const release = join(directory, 'one/release');
 const archive = join(release, `${title}.tar.gz`);
 const debian = `mint-ssh_${version}_amd64.deb`;
-const path = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 const installed = [
   'bin/mint-ssh',
   ...Object.values(places),
@@ -50,7 +50,7 @@ function person(): {
   const home = join(directory, `home${folders}`);
   mkdirSync(home, { mode: 0o700 });
   const prefix = join(home, '.local');
-  const environment = { PATH: path, HOME: home, LANG: 'C.UTF-8', MINT_CONFIG_DIR: join(home, 'mint') };
+  const environment = { PATH: testPath, HOME: home, LANG: 'C.UTF-8', MINT_CONFIG_DIR: join(home, 'mint') };
   const run = (program: string, ...words: string[]) =>
     startChild(program, words, environment, { cwd: home, timeout: 120_000 }).done;
   return {
@@ -223,7 +223,7 @@ describe('a release', { timeout: 600_000 }, () => {
     test('is upgraded under an agent that runs, which goes on', async () => {
       const { run, program, install, home } = installedOnce ?? assert.fail();
       const agent = startChild(program, ['agent'], {
-        PATH: path,
+        PATH: testPath,
         HOME: home,
         MINT_CONFIG_DIR: join(home, 'mint'),
       });
@@ -386,7 +386,8 @@ describe('a release', { timeout: 600_000 }, () => {
     const unpack = `mkdir -p dist && tar -xzf '${archive}' -C dist --strip-components=1`;
     const npm = `#!/bin/sh\necho "$*" >>"${home}/npm.log"\n[ "$*" != 'run build' ] || { ${unpack}; }\n`;
     writeFileSync(join(tools, 'npm'), npm, { mode: 0o755 });
-    const install = (folder: string) => run('env', `PATH=${tools}:${path}`, 'sh', join(folder, 'install.sh'));
+    const install = (folder: string) =>
+      run('env', `PATH=${tools}:${testPath}`, 'sh', join(folder, 'install.sh'));
 
     const { status, stderr } = await install(checkout);
     assert.equal(status, 0, stderr);
