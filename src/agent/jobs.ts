@@ -10,8 +10,8 @@ import { type OpenJob, readOpenJobs, writeOpenJobs } from '../settings/open-jobs
 import { loadSettings } from '../settings/settings.ts';
 import { settingsKeys } from '../settings/settings-keys.ts';
 import { vmName } from '../settings/vm-name.ts';
-import { publicKeyBlob, publicKeyLine } from '../ssh/ed25519.ts';
 import { type HostKey, parseHostKey } from '../ssh/hostkey.ts';
+import { publicKeyBlob, publicKeyLine } from '../ssh/key-encoding.ts';
 import type { SigningKey } from '../ssh/key-signature.ts';
 import type { TrustStore } from '../trust/store.ts';
 import { collectGarbage } from './credentials/key-memory.ts';

@@ -2,7 +2,7 @@
 import type { KeyObject } from 'node:crypto';
 import { stringify } from 'yaml';
 import { encodePrivateKey } from '../keys/store/private-key.ts';
-import { publicKeyLine } from '../ssh/ed25519.ts';
+import { publicKeyLine } from '../ssh/key-encoding.ts';
 
 export interface BootKeys {
   /** The job's public key with a comment, as a line of authorized_keys. */

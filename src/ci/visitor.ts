@@ -5,7 +5,7 @@ import { MintError } from '../errors.ts';
 import { readKeySource } from '../keys/key-source.ts';
 import { parsePublicKey, publicKeyText } from '../keys/public-key.ts';
 import { encodePrivateKey } from '../keys/store/private-key.ts';
-import { publicKeyLine } from '../ssh/ed25519.ts';
+import { publicKeyLine } from '../ssh/key-encoding.ts';
 
 export interface Visitors {
   readonly keys: readonly { readonly line: string; readonly fingerprint: string }[];

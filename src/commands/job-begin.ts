@@ -7,8 +7,8 @@ import type { Options } from '../cli/command.ts';
 import { hint, print, say } from '../cli/terminal.ts';
 import { loadSettings } from '../settings/settings.ts';
 import { settingsKeys } from '../settings/settings-keys.ts';
-import { publicKeyBlob, publicKeyLine } from '../ssh/ed25519.ts';
 import { parseHostKey } from '../ssh/hostkey.ts';
+import { publicKeyBlob, publicKeyLine } from '../ssh/key-encoding.ts';
 import { type JobRequest, jobMisused } from './job-request.ts';
 
 export const beginOptions = {

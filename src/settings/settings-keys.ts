@@ -60,6 +60,11 @@ export const settingsKeys: Readonly<Record<string, KeyRule>> = {
     accepts: (value) => typeof value === 'boolean',
     scope: 'any',
   },
+  key_type: {
+    wants: '"ed25519" or "rsa-3072"',
+    accepts: oneOf('ed25519', 'rsa-3072'),
+    scope: 'any',
+  },
   start: {
     wants: '"ask", "always" or "never"',
     accepts: oneOf('ask', 'always', 'never'),

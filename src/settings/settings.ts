@@ -23,6 +23,8 @@ export interface VmSettings {
   readonly verify: 'tofu' | 'console';
   readonly acceptChanged: 'ask' | 'console';
   readonly requireBinding: boolean;
+  /** Of the key that is pushed. */
+  readonly keyType: 'ed25519' | 'rsa-3072';
   readonly start: 'ask' | 'always' | 'never';
   readonly route: 'public' | 'private' | 'endpoint' | 'auto';
   /** How long a shared connection outlives its last session, as ssh_config has it; undefined: none is shared. */
@@ -197,6 +199,7 @@ function assemble(name: string, own: Values, sources: readonly Values[], usual: 
     verify: (word('verify') as VmSettings['verify'] | undefined) ?? 'console',
     acceptChanged: (word('accept_changed') as VmSettings['acceptChanged'] | undefined) ?? 'ask',
     requireBinding: first('require_binding') === true,
+    keyType: (word('key_type') as VmSettings['keyType'] | undefined) ?? 'ed25519',
     start: (word('start') as VmSettings['start'] | undefined) ?? 'ask',
     route: (word('route') as VmSettings['route'] | undefined) ?? 'auto',
     multiplex: word('multiplex') === 'none' ? undefined : word('multiplex'),

@@ -126,7 +126,7 @@ export function identitiesAnswer(identities: readonly Identity[]): Buffer {
   return reply(SSH_AGENT_IDENTITIES_ANSWER, encodeUint32(identities.length), ...entries);
 }
 
-/** Takes a signature blob such as ed25519.signatureBlob gives. */
+/** Takes a signature blob such as signatureFor gives. */
 export function signResponse(signature: Buffer): Buffer {
   return reply(SSH_AGENT_SIGN_RESPONSE, encodeString(signature));
 }

@@ -1,5 +1,5 @@
 /** What the tests say to an agent's sockets: as a proxy does, as an SSH client does, and as neither would. */
-import { generateKeyPairSync, type KeyObject, randomBytes } from 'node:crypto';
+import { generateKeyPairSync, type KeyObject, randomBytes, sign } from 'node:crypto';
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import {
@@ -9,7 +9,7 @@ import {
   protocolVersion,
 } from '../../src/agent/control/protocol.ts';
 import { AgentFrames } from '../../src/ssh/agent-messages.ts';
-import { publicKeyBlob, signatureBlob } from '../../src/ssh/ed25519.ts';
+import { publicKeyBlob } from '../../src/ssh/key-encoding.ts';
 import { encodeByte, encodeString, encodeUint32, WireReader } from '../../src/ssh/wire.ts';
 import { loginUser, type World, waitFor } from '../openssh/world.ts';
 
@@ -113,7 +113,7 @@ export class Host {
   }
 
   sign(data: Buffer): Buffer {
-    return signatureBlob(this.#privateKey, data);
+    return Buffer.concat([encodeString('ssh-ed25519'), encodeString(sign(null, data, this.#privateKey))]);
   }
 }
 

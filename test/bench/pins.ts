@@ -7,8 +7,8 @@ import { mkdirSync, mkdtempSync, rmSync, utimesSync, writeFileSync } from 'node:
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { resolvePaths } from '../../src/platform/paths.ts';
-import { publicKeyBlob } from '../../src/ssh/ed25519.ts';
 import { parseHostKey } from '../../src/ssh/hostkey.ts';
+import { publicKeyBlob } from '../../src/ssh/key-encoding.ts';
 import { TrustStore } from '../../src/trust/store.ts';
 
 const rounds = 40;

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { parse } from 'yaml';
 import { type BootKeys, cloudConfig } from '../../src/ci/cloud-config.ts';
-import { publicKeyLine } from '../../src/ssh/ed25519.ts';
+import { publicKeyLine } from '../../src/ssh/key-encoding.ts';
 import { testPath } from '../programs.ts';
 import { type DebugWorld, makeDebugWorld } from './debug-world.ts';
 import { bootJobVm } from './job-vm.ts';

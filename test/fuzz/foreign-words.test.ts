@@ -15,7 +15,7 @@ import { printable } from '../../src/cli/terminal.ts';
 import { MintError } from '../../src/errors.ts';
 import { refusal } from '../../src/proxy/tunnel-failure.ts';
 import { TunnelStream } from '../../src/proxy/tunnel-stream.ts';
-import { publicKeyLine } from '../../src/ssh/ed25519.ts';
+import { publicKeyLine } from '../../src/ssh/key-encoding.ts';
 import { ed25519Line, fingerprint } from './material.ts';
 
 const text = fc.string({ unit: 'binary', maxLength: 60 });

@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { addKey, authorizedKeys, withKey, withoutKeys } from '../../src/keys/authorized-keys.ts';
 import { isPast } from '../../src/keys/expiry.ts';
-import { publicKeyLine } from '../../src/ssh/ed25519.ts';
+import { publicKeyLine } from '../../src/ssh/key-encoding.ts';
 
 const line = () => publicKeyLine(generateKeyPairSync('ed25519').publicKey);
 const [one, two] = [line(), line()] as [string, string];

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { generateKeyPairSync } from 'node:crypto';
 import { after, before, beforeEach, describe, test } from 'node:test';
-import { publicKeyBlob } from '../../src/ssh/ed25519.ts';
+import { publicKeyBlob } from '../../src/ssh/key-encoding.ts';
 import {
   bindMessage,
   type ControlClient,

@@ -15,7 +15,7 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, beforeEach, describe, test } from 'node:test';
-import { publicKeyLine } from '../../src/ssh/ed25519.ts';
+import { publicKeyLine } from '../../src/ssh/key-encoding.ts';
 import { certify, hostileComments, makeKey, securityKeyLine } from '../keys/key-lines.ts';
 import { loginUser, makeWorld, mintProgram, type Result, type World } from './world.ts';
 

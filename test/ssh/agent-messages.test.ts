@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { generateKeyPairSync, type KeyObject } from 'node:crypto';
+import { generateKeyPairSync, type KeyObject, sign } from 'node:crypto';
 import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
@@ -17,13 +17,17 @@ import {
   signResponse,
   successReply,
 } from '../../src/ssh/agent-messages.ts';
-import { publicKeyBlob, publicKeyLine, signatureBlob } from '../../src/ssh/ed25519.ts';
+import { publicKeyBlob, publicKeyLine } from '../../src/ssh/key-encoding.ts';
 import { encodeByte, encodeString, encodeUint32 } from '../../src/ssh/wire.ts';
 import { temporaryDirectory } from './keygen.ts';
 import { refusal } from './refusal.ts';
 
 const run = promisify(execFile);
 const hex = (text: string): Buffer => Buffer.from(text.replaceAll(' ', ''), 'hex');
+
+function ed25519Signature(privateKey: KeyObject, data: Buffer): Buffer {
+  return Buffer.concat([encodeString('ssh-ed25519'), encodeString(sign(null, data, privateKey))]);
+}
 
 test('a request for identities has nothing behind its number', () => {
   assert.deepEqual(parseAgentRequest(hex('0b')), { type: 'request-identities' });
@@ -162,7 +166,7 @@ async function serve(t: TestContext, privateKey: KeyObject, comment: string): Pr
         if (request.type === 'request-identities') socket.write(identitiesAnswer([{ keyBlob, comment }]));
         else if (request.type === 'sign-request') {
           assert.deepEqual(request.keyBlob, keyBlob);
-          socket.write(signResponse(signatureBlob(privateKey, request.data)));
+          socket.write(signResponse(ed25519Signature(privateKey, request.data)));
         } else socket.write(failureReply());
       }
     });

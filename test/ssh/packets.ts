@@ -1,6 +1,6 @@
 /** Builds what the tests say to the observer. */
 import { generateKeyPairSync, type KeyObject } from 'node:crypto';
-import { publicKeyBlob } from '../../src/ssh/ed25519.ts';
+import { publicKeyBlob } from '../../src/ssh/key-encoding.ts';
 import { encodeByte, encodeString, encodeUint32 } from '../../src/ssh/wire.ts';
 
 /** A packet in clear: RFC 4253 §6, with the least padding that fits. */

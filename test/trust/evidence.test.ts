@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { generateKeyPairSync } from 'node:crypto';
 import { test } from 'node:test';
-import { publicKeyBlob } from '../../src/ssh/ed25519.ts';
 import { parseHostKey } from '../../src/ssh/hostkey.ts';
+import { publicKeyBlob } from '../../src/ssh/key-encoding.ts';
 import { type Evidence, findInConsole, isStrict, likelyCause } from '../../src/trust/evidence.ts';
 import type { Pin } from '../../src/trust/pin.ts';
 

@@ -59,6 +59,7 @@ function byTheTarget(services: Services, login: Login, current: Credential): Cre
 /** The public key that the next connection to a VM will use, for clients that list keys before they connect. */
 export function expectedKey(services: Services, vm: Vm): Buffer | undefined {
   const { access, identity, ...settings } = loadSettings(services.paths, {}).named(vm.name);
+  vm.key.use(settings.keyType);
   const profile = profileOf({ access });
   const awsKeyName = access === undefined ? vm.keyName : undefined;
   const which = profile !== undefined ? { profile } : awsKeyName !== undefined ? { awsKeyName } : undefined;

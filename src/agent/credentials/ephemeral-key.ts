@@ -1,6 +1,7 @@
 /** The ephemeral key of a VM: made, listed, pushed, used to sign, dropped; and the pushes of a key. */
 import { generateKeyPairSync, type KeyObject } from 'node:crypto';
-import { publicKeyBlob, publicKeyLine } from '../../ssh/ed25519.ts';
+import type { VmSettings } from '../../settings/settings.ts';
+import { publicKeyBlob, publicKeyLine } from '../../ssh/key-encoding.ts';
 import { type Age, collectGarbage, startAge } from './key-memory.ts';
 
 /** A pushed key is relied on for this long after the push was sent; AWS's limit is 60 s. */
@@ -70,11 +71,13 @@ export class Pushes {
   }
 }
 
+type KeyType = VmSettings['keyType'];
+
 /** An ephemeral key pair. */
 export interface EphemeralPair {
   readonly privateKey: KeyObject;
   readonly blob: Buffer;
-  /** The bare `ssh-ed25519 …` line that is pushed. */
+  /** The bare `ssh-ed25519 …` or `ssh-rsa …` line that is pushed. */
   readonly line: string;
 }
 
@@ -85,15 +88,23 @@ export interface EphemeralPair {
  */
 export class EphemeralKey {
   #pair: EphemeralPair | undefined;
+  #type: KeyType = 'ed25519';
   #listedAge: Age | undefined;
   #timer: NodeJS.Timeout | undefined;
   readonly #pushes = new Pushes();
   readonly #connecting = new Set<object>();
 
+  /** @param type of the pairs to make from now on: `key_type` of the VM's settings */
+  use(type: KeyType): void {
+    if (type === this.#type || this.#connecting.size > 0) return;
+    this.#type = type;
+    this.#drop();
+  }
+
   /** The pair to use now. */
   pair(): EphemeralPair {
     if (!this.#isNeeded()) this.#drop();
-    this.#pair ??= makePair();
+    this.#pair ??= makePair(this.#type);
     return this.#pair;
   }
 
@@ -169,7 +180,9 @@ export class EphemeralKey {
   }
 }
 
-function makePair(): EphemeralPair {
-  const { privateKey, publicKey } = generateKeyPairSync('ed25519');
+/** An RSA key takes about 0.3 s, in which the agent does nothing else: it is made once for all logins of 50 s. */
+function makePair(type: KeyType): EphemeralPair {
+  const { privateKey, publicKey } =
+    type === 'ed25519' ? generateKeyPairSync('ed25519') : generateKeyPairSync('rsa', { modulusLength: 3072 });
   return { privateKey, blob: publicKeyBlob(publicKey), line: publicKeyLine(publicKey) };
 }

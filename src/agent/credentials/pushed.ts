@@ -29,8 +29,9 @@ export interface KeyToPush {
 }
 
 /** The VM's ephemeral key, which the agent makes, keeps and signs with. */
-export function ephemeralKey({ vm, user, isEstablished }: Login): KeyToPush {
+export function ephemeralKey({ vm, user, settings, isEstablished }: Login): KeyToPush {
   const holder = {};
+  vm.key.use(settings.keyType);
   if (!isEstablished) vm.key.connecting(holder);
   return {
     isSignedElsewhere: false,
@@ -46,7 +47,10 @@ export function ephemeralKey({ vm, user, isEstablished }: Login): KeyToPush {
       message: `${vm.name} does not accept the pushed key for user ${user}`,
       hint:
         `is there a user ${user} on it, and is ec2-instance-connect installed? ` +
-        '`user` in ssh.toml names another user; AWS answers a push with success in either case',
+        '`user` in ssh.toml names another user; AWS answers a push with success in either case.' +
+        (settings.keyType === 'ed25519'
+          ? ' Where sshd accepts no Ed25519 keys (FIPS mode), set key_type = "rsa-3072" in ssh.toml'
+          : ''),
     },
     push: (scope, send) => vm.key.push(scope, send),
     release: () => vm.key.settled(holder),

@@ -4,8 +4,9 @@ import { generateKeyPairSync } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { publicKeyBlob, publicKeyLine, signatureBlob } from '../../src/ssh/ed25519.ts';
 import { parseHostKey, verifyHostSignature } from '../../src/ssh/hostkey.ts';
+import { publicKeyBlob, publicKeyLine } from '../../src/ssh/key-encoding.ts';
+import { signatureFor } from '../../src/ssh/key-signature.ts';
 import { temporaryDirectory } from './keygen.ts';
 
 test('a public key line is exactly 80 characters, the least that Instance Connect takes', () => {
@@ -27,14 +28,36 @@ test('ssh-keygen reads our line and computes our fingerprint', (t) => {
   assert.equal(printed.split(' ')[1], parseHostKey(publicKeyBlob(publicKey)).fingerprint);
 });
 
-test('a signature verifies with the public key', () => {
-  const { publicKey, privateKey } = generateKeyPairSync('ed25519');
-  const data = Buffer.from('data');
-  const key = parseHostKey(publicKeyBlob(publicKey));
-  assert.equal(verifyHostSignature(key, data, signatureBlob(privateKey, data)), true);
+for (const [type, algorithm, flags] of [
+  ['ed25519', 'ssh-ed25519', 0],
+  ['rsa', 'rsa-sha2-512', 4],
+] as const) {
+  test(`a signature of an ${type} key verifies with its public key`, () => {
+    const { publicKey, privateKey } =
+      type === 'ed25519'
+        ? generateKeyPairSync('ed25519')
+        : generateKeyPairSync('rsa', { modulusLength: 2048 });
+    const data = Buffer.from('data');
+    const blob = publicKeyBlob(publicKey);
+    assert.deepEqual(publicKeyBlob(privateKey), blob);
+    const signature = signatureFor({ privateKey, blob }, algorithm, data, flags);
+    assert.ok(signature !== undefined);
+    assert.equal(verifyHostSignature(parseHostKey(blob), data, signature), true);
+  });
+}
+
+test('ssh-keygen reads the line of an RSA key', (t) => {
+  const { publicKey } = generateKeyPairSync('rsa', { modulusLength: 3072 });
+  const path = join(temporaryDirectory(t), 'key.pub');
+  writeFileSync(path, `${publicKeyLine(publicKey)}\n`);
+  const printed = execFileSync('ssh-keygen', ['-l', '-f', path], { encoding: 'utf8' });
+  assert.deepEqual(printed.split(' ').slice(0, 2), [
+    '3072',
+    parseHostKey(publicKeyBlob(publicKey)).fingerprint,
+  ]);
 });
 
-test('a key of another kind is a mistake of the caller', () => {
+test('a key of another type is a programming error', () => {
   const { publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
   assert.throws(() => publicKeyBlob(publicKey), TypeError);
 });

@@ -1,0 +1,41 @@
+/** A VM that accepts no Ed25519 keys, as one in FIPS mode: an RSA key is pushed where `key_type` says so. */
+import assert from 'node:assert/strict';
+import { after, before, describe, test } from 'node:test';
+import { makeWorld, type World } from './world.ts';
+
+describe('a VM whose sshd accepts RSA keys only', () => {
+  let world: World;
+  before(async () => {
+    world = await makeWorld({
+      vms: { dev: { sshdLines: ['PubkeyAcceptedAlgorithms rsa-sha2-256,rsa-sha2-512'] } },
+    });
+  });
+  after(() => world.end());
+
+  test('refuses the Ed25519 key, and the hint names the setting', async () => {
+    const { status, stderr } = await world.ssh('dev', 'true');
+    assert.equal(status, 255);
+    assert.match(stderr, /does not accept the pushed key for user \w+ \(login-refused\)/);
+    assert.match(stderr, /hint: .*key_type = "rsa-3072" in ssh\.toml/);
+  });
+
+  test('is logged in to with key_type = "rsa-3072", again and again and in parallel', async () => {
+    await world.settings(['key_type = "rsa-3072"']);
+    const logins = await Promise.all([1, 2, 3].map((each) => world.ssh('dev', `echo ${each}`)));
+    assert.deepEqual(
+      logins.map(({ status, stdout }) => [status, stdout]),
+      [1, 2, 3].map((each) => [0, `${each}\n`]),
+      logins.map(({ stderr }) => stderr).join(''),
+    );
+    const pushes = world.cloud.requests.filter(({ operation }) => operation === 'SendSSHPublicKey');
+    assert.equal(pushes.length, 2, 'one push of each type');
+    assert.equal((await world.ssh('dev', 'echo once more')).stdout, 'once more\n');
+  });
+
+  test('refuses again, with the hint, when the setting is gone', async () => {
+    await world.settings([]);
+    const { status, stderr } = await world.ssh('dev', 'true');
+    assert.equal(status, 255);
+    assert.match(stderr, /key_type = "rsa-3072"/);
+  });
+});
