@@ -30,7 +30,7 @@ test('a port of the proxy is decimal digits and nothing else', () => {
   for (const port of ['0x16', '1e3', ' 22', '22x', '0', '65536', '²²', '']) {
     const { status, stderr } = mint('proxy', 'dev', port);
     assert.equal(status, 2, port);
-    assert.match(stderr, /PORT has to be a number from 1 to 65535 \(usage\)/, port);
+    assert.match(stderr, /invalid PORT: must be 1 to 65535 \(usage\)/, port);
   }
 });
 
@@ -38,7 +38,7 @@ test('a user name with more in it than a name is refused by the proxy', () => {
   for (const user of ['a;b', '$(id)', 'a b', "o'brien", 'x'.repeat(33), '']) {
     const { status, stderr } = mint('proxy', 'dev', '22', user);
     assert.equal(status, 2, user);
-    assert.match(stderr, /is no user name of a VM \(usage\)/, user);
+    assert.match(stderr, /invalid USER: .* \(usage\)/, user);
   }
   // A name that is one gets as far as finding that there is no such VM.
   for (const user of ['ec2-user', 'anna@corp', 'svc$']) {

@@ -1,27 +1,27 @@
-/** Where the time of one connection went: marks on the main path, each phase ending where the next begins. */
+/** Where the time of one connection went, for `--timing`: each phase ends where the next one begins. */
 import { performance } from 'node:perf_hooks';
 
 export type Phase =
   | 'start'
   | 'agent'
   | 'dial'
-  /** The server closed before its `SSH-` line, once or more: from the first dial to the last. */
+  /** Every dial after the first one: the VM had moved, or its server had closed the connection. */
   | 'redial'
-  /** What the cache says is old: until the agent has asked EC2 whether it still holds. */
+  /** The cached address was old: until the agent has asked EC2 for the current one. */
   | 'address'
   | 'banner'
   | 'key exchange'
-  /** The reply is held while the agent judges the key in it. */
+  /** The reply is held while the agent checks the host key in it. */
   | 'host key'
-  /** From the reply's release to the client's NEWKEYS: the client checks what it got. */
+  /** From the release of the reply to the client's NEWKEYS: the client checks the reply. */
   | 'client'
-  /** From the client's NEWKEYS until the push is known to be good. */
+  /** From the client's NEWKEYS until the push has succeeded. */
   | 'held'
-  /** What was under way when the connection failed. */
+  /** The phase in which the connection failed. */
   | 'failed';
 
 export class Timing {
-  /** In milliseconds, in the order of their first marks. */
+  /** Milliseconds of each phase, in the order of the first marks. */
   readonly #phases = new Map<Phase, number>();
   #last = 0;
 
@@ -32,7 +32,17 @@ export class Timing {
     this.#last = now;
   }
 
-  /** One line, the phases in order and their sum. */
+  /** Ends the phase of a dial: the first one, or a later one. */
+  markDial(): void {
+    this.mark(this.#phases.has('dial') ? 'redial' : 'dial');
+  }
+
+  /** Whether the last phase of a successful connection has ended. */
+  get isOver(): boolean {
+    return this.#phases.has('held');
+  }
+
+  /** @returns one line with the phases in order and their sum */
   line(): string {
     const phases = [...this.#phases].map(([phase, milliseconds]) => `${phase} ${milliseconds.toFixed(1)}`);
     return `timing: ${phases.join(' · ')} · total ${this.#last.toFixed(1)} ms`;

@@ -64,3 +64,8 @@ const described = {
 function present(kind: Candidate['kind'], host: string | undefined): Candidate[] {
   return host === undefined ? [] : [{ kind, host }];
 }
+
+/** Whether this machine connects to the address itself, so that the agent can see whether sshd answers. */
+export function isDirect({ kind }: Candidate): boolean {
+  return kind === 'public' || kind === 'private';
+}

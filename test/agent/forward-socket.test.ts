@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, test } from 'node:test';
 import { ForwardSocket } from '../../src/agent/forward-socket.ts';
 import { isOurs, upstreamSocket } from '../../src/agent/upstream.ts';
-import { usersAgent } from '../../src/proxy/users-agent.ts';
+import { userAgentSocket } from '../../src/proxy/user-agent-socket.ts';
 import { encodeByte, encodeString } from '../../src/ssh/wire.ts';
 import { waitFor } from '../openssh/child.ts';
 import { connected } from './clients.ts';
@@ -242,10 +242,10 @@ describe('a forwarded socket', { timeout: 30_000 }, () => {
     const ours = join(run, 'agent/dev.sock');
     assert.ok(isOurs(ours, run));
     assert.ok(!isOurs(`${run}-2/agent/dev.sock`, run));
-    assert.equal(usersAgent(run, { SSH_AUTH_SOCK: '/tmp/a' }), '/tmp/a');
-    assert.equal(usersAgent(run, {}), undefined);
-    assert.equal(usersAgent(run, { SSH_AUTH_SOCK: '' }), undefined);
+    assert.equal(userAgentSocket(run, { SSH_AUTH_SOCK: '/tmp/a' }), '/tmp/a');
+    assert.equal(userAgentSocket(run, {}), undefined);
+    assert.equal(userAgentSocket(run, { SSH_AUTH_SOCK: '' }), undefined);
     // No such process: nobody to tell.
-    assert.equal(usersAgent(run, { SSH_AUTH_SOCK: ours }, 2 ** 22 + 1), undefined);
+    assert.equal(userAgentSocket(run, { SSH_AUTH_SOCK: ours }, 2 ** 22 + 1), undefined);
   });
 });

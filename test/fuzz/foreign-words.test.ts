@@ -13,8 +13,8 @@ import { buildLogBlock } from '../../src/ci/build-log.ts';
 import { cloudConfig } from '../../src/ci/cloud-config.ts';
 import { printable } from '../../src/cli/terminal.ts';
 import { MintError } from '../../src/errors.ts';
-import { refusal } from '../../src/proxy/tunnel-failure.ts';
-import { TunnelStream } from '../../src/proxy/tunnel-stream.ts';
+import { TunnelStream } from '../../src/proxy/routes/endpoint-stream.ts';
+import { explainResponse } from '../../src/proxy/routes/endpoint-tunnel.ts';
 import { publicKeyLine } from '../../src/ssh/key-encoding.ts';
 import { ed25519Line, fingerprint } from './material.ts';
 
@@ -36,7 +36,7 @@ test('an endpoint that opens no tunnel may say what it likes: one line of it is 
     fc.asyncProperty(fc.integer({ min: 100, max: 599 }), body, async (statusCode, parts) => {
       const chunks = parts.map((part) => Buffer.from(part)).filter(({ length }) => length > 0);
       const response = Object.assign(Readable.from(chunks), { statusCode }) as unknown as IncomingMessage;
-      const error = await refusal(response, tunnel as never, { vm: 'dev', port: 22 });
+      const error = await explainResponse(response, tunnel as never, { vm: 'dev' });
       assertShown(error);
       assert.ok(['aws-denied', 'aws-throttled', 'dial-failed'].includes(error.code), error.code);
     }),

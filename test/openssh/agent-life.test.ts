@@ -95,7 +95,7 @@ describe('the life of the agent', { timeout: 150_000 }, () => {
       const { status, stderr, milliseconds } = await login.done;
       assert.equal(status, 255);
       assert.match(stderr, /Permission denied \(publickey\)/);
-      assert.match(stderr, /the agent ended in the middle of the login to dev \(agent-unavailable\)/);
+      assert.match(stderr, /the agent ended during the login to dev \(agent-unavailable\)/);
       assert.ok(milliseconds < 20_000);
     } finally {
       release();

@@ -74,7 +74,7 @@ describe('the route to a VM', { timeout: 180_000 }, () => {
     const dev = await add('dev', publicIp, { publicIp, privateIp: address() });
     const inside = await add('bystander', machines.world.cloud.instances.get(dev.id)?.privateIp ?? '', {});
     const { stderr } = await reaches('dev', dev);
-    assert.match(stderr, new RegExp(`dev is reached at ${publicIp}\n`));
+    assert.match(stderr, new RegExp(`connected to dev at ${publicIp}\n`));
     assert.equal(askedForEndpoints(), 0);
     assert.doesNotMatch(inside.sshd.log(), /Connection from/);
   });
@@ -84,7 +84,7 @@ describe('the route to a VM', { timeout: 180_000 }, () => {
     const dev = await add('vpn', privateIp, { publicIp, privateIp });
     // A time-out would have used up all the time that dialling has: there would be no login at all.
     const { stderr } = await reaches('vpn', dev);
-    assert.match(stderr, new RegExp(`vpn is reached at ${privateIp}\n`));
+    assert.match(stderr, new RegExp(`connected to vpn at ${privateIp}\n`));
   });
 
   test('is the endpoint where neither answers', async () => {
@@ -93,7 +93,7 @@ describe('the route to a VM', { timeout: 180_000 }, () => {
     const { stderr } = await reaches('far', dev);
     assert.match(
       stderr,
-      new RegExp(`far is reached at ${privateIp}, through an EC2 Instance Connect Endpoint`),
+      new RegExp(`connected to far at ${privateIp}, through an EC2 Instance Connect Endpoint`),
     );
     assert.deepEqual(endpoint.faults, []);
   });
@@ -157,7 +157,7 @@ describe('the route to a VM', { timeout: 180_000 }, () => {
     skip: hasIpv6 ? false : 'this machine has no ::1',
   }, async () => {
     const vm = await add('six', '::1', { publicIp: await silent(), ipv6: '::1' });
-    assert.match((await reaches('six', vm)).stderr, /six is reached at ::1\n/);
+    assert.match((await reaches('six', vm)).stderr, /connected to six at ::1\n/);
     machines.change(vm.id, { publicIp: null });
     await world.mint('agent', 'stop');
     await world.mint('vms', '--refresh');

@@ -1,37 +1,37 @@
-/** A WebSocket as a stream of bytes, both ways with back-pressure: what an EC2 Instance Connect Endpoint speaks. */
+/** The bytes of an EC2 Instance Connect Endpoint's WebSocket as a Node stream, with back-pressure in both directions. */
 import { Duplex } from 'node:stream';
 import type { WebSocket } from 'ws';
-import { printable } from '../cli/terminal.ts';
-import { MintError } from '../errors.ts';
+import { printable } from '../../cli/terminal.ts';
+import { MintError } from '../../errors.ts';
 
-/** The largest frame that the endpoint takes, in bytes. */
-export const frameLimit = 65_000;
-/** The largest message that is taken from it, in bytes: what it sends in one frame fits in many times over. */
-export const messageLimit = 1 << 20;
+/** The largest frame that the endpoint accepts. */
+export const maxFrameBytes = 65_000;
+/** The largest message that the proxy accepts; the endpoint's frames are much smaller. */
+export const maxMessageBytes = 1 << 20;
 
-/** RFC 6455 §7.4.1; 1005 stands for a close frame without a code, 1006 for none at all. */
+/** RFC 6455 §7.4.1; 1005: a close frame without a code; 1006: no close frame. */
 const normalClosure = 1000;
 const noCode = 1005;
 const noCloseFrame = 1006;
-/** As much of a reason as is shown, in characters. */
-const reasonLength = 200;
+/** How many characters of the endpoint's reason are shown. */
+const maxReasonLength = 200;
 
 /**
- * Takes over an open WebSocket. Ends when the other side closes it normally; fails with a MintError that shows the
- * reason where it closes it otherwise, with ECONNRESET where the connection breaks.
+ * Takes over an open WebSocket. The stream ends when the endpoint closes it normally. It fails with a MintError that
+ * shows the endpoint's reason if it closes with another code, and with ECONNRESET if the connection breaks.
  */
 export class TunnelStream extends Duplex {
   readonly #socket: WebSocket;
   readonly #name: string;
   #failure: Error | undefined;
 
-  /** @param name what it leads through, for messages */
+  /** @param name the endpoint, for messages */
   constructor(socket: WebSocket, name: string) {
-    super({ highWaterMark: frameLimit });
+    super({ highWaterMark: maxFrameBytes });
     this.#socket = socket;
     this.#name = name;
     socket.on('message', (data, isBinary) => this.#receive(data as Buffer, isBinary));
-    // `close` follows, and is the one to be told of.
+    // `close` follows; it reports this error.
     socket.on('error', (error) => {
       this.#failure = error;
     });
@@ -48,12 +48,12 @@ export class TunnelStream extends Duplex {
       else this.#whenClosed(() => done(gone(error)));
     };
     let at = 0;
-    for (; chunk.length - at > frameLimit; at += frameLimit)
-      this.#socket.send(chunk.subarray(at, at + frameLimit), { binary: true });
+    for (; chunk.length - at > maxFrameBytes; at += maxFrameBytes)
+      this.#socket.send(chunk.subarray(at, at + maxFrameBytes), { binary: true });
     this.#socket.send(chunk.subarray(at), { binary: true }, written);
   }
 
-  /** A WebSocket has no half-close: the other side answers with its own close, at the latest after 30 s. */
+  /** A WebSocket has no half-close: the endpoint replies with its own close, after 30 s at the latest. */
   override _final(done: () => void): void {
     this.#socket.close(normalClosure);
     done();
@@ -64,7 +64,7 @@ export class TunnelStream extends Duplex {
     done(error);
   }
 
-  /** Why nothing can be written any more is told by how the connection ended, not by what write it cut into. */
+  /** The close of the connection tells why a write failed, so a failed write waits for it. */
   #whenClosed(then: () => void): void {
     if (this.#socket.readyState === this.#socket.CLOSED) then();
     else this.#socket.once('close', then);
@@ -91,7 +91,7 @@ export class TunnelStream extends Duplex {
     }
     if (code === normalClosure || code === noCode) return undefined;
     if (code === noCloseFrame) return Object.assign(new Error('the tunnel broke'), { code: 'ECONNRESET' });
-    const text = printable(reason.toString('utf8')).slice(0, reasonLength);
+    const text = printable(reason.toString('utf8')).slice(0, maxReasonLength);
     return new MintError(
       'io-failed',
       `${this.#name} closed the tunnel: ${text === '' ? `code ${code}` : text}`,
@@ -100,14 +100,14 @@ export class TunnelStream extends Duplex {
   }
 
   #malformed(what: string): MintError {
-    return new MintError('io-failed', `${this.#name} does not speak as an endpoint does: ${what}`, {
+    return new MintError('io-failed', `${this.#name} does not follow the protocol of an endpoint: ${what}`, {
       hint: 'is there a proxy in between that rewrites WebSockets? check HTTPS_PROXY and NO_PROXY',
       cause: this.#failure,
     });
   }
 }
 
-/** What is written to a WebSocket that is closing goes nowhere, as it does with a socket that was shut. */
+/** A write to a closing WebSocket fails like a write to a socket that was shut down. */
 function gone(error: Error): Error {
   return (error as NodeJS.ErrnoException).code === undefined
     ? Object.assign(error, { code: 'EPIPE' })

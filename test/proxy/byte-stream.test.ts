@@ -4,7 +4,8 @@ import { once } from 'node:events';
 import net from 'node:net';
 import { after, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { connectServer, type End } from '../../src/proxy/end.ts';
+import type { ByteStream } from '../../src/proxy/byte-stream.ts';
+import { connectTcp } from '../../src/proxy/routes/direct.ts';
 
 const listeners: net.Server[] = [];
 const ends: { destroy(): void }[] = [];
@@ -13,13 +14,13 @@ after(() => {
   for (const listener of listeners) listener.close();
 });
 
-async function makeEnd(limit = 5000): Promise<{ end: End; far: net.Socket }> {
+async function makeEnd(limit = 5000): Promise<{ end: ByteStream; far: net.Socket }> {
   const listener = net.createServer({ allowHalfOpen: true }).listen(0, '127.0.0.1');
   listeners.push(listener);
   await once(listener, 'listening');
   const { port } = listener.address() as net.AddressInfo;
   const accepted = once(listener, 'connection') as Promise<[net.Socket]>;
-  const end = await connectServer({ host: '127.0.0.1', port }, limit);
+  const end = await connectTcp({ host: '127.0.0.1', port }, limit);
   const [far] = await accepted;
   far.on('error', () => {});
   ends.push(end, far);

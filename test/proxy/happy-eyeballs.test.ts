@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { AllFailed, type Contender, race } from '../../src/proxy/race.ts';
+import { AllFailed, type Contender, race } from '../../src/proxy/routes/happy-eyeballs.ts';
 
 interface Runner {
   readonly contender: Contender<string>;
@@ -12,7 +12,7 @@ interface Runner {
 }
 
 /** A contender that does what the test says. */
-function runner(name: string, headStart: number): Runner {
+function runner(name: string, headStartMs: number): Runner {
   const outcome = Promise.withResolvers<string>();
   const started = Promise.withResolvers<AbortSignal>();
   outcome.promise.catch(() => {});
@@ -22,7 +22,7 @@ function runner(name: string, headStart: number): Runner {
     arrive: () => outcome.resolve(name),
     fail: () => outcome.reject(new Error(name)),
     contender: {
-      headStart,
+      headStartMs,
       start(signal) {
         self.isStarted = true;
         started.resolve(signal);

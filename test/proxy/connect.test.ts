@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import net from 'node:net';
 import { after, describe, test } from 'node:test';
-import { EarlyDial } from '../../src/proxy/early-dial.ts';
-import { travel } from '../../src/proxy/route.ts';
+import { dialTarget } from '../../src/proxy/connect.ts';
+import { EarlyDial } from '../../src/proxy/routes/direct.ts';
 
 const host = '127.0.0.1';
 const listeners: net.Server[] = [];
@@ -29,16 +29,16 @@ async function greeter(): Promise<{ port: number; visits: number; leaving: Promi
   return found;
 }
 
-function journeyTo(port: number, early: EarlyDial | undefined) {
+function dial(port: number, early: EarlyDial | undefined) {
   const candidates = [{ kind: 'public', host }] as const;
-  const tunnel = () => Promise.reject(new Error('no tunnel'));
-  return travel({ vm: 'dev', candidates, port, limit: 15_000, tunnel, early });
+  const agent = { tunnel: () => Promise.reject(new Error('no tunnel')) };
+  return dialTarget({ vm: 'dev', agent, early }, { candidates, port }, 15_000);
 }
 
 describe('what was dialled before it was known where to', { timeout: 60_000 }, () => {
   test('is the connection where the agent names the same address', async () => {
     const server = await greeter();
-    const { server: end } = await journeyTo(server.port, new EarlyDial({ host, port: server.port }));
+    const { server: end } = await dial(server.port, new EarlyDial({ host, port: server.port }));
     assert.equal((await end.read())?.toString(), 'visit 1');
     assert.equal(server.visits, 1);
     end.destroy();
@@ -47,7 +47,7 @@ describe('what was dialled before it was known where to', { timeout: 60_000 }, (
   test('is given up, with nothing said on it, where the agent names another', async () => {
     const [old, current] = [await greeter(), await greeter()];
     const early = new EarlyDial({ host, port: old.port });
-    const { server: end } = await journeyTo(current.port, early);
+    const { server: end } = await dial(current.port, early);
     assert.equal((await end.read())?.toString(), 'visit 1');
     assert.equal(current.visits, 1);
     await old.leaving;
@@ -57,8 +57,8 @@ describe('what was dialled before it was known where to', { timeout: 60_000 }, (
   test('is given up at once: who goes there after all is a new visitor', async () => {
     const [old, current] = [await greeter(), await greeter()];
     const early = new EarlyDial({ host, port: old.port });
-    const { server: end } = await journeyTo(current.port, early);
-    const { server: again } = await journeyTo(old.port, early);
+    const { server: end } = await dial(current.port, early);
+    const { server: again } = await dial(old.port, early);
     assert.equal((await again.read())?.toString(), 'visit 2');
     end.destroy();
     again.destroy();
@@ -67,7 +67,7 @@ describe('what was dialled before it was known where to', { timeout: 60_000 }, (
   test('is one connection: the second time it is dialled', async () => {
     const server = await greeter();
     const early = new EarlyDial({ host, port: server.port });
-    const [first, second] = [await journeyTo(server.port, early), await journeyTo(server.port, early)];
+    const [first, second] = [await dial(server.port, early), await dial(server.port, early)];
     assert.equal((await first.server.read())?.toString(), 'visit 1');
     assert.equal((await second.server.read())?.toString(), 'visit 2');
     first.server.destroy();
@@ -86,7 +86,7 @@ describe('what was dialled before it was known where to', { timeout: 60_000 }, (
     const again = net.createServer((socket) => socket.end('here now'));
     listeners.push(again);
     await once(again.listen(port, host), 'listening');
-    const { server: end } = await journeyTo(port, early);
+    const { server: end } = await dial(port, early);
     assert.equal((await end.read())?.toString(), 'here now');
     end.destroy();
   });
@@ -95,7 +95,7 @@ describe('what was dialled before it was known where to', { timeout: 60_000 }, (
     const server = await greeter();
     const early = new EarlyDial({ host, port: server.port });
     await server.leaving;
-    const { server: end } = await journeyTo(server.port, early);
+    const { server: end } = await dial(server.port, early);
     assert.equal((await end.read())?.toString(), 'visit 2');
     end.destroy();
   });

@@ -1,24 +1,26 @@
-/** Several ways to the same end, tried with a head start for the better ones (RFC 8305 §5). */
+/** Dials several candidates, the better ones with a head start, and keeps the first that connects: RFC 8305 §5. */
 
 export interface Contender<T> {
-  /** How long those before it have for themselves, in milliseconds; it starts sooner when all of them have failed. */
-  readonly headStart: number;
-  /** Begins; to be given up when the signal is aborted. */
+  /** How long the contenders before this one run alone; it starts sooner if all of them have failed. */
+  readonly headStartMs: number;
+  /** Begins; gives up when the signal is aborted. */
   readonly start: (signal: AbortSignal) => Promise<T>;
 }
 
-/** Every contender has failed: with what, in their order. */
+/** Every contender has failed. */
 export class AllFailed extends Error {
+  /** The errors in the order of the contenders. */
   readonly failures: readonly unknown[];
 
   constructor(failures: readonly unknown[]) {
-    super('every way has failed', { cause: failures[0] });
+    super('all candidates have failed', { cause: failures[0] });
     this.failures = failures;
   }
 }
 
 /**
- * The first to arrive wins; all others are told to give up, and who arrives all the same is handed to `discard`.
+ * Resolves with the first result and aborts the other contenders.
+ * @param discard takes the result of a contender that arrives although it was aborted
  * @throws AllFailed
  */
 export function race<T>(contenders: readonly Contender<T>[], discard: (late: T) => void): Promise<T> {
@@ -50,8 +52,8 @@ export function race<T>(contenders: readonly Contender<T>[], discard: (late: T) 
       if (failed === contenders.length) reject(new AllFailed(failures));
       else if (failed === started) startNext();
     });
-    const following = contenders[started];
-    if (following !== undefined) timer = setTimeout(startNext, following.headStart);
+    const next = contenders[started];
+    if (next !== undefined) timer = setTimeout(startNext, next.headStartMs);
   };
   if (contenders.length === 0) reject(new AllFailed([]));
   startNext();

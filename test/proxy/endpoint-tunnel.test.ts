@@ -9,8 +9,9 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { WebSocket } from 'ws';
 import { startEndpoint } from '../../src/demo/endpoint.ts';
 import { demoVpc } from '../../src/demo/instance.ts';
-import { connectServer, type End } from '../../src/proxy/end.ts';
-import { openTunnel } from '../../src/proxy/tunnel.ts';
+import type { ByteStream } from '../../src/proxy/byte-stream.ts';
+import { connectTcp } from '../../src/proxy/routes/direct.ts';
+import { openTunnel } from '../../src/proxy/routes/endpoint-tunnel.ts';
 import { setUp } from '../aws/setup.ts';
 import { waitFor } from '../openssh/child.ts';
 
@@ -29,7 +30,7 @@ const piece = randomBytes((1 << 20) - 7);
 const pieces = Math.floor(total / piece.length);
 
 interface Pair {
-  readonly end: End;
+  readonly end: ByteStream;
   readonly far: WebSocket;
 }
 
@@ -48,7 +49,7 @@ async function makeTunnel(t: TestContext): Promise<Pair> {
   };
   const request = { vpc: demoVpc, address: '10.0.0.7', port: 22 };
   const tunnel = await workers.tunnel({ environment: environment() }, request);
-  const options = { vm: 'dev', port: 22, limit: 15_000, signal: new AbortController().signal };
+  const options = { vm: 'dev', port: 22, timeoutMs: 15_000, signal: new AbortController().signal };
   const end = await openTunnel(tunnel, options);
   t.after(() => end.destroy());
   assert.equal((await end.read())?.toString(), 'hello');
@@ -56,12 +57,12 @@ async function makeTunnel(t: TestContext): Promise<Pair> {
 }
 
 /** A TCP connection's End, and the socket at its far side. */
-async function makeEnd(t: TestContext): Promise<{ end: End; far: net.Socket }> {
+async function makeEnd(t: TestContext): Promise<{ end: ByteStream; far: net.Socket }> {
   const listener = net.createServer({ allowHalfOpen: true }).listen(0, '127.0.0.1');
   await once(listener, 'listening');
   const accepted = once(listener, 'connection') as Promise<[net.Socket]>;
   const { port } = listener.address() as net.AddressInfo;
-  const end = await connectServer({ host: '127.0.0.1', port }, 5000);
+  const end = await connectTcp({ host: '127.0.0.1', port }, 5000);
   const [far] = await accepted;
   far.on('error', () => {});
   t.after(() => {
@@ -180,13 +181,15 @@ test('a tunnel that is no longer wanted while it is opened is closed', async (t)
   const request = { vpc: demoVpc, address: '10.0.0.7', port: 22 };
   const tunnel = await workers.tunnel({ environment: environment() }, request);
   const unwanted = new AbortController();
-  const opening = openTunnel(tunnel, { vm: 'dev', port: 22, limit: 60_000, signal: unwanted.signal });
+  const opening = openTunnel(tunnel, { vm: 'dev', port: 22, timeoutMs: 60_000, signal: unwanted.signal });
   opening.catch(() => {});
   await waitFor('the tunnel', 15_000, () => endpoint.tunnels.length === 1);
   unwanted.abort();
   await assert.rejects(opening, { code: 'dial-failed' });
   await waitFor('its end', 15_000, () => closed);
-  await assert.rejects(openTunnel(tunnel, { vm: 'dev', port: 22, limit: 60_000, signal: unwanted.signal }));
+  await assert.rejects(
+    openTunnel(tunnel, { vm: 'dev', port: 22, timeoutMs: 60_000, signal: unwanted.signal }),
+  );
 });
 
 test('what is written after the endpoint has closed the tunnel is known to be lost', async (t) => {

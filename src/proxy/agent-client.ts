@@ -1,0 +1,380 @@
+/**
+ * The proxy's control connection to the agent: it sends the requests of one SSH connection, waits for the replies and
+ * puts the agent's questions to the user.
+ *
+ * When the agent dies, the client starts another one and tells it what the old one knew: which VM this is (`open`)
+ * and which host key the connection saw (`check-host-key`). It does not restart an agent that was told to stop.
+ */
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { ControlConnection } from '../agent/control/client.ts';
+import type {
+  AgentReply,
+  AgentRequest,
+  Answer,
+  OpenRequest,
+  QuestionText,
+  SecretAnswer,
+  SecretQuestion,
+} from '../agent/control/protocol.ts';
+import { connectOrStart } from '../agent/start.ts';
+import type { TunnelReply } from '../aws/workers.ts';
+import { printable, warn } from '../cli/terminal.ts';
+import { MintError } from '../errors.ts';
+import type { Paths } from '../platform/paths.ts';
+import { AgentRefusal } from './errors.ts';
+
+/** How long the agent may take to resolve a name to an address. */
+const firstReplyTimeoutMs = 8000;
+/**
+ * How long the agent may send nothing while a reply is due. It is longer than a user takes to answer the question of
+ * another connection to the same VM, with the evidence gathered first.
+ */
+const silenceTimeoutMs = 50_000;
+const silenceCheckMs = 1000;
+/** How long a `pushed` reply stays valid. The key lives five times as long, so the login has time to complete. */
+const pushedValidMs = 2000;
+
+export type Reply<T extends AgentReply['type']> = Extract<AgentReply, { type: T }>;
+
+export type Target = Reply<'target'>;
+
+interface Waiting {
+  readonly request: AgentRequest;
+  readonly resolve: (reply: AgentReply) => void;
+}
+
+interface Pushed {
+  readonly reply: Reply<'pushed'>;
+  /** When the reply came, by `performance.now()`. */
+  readonly at: number;
+}
+
+export class AgentClient {
+  /** Rejects when the agent refuses the connection, whenever that is, or stops replying; never resolves. */
+  readonly refusal: Promise<never>;
+  readonly #refuse: (error: unknown) => void;
+  readonly #paths: Paths;
+  readonly #open: OpenRequest;
+  #connection: ControlConnection | undefined;
+  #isEstablished = false;
+  #isClosed = false;
+  #hasLostAgent = false;
+
+  /** At most one request for each type of reply. They outlive the agent: the next agent is asked again. */
+  readonly #waiting = new Map<AgentReply['type'], Waiting>();
+  #firstReplyTimer: NodeJS.Timeout | undefined;
+  #heardAt = 0;
+
+  #target: Target | undefined;
+  #whenSure: (() => void)[] = [];
+  #tunnel: Promise<TunnelReply> | undefined;
+
+  #hostKeyRequest: AgentRequest | undefined;
+  #hostKeyChecked: Promise<Reply<'host-key-checked'>> | undefined;
+  #pushed: Promise<Pushed> | undefined;
+  #hasAcceptedHost = false;
+
+  #question: { readonly withdraw: AbortController; readonly answer: Promise<Answer> } | undefined;
+  #secretQuestion: AbortController | undefined;
+
+  constructor(paths: Paths, open: OpenRequest) {
+    this.#paths = paths;
+    this.#open = open;
+    const { promise, reject } = Promise.withResolvers<never>();
+    promise.catch(() => {});
+    this.refusal = promise;
+    this.#refuse = reject;
+  }
+
+  /**
+   * Connects to the agent, starting one if none runs, and resolves the VM's name. The agent begins the push.
+   * @throws MintError `agent-unavailable`, `vm-not-found` and other refusals of the agent
+   */
+  async open(): Promise<Target> {
+    await this.#connect();
+    this.#limitFirstReply();
+    return await this.#ask('target', this.#open).finally(() => clearTimeout(this.#firstReplyTimer));
+  }
+
+  /** Where the VM is, by the agent's latest reply. @throws MintError `agent-unavailable` before the first one */
+  get target(): Target {
+    if (this.#target === undefined)
+      throw new MintError('agent-unavailable', 'the agent has not sent a target');
+    return this.#target;
+  }
+
+  /** Resolves once the target is sure. */
+  async confirmTarget(): Promise<void> {
+    while (this.#target?.sure !== true) {
+      await this.#expect(new Promise<void>((resolve) => this.#whenSure.push(resolve)));
+    }
+  }
+
+  /** Tells the agent that the target does not answer. Resolves once the agent is sure of a target, old or new. */
+  async retarget(): Promise<void> {
+    if (this.#target?.sure === true) {
+      this.#target = { ...this.#target, sure: false };
+      this.#connection?.send({ type: 'retarget' });
+    }
+    await this.confirmTarget();
+  }
+
+  /**
+   * Asks for a tunnel through an EC2 Instance Connect Endpoint of the VM's VPC.
+   * @throws AgentRefusal why there is none
+   */
+  tunnel(): Promise<TunnelReply> {
+    // One request at a time: after the VM has moved, the reply to an earlier one leads to the old place.
+    const previous = this.#tunnel;
+    this.#tunnel = this.#askTunnel(previous);
+    return this.#tunnel;
+  }
+
+  /**
+   * Shows the agent the host key of this connection.
+   * @param hostKey K_S of the held key exchange reply
+   * @param signature the host's signature in that reply
+   * @param host the address that the connection goes to
+   * @throws MintError what the agent says against the key
+   */
+  checkHostKey(hostKey: Buffer, signature: Buffer, host: string): Promise<Reply<'host-key-checked'>> {
+    this.#hostKeyRequest = {
+      type: 'check-host-key',
+      hostKey: hostKey.toString('base64'),
+      signature: signature.toString('base64'),
+      host,
+    };
+    this.#hostKeyChecked = this.#ask('host-key-checked', this.#hostKeyRequest);
+    // Ask as early as possible: the reply is there when the client has finished the key exchange.
+    this.#pushed = this.#hostKeyChecked.then(() => this.#awaitPush());
+    this.#pushed.catch(() => {});
+    return this.#hostKeyChecked;
+  }
+
+  /** Resolves once the VM accepts the key, and will accept it long enough for the login. */
+  async pushed(): Promise<Reply<'pushed'>> {
+    let pushed = await this.#pushed;
+    // A new agent has to push a key of its own.
+    const isValid =
+      !this.#hasLostAgent && pushed !== undefined && performance.now() - pushed.at < pushedValidMs;
+    if (pushed === undefined || !isValid) pushed = await this.#awaitPush();
+    this.#isEstablished = true;
+    return pushed.reply;
+  }
+
+  /** Tells the agent that the client has accepted the host's signature. */
+  clientAcceptedHost(): void {
+    this.#hasAcceptedHost = true;
+    this.#connection?.send({ type: 'client-accepted-host' });
+  }
+
+  /** If the user is being asked about a changed key: waits for the answer. @returns whether the key was accepted */
+  async acceptedLate(): Promise<boolean> {
+    if ((await this.#question?.answer) !== 'yes') return false;
+    return (await this.#hostKeyChecked?.catch(() => undefined)) !== undefined;
+  }
+
+  /** Whether the agent that this connection began with has ended, and its key with it. */
+  get hasLostAgent(): boolean {
+    return this.#hasLostAgent;
+  }
+
+  /** After a connection that ended early: asks whether the VM refused the key. */
+  explainRefusal(): Promise<Reply<'refusal'>> {
+    return this.#ask('refusal', { type: 'explain-refusal' });
+  }
+
+  close(): void {
+    this.#isClosed = true;
+    this.#secretQuestion?.abort();
+    this.#connection?.close();
+  }
+
+  async #connect(): Promise<void> {
+    const connection = await connectOrStart(this.#paths, {
+      received: (reply) => this.#receive(reply),
+      lost: () => this.#reconnect(),
+    });
+    if (this.#isClosed) connection.close();
+    else this.#connection = connection;
+  }
+
+  async #reconnect(): Promise<void> {
+    this.#hasLostAgent = true;
+    this.#connection = undefined;
+    this.#withdrawQuestions();
+    for (let pauseMs = 50; !this.#isClosed; pauseMs = Math.min(pauseMs * 2, 60_000)) {
+      await sleep(Math.random() * pauseMs);
+      try {
+        await this.#connect();
+        this.#replay();
+        return;
+      } catch (error) {
+        // An established session does not need the agent: keep trying, at growing intervals.
+        if (!this.#isEstablished) {
+          this.#refuse(error);
+          return;
+        }
+      }
+    }
+  }
+
+  /** Tells a new agent what the last one knew, and asks it what the last one has not replied to. */
+  #replay(): void {
+    const send = (request: AgentRequest) => this.#connection?.send(request);
+    if (!this.#waiting.has('target')) send({ ...this.#open, established: this.#isEstablished });
+    if (this.#hostKeyRequest !== undefined && !this.#waiting.has('host-key-checked'))
+      send(this.#hostKeyRequest);
+    if (this.#hasAcceptedHost) send({ type: 'client-accepted-host' });
+    for (const { request } of this.#waiting.values()) send(request);
+  }
+
+  #receive(reply: AgentReply): void {
+    this.#heardAt = performance.now();
+    switch (reply.type) {
+      case 'error':
+        this.#refuse(new AgentRefusal(reply));
+        break;
+      case 'stopping':
+        this.#stop();
+        break;
+      case 'question':
+        // A user takes longer to answer than the agent.
+        clearTimeout(this.#firstReplyTimer);
+        this.#putQuestion(reply.question);
+        break;
+      case 'secret-question':
+        clearTimeout(this.#firstReplyTimer);
+        void this.#putSecretQuestion(reply.question);
+        break;
+      case 'progress':
+        warn(`mint-ssh: ${printable(reply.line)}`);
+        this.#extendFirstReply();
+        break;
+      case 'superseded':
+        // The agent exits; `lost` follows, and then the next agent is asked.
+        this.#extendFirstReply();
+        break;
+      case 'target':
+        this.#noteTarget(reply);
+        break;
+      default:
+    }
+    this.#waiting.get(reply.type)?.resolve(reply);
+    this.#waiting.delete(reply.type);
+  }
+
+  #stop(): void {
+    if (this.#isEstablished) this.close();
+    else
+      this.#refuse(new MintError('agent-unavailable', 'the agent was stopped before the login was complete'));
+  }
+
+  #noteTarget(target: Target): void {
+    this.#target = target;
+    if (!target.sure) return;
+    for (const resolve of this.#whenSure.splice(0)) resolve();
+  }
+
+  /** @throws MintError what the agent refuses with; `agent-unavailable` if it does not reply */
+  #ask<T extends AgentReply['type']>(type: T, request: AgentRequest): Promise<Reply<T>> {
+    const reply = new Promise<Reply<T>>((resolve) => {
+      this.#waiting.set(type, { request, resolve: resolve as (reply: AgentReply) => void });
+    });
+    this.#connection?.send(request);
+    return this.#expect(reply);
+  }
+
+  /** Waits for a reply; a refusal or a silent agent ends the wait. */
+  #expect<T>(reply: Promise<T>): Promise<T> {
+    this.#heardAt = performance.now();
+    const watch = setInterval(() => {
+      if (performance.now() - this.#heardAt > silenceTimeoutMs) this.#refuseSilence();
+    }, silenceCheckMs);
+    return Promise.race([reply, this.refusal]).finally(() => clearInterval(watch));
+  }
+
+  async #awaitPush(): Promise<Pushed> {
+    return { reply: await this.#ask('pushed', { type: 'await-push' }), at: performance.now() };
+  }
+
+  async #askTunnel(previous: Promise<unknown> | undefined): Promise<TunnelReply> {
+    await previous?.catch(() => {});
+    const { tunnel, failure } = await this.#ask('tunnel', { type: 'tunnel' });
+    if (tunnel !== undefined) return tunnel;
+    throw failure === undefined
+      ? new MintError('agent-unavailable', 'the agent sent neither a tunnel nor a reason')
+      : new AgentRefusal(failure);
+  }
+
+  #limitFirstReply(): void {
+    clearTimeout(this.#firstReplyTimer);
+    this.#firstReplyTimer = setTimeout(() => this.#refuseSilence(), firstReplyTimeoutMs);
+  }
+
+  #extendFirstReply(): void {
+    if (this.#waiting.has('target')) this.#limitFirstReply();
+  }
+
+  #refuseSilence(): void {
+    this.#refuse(
+      new MintError('agent-unavailable', 'the agent does not answer', {
+        hint: `run: mint-ssh agent stop; the next connection starts a new agent. The log is ${this.#paths.agentLog}`,
+      }),
+    );
+  }
+
+  /** The answer goes only to the agent that asked. */
+  #putQuestion(question: QuestionText): void {
+    const withdraw = new AbortController();
+    const asked = askUser(question, withdraw.signal).catch((): Answer => 'nobody');
+    const answer = asked.then((said) => {
+      if (this.#question?.withdraw !== withdraw) return said;
+      this.#connection?.send({ type: 'answer', answer: said });
+      this.#question = undefined;
+      return said;
+    });
+    this.#question = { withdraw, answer };
+  }
+
+  async #putSecretQuestion(question: SecretQuestion): Promise<void> {
+    const withdraw = new AbortController();
+    this.#secretQuestion = withdraw;
+    const answer = await askUserSecret(question, withdraw.signal).catch((): SecretAnswer => 'nobody');
+    if (this.#secretQuestion === withdraw) this.#connection?.send({ type: 'secret', answer });
+    if (typeof answer !== 'string') answer.secret.fill(0);
+  }
+
+  /** The agent that asked has ended; the next one asks again. */
+  #withdrawQuestions(): void {
+    this.#secretQuestion?.abort();
+    this.#secretQuestion = undefined;
+    this.#question?.withdraw.abort();
+    this.#question = undefined;
+  }
+}
+
+/** Whether both targets are the same machine. A VM that was started or replaced has another serial. */
+export function isSameTarget(one: Target, other: Target): boolean {
+  return one.serial === other.serial && JSON.stringify(one.candidates) === JSON.stringify(other.candidates);
+}
+
+/** @returns the addresses of a target for a message, each once */
+export function hostsOf({ candidates }: Target): string {
+  return [...new Set(candidates.map(({ host }) => host))].join(' or ');
+}
+
+/** Loads the code that asks only when there is a question. */
+async function askUser(question: QuestionText, signal: AbortSignal): Promise<Answer> {
+  const { ask } = await import('../cli/question.ts');
+  return ask({ ...question, signal });
+}
+
+async function askUserSecret(
+  { prompt, seconds }: SecretQuestion,
+  signal: AbortSignal,
+): Promise<SecretAnswer> {
+  const { askSecret } = await import('../cli/secret.ts');
+  const answer = await askSecret(prompt, process.env, { seconds, signal });
+  return typeof answer === 'string' ? answer : { secret: Buffer.from(answer.text) };
+}
