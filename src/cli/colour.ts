@@ -16,3 +16,15 @@ export function paintFrame(lines: readonly string[]): string[] {
     return `${alarming}${line}${plain}`;
   });
 }
+
+const codes = { red: '31', green: '32', yellow: '33', dim: '2', bold: '1' } as const;
+
+export type Style = keyof typeof codes;
+
+/** Paints text for stdout: only where that is a terminal with colours. */
+export function painter(
+  environment: NodeJS.ProcessEnv = process.env,
+): (style: Style, text: string) => string {
+  const isOn = process.stdout.isTTY === true && hasColour(environment);
+  return (style, text) => (isOn ? `\u001b[${codes[style]}m${text}${plain}` : text);
+}

@@ -41,5 +41,5 @@ function fit(cell: string, width: number): string {
 
 /** Of the terminal that stdout is; undefined for a pipe or a file, which take any width. */
 export function outputWidth(): number | undefined {
-  return process.stdout.isTTY ? Math.max(40, process.stdout.columns) : undefined;
+  return process.stdout.isTTY ? Math.max(40, process.stdout.columns || 80) : undefined;
 }

@@ -9,6 +9,7 @@ import { type Answer, askedAgain, judge, plainLines, type Question } from './ans
 import { hasColour, paintFrame } from './colour.ts';
 import { inForeground } from './foreground.ts';
 import { openTerminal } from './open-terminal.ts';
+import { hideProgress } from './progress.ts';
 import type { Terminal } from './tty.ts';
 
 /** Milliseconds; looking at the foreground costs a process where there is no /proc. */
@@ -20,6 +21,7 @@ const pollInterval = process.platform === 'linux' ? 50 : 250;
  */
 export async function askOnTerminal(question: Question, environment = process.env): Promise<Answer> {
   if (!inForeground()) return 'nobody';
+  hideProgress();
   const terminal = openTerminal();
   if (terminal === undefined) return 'nobody';
   try {

@@ -8,6 +8,7 @@
 import { fstatSync, statSync, writeSync } from 'node:fs';
 import { MintError, systemErrorHint } from '../errors.ts';
 import { writeToTerminal } from './foreground.ts';
+import { hideProgress } from './progress.ts';
 
 /** Makes foreign text safe to show: C0, C1, bidirectional and invisible characters become `\u{…}`. */
 export function printable(text: string): string {
@@ -37,6 +38,7 @@ export function show(text: string): void {
  */
 export function warn(text: string): void {
   const lines = text.endsWith('\n') ? text : `${text}\n`;
+  hideProgress();
   if (!isNowhere(2) || !writeToTerminal(lines)) writeStderr(lines);
 }
 
@@ -103,6 +105,7 @@ function writeStderr(text: string): void {
 }
 
 function writeAll(descriptor: number, text: string): void {
+  hideProgress();
   const bytes = Buffer.from(text);
   for (let written = 0; written < bytes.length; ) {
     try {

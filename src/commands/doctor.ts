@@ -1,26 +1,36 @@
-import { isatty } from 'node:tty';
+/** `mint-ssh doctor`: checks what a login needs, and says for each failure the command that fixes it. */
+import { painter, type Style } from '../cli/colour.ts';
+import { outputWidth } from '../cli/columns.ts';
 import type { Command, Invocation } from '../cli/command.ts';
-import { print, printable, say } from '../cli/terminal.ts';
+import { startProgress } from '../cli/progress.ts';
+import { print, printable } from '../cli/terminal.ts';
+import { wrap } from '../cli/wrap.ts';
 import { Aws } from '../doctor/aws.ts';
 import type { Case } from '../doctor/case.ts';
-import { type Finding, failed, runChecks } from '../doctor/check.ts';
+import { type Finding, failed, runChecks, type Status } from '../doctor/check.ts';
 import { allChecks, vmChecks } from '../doctor/checks.ts';
+import { administratorReport, type ReportedFinding } from '../doctor/report.ts';
 import { MintError } from '../errors.ts';
 import { callerEnvironment } from '../platform/environment.ts';
 import { type Paths, resolvePaths } from '../platform/paths.ts';
 import { loadSettings, type Settings, type VmSettings } from '../settings/settings.ts';
 import { vmName } from '../settings/vm-name.ts';
+import { findVm, proxyOptionsFor } from '../vms/find-vm.ts';
 import { listCached } from '../vms/list-vms.ts';
 import type { LocatedVm } from '../vms/located-vm.ts';
 import { VmCache } from '../vms/vm-cache.ts';
 
 export const command: Command = {
-  usage: 'doctor [VM] [--json] [--file PATH]',
-  help: `Looks at everything a login rests on, and says for each thing that is wrong what mends it. With a VM, it
-asks AWS and the VM's address as well, and makes a real login, which pins the VM's host key where it is the
-first. It changes nothing else. The exit status is 1 where something failed.`,
+  usage: 'doctor [VM] [--json | --report] [--file PATH]',
+  help: `Checks everything that a login needs. A finding is ok, warn, fail, or not checked, with the reason. Each
+failure comes with a command or a change that fixes it. With a VM, it also asks AWS, dials the VM and logs in
+to it, which pins its host key where this is the first login. It changes nothing else.
+
+--report prints one page for whoever administers the AWS account: the findings, and the IAM policy that is
+missing. It contains no secrets. The exit status is 1 if something failed.`,
   options: {
-    json: { type: 'boolean', description: 'print JSON: a list of check, status, message and hint' },
+    json: { type: 'boolean', description: 'print JSON: see docs/json.md' },
+    report: { type: 'boolean', description: 'print a page for the administrator of the account' },
     file: { type: 'string', value: 'PATH', description: 'the Include is in PATH, not in ~/.ssh/config' },
   },
   run,
@@ -29,9 +39,7 @@ first. It changes nothing else. The exit status is 1 where something failed.`,
 async function run({ positionals, values, globals }: Invocation): Promise<number> {
   const [given, ...more] = positionals;
   if (more.length > 0) {
-    throw new MintError('usage', 'doctor looks at one VM at a time', {
-      hint: `usage: mint-ssh ${command.usage}`,
-    });
+    throw new MintError('usage', 'doctor takes one VM', { hint: `usage: mint-ssh ${command.usage}` });
   }
   const name = given === undefined ? undefined : vmName(given);
   const paths = resolvePaths({ configDir: globals.configDir });
@@ -48,15 +56,36 @@ async function run({ positionals, values, globals }: Invocation): Promise<number
   };
   const aws = new Aws(paths, process.env);
   try {
-    const vm = name === undefined || settings === undefined ? undefined : read(settings, name, problems);
-    const checks = vm === undefined ? allChecks(about, problems, aws) : vmChecks({ ...about, vm }, aws);
-    return await report(checks, values['json'] === true);
+    const named = name === undefined || settings === undefined ? undefined : read(settings, name, problems);
+    const found =
+      named === undefined || settings === undefined ? undefined : await located(paths, settings, named);
+    const checks =
+      found === undefined ? allChecks(about, problems, aws) : vmChecks({ ...about, ...found }, aws);
+    if (values['report'] !== true) return await tell(checks, values['json'] === true);
+    const findings = await collect(checks);
+    const vm = found?.vm ?? about.others;
+    const identity = vm && (await aws.identity(vm).catch(() => undefined));
+    const region = vm?.region ?? process.env['AWS_REGION'] ?? process.env['AWS_DEFAULT_REGION'];
+    const instance = found && (await aws.instance(found.vm).catch(() => undefined));
+    const id = typeof instance === 'object' && 'id' in instance ? instance.id : undefined;
+    print(administratorReport({ findings, identity, region, instance: id, user: found?.vm.user }));
+    return findings.some(({ status }) => status === 'fail') ? 1 : 0;
   } finally {
     await aws.close();
   }
 }
 
-/** What cannot be read is a finding like others: the rest is looked at all the same. */
+/** With the user and port that a login uses; where it cannot be found, the checks say why. */
+async function located(paths: Paths, settings: Settings, vm: VmSettings) {
+  try {
+    const found = await findVm({ paths, settings, name: vm.name });
+    return { vm: found.vm, proxyOptions: proxyOptionsFor(found) };
+  } catch {
+    return { vm, proxyOptions: ['--by-name'] };
+  }
+}
+
+/** Settings that cannot be read are a finding; everything else is still checked. */
 function readSettings(
   paths: Paths,
   { profile, region }: Invocation['globals'],
@@ -68,7 +97,7 @@ function readSettings(
   }
 }
 
-/** What holds for a VM, be it in ssh.toml or not. */
+/** The settings of a VM, whether it is in ssh.toml or not. */
 function read(settings: Settings, name: string, problems: Finding[]): VmSettings | undefined {
   try {
     return settings.named(name);
@@ -79,31 +108,62 @@ function read(settings: Settings, name: string, problems: Finding[]): VmSettings
   }
 }
 
-/** What AWS showed last of VMs that ssh.toml does not name; nobody is asked. */
+/** What AWS showed last of VMs that ssh.toml does not name, from the cache. */
 function discovered(paths: Paths, settings: Settings): ReadonlyMap<string, LocatedVm> {
   const caller = { environment: callerEnvironment(process.env) };
   const { vms } = listCached(new VmCache(paths), { caller, settings });
   return new Map([...vms].filter(([name, { found }]) => found !== 'id' && !settings.vms.includes(name)));
 }
 
-async function report(checks: Parameters<typeof runChecks>[0], json: boolean): Promise<number> {
+type Checks = Parameters<typeof runChecks>[0];
+
+const labels: Readonly<Record<Status, readonly [label: string, style: Style]>> = {
+  ok: ['ok', 'green'],
+  warn: ['warn', 'yellow'],
+  fail: ['FAIL', 'red'],
+  'not-checked': ['-', 'dim'],
+};
+
+/** One line for each finding, as it comes; with `json` all of them at the end. */
+async function tell(checks: Checks, json: boolean): Promise<number> {
   const rows: Record<string, unknown>[] = [];
-  const width = Math.max(...checks.map(({ name }) => name.length));
+  const nameWidth = Math.max(...checks.map(({ name }) => name.length));
+  const indent = ' '.repeat(nameWidth + 8);
+  const textWidth = Math.max(30, (outputWidth() ?? Number.POSITIVE_INFINITY) - indent.length);
+  const paint = painter();
   let status = 0;
-  await runChecks(checks, {
-    found({ name }, finding) {
-      if (finding.status === 'fail') status = 1;
-      const message = printable(finding.message);
-      const hint = finding.hint === undefined ? undefined : printable(finding.hint);
-      rows.push({ check: name, status: finding.status, message, hint: hint ?? null });
-      if (json) return;
-      print(`${finding.status.padEnd(4)}  ${name.padEnd(width)}  ${message}`);
-      if (hint !== undefined) print(`${' '.repeat(width + 6)}  hint: ${hint}`);
-    },
-    slow({ name }) {
-      if (isatty(2)) say(`${name} …`);
-    },
+  const lines = (text: string) => wrap(text, textWidth).join(`\n${indent}`);
+  await watch(checks, (name, finding) => {
+    if (finding.status === 'fail') status = 1;
+    const { message, hint } = finding;
+    rows.push({ check: name, status: finding.status, message, hint: hint ?? null });
+    if (json) return;
+    const [label, style] = labels[finding.status];
+    print(`${paint(style, label.padEnd(4))}  ${name.padEnd(nameWidth)}  ${lines(message)}`);
+    if (hint !== undefined) print(`${indent}${lines(`hint: ${hint}`)}`);
   });
   if (json) print(JSON.stringify(rows, undefined, 2));
   return status;
+}
+
+async function collect(checks: Checks): Promise<readonly ReportedFinding[]> {
+  const findings: ReportedFinding[] = [];
+  await watch(checks, (name, finding) => findings.push({ ...finding, check: name }));
+  return findings;
+}
+
+/** Runs the checks, with what is waited for as progress; foreign text in a finding is made safe to show. */
+async function watch(checks: Checks, found: (name: string, finding: Finding) => void): Promise<void> {
+  const progress = startProgress('checking');
+  try {
+    await runChecks(checks, {
+      found({ name }, { message, hint, ...finding }) {
+        const safe = hint === undefined ? undefined : printable(hint);
+        found(name, { ...finding, message: printable(message), hint: safe });
+      },
+      waiting: (pending) => progress.update(`checking ${pending.map(({ name }) => name).join(', ')}`),
+    });
+  } finally {
+    progress.end();
+  }
 }

@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs';
 import { isatty } from 'node:tty';
 import { AwsWorkers } from '../aws/workers.ts';
 import type { Command, Invocation } from '../cli/command.ts';
+import { withProgress } from '../cli/progress.ts';
 import { command as shellCommand } from '../cli/shell-command.ts';
 import { hint, print, printable, say } from '../cli/terminal.ts';
 import { MintError } from '../errors.ts';
@@ -161,12 +162,9 @@ async function discover(
     if (isNew && !refresh && approved.every((name) => known.vms.has(name))) {
       return { vms: known.vms, problem: undefined };
     }
-    const { vms, problems, unusable, imagesProblem } = await listVms(aws, cache, {
-      caller,
-      settings,
-      approved,
-      all: true,
-    });
+    const { vms, problems, unusable, imagesProblem } = await withProgress('asking AWS', () =>
+      listVms(aws, cache, { caller, settings, approved, all: true }),
+    );
     for (const tag of unusable)
       say(`note: the name tag ${JSON.stringify(printable(tag.slice(0, 70)))} is not a valid VM name`);
     const failure = problems.find(({ code }) => code !== 'vm-not-found' && code !== 'vm-ambiguous');

@@ -26,6 +26,14 @@ export const commands: CommandTable = {
     summary: 'the VMs, their state, address and trust',
     load: () => import('./vms.ts'),
   },
+  start: {
+    summary: 'start the instance of a VM',
+    load: () => import('./start.ts'),
+  },
+  stop: {
+    summary: 'stop the instance of a VM',
+    load: () => import('./stop.ts'),
+  },
   hosts: {
     summary: 'the host keys that are trusted: list, show, accept, forget',
     load: () => import('./hosts.ts'),

@@ -2,6 +2,7 @@
 import { AwsWorkers } from '../aws/workers.ts';
 import { columns, outputWidth } from '../cli/columns.ts';
 import type { Command, Invocation } from '../cli/command.ts';
+import { withProgress } from '../cli/progress.ts';
 import { hint, print, printable, say } from '../cli/terminal.ts';
 import { MintError } from '../errors.ts';
 import { callerEnvironment } from '../platform/environment.ts';
@@ -106,7 +107,7 @@ async function refresh(cache: VmCache, request: ListRequest): Promise<boolean> {
   const before = listCached(cache, request);
   const aws = new AwsWorkers();
   try {
-    const { problems, unusable } = await listVms(aws, cache, request);
+    const { problems, unusable } = await withProgress('asking AWS', () => listVms(aws, cache, request));
     cache.flush();
     const failures = problems.filter(({ code }) => code !== 'vm-not-found' && code !== 'vm-ambiguous');
     const [failure] = failures;

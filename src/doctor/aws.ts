@@ -1,17 +1,15 @@
 /** AWS as the caller's own settings reach it: who they are there, and what EC2 says of a VM. */
-
-import { AwsWorkers, type Caller, type Target } from '../aws/workers.ts';
-import { command, ec2Id, idOr } from '../cli/shell-command.ts';
+import { AwsWorkers, type Caller, type Identity, type Target } from '../aws/workers.ts';
+import { command } from '../cli/shell-command.ts';
 import { MintError } from '../errors.ts';
 import { callerEnvironment } from '../platform/environment.ts';
 import type { Paths } from '../platform/paths.ts';
-import { writtenNames } from '../settings/approved-names.ts';
 import type { VmSettings } from '../settings/settings.ts';
 import { type Candidate, candidatesFor } from '../vms/candidates.ts';
 import { type LocatedVm, located } from '../vms/located-vm.ts';
 import { isDefinite, Names } from '../vms/names.ts';
 import type { Case, Login, VmCase } from './case.ts';
-import { type Finding, fail, failed, ok, warn } from './check.ts';
+import { type Finding, fail, failed, notChecked, ok, warn } from './check.ts';
 
 export interface Instance {
   readonly id: string;
@@ -22,8 +20,11 @@ export interface Instance {
   readonly bootstrap: string | undefined;
 }
 
-/** An instance, or why there is no answer; `absent`: ssh.toml names one that does not exist. */
-export type InstanceFinding = Instance | { readonly error: unknown } | 'absent';
+/** `absent`: ssh.toml names an instance that does not exist. `not-in-aws`: AWS has no part in the VM. */
+export type InstanceFinding = Instance | { readonly error: unknown } | 'absent' | 'not-in-aws';
+
+/** What came of a call to AWS; `not-made` where there was nothing to ask about. */
+export type Attempt = 'allowed' | 'not-made' | { readonly error: unknown };
 
 /** The worker thread that answers, in this process: the agent need not run for it. `close` it at the end. */
 export class Aws {
@@ -37,15 +38,20 @@ export class Aws {
   }
 
   async credentials(target: Target): Promise<Finding> {
-    const { account, arn } = await this.#workers.identity(this.#caller, target);
+    const { account, arn } = await this.identity(target);
     return ok(`you are ${arn} in account ${account}${forProfile(target)}`);
   }
 
-  /** By its id where ssh.toml has one, else as a login finds it. @param isInFile whether ssh.toml has the VM */
-  async instance(vm: VmSettings, isInFile: boolean): Promise<InstanceFinding> {
+  /** @throws MintError `aws-…` */
+  identity(target: Target): Promise<Identity> {
+    return this.#workers.identity(this.#caller, target);
+  }
+
+  /** By its ID where ssh.toml has one, else by its name. */
+  async instance(vm: VmSettings): Promise<InstanceFinding> {
     const { region, profile, instance } = vm;
     try {
-      if (instance === undefined) return await this.#byName(vm, isInFile);
+      if (instance === undefined) return await this.#byName(vm);
       const [found] = await this.#workers.describeVms(this.#caller, { region, profile, ids: [instance] });
       if (found === undefined) return 'absent';
       return instanceOf(located(vm.name, 'id', found), vm);
@@ -55,22 +61,20 @@ export class Aws {
     }
   }
 
-  async #byName(vm: VmSettings, isInFile: boolean): Promise<Instance> {
-    const byNameTag = isInFile || writtenNames(this.#paths).approved.has(vm.name);
+  async #byName(vm: VmSettings): Promise<Instance> {
     const names = new Names(this.#paths, this.#workers);
-    const found = await names.look({ caller: this.#caller, settings: vm, byNameTag });
+    const found = await names.look({ caller: this.#caller, settings: vm, byNameTag: true });
     names.cache.flush();
     return instanceOf(found, vm);
   }
 
-  /** Undefined where it may be read, else why not. */
-  async consoleOutput({ region, profile }: VmSettings, instanceId: string | undefined): Promise<unknown> {
-    if (instanceId === undefined) return undefined;
+  async consoleOutput({ region, profile }: VmSettings, instanceId: string | undefined): Promise<Attempt> {
+    if (instanceId === undefined) return 'not-made';
     try {
       await this.#workers.consoleOutput(this.#caller, { region, profile, instanceId });
-      return undefined;
+      return 'allowed';
     } catch (error) {
-      return error;
+      return { error };
     }
   }
 
@@ -87,7 +91,7 @@ function instanceOf(vm: LocatedVm, settings: VmSettings): Instance {
 /** The instance, where there was one to be found. */
 export async function foundInstance(instance: () => Promise<InstanceFinding>): Promise<Instance | undefined> {
   const found = await instance();
-  return found === 'absent' || 'error' in found ? undefined : found;
+  return typeof found === 'string' || 'error' in found ? undefined : found;
 }
 
 /** What ssh.toml names, and what holds for all other VMs where those count. */
@@ -126,18 +130,22 @@ export function checkRegion(about: Case): readonly Finding[] {
   ];
 }
 
-/** What IAM has to allow, each with what it is for; where AWS was asked, what it said. */
+/** What IAM has to allow: for each action whether AWS allowed it just now, denied it, or was not asked. */
 export async function checkActions(
   login: () => Promise<Login>,
   instance: () => Promise<InstanceFinding>,
-  consoleOutput: () => Promise<unknown>,
+  consoleOutput: () => Promise<Attempt>,
 ): Promise<readonly Finding[]> {
   const [push, found, output] = await Promise.all([
     login().catch(() => undefined),
     instance(),
     consoleOutput(),
   ]);
-  const describe = found === 'absent' || !('error' in found) ? undefined : found.error;
+  // Of an instance that does not exist AWS says so only to callers who may ask.
+  const describe: Attempt =
+    typeof found === 'string' || !('error' in found) || isDefinite(found.error)
+      ? 'allowed'
+      : { error: found.error };
   return [
     pushFinding(push),
     readFinding('ec2:DescribeInstances', 'a VM cannot be found by its tags', describe),
@@ -146,36 +154,33 @@ export async function checkActions(
 }
 
 const pushAction = 'ec2-instance-connect:SendSSHPublicKey';
+const askAdministrator = 'for whoever administers the account: mint-ssh doctor VM --report';
 
 function pushFinding(login: Login | undefined): Finding {
   if (login?.code === 'aws-denied') {
-    return fail(`${pushAction} is denied: no login without it`, 'ask who runs your AWS to allow it');
+    const message = `${pushAction} is denied: no login without it`;
+    return { ...fail(message, askAdministrator), deniedAction: pushAction };
   }
-  return login?.status === 0
-    ? ok(`${pushAction} is allowed`)
-    : ok(`${pushAction} is what a login needs; where it is denied, the login says so (aws-denied)`);
+  if (login?.status === 0) return ok(`${pushAction} is allowed`);
+  return notChecked(`${pushAction}: no login succeeded`);
 }
 
-function readFinding(action: string, without: string, error: unknown): Finding {
-  if (error === undefined) return ok(`${action} is allowed`);
+function readFinding(action: string, without: string, attempt: Attempt): Finding {
+  if (attempt === 'allowed') return ok(`${action} is allowed`);
+  if (attempt === 'not-made') return notChecked(`${action}: there is no instance to ask about`);
+  const { error } = attempt;
   if (error instanceof MintError && error.code === 'aws-denied') {
-    return warn(`${action} is denied: ${without}`, 'ask who runs your AWS to allow it');
+    return { ...warn(`${action} is denied: ${without}`, askAdministrator), deniedAction: action };
   }
-  return warn(
-    `${action}: not known, AWS gave no answer (${error instanceof MintError ? error.code : error})`,
-  );
+  return notChecked(`${action}: AWS could not be asked (${error instanceof MintError ? error.code : error})`);
 }
 
-/** Without a VM nobody is asked: the names are said. */
+/** Without a VM there is nothing to try them on. */
 export function nameActions(): readonly Finding[] {
-  return [
-    ok(
-      `${pushAction} is needed; ec2:DescribeInstances and ec2:GetConsoleOutput help: \`doctor VM\` tries them`,
-    ),
-  ];
+  return [notChecked('IAM actions are checked for a VM: mint-ssh doctor VM')];
 }
 
-/** The state of the instance, and whether its set-up was completed. */
+/** The state of the instance, and whether Mint's setup of it has completed. */
 export async function checkInstance(
   { vm }: VmCase,
   instance: () => Promise<InstanceFinding>,
@@ -186,26 +191,23 @@ export async function checkInstance(
       fail(`${vm.instance} does not exist there`, `check instance and region of [vm.${vm.name}] in ssh.toml`),
     ];
   }
+  if (found === 'not-in-aws') return [];
   if ('error' in found) return [failed(found.error, isDefinite(found.error) ? 'fail' : 'warn')];
   const { id, state, bootstrap } = found;
   const findings: Finding[] = [];
-  if (state === 'running') findings.push(ok(`${id} is running`));
+  if (state === 'running') findings.push(ok(`AWS says that ${id} is running`));
   else findings.push(fail(`${id} is ${state}`, startHint(vm, found)));
   if (bootstrap === 'pending' || bootstrap === 'failed') {
-    findings.push(warn(`Mint's set-up of it is ${bootstrap}`, `look at: mint doctor ${vm.name}`));
+    findings.push(warn(`Mint's setup of it is ${bootstrap}`, `mint doctor ${vm.name}`));
   }
   return findings;
 }
 
-function startHint(vm: VmSettings, { id, state, region }: Instance): string {
+function startHint(vm: VmSettings, { state }: Instance): string {
   if (state === 'pending' || state === 'stopping') return 'wait a moment and run this again';
   if (state !== 'stopped') {
-    return vm.instance === undefined
-      ? 'make it anew'
-      : 'make it anew, and put the new instance into ssh.toml';
+    const create = 'launch a new instance';
+    return vm.instance === undefined ? create : `${create}, and set instance of [vm.${vm.name}] in ssh.toml`;
   }
-  const where = vm.instance === undefined ? region : vm.region;
-  const profile = vm.profile === undefined ? '' : command` --profile ${vm.profile}`;
-  const at = where === undefined ? '' : command` --region ${where}`;
-  return `${command`aws ec2 start-instances --instance-ids ${idOr(id, ec2Id, 'INSTANCE')}`}${at}${profile}`;
+  return command`mint-ssh start ${vm.name}`;
 }

@@ -24,6 +24,8 @@ export interface Case {
 /** One VM of it. */
 export interface VmCase extends Case {
   readonly vm: VmSettings;
+  /** What the proxy is told beside the name. */
+  readonly proxyOptions: readonly string[];
 }
 
 /** The same promise for every check that needs the answer. */
@@ -31,7 +33,7 @@ export function once<T>(ask: () => Promise<T>): () => Promise<T> {
   let answer: Promise<T> | undefined;
   return () => {
     answer ??= ask();
-    // Who asks gets the failure; nobody has to ask.
+    // Callers get the failure; without callers it is not an unhandled rejection.
     answer.catch(() => {});
     return answer;
   };
@@ -40,6 +42,8 @@ export function once<T>(ask: () => Promise<T>): () => Promise<T> {
 /** The result of the login that `doctor VM` tries. */
 export interface Login {
   readonly status: number | null;
+  /** Why no login was tried; undefined where one was. */
+  readonly skipped?: string | undefined;
   /** Of the error that mint-ssh gave, where it did. */
   readonly code: string | undefined;
   readonly message: string;

@@ -1,14 +1,17 @@
 /** One look at one thing, and what came of it. */
 import { MintError } from '../errors.ts';
 
-export type Status = 'ok' | 'warn' | 'fail';
+/** `not-checked`: the message says why. */
+export type Status = 'ok' | 'warn' | 'fail' | 'not-checked';
 
 export interface Finding {
   readonly status: Status;
   /** Lower case, no full stop. May hold foreign text. */
   readonly message: string;
-  /** The command that mends it, or what else to do. */
+  /** The command that fixes it, or what else to do. */
   readonly hint?: string | undefined;
+  /** The IAM action that the caller is denied. */
+  readonly deniedAction?: string | undefined;
 }
 
 export interface Check {
@@ -22,16 +25,14 @@ export interface Check {
 
 export interface Report {
   readonly found: (check: Check, finding: Finding) => void;
-  /** Once for a check that keeps its reader waiting. */
-  readonly slow: (check: Check) => void;
+  /** Which checks still run, after each one that has ended. */
+  readonly waiting: (checks: readonly Check[]) => void;
 }
 
 /** A check that does not say otherwise takes no longer, in milliseconds. */
 const checkLimit = 10_000;
 /** A login, and what waits for it: where everything has to be started first, on a machine with much else to do. */
 export const loginLimit = 20_000;
-/** After this time the reader is told what is waited for, in milliseconds. */
-const patience = 1_000;
 
 export function ok(message: string, hint?: string): Finding {
   return { status: 'ok', message, hint };
@@ -43,6 +44,11 @@ export function warn(message: string, hint?: string): Finding {
 
 export function fail(message: string, hint?: string): Finding {
   return { status: 'fail', message, hint };
+}
+
+/** @param why such as `no AWS credentials` */
+export function notChecked(why: string): Finding {
+  return { status: 'not-checked', message: `not checked: ${why}` };
 }
 
 /** `1 VM`, `3 VMs`. */
@@ -58,11 +64,17 @@ export function failed(error: unknown, status: Status = 'fail'): Finding {
 
 /** Runs all of them at once, and reports them in their order. */
 export async function runChecks(checks: readonly Check[], report: Report): Promise<void> {
-  const running = checks.map((check) => ({ check, findings: limited(check) }));
+  const pending = new Set(checks);
+  const running = checks.map((check) => ({
+    check,
+    findings: limited(check).finally(() => {
+      pending.delete(check);
+      report.waiting([...pending]);
+    }),
+  }));
+  report.waiting(checks);
   for (const { check, findings } of running) {
-    const waiting = setTimeout(() => report.slow(check), patience);
     for (const finding of await findings) report.found(check, finding);
-    clearTimeout(waiting);
   }
 }
 

@@ -15,7 +15,7 @@ import {
   nameActions,
 } from './aws.ts';
 import { type Case, once, type VmCase } from './case.ts';
-import { type Check, counted, type Finding, loginLimit, ok, warn } from './check.ts';
+import { type Check, counted, type Finding, loginLimit, notChecked, ok, warn } from './check.ts';
 import { judgeLogin, logIn } from './login.ts';
 import { checkPermissions } from './permissions.ts';
 import { checkOtherPins, checkPin } from './pin.ts';
@@ -52,17 +52,16 @@ export function vmChecks(about: VmCase, aws: Aws): readonly Check[] {
   const { vm, paths } = about;
   const isInFile = about.vms.some(({ name }) => name === vm.name);
   const isInAws = hasPartInAws(vm);
-  const instance = once(async () => (isInAws ? aws.instance(vm, isInFile) : 'absent'));
+  const instance = once(async (): Promise<InstanceFinding> => (isInAws ? aws.instance(vm) : 'not-in-aws'));
   const consoleOutput = once(async () =>
     aws.consoleOutput(vm, vm.instance ?? (await foundInstance(instance))?.id),
   );
-  const login = once(() => logIn(about, instance));
   const server = once(async () => askServer(about, await candidatesOf(about, instance)));
+  const login = once(() => logIn(about, instance, server));
   const alone = { ...about, vms: [vm], discovered: new Map() };
   const ofAws: readonly Check[] = [
     { name: 'credentials', run: () => checkCredentials(alone, aws) },
     { name: 'region', run: () => checkRegion(alone) },
-    { name: 'actions', limit: loginLimit, run: () => checkActions(login, instance, consoleOutput) },
     { name: 'instance', run: () => checkInstance(about, instance) },
   ];
   return [
@@ -71,17 +70,21 @@ export function vmChecks(about: VmCase, aws: Aws): readonly Check[] {
     ]),
     { name: 'block', run: () => checkBlock(about) },
     { name: 'other keys', run: () => checkOfferedKeys(about) },
-    ...(isInAws ? ofAws : [{ name: 'aws', run: () => [ok('has no part in this VM, and is not asked')] }]),
-    { name: 'address', run: async () => judgeAddress(await server()) },
+    ...(isInAws ? ofAws : [{ name: 'aws', run: () => [notChecked('this VM does not need AWS')] }]),
+    { name: 'address', run: async () => judgeAddress(about, await server()) },
     { name: 'banner', run: async () => judgeBanner(await server()) },
     { name: 'login', limit: loginLimit, run: async () => judgeLogin(about, await login()) },
+    ...(isInAws
+      ? [{ name: 'actions', limit: loginLimit, run: () => checkActions(login, instance, consoleOutput) }]
+      : []),
     // Behind the login, which may be the first: what it pinned is told.
     {
       name: 'pin',
       limit: loginLimit,
       run: async () => {
         const [made, found] = await Promise.all([login().catch(() => undefined), foundInstance(instance)]);
-        return checkPin(paths, vm, { loggedIn: made?.status === 0, instance: found?.id });
+        const isKnown = isInFile || found !== undefined;
+        return checkPin(paths, vm, { loggedIn: made?.status === 0, instance: found?.id, isKnown });
       },
     },
   ];
@@ -98,7 +101,7 @@ async function candidatesOf(
 }
 
 function checkNames({ vms, discovered, paths }: Case): Finding {
-  const found = discovered.size === 0 ? '' : `; AWS shows ${counted(discovered.size, 'VM')} of yours`;
+  const found = discovered.size === 0 ? '' : `; AWS shows ${counted(discovered.size, 'VM')}`;
   if (vms.length > 0) return ok(`${quoted(paths.sshToml)} names ${counted(vms.length, 'VM')}${found}`);
   if (found !== '') return ok(`${quoted(paths.sshToml)} names no VM${found}`);
   return warn(

@@ -1,17 +1,20 @@
 /** A real login: ssh, the proxy, the agent, AWS and the VM's sshd. */
+import { setTimeout as sleep } from 'node:timers/promises';
 import { withLoginConfig } from '../ssh-config/login-config.ts';
 import { sshArguments } from '../ssh-config/ssh-child.ts';
+import { isDefinite } from '../vms/names.ts';
 import type { InstanceFinding } from './aws.ts';
 import type { Login, VmCase } from './case.ts';
-import { type Finding, fail, loginLimit, ok } from './check.ts';
+import { type Finding, fail, loginLimit, notChecked, ok } from './check.ts';
 import { runSsh } from './run-program.ts';
+import { isUnreachable, type ServerFinding } from './server.ts';
 
-/** What the check, and those that wait for it, need beside the login itself, in milliseconds. */
-const margin = 1_500;
-/** How long the login waits to hear whether the VM runs, in milliseconds. */
-const stateLimit = 3_000;
+/** What the check, and those that wait for it, need beside the login itself. */
+const marginMs = 1_500;
+/** How long the login waits to hear whether the VM runs. */
+const stateLimitMs = 3_000;
 
-/** Nobody is asked anything, nothing is forwarded, and no connection of before is used. */
+/** No questions, no forwarding, and a connection of its own. */
 const options = [
   'BatchMode=yes',
   'ControlMaster=no',
@@ -22,31 +25,41 @@ const options = [
   'ForwardAgent=no',
 ].flatMap((option) => ['-o', option]);
 
-/** Not tried where the VM is known not to run: with `start = "always"` it would be started. */
-export async function logIn(about: VmCase, instance: () => Promise<InstanceFinding>): Promise<Login> {
+/**
+ * Logs in, unless it is known that this cannot succeed. A VM that does not run is never tried: with `start = "always"`
+ * the login would start it.
+ */
+export async function logIn(
+  about: VmCase,
+  instance: () => Promise<InstanceFinding>,
+  server: () => Promise<ServerFinding>,
+): Promise<Login> {
   const start = performance.now();
-  const state = await stateOf(instance);
-  if (state !== undefined && state !== 'running') {
-    const message = `not tried: the instance is ${state}`;
-    return { status: null, code: 'vm-not-running', message, hint: undefined, milliseconds: 0 };
+  const skipped =
+    reasonToSkip(await Promise.race([instance(), timeout(stateLimitMs)])) ??
+    (isUnreachable(await server()) ? 'the VM cannot be reached' : undefined);
+  if (skipped !== undefined) {
+    return { status: null, skipped, code: undefined, message: '', hint: undefined, milliseconds: 0 };
   }
-  const { paths, vm, globals, environment } = about;
+  const { paths, vm, globals, environment, proxyOptions } = about;
   const quiet = { ...globals, verbose: false, timing: false };
-  return await withLoginConfig({ paths, vm, globals: quiet }, async (file) => {
-    const limit = Math.max(1_000, loginLimit - margin - (performance.now() - start));
+  return await withLoginConfig({ paths, vm, globals: quiet, proxyOptions }, async (file) => {
+    const limit = Math.max(1_000, loginLimit - marginMs - (performance.now() - start));
     const words = sshArguments(file, [...options, '-T'], vm.name, 'true');
     return explain(await runSsh(words, { limit, environment }));
   });
 }
 
-async function stateOf(instance: () => Promise<InstanceFinding>): Promise<string | undefined> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<undefined>((resolve) => {
-    timer = setTimeout(resolve, stateLimit, undefined);
-  });
-  const found = await Promise.race([instance(), late]);
-  clearTimeout(timer);
-  return found === undefined || found === 'absent' || 'error' in found ? undefined : found.state;
+/** What AWS says about the instance, if it rules out a login. */
+function reasonToSkip(found: InstanceFinding | undefined): string | undefined {
+  if (found === undefined || found === 'not-in-aws') return undefined;
+  if (found === 'absent') return 'the instance does not exist';
+  if ('error' in found) return isDefinite(found.error) ? 'AWS shows no such VM' : undefined;
+  return found.state === 'running' ? undefined : `the instance is ${found.state}`;
+}
+
+function timeout(milliseconds: number): Promise<undefined> {
+  return sleep(milliseconds, undefined, { ref: false });
 }
 
 function explain({ status, late, stderr, milliseconds }: Awaited<ReturnType<typeof runSsh>>): Login {
@@ -59,7 +72,8 @@ function explain({ status, late, stderr, milliseconds }: Awaited<ReturnType<type
 }
 
 export function judgeLogin({ vm }: VmCase, login: Login): readonly Finding[] {
-  const { status, message, hint, milliseconds } = login;
+  const { status, skipped, message, hint, milliseconds } = login;
+  if (skipped !== undefined) return [notChecked(skipped)];
   if (status === 0) return [ok(`\`ssh ${vm.name} true\` took ${Math.round(milliseconds)} ms`)];
   const why = message === '' ? `ssh ended with status ${status ?? 'none'}` : message;
   return [fail(why, hint ?? `see what happens: mint-ssh ssh --verbose ${vm.name} -- -v true`)];

@@ -5,7 +5,7 @@ import { findPin } from '../trust/known-hosts.ts';
 import { Ledger } from '../trust/ledger.ts';
 import { type HostEntry, type Proof, TrustStore } from '../trust/store.ts';
 import type { LocatedVm } from '../vms/located-vm.ts';
-import { counted, type Finding, fail, failed, ok, warn } from './check.ts';
+import { counted, type Finding, fail, failed, notChecked, ok, warn } from './check.ts';
 
 const proofs: Readonly<Record<Proof, string>> = {
   'stream-binding': 'at first use, proven by the agent',
@@ -19,11 +19,14 @@ export interface Known {
   readonly loggedIn?: boolean;
   /** The instance as AWS has it, where ssh.toml names none. */
   readonly instance?: string | undefined;
+  /** Whether there is such a VM, as far as ssh.toml and AWS tell. */
+  readonly isKnown?: boolean;
 }
 
 export function checkPin(paths: Paths, vm: VmSettings, known: Known = {}): readonly Finding[] {
   try {
     const entry = new TrustStore(paths).show(vm.name);
+    if (entry === undefined && known.isKnown === false) return [notChecked('no such VM is known')];
     if (entry === undefined) return [ok('no key is pinned yet: the first login pins one')];
     const found = vm.instance === undefined ? known.instance : undefined;
     return [

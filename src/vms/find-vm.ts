@@ -1,5 +1,6 @@
 /** The VM that a user named on our command line, with the user and port to log in with. */
 import { AwsWorkers, type Caller, type Target } from '../aws/workers.ts';
+import { withProgress } from '../cli/progress.ts';
 import { MintError } from '../errors.ts';
 import { callerEnvironment } from '../platform/environment.ts';
 import type { Paths } from '../platform/paths.ts';
@@ -54,7 +55,7 @@ export async function findVm({ paths, settings, name }: FindRequest): Promise<Fo
   const aws = new AwsWorkers();
   try {
     const names = new Names(paths, aws);
-    const located = await names.look(wanted);
+    const located = await withProgress(`asking AWS about ${name}`, () => names.look(wanted));
     const user = located.isMint ? undefined : await userOf(aws, caller, own, located);
     const complete = user === undefined ? located : { ...located, user };
     names.cache.change(scopeOf(wanted), ({ vms }) => vms.set(name, complete));

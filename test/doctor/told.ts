@@ -4,7 +4,7 @@ import { mintProgram, type World } from '../openssh/world.ts';
 
 export interface Row {
   readonly check: string;
-  readonly status: 'ok' | 'warn' | 'fail';
+  readonly status: 'ok' | 'warn' | 'fail' | 'not-checked';
   readonly message: string;
   readonly hint: string | null;
 }

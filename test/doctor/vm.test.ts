@@ -4,8 +4,9 @@ import { readFileSync, renameSync, statSync, writeFileSync } from 'node:fs';
 import net from 'node:net';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
+import { stripVTControlCharacters } from 'node:util';
 import { demoAccessKey } from '../../src/demo/cloud.ts';
-import { freePort, makeWorld, type World } from '../openssh/world.ts';
+import { freePort, loginUser, makeWorld, type World } from '../openssh/world.ts';
 import { doctor } from './told.ts';
 
 describe('a VM with which something is wrong', { timeout: 120_000 }, () => {
@@ -42,13 +43,14 @@ describe('a VM with which something is wrong', { timeout: 120_000 }, () => {
     const { of, hint } = await doctor(world, ['dev']);
     const { instance } = world.vm('dev');
     assert.equal(of('instance'), `fail: ${instance} is stopped`);
-    assert.equal(hint('instance'), `aws ec2 start-instances --instance-ids ${instance}`);
-    assert.equal(of('login'), 'fail: not tried: the instance is stopped');
+    assert.equal(hint('instance'), 'mint-ssh start dev');
+    assert.equal(of('login'), 'not-checked: not checked: the instance is stopped');
+    assert.match(of('actions'), /^not-checked: not checked: \S+SendSSHPublicKey: no login succeeded$/m);
     assert.ok(!world.cloud.requests.some(({ operation }) => operation === 'StartInstances'));
     instanceOf('dev', 'running', { 'mint:bootstrap': 'failed' });
     assert.match(
       (await doctor(world, ['dev'])).of('instance'),
-      /^ok: .*\nwarn: Mint's set-up of it is failed/,
+      /^ok: .*\nwarn: Mint's setup of it is failed/,
     );
     instanceOf('dev', 'running');
   });
@@ -59,7 +61,7 @@ describe('a VM with which something is wrong', { timeout: 120_000 }, () => {
     world.cloud.instances.delete(instance);
     const { of } = await doctor(world, ['closed']);
     assert.equal(of('instance'), `fail: ${instance} does not exist there`);
-    assert.match(of('login'), /^fail: /);
+    assert.equal(of('login'), 'not-checked: not checked: the instance does not exist');
     if (known !== undefined) world.cloud.instances.set(instance, known);
   });
 
@@ -84,15 +86,15 @@ describe('a VM with which something is wrong', { timeout: 120_000 }, () => {
   test('a closed port', async () => {
     const { of, hint } = await doctor(world, ['closed']);
     assert.match(of('address'), /^fail: 127\.0\.0\.1 port \d+ cannot be reached: ECONNREFUSED/);
-    assert.match(hint('address'), /is port in ssh\.toml the one of its sshd\?/);
+    assert.match(hint('address'), /nothing listens there/);
     assert.equal(of('banner'), '');
-    assert.match(of('login'), /^fail: .*\(dial-failed\)/);
+    assert.equal(of('login'), 'not-checked: not checked: the VM cannot be reached');
   });
 
   test('a server that is no SSH server, and one that says nothing while AWS says nothing either', async () => {
     greeting = 'HTTP/1.1 400 Bad Request\r\n\r\n\u001b[31m';
     const http = await doctor(world, ['odd']);
-    assert.match(http.of('banner'), /^fail: what answers there is no SSH server: it says "HTTP\/1\.1 400/);
+    assert.match(http.of('banner'), /^fail: not an SSH server: it says "HTTP\/1\.1 400/);
     assert.ok(!http.of('banner').includes('\u001b'));
     greeting = undefined;
     world.cloud.faults.hang();
@@ -115,7 +117,7 @@ describe('a VM with which something is wrong', { timeout: 120_000 }, () => {
 
   test('a changed host key, until a login shows the pinned one again', async () => {
     assert.match((await doctor(world, ['dev'])).of('pin'), /^ok: SHA256:/);
-    const [ours, theirs] = ['host_key', 'host_key.pub'].map((name) =>
+    const [ours, theirs] = ['ssh_host_ed25519_key', 'ssh_host_ed25519_key.pub'].map((name) =>
       join(world.directory, 'vm-dev', name),
     ) as [string, string];
     for (const path of [ours, theirs]) writeFileSync(`${path}.kept`, readFileSync(path), { mode: 0o600 });
@@ -155,6 +157,74 @@ describe('a VM with which something is wrong', { timeout: 120_000 }, () => {
       /^warn: the key was pinned on i-0fedcba9876543210, and ssh\.toml names i-/m,
     );
     writeFileSync(record, recorded);
+  });
+
+  test('a misspelt VM: what could not be checked is not called ok', async () => {
+    const { of, status } = await doctor(world, ['nosuch']);
+    assert.equal(status, 1);
+    assert.match(of('instance'), /^fail: .*nosuch \(vm-not-found\)/);
+    for (const check of ['address', 'login', 'pin']) assert.match(of(check), /^not-checked: not checked: /);
+    assert.match(of('actions'), /^not-checked: .*SendSSHPublicKey: no login succeeded$/m);
+    assert.match(of('actions'), /^not-checked: .*GetConsoleOutput: there is no instance/m);
+  });
+
+  test('without credentials no action is called allowed', async () => {
+    const { of } = await doctor(world, ['dev'], { AWS_ACCESS_KEY_ID: '', AWS_SECRET_ACCESS_KEY: '' });
+    assert.match(of('credentials'), /^fail: .*\(aws-credentials\)/);
+    assert.match(of('actions'), /^not-checked: .*DescribeInstances: AWS could not be asked/m);
+    assert.doesNotMatch(of('actions'), /is allowed/);
+  });
+
+  test('the wrong port: the usual one that answers is named', async () => {
+    const text = world.file('ssh.toml') ?? '';
+    const port = await freePort();
+    writeFileSync(join(world.configDir, 'ssh.toml'), text.replace(/port = \d+/, `port = ${port}`));
+    const server22 = net.createServer((client) => client.end('SSH-2.0-x\r\n'));
+    const listens = await new Promise<boolean>((resolve) => {
+      server22.once('error', () => resolve(false)).listen(41_122, '127.0.0.1', () => resolve(true));
+    });
+    const { of, hint } = await doctor(world, ['dev']);
+    server22.close();
+    writeFileSync(join(world.configDir, 'ssh.toml'), text);
+    if (!listens) return;
+    assert.match(of('address'), /^fail: .*ECONNREFUSED; an SSH server answers on port 41122$/);
+    assert.match(hint('address'), /^set port = 41122 for \[vm\.dev\] in ssh\.toml/);
+  });
+
+  test('--report: the missing policy for the administrator, with account and region, and no secret', async () => {
+    denied('ec2-instance-connect:SendSSHPublicKey', 'ec2:GetConsoleOutput');
+    assert.equal((await world.mint('agent', 'stop')).status, 0);
+    const { status, stdout, stderr } = await world.mint('doctor', 'dev', '--report');
+    denied();
+    assert.equal(status, 1, stderr);
+    const { instance } = world.vm('dev');
+    const policy = JSON.parse(/```json\n([\s\S]*?)\n```/.exec(stdout)?.[1] ?? '');
+    const resource = `arn:aws:ec2:us-east-1:123456789012:instance/${instance}`;
+    assert.deepEqual(policy.Statement, [
+      {
+        Effect: 'Allow',
+        Action: 'ec2-instance-connect:SendSSHPublicKey',
+        Resource: resource,
+        Condition: { StringEquals: { 'ec2:osuser': loginUser } },
+      },
+      { Effect: 'Allow', Action: 'ec2:GetConsoleOutput', Resource: resource },
+    ]);
+    assert.match(stdout, /^- caller: arn:aws:iam::123456789012:/m);
+    assert.ok(!stdout.includes(demoAccessKey.secret) && !stdout.includes(demoAccessKey.id));
+  });
+
+  test('on a terminal of 80 columns no line wraps, and failures are red; NO_COLOR is respected', async () => {
+    const line = `stty cols 80; exec ${world.program} doctor closed --file ${world.sshConfigFile}`;
+    const on = await world.run('script', ['-qec', line, '/dev/null'], { env: { TERM: 'xterm' } });
+    const rows = on.stdout.split('\r\n');
+    const width = (row: string) => stripVTControlCharacters(row.slice(row.lastIndexOf('\r') + 1)).length;
+    const unbroken = rows.filter((row) => width(row) > 80 && !/^\s*\S+$/.test(row));
+    assert.deepEqual(unbroken, []);
+    assert.ok(on.stdout.includes('\u001b[31mFAIL\u001b[0m  address'));
+    const off = await world.run('script', ['-qec', line, '/dev/null'], {
+      env: { TERM: 'xterm', NO_COLOR: '1' },
+    });
+    assert.ok(!off.stdout.includes('\u001b[31m'));
   });
 
   test('each event stands in audit.log, joined to the push by its request id', async () => {

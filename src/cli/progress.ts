@@ -1,0 +1,96 @@
+/**
+ * One line of progress on stderr for what takes longer than a second: replaced in place and removed at its end. Written
+ * only where stderr is a terminal that can erase a line, and never from a background job.
+ */
+import { writeSync } from 'node:fs';
+import { isatty } from 'node:tty';
+import { inForeground } from './foreground.ts';
+
+/** A user waits this long before a line appears. */
+const delayMs = 1_000;
+const updateMs = 500;
+/** From here on the line shows how long it has taken. */
+const showsTimeMs = 3_000;
+
+const eraseLine = '\r\u001b[2K';
+
+let isShown = false;
+
+export interface Progress {
+  /** Shows another text from now on. */
+  update(text: string): void;
+  /** Removes the line; to be called in any case. */
+  end(): void;
+}
+
+/** @param text what is being done, such as `asking AWS`; it may hold no foreign text that is not `printable` */
+export function startProgress(text: string): Progress {
+  const startedAt = performance.now();
+  let current = text;
+  if (!canErase()) return { update() {}, end() {} };
+  const tick = () => {
+    const elapsedMs = performance.now() - startedAt;
+    if (elapsedMs < delayMs || !inForeground()) return;
+    const time = elapsedMs < showsTimeMs ? '' : ` (${Math.round(elapsedMs / 1000)} s)`;
+    write(current, time);
+  };
+  const timer = setInterval(tick, updateMs).unref();
+  const first = setTimeout(tick, delayMs + 1).unref();
+  const end = () => {
+    clearInterval(timer);
+    clearTimeout(first);
+    process.removeListener('SIGINT', interrupted);
+    process.removeListener('exit', hideProgress);
+    hideProgress();
+  };
+  const interrupted = () => {
+    end();
+    process.kill(process.pid, 'SIGINT');
+  };
+  process.once('exit', hideProgress).once('SIGINT', interrupted);
+  return {
+    update(next) {
+      current = next;
+      if (isShown) tick();
+    },
+    end,
+  };
+}
+
+/** Shows `text` while `action` takes longer than a second. */
+export async function withProgress<T>(text: string, action: () => Promise<T>): Promise<T> {
+  const progress = startProgress(text);
+  try {
+    return await action();
+  } finally {
+    progress.end();
+  }
+}
+
+/** Whatever else is written to the terminal calls this first. */
+export function hideProgress(): void {
+  if (!isShown) return;
+  isShown = false;
+  writeOut(eraseLine);
+}
+
+function canErase(): boolean {
+  const term = process.env['TERM'] ?? '';
+  return term !== '' && term !== 'dumb' && isatty(2);
+}
+
+/** A line that wraps could not be erased. */
+function write(text: string, time: string): void {
+  const columns = Math.max(20, process.stderr.columns || 80);
+  const line = `mint-ssh: ${text} …${time}`;
+  isShown = true;
+  writeOut(`${eraseLine}${line.slice(0, columns - 1)}`);
+}
+
+function writeOut(text: string): void {
+  try {
+    writeSync(2, text);
+  } catch {
+    // The terminal is gone, or takes no more for the moment: it is only progress.
+  }
+}
