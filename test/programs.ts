@@ -104,7 +104,7 @@ export const programsByPackage: Readonly<Record<string, readonly string[]>> = {
   fish: ['fish'],
   fuse3: ['fusermount3'],
   git: ['git', 'git-receive-pack', 'git-upload-pack'],
-  'groff-base': ['groff'],
+  'groff-base': ['groff', 'grotty', 'preconv', 'tbl', 'troff'],
   mosh: ['mosh-client', 'mosh-server'],
   'openssh-client': ['scp', 'sftp', 'ssh', 'ssh-add', 'ssh-agent', 'ssh-keygen', 'ssh-keyscan'],
   'openssh-server': ['sshd'],

@@ -1,9 +1,19 @@
-/** What one AWS service of the stand-in is: how its requests are known, and what it answers. */
+/** The types that the stand-in cloud and its services share. */
 import type { IncomingHttpHeaders } from 'node:http';
-import type { AccessKey } from './signature.ts';
-import type { WireFailure } from './wire-failure.ts';
+import type { WireFailure, WireFailureName } from './wire-failure.ts';
 
-/** An access key, and who its holder is. */
+/** An access key as the stand-in knows it. */
+export interface AccessKey {
+  readonly secret: string;
+  /** Temporary credentials are only good with their session token. */
+  readonly sessionToken?: string;
+  /** Milliseconds since 1970; the token of temporary credentials is refused from then on. */
+  readonly expiresAt?: number;
+  /** The failure that answers every call of this caller, such as `AccessDeniedException`. */
+  readonly refusal?: WireFailureName;
+}
+
+/** An access key and the identity of its holder. */
 export interface CallerKey extends AccessKey {
   /** Such as `arn:aws:iam::123456789012:user/anna`; a user named after the key, where absent. */
   readonly arn?: string;
@@ -57,4 +67,27 @@ export interface CloudService {
   answer(call: CloudCall): CloudAnswer | WireFailure;
   /** A failure in this service's wire shape. */
   failure(failure: WireFailure, requestId: string): CloudAnswer & { readonly errorType: string | undefined };
+}
+
+/** A request that was answered, or whose answer was lost. */
+export interface RequestRecord {
+  readonly operation: string;
+  readonly requestId: string;
+  readonly accessKeyId: string | undefined;
+  readonly failure: WireFailureName | undefined;
+  /** Milliseconds since 1970, when it was answered. */
+  readonly at: number;
+}
+
+/** What can come between a request and its answer. `parts` are the service's signing name and the operation. */
+export interface Interceptor {
+  /** Resolves when a request may be read; called before anything is known of it. */
+  admit(): Promise<void>;
+  /** Resolves when the request for these parts may go on. */
+  admitTo(parts: readonly string[]): Promise<void>;
+  /** The failure that answers a request whose signature was right. */
+  takeFailure(parts: readonly string[]): WireFailureName | undefined;
+  /** Whether to cut the connection in place of the answer. */
+  takeLostAnswer(parts: readonly string[]): boolean;
+  answered(record: RequestRecord): void;
 }

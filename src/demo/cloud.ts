@@ -1,68 +1,49 @@
 /**
- * AWS inside the process, for the demo and the tests: it speaks the services' own wire formats, on
- * loopback, to the SDK as it is, checks every signature, and authorises a pushed key for exactly 60 s.
+ * AWS inside the process, for the demo and the tests: it speaks the services' own wire formats, on loopback, to the
+ * unmodified SDK, checks every signature, and authorizes a pushed key for 60 s.
  *
- * Each service is a file of its own (`instance-connect.ts`); what they share is here.
+ * It knows EC2 Instance Connect and the part of EC2 that the demo asks. The tests' cloud (test/cloud) adds services and
+ * faults.
  */
 import { randomUUID } from 'node:crypto';
-import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import type { CallerIdentity, CallerKey, CloudAnswer, CloudRequest, CloudService } from './cloud-service.ts';
+import type {
+  CallerIdentity,
+  CallerKey,
+  CloudAnswer,
+  CloudRequest,
+  CloudService,
+  Interceptor,
+} from './cloud-service.ts';
 import { ec2 } from './ec2.ts';
-import type { InstanceConnectEndpoint } from './ec2-endpoints.ts';
-import type { Image } from './ec2-images.ts';
-import type { KeyPairs } from './ec2-key-pairs.ts';
-import { type CloudFaults, type FaultPlan, makeFaults } from './faults.ts';
 import { demoAccount, type Instance } from './instance.ts';
 import { instanceConnect, type Push } from './instance-connect.ts';
 import { makePushedKeys } from './pushed-keys.ts';
 import { verifySignature } from './signature.ts';
-import { securityTokens } from './sts.ts';
-import { type WireFailure, type WireFailureName, wireFailure } from './wire-failure.ts';
+import { type WireFailure, wireFailure } from './wire-failure.ts';
 
 export interface CloudOptions {
-  /** Where the pushed keys are also kept as files, for a real sshd; see `makePushedKeys`. */
+  /** A directory for the pushed keys as files, which a real sshd reads; see `makePushedKeys`. */
   readonly keysDirectory?: string;
-}
-
-/** One request that was answered (or lost), in order of arrival. */
-interface RequestRecord {
-  readonly operation: string;
-  readonly requestId: string;
-  readonly accessKeyId: string | undefined;
-  readonly failure: WireFailureName | undefined;
-  /** Milliseconds since 1970, when it was answered. */
-  readonly at: number;
+  /** The services beside Instance Connect; the demo's EC2 by default. */
+  readonly services?: (instances: Map<string, Instance>) => readonly CloudService[];
+  readonly interceptor?: Interceptor;
 }
 
 export interface Cloud {
   /** `http://127.0.0.1:<port>`, for `AWS_ENDPOINT_URL`. */
   readonly endpoint: string;
-  /** By id. Change it at any time: a later request sees it. */
+  /** By id. Later requests see a change. */
   readonly instances: Map<string, Instance>;
-  /** EC2's key pairs, by `keyPairPlace`. */
-  readonly keyPairs: KeyPairs;
-  /** Machine images, by id. */
-  readonly images: Map<string, Image>;
-  /** EC2 Instance Connect Endpoints, by id. */
-  readonly endpoints: Map<string, InstanceConnectEndpoint>;
   /** By access key id; `demoAccessKey` is there from the start. */
   readonly accessKeys: Map<string, CallerKey>;
-  /** How many instances a page of DescribeInstances has at most: few, so that who asks has to follow. */
-  pageSize: number;
   /** The pushes that succeeded, oldest first. */
   readonly pushes: readonly Push[];
-  /** Everything that was answered, failures too. */
-  readonly requests: readonly RequestRecord[];
-  readonly faults: CloudFaults;
-  /** The key lines that are good for this user of this instance now. */
+  readonly server: Server;
+  /** The key lines that are valid for this user of this instance now. */
   authorizedKeys(instance: string, user: string): string[];
-  /**
-   * An outage: cuts every connection and refuses new ones.
-   * @returns a function that ends the outage; the endpoint is then at the same port
-   */
-  goOffline(): Promise<() => Promise<void>>;
-  /** Ends it, with every request that still waits. */
+  /** Ends the cloud, with every request that still waits. */
   close(): Promise<void>;
 }
 
@@ -73,7 +54,7 @@ export const demoAccessKey = {
 export const demoRegion = 'us-east-1';
 
 /** The environment that makes the AWS SDK talk to this cloud, and to nothing else. */
-export function cloudEnvironment(cloud: Cloud, directory: string): Record<string, string> {
+export function cloudEnvironment(cloud: Pick<Cloud, 'endpoint'>, directory: string): Record<string, string> {
   return {
     AWS_ENDPOINT_URL: cloud.endpoint,
     AWS_ACCESS_KEY_ID: demoAccessKey.id,
@@ -87,74 +68,37 @@ export function cloudEnvironment(cloud: Cloud, directory: string): Record<string
 }
 
 /** Starts the cloud on a free port of loopback. */
-export async function startCloud({ keysDirectory }: CloudOptions = {}): Promise<Cloud> {
+export async function startCloud(options: CloudOptions = {}): Promise<Cloud> {
   const instances = new Map<string, Instance>();
   const accessKeys = new Map<string, CallerKey>([[demoAccessKey.id, { secret: demoAccessKey.secret }]]);
-  const keyPairs: KeyPairs = new Map();
-  const images = new Map<string, Image>();
-  const endpoints = new Map<string, InstanceConnectEndpoint>();
-  const keys = makePushedKeys(keysDirectory);
+  const keys = makePushedKeys(options.keysDirectory);
   const pushes: Push[] = [];
-  const requests: RequestRecord[] = [];
-  const plan = makeFaults();
-  const parts = new Map<string, FaultPlan>();
-  const faults: CloudFaults = Object.assign(plan, {
-    of(part: string) {
-      const known = parts.get(part) ?? makeFaults();
-      parts.set(part, known);
-      return known;
-    },
-  });
-  const starting = new Set<NodeJS.Timeout>();
-  const paging = { size: 5 };
-  const services: CloudService[] = [
-    instanceConnect(instances, keys, pushes),
-    ec2(instances, { paging, starting, keyPairs, images, endpoints }),
-    securityTokens(),
-  ];
+  const others = options.services?.(instances) ?? [ec2(instances)];
+  const services = [instanceConnect(instances, keys, pushes), ...others];
 
   const server = createServer((message, response) => {
-    const realm = { services, accessKeys, faults: plan, partFaults: parts, requests };
+    const realm = { services, accessKeys, interceptor: options.interceptor };
     handle(message, response, realm).catch(() => response.destroy());
   });
-  const listen = (wanted: number) =>
-    new Promise<void>((resolve, reject) => {
-      server.once('error', reject);
-      server.listen(wanted, '127.0.0.1', resolve);
-    });
-  const stopListening = () =>
-    new Promise<void>((resolve) => {
-      server.close(() => resolve());
-      server.closeAllConnections();
-    });
-  await listen(0);
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject);
+    server.listen(0, '127.0.0.1', resolve);
+  });
   const { port } = server.address() as AddressInfo;
 
   return {
     endpoint: `http://127.0.0.1:${port}`,
     instances,
-    keyPairs,
-    images,
-    endpoints,
     accessKeys,
-    get pageSize() {
-      return paging.size;
-    },
-    set pageSize(size) {
-      paging.size = size;
-    },
     pushes,
-    requests,
-    faults,
+    server,
     authorizedKeys: keys.lines,
-    async goOffline() {
-      await stopListening();
-      return () => listen(port);
-    },
     close() {
       keys.close();
-      for (const timer of starting) clearTimeout(timer);
-      return stopListening();
+      return new Promise((resolve) => {
+        server.close(() => resolve());
+        server.closeAllConnections();
+      });
     },
   };
 }
@@ -162,17 +106,15 @@ export async function startCloud({ keysDirectory }: CloudOptions = {}): Promise<
 interface Realm {
   readonly services: readonly CloudService[];
   readonly accessKeys: ReadonlyMap<string, CallerKey>;
-  readonly faults: FaultPlan;
-  /** By operation and by service. */
-  readonly partFaults: ReadonlyMap<string, FaultPlan>;
-  readonly requests: RequestRecord[];
+  readonly interceptor: Interceptor | undefined;
 }
 
-/** One request: read, let the faults have their say, find the service, check the signature, answer. */
+/** One request: read it, find the service, check the signature, answer. */
 async function handle(message: IncomingMessage, response: ServerResponse, realm: Realm): Promise<void> {
+  const { interceptor } = realm;
   const requestId = randomUUID();
   const request = await readRequest(message);
-  await realm.faults.admit();
+  await interceptor?.admit();
 
   const service = request && realm.services.find((each) => each.operation(request) !== undefined);
   if (request === undefined || service === undefined) {
@@ -185,13 +127,13 @@ async function handle(message: IncomingMessage, response: ServerResponse, realm:
     return;
   }
   const operation = service.operation(request) ?? '';
-  const plans = [service.signingName, operation].flatMap((part) => realm.partFaults.get(part) ?? []);
-  for (const plan of plans) await plan.admit();
+  const parts = [service.signingName, operation];
+  await interceptor?.admitTo(parts);
   const caller = await verifySignature(request, realm.accessKeys, service.signingName);
   const outcome =
     'failure' in caller
       ? caller
-      : (refusal(realm, plans, caller.accessKeyId, `${service.signingName}:${operation}`) ??
+      : (refusal(realm, caller.accessKeyId, parts) ??
         service.answer({
           request,
           operation,
@@ -199,24 +141,20 @@ async function handle(message: IncomingMessage, response: ServerResponse, realm:
           requestId,
         }));
 
-  realm.requests.push({
+  interceptor?.answered({
     operation,
     requestId,
     accessKeyId: 'failure' in caller ? undefined : caller.accessKeyId,
     failure: 'failure' in outcome ? outcome.failure : undefined,
     at: Date.now(),
   });
-  if ([...plans, realm.faults].some((plan) => plan.takeLostAnswer())) response.destroy();
+  if (interceptor?.takeLostAnswer(parts)) response.destroy();
   else send(response, requestId, 'failure' in outcome ? service.failure(outcome, requestId) : outcome);
 }
 
-function refusal(
-  realm: Realm,
-  plans: readonly FaultPlan[],
-  accessKeyId: string,
-  action: string,
-): WireFailure | undefined {
+function refusal(realm: Realm, accessKeyId: string, parts: readonly string[]): WireFailure | undefined {
   const key = realm.accessKeys.get(accessKeyId);
+  const action = parts.join(':');
   if (key?.denied?.includes(action)) {
     const { arn } = identity(realm, accessKeyId);
     return wireFailure(
@@ -225,9 +163,7 @@ function refusal(
         'because no identity-based policy allows the action.',
     );
   }
-  const name =
-    key?.refusal ??
-    [...plans, realm.faults].map((plan) => plan.takeFailure()).find((failure) => failure !== undefined);
+  const name = key?.refusal ?? realm.interceptor?.takeFailure(parts);
   return (
     name &&
     wireFailure(name, name === 'ThrottlingException' ? 'Rate exceeded' : 'The stand-in was told to fail.')

@@ -61,3 +61,8 @@ export function translated(
   const name = names[failure.failure];
   return name === undefined ? failure : wireFailure(name, failure.message);
 }
+
+/** Whether an operation returned a failure in place of its answer. */
+export function isFailure(outcome: unknown): outcome is WireFailure {
+  return typeof outcome === 'object' && outcome !== null && 'failure' in outcome;
+}

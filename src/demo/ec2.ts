@@ -1,17 +1,16 @@
 /**
- * The operations of EC2 that the product uses, in the EC2 flavour of the Query protocol.
- * https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeInstances.html,
- * API_GetConsoleOutput.html and API_StartInstances.html beside it.
+ * The operations of EC2 that the demo's logins ask for, in the EC2 flavour of the Query protocol.
+ * https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeInstances.html and API_GetConsoleOutput.html beside it.
  */
 import type { CloudAnswer, CloudCall, CloudService } from './cloud-service.ts';
-import { endingOperations } from './ec2-endings.ts';
-import { endpointOperations, type InstanceConnectEndpoint } from './ec2-endpoints.ts';
-import { type Image, imageOperations } from './ec2-images.ts';
-import { isFailure, startInstances, wantedInstances } from './ec2-instances.ts';
-import { type KeyPairs, keyPairOperations } from './ec2-key-pairs.ts';
-import { elements, queryForm, translated, type Xml, xmlAnswer } from './ec2-xml.ts';
+import { elements, isFailure, listed, queryForm, translated, type Xml, xmlAnswer } from './ec2-xml.ts';
 import { demoAccount, demoSubnet, demoVpc, type Instance } from './instance.ts';
 import { type WireFailure, type WireFailureName, wireFailure } from './wire-failure.ts';
+
+/** By name. */
+export type Ec2Operations = Readonly<
+  Record<string, (form: URLSearchParams, region: string) => Xml | WireFailure>
+>;
 
 const version = '2016-11-15';
 
@@ -39,64 +38,28 @@ const names: Readonly<Partial<Record<WireFailureName, WireFailureName>>> = {
   UnrecognizedClientException: 'AuthFailure',
 };
 
-export interface Ec2Options {
-  readonly paging: { readonly size: number };
-  /** The instances on their way to `running`, for whoever ends the cloud. */
-  readonly starting: Set<NodeJS.Timeout>;
-  readonly keyPairs: KeyPairs;
-  /** By id. */
-  readonly images: ReadonlyMap<string, Image>;
-  /** By id. */
-  readonly endpoints: ReadonlyMap<string, InstanceConnectEndpoint>;
-}
-
-export function ec2(
-  instances: Map<string, Instance>,
-  { paging, starting, keyPairs, images, endpoints }: Ec2Options,
-): CloudService {
-  const operations: Readonly<Record<string, (form: URLSearchParams, region: string) => Xml | WireFailure>> = {
-    ...keyPairOperations(keyPairs),
-    ...imageOperations(images),
-    ...endpointOperations(endpoints, paging),
-    ...endingOperations(instances, state),
+/** @param more operations that are added, or that take the place of the demo's */
+export function ec2(instances: ReadonlyMap<string, Instance>, more: Ec2Operations = {}): CloudService {
+  const operations: Ec2Operations = {
     DescribeInstances(form, region) {
-      const wanted = wantedInstances(form, here(instances, region), paging.size);
-      if (isFailure(wanted)) return wanted;
-      const reservationSet = wanted.page.map((instance) => ({
-        reservationId: instance.id.replace('i-', 'r-'),
-        ownerId: instance.account ?? demoAccount,
-        groupSet: [],
-        instancesSet: [described(instance)],
-      }));
-      return { reservationSet, nextToken: wanted.nextToken };
+      const ids = listed(form, 'InstanceId');
+      const all = here(instances, region);
+      const wanted = ids.length === 0 ? all : instancesWithIds(ids, all);
+      return isFailure(wanted) ? wanted : { reservationSet: wanted.map(reservation) };
     },
     GetConsoleOutput(form, region) {
       const id = form.get('InstanceId');
       if (id === null) return wireFailure('MissingParameter', 'The request must contain InstanceId');
-      const named = new URLSearchParams({ 'InstanceId.1': id });
-      const wanted = wantedInstances(named, here(instances, region), paging.size);
+      const wanted = instancesWithIds([id], here(instances, region));
       if (isFailure(wanted)) return wanted;
-      const console = wanted.page[0]?.console;
-      // A terminal writes CR LF, and EC2 shows what the terminal wrote.
+      const console = wanted[0]?.console;
       const output = Buffer.from(console?.text ?? '', 'utf8')
         .subarray(-consoleBytes)
         .toString('base64');
       const timestamp = new Date(console?.at ?? Date.now()).toISOString();
       return { instanceId: id, timestamp, output };
     },
-    StartInstances(form, region) {
-      const wanted = wantedInstances(form, here(instances, region), Number.POSITIVE_INFINITY);
-      if (isFailure(wanted)) return wanted;
-      const changes = startInstances(wanted.page, instances, starting);
-      if (isFailure(changes)) return changes;
-      return {
-        instancesSet: changes.map(({ id, from, to }) => ({
-          instanceId: id,
-          currentState: state(to),
-          previousState: state(from),
-        })),
-      };
-    },
+    ...more,
   };
 
   return {
@@ -122,11 +85,37 @@ export function ec2(
   };
 }
 
-function here(instances: ReadonlyMap<string, Instance>, region: string): Instance[] {
+/** The instances of a region. */
+export function here(instances: ReadonlyMap<string, Instance>, region: string): Instance[] {
   return [...instances.values()].filter((instance) => instance.region === region);
 }
 
-function state(name: Instance['state']): Xml {
+/** The instances that a request names, or EC2's failure where one of them is unknown. */
+export function instancesWithIds(ids: readonly string[], all: readonly Instance[]): Instance[] | WireFailure {
+  const malformed = ids.find((id) => !/^i-(?:[0-9a-f]{8}|[0-9a-f]{17})$/.test(id));
+  if (malformed !== undefined) {
+    return wireFailure('InvalidInstanceID.Malformed', `Invalid id: "${malformed}"`);
+  }
+  const missing = ids.filter((id) => !all.some((instance) => instance.id === id));
+  if (missing.length > 0) {
+    const which = missing.length === 1 ? `ID '${missing[0]}' does` : `IDs '${missing.join(', ')}' do`;
+    return wireFailure('InvalidInstanceID.NotFound', `The instance ${which} not exist`);
+  }
+  return all.filter((instance) => ids.includes(instance.id));
+}
+
+/** An instance as DescribeInstances shows it. */
+export function reservation(instance: Instance): Xml {
+  return {
+    reservationId: instance.id.replace('i-', 'r-'),
+    ownerId: instance.account ?? demoAccount,
+    groupSet: [],
+    instancesSet: [described(instance)],
+  };
+}
+
+/** A state with EC2's number for it. */
+export function state(name: Instance['state']): Xml {
   return { code: stateCodes[name], name };
 }
 

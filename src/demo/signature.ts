@@ -2,19 +2,8 @@
 import { createHash, timingSafeEqual } from 'node:crypto';
 import { Sha256 } from '@aws-crypto/sha256-js';
 import { SignatureV4 } from '@smithy/signature-v4';
-import type { Caller, CloudRequest } from './cloud-service.ts';
-import { type WireFailure, type WireFailureName, wireFailure } from './wire-failure.ts';
-
-/** What the stand-in knows of an access key. */
-export interface AccessKey {
-  readonly secret: string;
-  /** Temporary credentials are only good with their session token. */
-  readonly sessionToken?: string;
-  /** Milliseconds since 1970; the token of temporary credentials is refused from then on. */
-  readonly expiresAt?: number;
-  /** What every call of this caller is answered with, such as `AccessDeniedException`. */
-  readonly refusal?: WireFailureName;
-}
+import type { AccessKey, Caller, CloudRequest } from './cloud-service.ts';
+import { type WireFailure, wireFailure } from './wire-failure.ts';
 
 /** AWS refuses a request whose date is further than this from its own clock. */
 const clockSkewMilliseconds = 5 * 60_000;

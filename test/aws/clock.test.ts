@@ -5,9 +5,9 @@ import { renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { type TestContext, test } from 'node:test';
-import { demoRegion } from '../../src/demo/cloud.ts';
 import { demoVpc } from '../../src/demo/instance.ts';
-import { presignedFault } from '../../src/demo/presigned.ts';
+import { demoRegion } from '../cloud/cloud.ts';
+import { presignedFault } from '../cloud/presigned.ts';
 import { library } from '../openssh/faketime.ts';
 import { setUp } from './setup.ts';
 

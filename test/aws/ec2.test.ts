@@ -4,10 +4,10 @@ import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ownerOf } from '../../src/aws/identity.ts';
-import { demoAccessKey } from '../../src/demo/cloud.ts';
 import { demoSubnet, demoVpc, type Instance } from '../../src/demo/instance.ts';
 import { queryFailureNames } from '../../src/demo/wire-failure.ts';
 import { MintError } from '../../src/errors.ts';
+import { demoAccessKey } from '../cloud/cloud.ts';
 import { addKey, instanceId, request, type Setup, setUp } from './setup.ts';
 
 let next = 0;

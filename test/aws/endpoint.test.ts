@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import type { TunnelRequest } from '../../src/aws/workers.ts';
-import { demoAccessKey, demoRegion } from '../../src/demo/cloud.ts';
-import type { InstanceConnectEndpoint } from '../../src/demo/ec2-endpoints.ts';
 import { demoVpc } from '../../src/demo/instance.ts';
-import { presignedFault } from '../../src/demo/presigned.ts';
 import { MintError } from '../../src/errors.ts';
+import { demoAccessKey, demoRegion } from '../cloud/cloud.ts';
+import type { InstanceConnectEndpoint } from '../cloud/ec2-endpoints.ts';
+import { presignedFault } from '../cloud/presigned.ts';
 import { addKey, type Setup, setUp } from './setup.ts';
 
 const request: TunnelRequest = {

@@ -3,9 +3,9 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Attempt } from '../../src/aws/attempt.ts';
 import { explainFailure } from '../../src/aws/failure.ts';
-import { demoAccessKey } from '../../src/demo/cloud.ts';
 import type { WireFailureName } from '../../src/demo/wire-failure.ts';
 import type { ErrorCode } from '../../src/errors.ts';
+import { demoAccessKey } from '../cloud/cloud.ts';
 import { failureOf, instanceId, request, setUp } from './setup.ts';
 
 const answers: readonly (readonly [WireFailureName, ErrorCode, RegExp])[] = [

@@ -8,8 +8,8 @@ import { dirname, join } from 'node:path';
 import type { TestContext } from 'node:test';
 import type { Worker } from 'node:worker_threads';
 import { AwsWorkers, type Caller, type PushRequest } from '../../src/aws/workers.ts';
-import { type Cloud, demoAccessKey, demoRegion, startCloud } from '../../src/demo/cloud.ts';
 import { MintError } from '../../src/errors.ts';
+import { type Cloud, demoAccessKey, demoRegion, startCloud } from '../cloud/cloud.ts';
 import { testPath } from '../programs.ts';
 
 export const instanceId = 'i-0123456789abcdef0';

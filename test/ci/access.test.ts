@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { demoRegion } from '../../src/demo/cloud.ts';
+import { demoRegion } from '../cloud/cloud.ts';
 import { findInMemory, mayRead, seedInMemory } from '../openssh/memory.ts';
 import { runningProcesses } from '../openssh/processes.ts';
 import { type DebugWorld, makeDebugWorld } from './debug-world.ts';

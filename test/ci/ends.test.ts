@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { demoRegion } from '../../src/demo/cloud.ts';
+import { demoRegion } from '../cloud/cloud.ts';
 import { mintProgram, waitFor } from '../openssh/world.ts';
 import { type DebugWorld, makeDebugWorld } from './debug-world.ts';
 

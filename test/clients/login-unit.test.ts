@@ -11,7 +11,7 @@ import {
 } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { after, afterEach, before, describe, test } from 'node:test';
-import { demoRegion } from '../../src/demo/cloud.ts';
+import { demoRegion } from '../cloud/cloud.ts';
 import { library } from '../openssh/faketime.ts';
 import { tags } from '../openssh/machines.ts';
 import { type Child, makeWorld, mintProgram, type Result, type World, waitFor } from '../openssh/world.ts';

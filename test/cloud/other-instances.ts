@@ -3,8 +3,8 @@
  * or not Linux. More than fit on one page of DescribeInstances.
  */
 import { randomBytes } from 'node:crypto';
-import { type Cloud, demoRegion } from '../../src/demo/cloud.ts';
 import type { Instance } from '../../src/demo/instance.ts';
+import { type Cloud, demoRegion } from './cloud.ts';
 
 /** The owner tag of the access key that every test world has, by Mint's rule. */
 export const ownOwner = 'akiademodemodemodemo';

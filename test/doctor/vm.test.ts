@@ -5,7 +5,7 @@ import net from 'node:net';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { stripVTControlCharacters } from 'node:util';
-import { demoAccessKey } from '../../src/demo/cloud.ts';
+import { demoAccessKey } from '../cloud/cloud.ts';
 import { freePort, loginUser, makeWorld, type World } from '../openssh/world.ts';
 import { doctor } from './told.ts';
 

@@ -6,7 +6,7 @@ import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { dirname, join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { demoAccessKey, demoRegion } from '../../src/demo/cloud.ts';
+import { demoAccessKey, demoRegion } from '../cloud/cloud.ts';
 import { type Machines, makeMachines, tags } from './machines.ts';
 import { loginUser, makeWorld, mintProgram, type Result, type World } from './world.ts';
 

@@ -1,8 +1,8 @@
 /** Instances that Mint's tags lead to: each an sshd of its own on an address of its own, all on one port. */
 import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
-import { demoRegion } from '../../src/demo/cloud.ts';
 import type { Instance } from '../../src/demo/instance.ts';
+import { demoRegion } from '../cloud/cloud.ts';
 import { startSshd } from './sshd.ts';
 import { freePort, loginUser, makeWorld, type Sshd, type World } from './world.ts';
 

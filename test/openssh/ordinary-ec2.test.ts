@@ -7,8 +7,8 @@ import { randomBytes } from 'node:crypto';
 import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { demoRegion } from '../../src/demo/cloud.ts';
 import type { Instance } from '../../src/demo/instance.ts';
+import { demoRegion } from '../cloud/cloud.ts';
 import { startSshd } from './sshd.ts';
 import { loginUser, makeWorld, type Sshd, type World } from './world.ts';
 

@@ -1,7 +1,7 @@
 /** A VM that only an EC2 Instance Connect Endpoint leads to, and the endpoint. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { type Endpoint, startEndpoint } from '../../src/demo/endpoint.ts';
+import { type Endpoint, startEndpoint } from '../cloud/endpoint.ts';
 import { type Machine, type Machines, makeMachines, tags } from './machines.ts';
 
 const tls = join(import.meta.dirname, '../aws/tls');

@@ -2,8 +2,8 @@
 import assert from 'node:assert/strict';
 import { networkInterfaces } from 'node:os';
 import { after, before, describe, test } from 'node:test';
-import type { Endpoint } from '../../src/demo/endpoint.ts';
 import type { Instance } from '../../src/demo/instance.ts';
+import type { Endpoint } from '../cloud/endpoint.ts';
 import { type Machine, type Machines, makeMachines, tags } from './machines.ts';
 import { mute } from './mute.ts';
 import { addEndpoint, trusted } from './private-vm.ts';

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { EC2InstanceConnectClient, SendSSHPublicKeyCommand } from '@aws-sdk/client-ec2-instance-connect';
-import { demoAccessKey } from '../../src/demo/cloud.ts';
+import { demoAccessKey } from '../cloud/cloud.ts';
 import { processesOf } from './processes.ts';
 import { canMakeUsers, greeting } from './vm-users.ts';
 import { loginUser, makeWorld, type World, waitFor } from './world.ts';

@@ -16,7 +16,7 @@
 import { randomBytes } from 'node:crypto';
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { type Cloud, cloudEnvironment, demoRegion, startCloud } from '../../src/demo/cloud.ts';
+import { type Cloud, cloudEnvironment, demoRegion, startCloud } from '../cloud/cloud.ts';
 import { oldConsole } from '../cloud/console.ts';
 import { addOtherInstances } from '../cloud/other-instances.ts';
 import { testPath } from '../programs.ts';

@@ -7,12 +7,12 @@ import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { WebSocket } from 'ws';
-import { startEndpoint } from '../../src/demo/endpoint.ts';
 import { demoVpc } from '../../src/demo/instance.ts';
 import type { ByteStream } from '../../src/proxy/byte-stream.ts';
 import { connectTcp } from '../../src/proxy/routes/direct.ts';
 import { openTunnel } from '../../src/proxy/routes/endpoint-tunnel.ts';
 import { setUp } from '../aws/setup.ts';
+import { startEndpoint } from '../cloud/endpoint.ts';
 import { waitFor } from '../openssh/child.ts';
 
 const tls = join(import.meta.dirname, '../aws/tls');

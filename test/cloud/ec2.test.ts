@@ -12,8 +12,8 @@ import {
   StartInstancesCommand,
 } from '@aws-sdk/client-ec2';
 import { GetCallerIdentityCommand, STSClient } from '@aws-sdk/client-sts';
-import { type Cloud, demoAccessKey, startCloud } from '../../src/demo/cloud.ts';
 import type { Instance } from '../../src/demo/instance.ts';
+import { type Cloud, demoAccessKey, startCloud } from './cloud.ts';
 
 let cloud: Cloud;
 let ec2: EC2Client;

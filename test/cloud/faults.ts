@@ -1,6 +1,6 @@
 /** What can go wrong with the stand-in on request: slow, silent, throttled, failing. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { WireFailureName } from './wire-failure.ts';
+import type { WireFailureName } from '../../src/demo/wire-failure.ts';
 
 export interface Faults {
   /** Every request waits this long, in milliseconds, before it is looked at. */

@@ -2,9 +2,9 @@
  * EC2 Instance Connect Endpoints as EC2 describes them.
  * https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeInstanceConnectEndpoints.html
  */
-import { listed, type Xml } from './ec2-xml.ts';
-import { demoAccount } from './instance.ts';
-import { type WireFailure, wireFailure } from './wire-failure.ts';
+import { listed, type Xml } from '../../src/demo/ec2-xml.ts';
+import { demoAccount } from '../../src/demo/instance.ts';
+import { type WireFailure, wireFailure } from '../../src/demo/wire-failure.ts';
 
 export interface InstanceConnectEndpoint {
   /** `eice-` and 17 hexadecimal digits. */

@@ -8,9 +8,9 @@ import { createServer } from 'node:https';
 import { type AddressInfo, connect, type Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { type WebSocket, WebSocketServer } from 'ws';
+import { demoSubnet, demoVpc, type Instance } from '../../src/demo/instance.ts';
 import type { Cloud } from './cloud.ts';
 import { demoRegion } from './cloud.ts';
-import { demoSubnet, demoVpc, type Instance } from './instance.ts';
 import { presignedFault } from './presigned.ts';
 
 /** What AWS takes in one frame, in bytes. */

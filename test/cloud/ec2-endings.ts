@@ -2,10 +2,12 @@
  * The ends of an instance, and what its own shutdown does: API_TerminateInstances.html, API_StopInstances.html and
  * API_ModifyInstanceAttribute.html beside the others.
  */
-import { isFailure, wantedInstances } from './ec2-instances.ts';
-import type { Xml } from './ec2-xml.ts';
-import type { Instance } from './instance.ts';
-import { type WireFailure, wireFailure } from './wire-failure.ts';
+
+import type { Xml } from '../../src/demo/ec2-xml.ts';
+import { isFailure } from '../../src/demo/ec2-xml.ts';
+import type { Instance } from '../../src/demo/instance.ts';
+import { type WireFailure, wireFailure } from '../../src/demo/wire-failure.ts';
+import { wantedInstances } from './ec2-instances.ts';
 
 type State = Instance['state'];
 type Operation = (form: URLSearchParams, region: string) => Xml | WireFailure;

@@ -2,9 +2,9 @@
  * The Security Token Service's GetCallerIdentity, in the Query protocol.
  * https://docs.aws.amazon.com/STS/latest/APIReference/API_GetCallerIdentity.html
  */
-import type { CloudService } from './cloud-service.ts';
-import { elements, queryForm, translated, xmlAnswer } from './ec2-xml.ts';
-import { type WireFailureName, wireFailure } from './wire-failure.ts';
+import type { CloudService } from '../../src/demo/cloud-service.ts';
+import { elements, queryForm, translated, xmlAnswer } from '../../src/demo/ec2-xml.ts';
+import { type WireFailureName, wireFailure } from '../../src/demo/wire-failure.ts';
 
 const version = '2011-06-15';
 const namespace = `https://sts.amazonaws.com/doc/${version}/`;

@@ -10,8 +10,8 @@ import {
   SendSSHPublicKeyCommand,
   type SendSSHPublicKeyCommandInput,
 } from '@aws-sdk/client-ec2-instance-connect';
-import { type Cloud, demoAccessKey, startCloud } from '../../src/demo/cloud.ts';
 import { wireFailureNames } from '../../src/demo/wire-failure.ts';
+import { type Cloud, demoAccessKey, startCloud } from './cloud.ts';
 import { freshEd25519Line, freshRsaLine } from './key-lines.ts';
 
 const instance = 'i-0123456789abcdef0';

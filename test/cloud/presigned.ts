@@ -3,7 +3,7 @@
  * https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html
  */
 import { createHash, createHmac, timingSafeEqual } from 'node:crypto';
-import type { AccessKey } from './signature.ts';
+import type { AccessKey } from '../../src/demo/cloud-service.ts';
 
 interface PresignedRequest {
   readonly method: string;

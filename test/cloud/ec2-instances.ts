@@ -1,8 +1,9 @@
 /** Which instances a request to EC2 means, a page at a time, and what starting them does. */
 import { createHash } from 'node:crypto';
-import { listed } from './ec2-xml.ts';
-import type { Instance } from './instance.ts';
-import { type WireFailure, wireFailure } from './wire-failure.ts';
+import { instancesWithIds } from '../../src/demo/ec2.ts';
+import { isFailure, listed } from '../../src/demo/ec2-xml.ts';
+import type { Instance } from '../../src/demo/instance.ts';
+import { type WireFailure, wireFailure } from '../../src/demo/wire-failure.ts';
 
 interface Page {
   readonly page: readonly Instance[];
@@ -15,10 +16,6 @@ interface Change {
   readonly to: Instance['state'];
 }
 
-export function isFailure(outcome: unknown): outcome is WireFailure {
-  return typeof outcome === 'object' && outcome !== null && 'failure' in outcome;
-}
-
 /** The instances of `all` that `InstanceId.n` and `Filter.n` name, from where `NextToken` says. */
 export function wantedInstances(
   form: URLSearchParams,
@@ -26,7 +23,7 @@ export function wantedInstances(
   pageSize: number,
 ): Page | WireFailure {
   const ids = listed(form, 'InstanceId');
-  const byId = ids.length === 0 ? all : withIds(ids, all);
+  const byId = ids.length === 0 ? all : instancesWithIds(ids, all);
   if (isFailure(byId)) return byId;
   const matching = filtered(form, byId);
   if (isFailure(matching)) return matching;
@@ -48,19 +45,6 @@ export function wantedInstances(
     page: matching.slice(begin, end),
     nextToken: end < matching.length ? token(form, end) : undefined,
   };
-}
-
-function withIds(ids: readonly string[], all: readonly Instance[]): Instance[] | WireFailure {
-  const malformed = ids.find((id) => !/^i-(?:[0-9a-f]{8}|[0-9a-f]{17})$/.test(id));
-  if (malformed !== undefined) {
-    return wireFailure('InvalidInstanceID.Malformed', `Invalid id: "${malformed}"`);
-  }
-  const missing = ids.filter((id) => !all.some((instance) => instance.id === id));
-  if (missing.length > 0) {
-    const which = missing.length === 1 ? `ID '${missing[0]}' does` : `IDs '${missing.join(', ')}' do`;
-    return wireFailure('InvalidInstanceID.NotFound', `The instance ${which} not exist`);
-  }
-  return all.filter((instance) => ids.includes(instance.id));
 }
 
 /** Every filter has to match, with any of its values; `*` and `?` stand for others unless a backslash is before. */

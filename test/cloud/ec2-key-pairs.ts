@@ -4,9 +4,9 @@
  * API_DeleteKeyPair.html beside it; what the fingerprints are of: the user guide's "Verify the fingerprint of your key pair".
  */
 import { createHash, createPublicKey, randomBytes } from 'node:crypto';
-import { listed, type Xml } from './ec2-xml.ts';
-import { isPublicKeyLine } from './public-key-line.ts';
-import { type WireFailure, wireFailure } from './wire-failure.ts';
+import { listed, type Xml } from '../../src/demo/ec2-xml.ts';
+import { isPublicKeyLine } from '../../src/demo/public-key-line.ts';
+import { type WireFailure, wireFailure } from '../../src/demo/wire-failure.ts';
 
 export interface KeyPair {
   readonly id: string;

@@ -2,8 +2,8 @@
  * Machine images (AMIs) that instances are launched from.
  * https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeImages.html
  */
-import { listed, type Xml } from './ec2-xml.ts';
-import { type WireFailure, wireFailure } from './wire-failure.ts';
+import { listed, type Xml } from '../../src/demo/ec2-xml.ts';
+import { type WireFailure, wireFailure } from '../../src/demo/wire-failure.ts';
 
 export interface Image {
   readonly name: string;
