@@ -2,15 +2,16 @@
 
 import { MintError } from '../errors.ts';
 import type { VmSettings } from '../settings/settings.ts';
+import { parseHostKey } from '../ssh/hostkey.ts';
 import { isDefinite } from '../vms/names.ts';
 import { type AgentReply, failureReply, type OpenRequest } from './control/protocol.ts';
 import { ConnectionCredential } from './credentials/choose.ts';
 import type { Login } from './credentials/credential.ts';
-import type { Place } from './destination.ts';
-import { noteAddress } from './login-notes.ts';
+import { leadsTo, moved, type Place } from './destination.ts';
+import { ConnectionHost, HostKeyRefusal } from './host-key-check.ts';
+import { audit, noteAddress } from './login-notes.ts';
 import { Person } from './person.ts';
 import type { AskPerson } from './questions.ts';
-import { SeenHost } from './seen-host.ts';
 import type { Services } from './services.ts';
 import type { Vm } from './vm.ts';
 import { type Whereabouts, whereabouts } from './whereabouts.ts';
@@ -19,7 +20,7 @@ export class Connection {
   readonly vm: Vm;
   /** Whoever sits in front of the proxy. */
   readonly person: Person;
-  readonly host: SeenHost;
+  readonly host: ConnectionHost;
   readonly credential: ConnectionCredential;
   readonly #services: Services;
   readonly #login: Login;
@@ -67,9 +68,16 @@ export class Connection {
       recover: (error) => this.#recover(error),
       askSecret: (question) => this.person.askSecret(question),
     };
-    this.host = new SeenHost(services, this.#login, {
+    this.host = new ConnectionHost(services, services.hostKeyChecks, {
+      vm: vm.name,
+      settings,
+      caller,
       found: () => this.#found,
       recheck: () => this.#recheck(),
+      placeOf: (address) => {
+        if (!leadsTo(this.#place, address)) throw moved(vm.name, address, this.#place);
+        return { ...this.#place, isMintVm: this.#destination.isOwnByTag };
+      },
       ask,
       failed: (error) => this.fail(error),
     });
@@ -113,9 +121,17 @@ export class Connection {
     }
   }
 
-  /** @throws MintError as `SeenHost.judge` */
-  async judge(hostKeyBlob: Buffer, signature: Buffer, address: string): Promise<void> {
-    this.#reply({ type: 'host-key-checked', ...(await this.host.judge(hostKeyBlob, signature, address)) });
+  /** @throws MintError as `ConnectionHost.check` */
+  async checkHostKey(hostKeyBlob: Buffer, signature: Buffer, address: string): Promise<void> {
+    try {
+      const outcome = await this.host.check(hostKeyBlob, signature, address);
+      this.#reply({ type: 'host-key-checked', outcome });
+    } catch (error) {
+      if (error instanceof HostKeyRefusal) {
+        audit(this.#services, this.#login, error.event, parseHostKey(hostKeyBlob).fingerprint);
+      }
+      throw error;
+    }
   }
 
   /** Answers once the VM lets the client in, and will for long enough. */

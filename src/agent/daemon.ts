@@ -19,7 +19,7 @@ import type { AgentStatus } from './control/protocol.ts';
 import { ControlServer } from './control/server.ts';
 import { requireDescriptors } from './descriptors.ts';
 import { Forward } from './forward.ts';
-import { HostTrust } from './host-trust.ts';
+import { HostKeyChecks } from './host-key-check.ts';
 import { Jobs } from './jobs.ts';
 import { listen } from './listener.ts';
 import { openLog } from './log.ts';
@@ -80,7 +80,7 @@ export async function runAgent(paths: Paths, hooks: AgentHooks): Promise<boolean
   const jobs = new Jobs({ paths, log, trust });
   const services: Services = {
     ...context,
-    hostTrust: new HostTrust(context),
+    hostKeyChecks: new HostKeyChecks(context),
     starts: new Starts(aws, names, log),
     blocks: new BlockRefresh(context),
     managedKeys,

@@ -1,16 +1,11 @@
-/** Asks AWS about a host key, within a time limit; what does not come in time is silence, not an error. */
+/** Asks AWS about a host key, within a time limit. What does not come in time is silence, not an error. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { AwsWorkers, Caller } from '../aws/workers.ts';
 import { MintError } from '../errors.ts';
 import type { HostKey } from '../ssh/hostkey.ts';
+import { type ChangeEvidence, findingOf, type InstanceFacts } from '../trust/changed-key.ts';
 import { readConsoleKeys } from '../trust/console-host-keys.ts';
-import {
-  type ConsoleFinding,
-  type ConsoleKeys,
-  type Evidence,
-  findInConsole,
-  type InstanceFacts,
-} from '../trust/evidence.ts';
+import type { ConsoleAnswer } from '../trust/decide.ts';
 import type { Pin } from '../trust/store.ts';
 
 /** Whose credentials, and where. */
@@ -21,46 +16,44 @@ export interface Asker {
   readonly profile: string | undefined;
 }
 
-/** What the console of an instance says of a key. Never rejects. @param limit milliseconds */
-export async function askConsole(
-  asker: Asker,
-  instance: string,
-  key: HostKey,
-  limit: number,
-): Promise<ConsoleFinding> {
+export interface ConsoleView {
+  readonly answer: ConsoleAnswer;
+  /** Nothing earlier can have scrolled out of the output. */
+  readonly startsAtBoot: boolean;
+}
+
+/** The host keys that the console of an instance shows. Never rejects. */
+export async function askConsole(asker: Asker, instance: string, limitMs: number): Promise<ConsoleView> {
   const { aws, caller, region, profile } = asker;
-  const finding = aws.consoleOutput(caller, { region, profile, instanceId: instance }).then(
-    ({ text }) => findInConsole(shownBy(text), key),
-    (error: unknown): ConsoleFinding => ({
-      kind: 'silent',
-      why: `AWS did not show the console output: ${words(error)}`,
-    }),
+  const silent = (why: string): ConsoleView => ({ answer: { kind: 'silent', why }, startsAtBoot: false });
+  const view = aws.consoleOutput(caller, { region, profile, instanceId: instance }).then(
+    ({ text }): ConsoleView => {
+      const { keys, isWhole, startsAtBoot } = readConsoleKeys(text);
+      if (keys.length === 0) return silent('the console output shows no host keys, at least not yet');
+      return { answer: { kind: 'block', block: { instance, keys, isWhole } }, startsAtBoot };
+    },
+    (error: unknown) => silent(`AWS did not show the console output: ${describeError(error)}`),
   );
-  return withinLimit(finding, limit, { kind: 'silent', why: 'AWS did not show the console output in time' });
+  return withinLimit(view, limitMs, silent('AWS did not show the console output in time'));
 }
 
-function shownBy(console: string): ConsoleKeys {
-  const { keys, fingerprints, startsAtBoot } = readConsoleKeys(console);
-  return { keys: [...keys, ...fingerprints], startsAtBoot };
-}
-
-/** What AWS knows of an instance; undefined where it did not say. Never rejects. @param limit milliseconds */
+/** What AWS knows of an instance; undefined where it did not say. Never rejects. */
 export async function askInstance(
   asker: Asker,
   instance: string,
-  limit: number,
+  limitMs: number,
 ): Promise<InstanceFacts | undefined> {
-  return (await describe(asker, [instance], limit))?.get(instance)?.facts;
+  return (await describe(asker, [instance], limitMs))?.get(instance)?.facts;
 }
 
-/** Everything AWS says about a changed key. Never rejects. @param limit milliseconds for all of it */
+/** Everything AWS says about a changed key. Never rejects. @param limitMs for all of it */
 export async function gatherEvidence(
   asker: Asker,
   pinned: Pin,
   instance: string,
   key: HostKey,
-  limit: number,
-): Promise<Evidence> {
+  limitMs: number,
+): Promise<ChangeEvidence> {
   const { aws, caller, region, profile } = asker;
   const known = [...new Set([instance, pinned.instance ?? instance])];
   const identity = aws.identity(caller, { region, profile }).then(
@@ -68,12 +61,12 @@ export async function gatherEvidence(
     () => undefined,
   );
   const [console, described, callersOwner] = await Promise.all([
-    askConsole(asker, instance, key, limit),
-    describe(asker, known, limit),
-    withinLimit(identity, limit, undefined),
+    askConsole(asker, instance, limitMs),
+    describe(asker, known, limitMs),
+    withinLimit(identity, limitMs, undefined),
   ]);
   return {
-    console,
+    console: findingOf(console.answer, key, console.startsAtBoot),
     current: described?.get(instance)?.facts,
     oldIsGone: described === undefined ? undefined : isGone(described.get(pinned.instance ?? '')?.state),
     callersOwner,
@@ -94,7 +87,7 @@ interface Described {
 async function describe(
   asker: Asker,
   instances: readonly string[],
-  limit: number,
+  limitMs: number,
 ): Promise<Map<string, Described> | undefined> {
   const { aws, caller, region, profile } = asker;
   const answers = instances.map((id) =>
@@ -107,7 +100,7 @@ async function describe(
     (lists) => lists.flat(),
     () => undefined,
   );
-  const vms = await withinLimit(all, limit, undefined);
+  const vms = await withinLimit(all, limitMs, undefined);
   if (vms === undefined) return undefined;
   return new Map(
     vms.map((vm) => [
@@ -126,10 +119,10 @@ async function describe(
   );
 }
 
-function withinLimit<T>(answer: Promise<T>, limit: number, otherwise: T): Promise<T> {
-  return Promise.race([answer, sleep(limit, otherwise, { ref: false })]);
+function withinLimit<T>(answer: Promise<T>, limitMs: number, otherwise: T): Promise<T> {
+  return Promise.race([answer, sleep(limitMs, otherwise, { ref: false })]);
 }
 
-function words(error: unknown): string {
+function describeError(error: unknown): string {
   return error instanceof MintError ? `${error.message} (${error.code})` : String(error);
 }

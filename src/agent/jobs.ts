@@ -87,7 +87,7 @@ export class Jobs {
     writeOpenJobs(this.#paths, [...jobs, job]);
     this.#keys.set(name, { privateKey, blob: publicKeyBlob(publicKey) });
     try {
-      if (hostKey !== undefined) await this.#pin(name, hostKey);
+      if (hostKey !== undefined) this.#pin(name, hostKey);
     } catch (error) {
       this.end(name);
       throw error;
@@ -164,14 +164,11 @@ export class Jobs {
   }
 
   /** It came out of the command that put it into the VM's user data: whoever else shows it has read that. */
-  async #pin(vm: string, key: HostKey): Promise<void> {
-    const judgement = await this.#trust.judge({ vm, key });
-    if (judgement.kind !== 'unknown') {
-      throw new MintError('job-exists', `${vm} has a pinned host key already`, {
-        hint: `mint-ssh hosts forget ${vm}`,
-      });
-    }
-    judgement.provisional.pin('accepted');
+  #pin(vm: string, key: HostKey): void {
+    if (this.#trust.pinForJob(vm, key)) return;
+    throw new MintError('job-exists', `${vm} has a pinned host key already`, {
+      hint: `mint-ssh hosts forget ${vm}`,
+    });
   }
 
   #stateOf(job: OpenJob): Job {

@@ -8,18 +8,22 @@ import { MintError } from '../errors.ts';
 import { appendAudit } from '../platform/audit.ts';
 import { resolvePaths } from '../platform/paths.ts';
 import { vmName } from '../settings/vm-name.ts';
-import { type HostEntry, type Proof, TrustStore } from '../trust/store.ts';
+import { closest } from '../trust/changed-key.ts';
+import { typeOf } from '../trust/decide.ts';
+import type { Evidence, Pin } from '../trust/pin.ts';
+import { type HostEntry, TrustStore } from '../trust/store.ts';
 import { comparison } from '../trust/warning.ts';
 
 export const command: Command = {
   usage: 'hosts [list | show VM | accept VM [FINGERPRINT] | forget VM | verify [VM]] [--json]',
-  help: `The host keys that are trusted, one for each VM, in Mint's known_hosts and in records beside it.`,
+  help: `The host keys that are trusted: a VM has one of each type. Mint's known_hosts has the ed25519 key, records beside it
+have the rest.`,
   words: [
-    ['list', 'every VM: its fingerprint, how it came to be trusted, when, on which instance'],
+    ['list', 'every VM: its keys, why each is trusted, since when, on which instance'],
     ['show VM', 'all that is known of one VM, with the key that was refused last'],
-    ['accept VM FINGERPRINT', 'trust this key from now on, whatever was pinned before'],
-    ['accept VM', 'the same for the key that was refused last: shows it, and asks'],
-    ['verify [VM]', 'hold the pinned keys against the console output that AWS shows'],
+    ['accept VM FINGERPRINT', 'trust this key from now on, in place of the pinned one of its type'],
+    ['accept VM', 'show the key that was refused last, and ask whether to trust it'],
+    ['verify [VM]', 'compare the pinned keys with the console output that AWS shows'],
     ['forget VM', 'trust the next key that VM shows, as if it were new'],
   ],
   options: { json: { type: 'boolean', description: 'print JSON' } },
@@ -69,10 +73,8 @@ function list(store: TrustStore, words: readonly string[], json: boolean): void 
   const pinned = entries.filter((entry) => entry.pin !== undefined);
   if (pinned.length > 0) print(table(pinned));
   if (entries.length === 0) say('no host key is pinned yet: the first connection to a VM pins its key');
-  for (const { vm, pin, problem, refused } of entries) {
-    if (pin?.consoleShows !== undefined) {
-      say(`${vm}: AWS shows another key, ${printable(pin.consoleShows)}`);
-    }
+  for (const { vm, contradiction, problem, refused } of entries) {
+    if (contradiction !== undefined) say(`${vm}: blocked: ${contradicts(contradiction)}`);
     if (problem !== undefined) say(`${vm}: ${printable(problem)}`);
     if (refused !== undefined)
       say(`${vm}: the key ${refused.key.fingerprint} was refused, ${printable(refused.seenAt)}`);
@@ -87,15 +89,17 @@ function showVm(store: TrustStore, words: readonly string[], json: boolean): voi
     print(JSON.stringify(toJson(entry), undefined, 2));
     return;
   }
-  const { pin, refused, problem } = entry;
+  const { pin, pins, refused, problem, contradiction } = entry;
   const lines: [string, string | undefined][] = [
     ['VM', vm],
-    ['fingerprint', pin?.fingerprint],
-    ['type', pin?.type],
-    ['trusted', pin && howTrusted(pin.proof)],
-    ['AWS shows', pin?.consoleShows],
-    ['first seen', pin?.firstSeen],
-    ['pinned', pin?.pinnedAt],
+    ...pins.flatMap((one): [string, string | undefined][] => [
+      ['fingerprint', one.fingerprint],
+      ['type', one.type],
+      ['trusted', howTrusted(one.evidence)],
+      ['first seen', one.firstSeen],
+      ['pinned', one.pinnedAt],
+    ]),
+    ['blocked', contradiction && contradicts(contradiction)],
     ['last login', pin?.lastLogin],
     ['instance', pin?.instance],
     ['account', pin?.account],
@@ -169,45 +173,69 @@ async function askAboutRefused(store: TrustStore, vm: string): Promise<string | 
 }
 
 function table(entries: readonly HostEntry[]): string {
-  const rows = entries.map(({ vm, pin }) => [
-    vm,
-    pin?.fingerprint ?? '',
-    howTrusted(pin?.proof),
-    pin?.pinnedAt?.slice(0, 10) ?? '',
-    pin?.instance ?? '',
-  ]);
-  return columns(['VM', 'FINGERPRINT', 'TRUSTED', 'PINNED', 'INSTANCE'], rows);
+  const rows = entries.flatMap(({ vm, pins }) =>
+    pins.map((pin, at) => [
+      at === 0 ? vm : '',
+      pin.fingerprint,
+      shortType(pin),
+      howTrusted(pin.evidence),
+      pin.pinnedAt?.slice(0, 10) ?? '',
+      at === 0 ? (pin.instance ?? '') : '',
+    ]),
+  );
+  return columns(['VM', 'FINGERPRINT', 'TYPE', 'TRUSTED', 'PINNED', 'INSTANCE'], rows);
 }
 
-const proofWords: Readonly<Record<Proof, string>> = {
-  'stream-binding': 'first use',
-  client: 'first use',
+const evidenceWords: Readonly<Record<Evidence, string>> = {
   console: 'verified',
+  job: 'job',
   accepted: 'accepted',
+  proved: 'proved',
+  'first-use': 'first use',
 };
 
-/** In a person's words: a line without a record was written by Mint. */
-function howTrusted(proof: Proof | undefined): string {
-  return proof === undefined ? 'by mint' : proofWords[proof];
+/** A key without evidence was pinned by Mint. */
+function howTrusted(evidence: Evidence | undefined): string {
+  return evidence === undefined ? 'by mint' : evidenceWords[evidence];
 }
 
-function toJson({ vm, pin, refused, problem }: HostEntry): Record<string, unknown> {
+/** `ed25519`, `ecdsa`, `rsa`; what a record says otherwise is shown as text. */
+function shortType({ type }: Pin): string {
+  const [, name] = /^(?:ssh-)?(ed25519|ecdsa|rsa)\b/.exec(type ?? '') ?? [];
+  return name ?? printable(type ?? '-').slice(0, 12);
+}
+
+function contradicts({ pin, shown }: NonNullable<HostEntry['contradiction']>): string {
+  const keys = shown.map(({ fingerprint }) => printable(fingerprint)).join(', ');
+  return `${printable(pin.fingerprint)} was pinned at first use, and AWS shows ${keys}`;
+}
+
+/** The first key's fields stand in the object itself as well, for scripts that know one key of a VM. */
+function toJson({ vm, pins, pin, refused, contradiction, problem }: HostEntry): Record<string, unknown> {
+  const ofKey = (one: Pin | undefined) => ({
+    fingerprint: one?.fingerprint ?? null,
+    type: one?.type ?? null,
+    proof: one?.evidence ?? null,
+    first_seen: one?.firstSeen ?? null,
+    pinned_at: one?.pinnedAt ?? null,
+  });
   return {
     vm,
-    fingerprint: pin?.fingerprint ?? null,
-    type: pin?.type ?? null,
-    proof: pin?.proof ?? null,
-    console_shows: pin?.consoleShows ?? null,
+    ...ofKey(pin),
+    keys: pins.map(ofKey),
+    console_shows:
+      contradiction === undefined
+        ? null
+        : (closest(contradiction.shown, typeOf(contradiction.pin))?.fingerprint ?? null),
     instance: pin?.instance ?? null,
     account: pin?.account ?? null,
     region: pin?.region ?? null,
-    first_seen: pin?.firstSeen ?? null,
-    pinned_at: pin?.pinnedAt ?? null,
     last_login: pin?.lastLogin ?? null,
     refused: refused
       ? {
           fingerprint: refused.key.fingerprint,
           type: refused.key.type,
+          reason: refused.reason,
           seen_at: refused.seenAt,
           instance: refused.instance ?? null,
         }

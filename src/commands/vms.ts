@@ -157,9 +157,10 @@ function hostKeyState(entry: HostEntry | undefined, vm: LocatedVm | undefined): 
   // A VM of that name in another account: its key would look like a changed one.
   if (entry?.pin !== undefined && vm !== undefined && isElsewhere(entry.pin, vm)) return 'another VM';
   if (entry?.problem !== undefined) return 'damaged';
-  if (entry?.refused !== undefined) return 'blocked';
+  if (entry?.contradiction !== undefined) return 'blocked';
+  if (entry?.refused !== undefined && entry.refused.reason !== 'type') return 'blocked';
   if (entry?.pin === undefined) return 'unknown';
-  return entry.pin.proof === 'console' ? 'verified' : 'pinned';
+  return entry.pin.evidence === 'console' ? 'verified' : 'pinned';
 }
 
 function table(rows: readonly Row[]): string {

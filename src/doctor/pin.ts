@@ -1,17 +1,19 @@
-/** What is trusted of a VM's host key, and whether Mint's file and our record agree about it. */
+/** Which host keys of a VM are trusted, and whether Mint's file, our record and AWS agree about them. */
 import type { Paths } from '../platform/paths.ts';
 import type { VmSettings } from '../settings/settings.ts';
-import { findPin } from '../trust/known-hosts.ts';
-import { Ledger } from '../trust/ledger.ts';
-import { type HostEntry, type Proof, TrustStore } from '../trust/store.ts';
+import { closest } from '../trust/changed-key.ts';
+import { typeOf } from '../trust/decide.ts';
+import type { Evidence } from '../trust/pin.ts';
+import { type HostEntry, TrustStore } from '../trust/store.ts';
 import type { LocatedVm } from '../vms/located-vm.ts';
 import { counted, type Finding, fail, failed, notChecked, ok, warn } from './check.ts';
 
-const proofs: Readonly<Record<Proof, string>> = {
-  'stream-binding': 'at first use, proven by the agent',
-  client: 'at first use, proven by ssh',
-  console: 'checked against the console',
+const evidences: Readonly<Record<Evidence, string>> = {
+  'first-use': 'pinned at first use',
+  console: 'verified by the console',
   accepted: 'accepted by you',
+  job: 'from the job that launched the VM',
+  proved: 'proved by the pinned host',
 };
 
 export interface Known {
@@ -32,7 +34,7 @@ export function checkPin(paths: Paths, vm: VmSettings, known: Known = {}): reado
     return [
       ...judgeEntry(entry),
       ...judgeRefusal(entry, known.loggedIn === true),
-      ...disagreements(paths, entry, vm.instance, found),
+      ...disagreements(entry, vm.instance, found),
     ];
   } catch (error) {
     return [failed(error)];
@@ -48,7 +50,7 @@ export function checkOtherPins(paths: Paths, others: ReadonlyMap<string, Located
       [
         ...judgeEntry(entry),
         ...judgeRefusal(entry, false),
-        ...disagreements(paths, entry, undefined, others.get(entry.vm)?.instance),
+        ...disagreements(entry, undefined, others.get(entry.vm)?.instance),
       ]
         .filter(({ status }) => status !== 'ok')
         .map((finding) => ({ ...finding, message: `${entry.vm}: ${finding.message}` })),
@@ -59,7 +61,7 @@ export function checkOtherPins(paths: Paths, others: ReadonlyMap<string, Located
   }
 }
 
-function judgeEntry({ vm, pin, problem }: HostEntry): readonly Finding[] {
+function judgeEntry({ vm, pin, pins, problem }: HostEntry): readonly Finding[] {
   if (pin === undefined) {
     const accept = `mint-ssh hosts accept ${vm} FINGERPRINT`;
     return problem === undefined
@@ -67,43 +69,52 @@ function judgeEntry({ vm, pin, problem }: HostEntry): readonly Finding[] {
       : [fail(`${problem} (known-hosts-corrupt)`, `mend the line, or: ${accept}`)];
   }
   if (problem !== undefined) return [warn(problem, `mint-ssh hosts show ${vm}`)];
-  const how = pin.proof === undefined ? 'written by Mint' : proofs[pin.proof];
-  const since = pin.pinnedAt === undefined ? '' : `, ${pin.pinnedAt.slice(0, 10)}`;
-  return [ok(`${pin.fingerprint}, ${how}${since}`)];
+  const [first, ...others] = pins.map((one) => {
+    const how = one.evidence === undefined ? 'written by Mint' : evidences[one.evidence];
+    const since = one.pinnedAt === undefined ? '' : `, ${one.pinnedAt.slice(0, 10)}`;
+    return `${one.fingerprint}, ${how}${since}`;
+  });
+  const more = others.length === 0 ? '' : ` (and ${counted(others.length, 'key')} of other types)`;
+  return [ok(`${first}${more}`)];
 }
 
 function judgeRefusal({ vm, pin, refused }: HostEntry, loggedIn: boolean): readonly Finding[] {
   if (refused === undefined) return [];
-  const { key, seenAt } = refused;
+  const { key, seenAt, reason } = refused;
+  if (reason === 'type') {
+    return [
+      warn(
+        `a client was shown the VM's ${key.type} host key at ${seenAt}, which is not known yet (host-key-type)`,
+        `run \`ssh ${vm} true\` once, in which the VM proves its other keys`,
+      ),
+    ];
+  }
   if (loggedIn || (pin?.lastLogin !== undefined && pin.lastLogin > seenAt)) {
     const message = `another key was blocked at ${seenAt}, and logins since then showed the pinned one`;
     return [warn(message, 'find out which machine that was: its key stands in `mint-ssh hosts show`')];
   }
   return [
     fail(
-      `another key was blocked at ${seenAt}: ${key.fingerprint} (host-key-changed)`,
-      `if the VM was made anew: mint-ssh hosts accept ${vm} ${key.fingerprint}`,
+      `another key was blocked at ${seenAt}: ${key.fingerprint} (${reason === 'unverified' ? 'host-key-unverified' : 'host-key-changed'})`,
+      `if the VM was recreated: mint-ssh hosts accept ${vm} ${key.fingerprint}`,
     ),
   ];
 }
 
 /** @param named in ssh.toml @param found by name, in AWS */
 function disagreements(
-  paths: Paths,
-  { vm, pin }: HostEntry,
+  { vm, pin, replaced, contradiction }: HostEntry,
   named: string | undefined,
   found: string | undefined,
 ): readonly Finding[] {
   const instance = named ?? found;
-  const ledger = new Ledger(paths);
   const findings: Finding[] = [];
-  const line = findPin(ledger.text(), vm);
-  const recorded = ledger.record(vm).record?.pin;
-  if (line.kind === 'pin' && recorded !== undefined && recorded.fingerprint !== line.fingerprint) {
+  const [old] = replaced;
+  if (pin !== undefined && old !== undefined) {
     findings.push(
       warn(
-        `known_hosts has ${line.fingerprint}, our record ${recorded.fingerprint}: the former counts`,
-        `if that is right: mint-ssh hosts accept ${vm} ${line.fingerprint}`,
+        `known_hosts has ${pin.fingerprint}, our record ${old.fingerprint}: the former counts`,
+        `if that is right: mint-ssh hosts accept ${vm} ${pin.fingerprint}`,
       ),
     );
   }
@@ -111,13 +122,17 @@ function disagreements(
     findings.push(
       warn(
         `the key was pinned on ${pin.instance}, and ${named === undefined ? 'AWS shows' : 'ssh.toml names'} ${instance}`,
-        `if the VM was made anew: mint-ssh hosts forget ${vm}`,
+        `if the VM was recreated: mint-ssh hosts forget ${vm}`,
       ),
     );
   }
-  if (pin?.consoleShows !== undefined) {
+  if (contradiction !== undefined) {
+    const own = closest(contradiction.shown, typeOf(contradiction.pin))?.fingerprint ?? 'FINGERPRINT';
     findings.push(
-      fail(`the console of the instance shows another key: ${pin.consoleShows}`, `mint-ssh hosts show ${vm}`),
+      fail(
+        `${contradiction.pin.fingerprint} was pinned at first use, and the console shows ${own} (host-key-unverified)`,
+        `to trust the key that AWS shows: mint-ssh hosts accept ${vm} ${own}`,
+      ),
     );
   }
   return findings;

@@ -2,7 +2,6 @@
  * Passes the key exchange on and observes it. Only the packet with the host key is held, until the agent has accepted
  * the key. The step ends when both sides have sent their NEWKEYS.
  */
-import { warn } from '../cli/terminal.ts';
 import { MintError } from '../errors.ts';
 import { parseHostKey } from '../ssh/hostkey.ts';
 import { KeyExchangeObserver, type ServerEvent } from '../ssh/observer.ts';
@@ -105,8 +104,7 @@ class KeyExchange {
     const { agent, timing, explain } = this.#options;
     timing.mark('key exchange');
     this.#stopClock();
-    const { outcome, notice } = await agent.checkHostKey(reply.hostKey, reply.signature, this.#host);
-    if (notice !== undefined) warn(notice);
+    const { outcome } = await agent.checkHostKey(reply.hostKey, reply.signature, this.#host);
     timing.mark('host key');
     explain?.(describeKey(reply, outcome));
     this.#startClock();

@@ -178,7 +178,9 @@ function sharedLines(options: RenderOptions): Line[] {
     ['HostKeyAlgorithms', '^ssh-ed25519'],
     ['GlobalKnownHostsFile', '/dev/null'],
     ['StrictHostKeyChecking', 'yes'],
-    ['UpdateHostKeys', 'no'],
+    // The pinned host proves its other keys inside the session, and ssh adds them to the VM's known-hosts file.
+    ['UpdateHostKeys', 'yes'],
+    ['HashKnownHosts', 'no'],
     ['CheckHostIP', 'no'],
     ['VerifyHostKeyDNS', 'no'],
     ['CanonicalizeHostname', 'no'],

@@ -104,10 +104,13 @@ function readParameters(type: string, reader: WireReader): (() => KeyObject) | u
   return undefined;
 }
 
+const weakKey = 'an ed25519 host key that anyone can sign for (its point has a small order)';
+
 function readEd25519(reader: WireReader): () => KeyObject {
   const point = reader.string();
   reader.end();
   if (point.length !== 32) throw unpredicted('an ed25519 host key is not 32 bytes long');
+  if (isWeakEd25519(point)) throw unpredicted(weakKey);
   return () => jwk({ kty: 'OKP', crv: 'Ed25519', x: point.toString('base64url') });
 }
 
@@ -115,7 +118,29 @@ function readComposite(reader: WireReader): Buffer {
   const key = reader.string();
   reader.end();
   if (key.length !== mldsa44Ed25519KeyBytes) throw unpredicted('an ML-DSA host key has the wrong length');
+  if (isWeakEd25519(key.subarray(-32))) throw unpredicted(weakKey);
   return key;
+}
+
+/** The y coordinates of the points whose order divides 8, as RFC 8032 §5.1.2 encodes them, without the sign bit. */
+const smallOrder: ReadonlySet<string> = new Set([
+  '0000000000000000000000000000000000000000000000000000000000000000',
+  '0100000000000000000000000000000000000000000000000000000000000000',
+  '26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05',
+  'c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a',
+  'ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f',
+]);
+
+/**
+ * Whether the encoded point has a small order, or a y coordinate of 2^255 - 19 or more, which RFC 8032 §5.1.3 does
+ * not allow and which would be a second name of another point. OpenSSL verifies chosen signatures of any message with
+ * the former, so such a key proves nothing.
+ */
+function isWeakEd25519(point: Buffer): boolean {
+  const y = Buffer.from(point);
+  y[31] = (y[31] ?? 0) & 0x7f;
+  const isReduced = y[31] !== 0x7f || (y[0] ?? 0) < 0xed || y.subarray(1, 31).some((byte) => byte !== 0xff);
+  return !isReduced || smallOrder.has(y.toString('hex'));
 }
 
 function readCurvePoint(type: string, curve: Curve, reader: WireReader): () => KeyObject {

@@ -1,75 +1,116 @@
 /**
- * The host keys that cloud-init prints to a machine's console when it boots for the first time
- * (cloud-init's `write-ssh-key-fingerprints`, module keys_to_console): fingerprints first, then the keys.
+ * The host keys that cloud-init prints to an instance's console when it boots for the first time
+ * (`write-ssh-key-fingerprints`, module keys_to_console): fingerprints through `logger -s`, then the keys.
  *
- * The network cannot write to a console, but whoever is on the machine can, later. So the first block alone counts,
- * and where it is not whole, nothing does: a later one must not take its place.
+ * The network cannot write to a console; programs on the VM can. An unprivileged user reaches it where the journal or
+ * syslog is forwarded there, with a line such as `[   99.1] cloud-init[812]: …` (`logger -t cloud-init`). So only the
+ * first block counts, and only where these hold:
+ *
+ * - nothing before it says that a user has logged in, or that the machine has booted again: cloud-init prints the keys
+ *   once in the life of an instance;
+ * - a block whose lines have a time or a program's name before them is the first boot's: the output begins with the
+ *   machine's first lines, and no login prompt comes before the block;
+ * - a block of bare lines may follow a login prompt, because on many images the prompt comes before cloud-init's last
+ *   stage. Then cloud-init's fingerprints of the same keys come right before it.
  */
 import { type HostKey, parseHostKey } from '../ssh/hostkey.ts';
 import { type ConsoleLine, consoleLines, startsAtBoot } from './console-lines.ts';
-
-export interface ConsoleFingerprint {
-  /** The key's type as its blob would name it, such as `ssh-ed25519`. */
-  readonly type: string;
-  /** `SHA256:` and 43 characters of base64. */
-  readonly fingerprint: string;
-}
+import type { ConsoleKey } from './pin.ts';
 
 export interface ConsoleHostKeys {
-  /** The first block of keys, one of a type at most; where fingerprints stood before it, only keys that they name. */
-  readonly keys: readonly HostKey[];
-  /** The first block of fingerprints, where it came before the keys or there are none. */
-  readonly fingerprints: readonly ConsoleFingerprint[];
+  /** One of a type at most; empty where no block counts. */
+  readonly keys: readonly ConsoleKey[];
+  /** There is a block, and every key in it could be read: what is not listed is not a host key of the instance. */
+  readonly isWhole: boolean;
   /** Nothing earlier has scrolled out: the output has the machine's first lines, and is shorter than EC2 would keep. */
   readonly startsAtBoot: boolean;
 }
 
 /** A block of more lines than this was not printed by cloud-init. */
-const longestBlock = 64;
+const maxBlockLines = 64;
 
 const marker = /^-----(BEGIN|END) SSH HOST KEY (KEYS|FINGERPRINTS)-----$/;
+/** What sshd, logind and systemd say of a login where the journal goes to the console. */
+const loggedIn =
+  /Accepted (?:publickey|password|keyboard-interactive\/pam) for |New session \S+ of user |Started (?:session-\S+ - )?Session \S+ of [Uu]ser |session opened for user (?!root\b)/;
+const kernelStart = /^(?:\[ {0,8}0\.0{3,9}\] )?Linux version \d/;
+/** The prompt of a getty, which needs a host's name before it. */
+const prompt = /(?:^|\s)\S+ login:(?: |$)/;
+/** Printed after the kernel has started: another start behind it is another boot. */
+const userspace = / login:|cloud-init|systemd\[1\]: /;
+/** A line that a key was meant to be on: a type's name, or a long run of base64. */
+const keyLike = /^(?:ssh-|ecdsa-sha2-|sk-|@)|[A-Za-z0-9+/]{40}/;
 
-/** Reads what GetConsoleOutput gave, at most its first 64 KB; whatever is in it, this does not throw. */
+/** Reads what GetConsoleOutput returned, at most its first 64 KB. Never throws, whatever is in it. */
 export function readConsoleKeys(text: string): ConsoleHostKeys {
   const lines = consoleLines(text);
-  const { keys, fingerprints } = firstBlocks(lines);
-  const named = fingerprints && unambiguous(fingerprints.map(readFingerprint).filter(isPresent));
-  const shown = unambiguous((keys ?? []).map(readKey).filter(isPresent));
-  return {
-    keys: shown.filter((key) => named?.some((one) => one.fingerprint === key.fingerprint) ?? true),
-    fingerprints: named ?? [],
-    startsAtBoot: startsAtBoot(text, lines),
-  };
+  const starts = startsAtBoot(text, lines);
+  const block = firstBlock(lines);
+  const none = { keys: [], isWhole: false, startsAtBoot: starts };
+  if (block === undefined || (!block.isBare && (!starts || block.isAfterPrompt))) return none;
+  const read = block.keys.map((line) => readKey(line) ?? (keyLike.test(line) ? 'torn' : undefined));
+  const keys = read.filter(isKey);
+  const prints = block.fingerprints.map(readFingerprint).filter(isPresent);
+  const isNamed = ({ fingerprint }: HostKey) =>
+    block.fingerprints.some((line) => line.includes(` ${fingerprint} `));
+  if (block.isAfterPrompt && !keys.every(isNamed)) return none;
+  // cloud-init can be told not to print a key of some type, and prints its fingerprint all the same.
+  const all = [...keys, ...prints.filter(({ type }) => !keys.some((key) => key.type === type))];
+  const isUnnamed = (key: HostKey) => block.fingerprints.length > 0 && !isNamed(key);
+  const unnamed = new Set(keys.filter(isUnnamed).map(({ type }) => type));
+  const listed = unambiguous(all).filter(({ type }) => !unnamed.has(type));
+  const isWhole = !read.includes('torn') && listed.length > 0 && listed.length === distinct(all);
+  return { keys: listed, isWhole, startsAtBoot: starts };
 }
 
-interface Blocks {
-  readonly keys?: readonly string[];
-  readonly fingerprints?: readonly string[];
+interface Block {
+  /** The lines of the block of keys, and of the block of fingerprints before it. */
+  readonly keys: readonly string[];
+  readonly fingerprints: readonly string[];
+  /** No line of the block of keys has a time or a program's name before it. */
+  readonly isBare: boolean;
+  /** A login prompt comes before it. */
+  readonly isAfterPrompt: boolean;
 }
 
-/** The lines of the first block of each kind; nothing more once something is out of order. */
-function firstBlocks(lines: readonly ConsoleLine[]): Blocks {
-  let found: Blocks = {};
-  let open: { kind: string; content: string[] } | undefined;
-  for (const { content } of lines) {
+/** The first block of keys; undefined where there is none, or something before its end is out of order. */
+function firstBlock(lines: readonly ConsoleLine[]): Block | undefined {
+  let fingerprints: readonly string[] | undefined;
+  let open: { kind: string; content: string[]; isBare: boolean } | undefined;
+  let isUp = false;
+  let hasPrompt = false;
+  for (const { whole, content } of lines) {
+    if (loggedIn.test(whole) || (isUp && kernelStart.test(whole))) return undefined;
+    isUp ||= userspace.test(whole);
+    hasPrompt ||= prompt.test(whole);
     const [, edge, kind = ''] = marker.exec(content) ?? [];
+    const isBare = whole === content;
     if (edge === undefined) {
-      if (open !== undefined && open.content.push(content) > longestBlock) return found;
+      if (open === undefined) continue;
+      if (open.content.push(content) > maxBlockLines) return undefined;
+      if (!isBare && keyLike.test(content)) open.isBare = false;
     } else if (edge === 'BEGIN') {
-      if (open !== undefined || (kind === 'FINGERPRINTS' && found.fingerprints !== undefined)) return found;
-      open = { kind, content: [] };
+      if (open !== undefined || (kind === 'FINGERPRINTS' && fingerprints !== undefined)) return undefined;
+      open = { kind, content: [], isBare };
     } else {
       // An end alone: its beginning, and what stood before it, has scrolled out.
-      if (open?.kind !== kind) return found;
-      if (kind === 'KEYS') return { ...found, keys: open.content };
-      found = { fingerprints: open.content };
+      if (open?.kind !== kind) return undefined;
+      if (kind === 'KEYS') {
+        return {
+          keys: open.content,
+          fingerprints: fingerprints ?? [],
+          isBare: open.isBare && isBare,
+          isAfterPrompt: hasPrompt,
+        };
+      }
+      fingerprints = open.content;
       open = undefined;
     }
   }
-  return found;
+  return undefined;
 }
 
-/** `ssh-ed25519 AAAA… root@ip-10-0-0-1`; other lines, such as the kernel's in between, are passed over. */
+/** `ssh-ed25519 AAAA… root@ip-10-0-0-1`. */
 function readKey(line: string): HostKey | undefined {
   const [, type, base64 = ''] =
     /^([a-z0-9@.-]{3,64}) ([A-Za-z0-9+/]{16,4096}={0,2})(?: .*)?$/.exec(line) ?? [];
@@ -84,25 +125,39 @@ function readKey(line: string): HostKey | undefined {
 }
 
 /** `256 SHA256:… root@ip-10-0-0-1 (ED25519)`, as ssh-keygen -l prints it. */
-function readFingerprint(line: string): ConsoleFingerprint | undefined {
+function readFingerprint(line: string): ConsoleKey | undefined {
   const [, bits = '', fingerprint, name = ''] =
     /^(\d{3,5}) (SHA256:[A-Za-z0-9+/]{43}) (?:.* )?\(([A-Z0-9]{2,16})\)$/.exec(line) ?? [];
-  const type = typeOf(name, bits);
+  const type = typeNamed(name, bits);
   return fingerprint === undefined || type === undefined ? undefined : { type, fingerprint };
 }
 
-function typeOf(name: string, bits: string): string | undefined {
+function typeNamed(name: string, bits: string): string | undefined {
   if (name === 'ED25519') return 'ssh-ed25519';
   if (name === 'RSA') return 'ssh-rsa';
   return name === 'ECDSA' && /^(?:256|384|521)$/.test(bits) ? `ecdsa-sha2-nistp${bits}` : undefined;
 }
 
-/** A machine has one key of a type: where two are shown, it is not for us to choose. */
-function unambiguous<T extends ConsoleFingerprint>(all: readonly T[]): T[] {
-  const isFirst = (one: T, at: number) => all.findIndex(({ type }) => type === one.type) === at;
-  const isContested = (one: T) =>
+/** An instance prints one key of a type: where it shows two, neither counts. */
+function unambiguous(all: readonly (HostKey | ConsoleKey)[]): ConsoleKey[] {
+  const isFirst = (one: ConsoleKey, at: number) => all.findIndex(({ type }) => type === one.type) === at;
+  const isContested = (one: ConsoleKey) =>
     all.some(({ type, fingerprint }) => type === one.type && fingerprint !== one.fingerprint);
-  return all.filter((one, at) => isFirst(one, at) && !isContested(one));
+  return all
+    .filter((one, at) => isFirst(one, at) && !isContested(one))
+    .map((one) => ({
+      type: one.type,
+      fingerprint: one.fingerprint,
+      key: 'blob' in one ? one : undefined,
+    }));
+}
+
+function distinct(all: readonly ConsoleKey[]): number {
+  return new Set(all.map(({ fingerprint }) => fingerprint)).size;
+}
+
+function isKey(value: HostKey | 'torn' | undefined): value is HostKey {
+  return value !== undefined && value !== 'torn';
 }
 
 function isPresent<T>(value: T | undefined): value is T {

@@ -1,9 +1,9 @@
-/** The lines of a machine's serial console, without what consoles put around them. */
+/** The lines of an instance's serial console, without what consoles put around them. */
 
 export interface ConsoleLine {
   /** As it was printed, without escapes. */
   readonly whole: string;
-  /** Without the time and the program's name before it. */
+  /** Without the time and the program's name before it; the same as `whole` where there is neither. */
   readonly content: string;
 }
 
@@ -47,7 +47,7 @@ export function consoleLines(text: string): ConsoleLine[] {
 const firmware = /^(?:SeaBIOS \(|BIOS-|iPXE |BdsDxe: )/;
 const kernel = /^(?:\[ {0,8}0\.0{3,9}\] |Linux version \d)/;
 
-/** Whether the output begins where the machine began, with its firmware or its kernel, and nothing can be missing. */
+/** Whether the output begins with the machine's firmware or kernel and cannot have lost an earlier part. */
 export function startsAtBoot(text: string, lines: readonly ConsoleLine[]): boolean {
   if (Buffer.byteLength(text) > keptBytes - marginBytes) return false;
   return lines.slice(0, firstLines).some(({ whole }) => firmware.test(whole) || kernel.test(whole));

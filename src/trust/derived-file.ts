@@ -1,37 +1,88 @@
 /**
- * `hosts/<vm>.known_hosts`: the VM's one key in OpenSSH's format, for ssh's own strict check. Derived from
- * what was judged, never read back to decide anything.
+ * `hosts/<vm>.known_hosts`: the VM's pinned keys in OpenSSH's format, for ssh's own strict check.
+ *
+ * The agent writes it from the record. ssh writes to it as well (`UpdateHostKeys yes`): inside a session with a host
+ * whose key stands here, that host proves which other keys it owns, and ssh adds those and drops what the host no
+ * longer offers. `TrustStore` reads that back; see there for when it is believed.
  */
 import { lstatSync, readdirSync, unlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { ioFailed, readPrivateFile, writeAtomic } from '../platform/files.ts';
-import type { HostKey } from '../ssh/hostkey.ts';
+import { type HostKey, parseHostKey } from '../ssh/hostkey.ts';
+import { mldsa44Ed25519 } from '../ssh/mldsa44-ed25519.ts';
 
 const derivedEnding = '.known_hosts';
 const recordEnding = '.json';
 /** What `writeAtomic` calls a file until it is whole; a killed process leaves it behind. */
 const temporaryName = /^\..+\.[0-9a-f]{16}\.tmp$/;
-const temporaryMilliseconds = 60_000;
+/** What ssh calls it: `mkstemp` of the path and ten letters. */
+const sshTemporaryName = /\.known_hosts\.[A-Za-z0-9]{6,12}$/;
+const temporaryMs = 60_000;
 /** The largest RSA key takes 3 KB. */
-const derivedBytes = 64 * 1024;
+const maxBytes = 64 * 1024;
+/** A server has a handful of host keys. */
+export const maxKeys = 16;
 
 /**
- * The generated Host block sets HostKeyAlias to the VM's name, so that no port and no address stand here. The
- * second pattern is for libssh, which knows no HostKeyAlias and looks for the name with the port.
+ * The text for a VM's keys. The generated Host block sets HostKeyAlias to the VM's name, so that neither port nor
+ * address stands here.
+ *
+ * @param shown the key of the connection that is being made. It has a second line for libssh, which does not know
+ *   HostKeyAlias and looks for the name with the port. No other key has one: ssh drops no key that stands under
+ *   another name as well, and would then not update the file at all.
  */
-export function derivedLine(vm: string, { type, blob }: HostKey): string {
-  return `${vm},[${vm}]:* ${type} ${blob.toString('base64')}\n`;
+export function derivedText(vm: string, keys: readonly HostKey[], shown: HostKey | undefined): string {
+  const line = (name: string, { type, blob }: HostKey) => `${name} ${type} ${blob.toString('base64')}\n`;
+  const named = keys.map((key) => line(vm, key)).join('');
+  return shown === undefined ? named : `${named}${line(`[${vm}]:*`, shown)}`;
 }
 
-/** Whether the file is there and holds exactly this key. @throws MintError */
-export function holdsKey(path: string, vm: string, key: HostKey): boolean {
-  const found = readPrivateFile(path, { maxBytes: derivedBytes });
-  return found?.equals(Buffer.from(derivedLine(vm, key))) ?? false;
+/** The file as text; undefined where there is none. @throws MintError `io-failed`, `unsafe-permissions` */
+export function readDerived(path: string): string | undefined {
+  return readPrivateFile(path, { maxBytes })?.toString('latin1');
 }
 
-/** Writes the file unless it holds exactly this key. @throws MintError */
-export function ensureDerived(path: string, vm: string, key: HostKey): void {
-  if (!holdsKey(path, vm, key)) writeAtomic(path, derivedLine(vm, key), { mode: 0o600 });
+/**
+ * The keys that the text has for the VM, at most 16. Lines of another form (hashed names, markers, patterns,
+ * certificates, keys of a type that is not verified here) are passed over.
+ */
+export function keysIn(text: string, vm: string): HostKey[] {
+  const keys: HostKey[] = [];
+  for (const line of text.split('\n')) {
+    const [name, type, base64 = ''] = line.split(' ');
+    if (name !== vm || keys.length >= maxKeys) continue;
+    const key = readKey(type, base64);
+    if (key !== undefined && !keys.some(({ blob }) => blob.equals(key.blob))) keys.push(key);
+  }
+  return keys;
+}
+
+function readKey(type: string | undefined, base64: string): HostKey | undefined {
+  const blob = Buffer.from(base64, 'base64');
+  if (blob.length === 0 || blob.toString('base64') !== base64) return undefined;
+  try {
+    const key = parseHostKey(blob);
+    return key.type === type && pinnedTypes.has(key.type) ? key : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** The types whose keys can be pinned: plain keys, whose signatures the agent can verify. */
+export const pinnedTypes: ReadonlySet<string> = new Set([
+  'ssh-ed25519',
+  'ecdsa-sha2-nistp256',
+  'ecdsa-sha2-nistp384',
+  'ecdsa-sha2-nistp521',
+  'ssh-rsa',
+  mldsa44Ed25519,
+]);
+
+/** Makes the file hold exactly this text. @param found what it holds now @throws MintError `io-failed` */
+export function putDerived(path: string, text: string, found: string | undefined): void {
+  if (text === found) return;
+  if (text === '') removeFile(path);
+  else writeAtomic(path, text, { mode: 0o600 });
 }
 
 /** Removes the derived files in `hosts` that have no record, and what interrupted writes left. @throws MintError */
@@ -63,9 +114,9 @@ export function removeFile(path: string): boolean {
 }
 
 function isAbandoned(directory: string, name: string): boolean {
-  if (!temporaryName.test(name)) return false;
+  if (!temporaryName.test(name) && !sshTemporaryName.test(name)) return false;
   const stats = lstatSync(join(directory, name), { throwIfNoEntry: false });
-  return stats !== undefined && Math.abs(Date.now() - stats.mtimeMs) > temporaryMilliseconds;
+  return stats !== undefined && Math.abs(Date.now() - stats.mtimeMs) > temporaryMs;
 }
 
 function namesIn(directory: string): string[] {

@@ -1,72 +1,90 @@
-/** The values that the store takes and gives. */
+/** The values that the trust store takes and returns. A VM's pin is a set of keys, usually one of each type. */
 import type { HostKey } from '../ssh/hostkey.ts';
 
-/** Which instance it was; each part is unknown where AWS was not asked. */
+/** Where a key was seen. A part is undefined where AWS was not asked. */
 export interface Place {
   readonly instance?: string | undefined;
   readonly account?: string | undefined;
   readonly region?: string | undefined;
 }
 
-/** A host key that a VM's server presented in a connection of ours. */
+/** A host key that a VM's server presented in one of our connections. */
 export interface Sighting extends Place {
   /** The VM's name, in lower case. */
   readonly vm: string;
   readonly key: HostKey;
 }
 
-export const proofs = ['stream-binding', 'client', 'console', 'accepted'] as const;
+export const evidences = ['console', 'job', 'accepted', 'proved', 'first-use'] as const;
 
 /**
- * How a pin came to be trusted: the agent verified the host's signature itself; the client went on after its
- * NEWKEYS; AWS's console output showed the key; a person accepted it.
+ * Why a key is trusted. `console`: AWS's console output of the instance lists it. `job`: it came from the command
+ * that put it into the VM's user data. `accepted`: the user accepted it. `proved`: a host with a pinned key proved
+ * inside a session that it owns this one too (`UpdateHostKeys`). `first-use`: it was the first key, and its server
+ * proved that it owns it.
  */
-export type Proof = (typeof proofs)[number];
+export type Evidence = (typeof evidences)[number];
 
-/** A trusted key. Only the fingerprint is known of a line that Mint wrote. Dates are ISO 8601, in UTC. */
-export interface Pin extends Place {
+/** The type that Mint pins, that the generated ssh_config asks for first, and that Mint's file is about. */
+export const mintType = 'ssh-ed25519';
+
+/** One key of a pin. Dates are ISO 8601, in UTC. */
+export interface PinnedKey {
   readonly fingerprint: string;
+  /** Undefined until the key has been seen: Mint's line and `hosts accept` name only a fingerprint. */
   readonly key?: HostKey | undefined;
   readonly type?: string | undefined;
-  readonly proof?: Proof | undefined;
+  /** Undefined for a key that Mint pinned. */
+  readonly evidence?: Evidence | undefined;
   readonly firstSeen?: string | undefined;
   readonly pinnedAt?: string | undefined;
-  readonly lastLogin?: string | undefined;
-  /** The fingerprint that AWS's console output shows for this type where it is another one. */
-  readonly consoleShows?: string | undefined;
 }
 
-/** The last key that was refused: another one is pinned, or AWS shows another one. */
+/** A pinned key together with what is known of its VM. */
+export interface Pin extends PinnedKey, Place {
+  readonly lastLogin?: string | undefined;
+}
+
+/** Why a key was refused: another key of its type is pinned, AWS shows other keys, or only other types are pinned. */
+export const refusalReasons = ['changed', 'unverified', 'type'] as const;
+export type RefusalReason = (typeof refusalReasons)[number];
+
+/** A key that was refused, and is not accepted until the user says so. */
 export interface Refusal extends Place {
   readonly key: HostKey;
+  readonly reason: RefusalReason;
   readonly seenAt: string;
 }
 
-/** Unknown instances may be the same one: only two known ones that differ are a new VM behind an old name. */
-export function isAnotherInstance(pinned: Pin, { instance }: Sighting): boolean {
-  return pinned.instance !== undefined && instance !== undefined && pinned.instance !== instance;
+/** A key that an instance printed to its console. `key` is undefined where only the fingerprint was printed. */
+export interface ConsoleKey {
+  readonly type: string;
+  readonly fingerprint: string;
+  readonly key?: HostKey | undefined;
 }
 
-/** Known to be in another AWS account or region: not the VM made anew, but another one of that name. */
+/** The host keys that an instance printed to its console when it booted for the first time. */
+export interface ConsoleBlock {
+  readonly instance: string;
+  readonly keys: readonly ConsoleKey[];
+  /** Every line could be read, so a key that is not listed is not the VM's. */
+  readonly isWhole: boolean;
+}
+
+/** Unknown instances may be the same one: only two known ones that differ are a new VM behind an old name. */
+export function isAnotherInstance(one: Place, other: Place): boolean {
+  return one.instance !== undefined && other.instance !== undefined && one.instance !== other.instance;
+}
+
+/** Known to be in another AWS account or region: not the VM recreated, but another VM of that name. */
 export function isElsewhere(pinned: Place, { account, region }: Place): boolean {
   const differs = (one: string | undefined, other: string | undefined) =>
     one !== undefined && other !== undefined && one !== other;
   return differs(pinned.account, account) || differs(pinned.region, region);
 }
 
-/** Whether the record has all that the sighting could add. */
-export function isComplete(pinned: Pin, { key, instance, account, region }: Sighting): boolean {
-  const adds = (value: string | undefined, known: string | undefined) =>
-    value !== undefined && value !== known;
-  return (
-    pinned.key?.blob.equals(key.blob) === true &&
-    !adds(instance, pinned.instance) &&
-    !adds(account, pinned.account) &&
-    !adds(region, pinned.region)
-  );
-}
-
-/** Without the parts that are not known, so that they do not hide what is. */
-export function knownPart(place: Place): Place {
-  return Object.fromEntries(Object.entries(place).filter(([, value]) => value !== undefined));
+/** Only the parts that are known, so that the others do not overwrite what is on record. */
+export function knownPart({ instance, account, region }: Place): Place {
+  const known = Object.entries({ instance, account, region }).filter(([, value]) => value !== undefined);
+  return Object.fromEntries(known);
 }

@@ -1,71 +1,89 @@
-import type { Proof, Sighting } from './pin.ts';
+/** First keys that connections hold until something has proved that the server owns them. */
+import type { HostKey } from '../ssh/hostkey.ts';
+import type { ConsoleBlock, Evidence, Sighting } from './pin.ts';
 
-/** A first key as one connection holds it, until something has proven that the server owns the key. */
+/** A new key as one connection holds it. */
 export interface Provisional {
   /**
-   * Trusts the key for good: known_hosts line, record and derived file. Doing it again does nothing.
+   * The server has proved that it owns the key: trusts it from now on. Doing it again does nothing.
    * @throws MintError `host-key-changed` when another key was pinned meanwhile; those of writing
    */
-  pin(proof: Proof): void;
-  /** The connection ended. When it is the last one and nothing was pinned, nothing stays. */
+  pin(): void;
+  /** The connection has ended. When it was the last one and nothing was pinned, nothing stays. */
   release(): void;
 }
 
-interface Standing {
-  readonly sighting: Sighting;
-  connections: number;
-  pinned: boolean;
+/** Why the key is to be pinned: with the console block that lists it, where that is the evidence. */
+export interface Grounds {
+  readonly evidence: Evidence;
+  readonly block?: ConsoleBlock | undefined;
 }
 
-export interface StandingActions {
-  readonly pin: (sighting: Sighting, proof: Proof) => void;
+interface Held {
+  readonly sighting: Sighting;
+  grounds: Grounds;
+  connections: number;
+  isOver: boolean;
+}
+
+export interface ProvisionalActions {
+  readonly pin: (sighting: Sighting, grounds: Grounds) => void;
   readonly remove: (sighting: Sighting) => void;
 }
 
-/** The provisional keys of this process: one for each VM at a time, counted by its connections. */
+/** The provisional keys of this process: at most one of a type for each VM, counted by its connections. */
 export class ProvisionalKeys {
-  readonly #standing = new Map<string, Standing>();
-  readonly #actions: StandingActions;
+  readonly #held = new Map<string, Held>();
+  readonly #actions: ProvisionalActions;
 
-  constructor(actions: StandingActions) {
+  constructor(actions: ProvisionalActions) {
     this.#actions = actions;
   }
 
-  of(vm: string): Sighting | undefined {
-    return this.#standing.get(vm)?.sighting;
+  of(vm: string): { readonly key: HostKey; readonly evidence: Evidence }[] {
+    return [...this.#held.values()]
+      .filter(({ sighting }) => sighting.vm === vm)
+      .map(({ sighting, grounds: { evidence } }) => ({ key: sighting.key, evidence }));
   }
 
-  /** Counts one more connection with the VM's provisional key, which the sighting's key becomes or is. */
-  hold(sighting: Sighting): Provisional {
-    const standing = this.#standing.get(sighting.vm) ?? { sighting, connections: 0, pinned: false };
-    this.#standing.set(sighting.vm, standing);
-    standing.connections += 1;
-    let held = true;
+  /** Counts one more connection with this key. The caller has checked that no other one of its type is held. */
+  hold(sighting: Sighting, grounds: Grounds): Provisional {
+    const name = nameOf(sighting);
+    const held = this.#held.get(name) ?? { sighting, grounds, connections: 0, isOver: false };
+    if (grounds.evidence === 'console') held.grounds = grounds;
+    this.#held.set(name, held);
+    held.connections += 1;
+    let isReleased = false;
     return {
-      pin: (proof) => {
-        if (standing.pinned) return;
-        this.#actions.pin(sighting, proof);
-        this.#end(standing);
+      pin: () => {
+        if (held.isOver) return;
+        this.#actions.pin(sighting, held.grounds);
+        this.#end(held);
       },
       release: () => {
-        if (!held) return;
-        held = false;
-        standing.connections -= 1;
-        if (standing.connections > 0 || standing.pinned) return;
-        this.#end(standing);
-        this.#actions.remove(standing.sighting);
+        if (isReleased) return;
+        isReleased = true;
+        held.connections -= 1;
+        if (held.connections > 0 || held.isOver) return;
+        this.#end(held);
+        this.#actions.remove(held.sighting);
       },
     };
   }
 
-  /** The VM's key was pinned by someone else: what stands is no longer provisional. */
-  settle(vm: string): void {
-    const standing = this.#standing.get(vm);
-    if (standing !== undefined) this.#end(standing);
+  /** The key was pinned by other means: it is no longer provisional. */
+  settle(vm: string, key: HostKey): void {
+    const held = this.#held.get(nameOf({ vm, key }));
+    if (held?.sighting.key.blob.equals(key.blob)) this.#end(held);
   }
 
-  #end(standing: Standing): void {
-    standing.pinned = true;
-    if (this.#standing.get(standing.sighting.vm) === standing) this.#standing.delete(standing.sighting.vm);
+  #end(held: Held): void {
+    held.isOver = true;
+    const name = nameOf(held.sighting);
+    if (this.#held.get(name) === held) this.#held.delete(name);
   }
+}
+
+function nameOf({ vm, key }: Sighting): string {
+  return `${vm} ${key.type}`;
 }

@@ -1,181 +1,720 @@
 /**
- * Which host keys are trusted: the decision over Mint's file, our records and the keys that are still
- * provisional. One process (the agent) judges; others may accept and forget beside it.
+ * Which host keys are trusted: the decision (`decide`) over Mint's file, our records and the keys that are still
+ * provisional, and everything that changes them. One process (the agent) checks keys; commands may accept and forget
+ * beside it.
  *
- * Mint's file is the authority. Our record adds what it has no room for, and restores a line that was lost.
+ * Mint's file says which ed25519 key counts. Where its line is one that our record knows, the record's other keys
+ * count too; where it is another one, Mint has pinned another machine and the record's keys are of the past. A line
+ * that was lost comes back from the record.
  */
+import { existsSync } from 'node:fs';
+import { MintError } from '../errors.ts';
 import type { Paths } from '../platform/paths.ts';
+import { vmName } from '../settings/vm-name.ts';
 import type { HostKey } from '../ssh/hostkey.ts';
-import { accept, forget } from './decision.ts';
-import { ensureDerived, holdsKey, removeFile, removeOrphans } from './derived-file.ts';
-import { otherFirstKey, refuseOtherType, refuseUnknownType } from './disagreement.ts';
-import type { ConsoleFinding } from './evidence.ts';
-import { type HostEntry, listEntries, readEntry } from './host-entry.ts';
-import type { Finding } from './known-hosts.ts';
-import { Ledger } from './ledger.ts';
-import { noteConsole, noteLogin, noteRefusal, succeeds } from './note.ts';
+import { type ConsoleAnswer, contradicted, type Decision, decide, type Refused, typeOf } from './decide.ts';
 import {
+  derivedText,
+  keysIn,
+  maxKeys,
+  pinnedTypes,
+  putDerived,
+  readDerived,
+  recordedNames,
+  removeFile,
+  removeOrphans,
+} from './derived-file.ts';
+import { type Finding, findPin, findPins, isFingerprint } from './known-hosts.ts';
+import {
+  type ConsoleBlock,
+  type ConsoleKey,
+  type Evidence,
   isAnotherInstance,
-  isComplete,
   knownPart,
+  mintType,
   type Pin,
+  type PinnedKey,
   type Place,
-  type Proof,
+  type Refusal,
+  type RefusalReason,
   type Sighting,
 } from './pin.ts';
-import { type Provisional, ProvisionalKeys } from './provisional.ts';
-import { emptyRecord, type TrustRecord, withoutRefusal } from './record.ts';
+import { type Grounds, type Provisional, ProvisionalKeys } from './provisional.ts';
+import { emptyRecord, maxRefused, pinsOf, type TrustRecord } from './record.ts';
+import { TrustFiles } from './trust-files.ts';
 
-export type { HostEntry } from './host-entry.ts';
-export type { Pin, Proof, Sighting } from './pin.ts';
+export type { Pin, Sighting } from './pin.ts';
 export type { Provisional } from './provisional.ts';
 
-/** What is to happen with a key that a server presented. */
-export type Judgement =
-  /** Pinned and equal. A line that was lost is brought back from our record. `pinned`: as it was before that. */
-  | { readonly kind: 'match'; readonly pinned: Pin }
-  /** A first key. The derived file holds it before this is given. */
-  | { readonly kind: 'unknown'; readonly provisional: Provisional }
-  /** Another key is pinned. Nothing that is trusted has changed. */
-  | { readonly kind: 'changed'; readonly pinned: Pin; readonly presented: HostKey };
+/** A login this soon after the one on record is not written down: parallel logins come in dozens. */
+const loginGrainMs = 10_000;
+/** Likewise for the same key refused again. */
+const refusalGrainMs = 10_000;
+
+/** What is to happen with a presented key. `new`: the derived file holds the key, and the connection holds it. */
+export type Checked =
+  | { readonly outcome: 'ask-console' }
+  | { readonly outcome: 'pinned'; readonly pin: Pin }
+  | { readonly outcome: 'new'; readonly evidence: Evidence; readonly provisional: Provisional }
+  | { readonly outcome: 'changed'; readonly pin: Pin }
+  | Refused;
+
+/** What is known of a VM, for users to read. */
+export interface HostEntry {
+  readonly vm: string;
+  /** Mint's type first. */
+  readonly pins: readonly Pin[];
+  /** The first of them; undefined where nothing is pinned, or what is pinned cannot be read. */
+  readonly pin: Pin | undefined;
+  /** Keys of our record that do not count, because Mint's file has another key. */
+  readonly replaced: readonly PinnedKey[];
+  /** The key that was refused last, until it is accepted. */
+  readonly refused: Refusal | undefined;
+  /** AWS's console output does not list a key that was pinned at first use: connections are blocked. */
+  readonly contradiction: { readonly pin: Pin; readonly shown: readonly ConsoleKey[] } | undefined;
+  /** Why no key of this VM is trusted at the moment, or what else is wrong with its files. */
+  readonly problem: string | undefined;
+}
 
 export class TrustStore {
-  readonly #ledger: Ledger;
+  readonly #files: TrustFiles;
   readonly #provisional = new ProvisionalKeys({
-    pin: (sighting, proof) => this.#pin(sighting, proof),
+    pin: (sighting, grounds) => this.#pin(sighting, grounds),
     remove: (sighting) => this.#removeProvisional(sighting),
   });
 
   constructor(paths: Paths) {
-    this.#ledger = new Ledger(paths);
+    this.#files = new TrustFiles(paths);
   }
 
-  /** For an agent that starts: what another one left as provisional goes. @throws MintError `io-failed` */
+  /** For an agent that starts: removes what another one left as provisional. @throws MintError `io-failed` */
   start(): void {
-    removeOrphans(this.#ledger.paths.hosts);
+    removeOrphans(this.#files.paths.hosts);
   }
 
   /**
-   * Judges the key of one connection. On a match and for a first key, the derived file holds exactly this
-   * key when the promise resolves. Takes up to 200 ms where Mint is rewriting its file, and as long where a line is
-   * missing that our record knows; else it waits for nothing.
+   * Checks the key of one connection. When the promise resolves to `pinned` or `new`, the derived file holds the
+   * VM's keys and this one. Takes up to 200 ms where Mint is rewriting its file, and as long where a line is missing
+   * that our record knows; else it waits for nothing.
    *
-   * @throws MintError `known-hosts-corrupt`, `host-key-type`, `host-key-changed` (another first key stands
-   *   for this VM), `io-failed`, `unsafe-permissions`
+   * @param console what AWS shows; with `not-asked` the answer may be `ask-console`
+   * @param mayAdopt whether what ssh wrote to the derived file can be believed; see `#adopt`
+   * @throws MintError `known-hosts-corrupt`, `host-key-type` (a type that is never accepted, or another type is being
+   *   pinned at this moment), `host-key-changed` (another first key is being pinned), `io-failed`, `unsafe-permissions`
    */
-  async judge(sighting: Sighting): Promise<Judgement> {
+  async check(
+    sighting: Sighting,
+    console: ConsoleAnswer = { kind: 'silent', why: 'AWS was not asked' },
+    mayAdopt: () => boolean = () => true,
+  ): Promise<Checked> {
     refuseUnknownType(sighting);
-    this.#ledger.prepare();
+    this.#files.prepare();
     const { vm, key } = sighting;
-    const finding = await this.#ledger.find(vm);
+    const finding = await this.#files.find(vm, () => hasMintKey(this.#files.record(vm).record));
     // From here to the end nothing waits, so that two connections cannot be given different first keys.
-    const { record, damage } = this.#ledger.record(vm);
-    if (finding.kind === 'absent') {
-      if (damage !== undefined) throw damage;
-      const standing = this.#provisional.of(vm);
-      if (standing !== undefined && !standing.key.blob.equals(key.blob)) {
-        throw otherFirstKey(vm, standing.key, key);
+    const { record: read, damage } = this.#files.record(vm);
+    if (finding.kind === 'absent' && damage !== undefined) throw damage;
+    const derived = readDerived(this.#files.of(vm).knownHosts);
+    const record = read && this.#adopt(vm, read, derived, mayAdopt);
+    const pins = countingPins(finding, read, record, sighting);
+    const answer = withRemembered(console, record?.console, pins, sighting);
+    const decision = decide(key, sighting, { pins, refused: record?.refused ?? [] }, answer);
+    switch (decision.outcome) {
+      case 'ask-console':
+        return decision;
+      case 'pinned':
+        this.#match(sighting, pins, finding, derived);
+        return decision;
+      case 'new': {
+        this.#refuseOtherFirstKey(sighting, decision.evidence);
+        const grounds = {
+          evidence: decision.evidence,
+          block: answer.kind === 'block' ? answer.block : undefined,
+        };
+        const keys = this.#derivedKeys(vm, pins);
+        putDerived(this.#files.of(vm).knownHosts, derivedText(vm, withKey(keys, key), key), derived);
+        return { ...decision, provisional: this.#provisional.hold(sighting, grounds) };
       }
+      case 'changed':
+      case 'unverified':
+      case 'type-not-pinned':
+      case 'refused-before':
+      case 'contradicted':
+        this.#noteRefusal(sighting, decision, answer.kind === 'block' ? answer.block : undefined);
+        return decision;
     }
-    const pinned = pinnedBy(finding, record);
-    if (pinned?.fingerprint === key.fingerprint) {
-      this.#match(sighting, pinned, finding.kind === 'absent');
-      return { kind: 'match', pinned };
-    }
-    if (pinned === undefined || (finding.kind === 'absent' && isAnotherInstance(pinned, sighting))) {
-      ensureDerived(this.#ledger.files(vm).knownHosts, vm, key);
-      return { kind: 'unknown', provisional: this.#provisional.hold(sighting) };
-    }
-    noteRefusal(this.#ledger, sighting);
-    refuseOtherType(sighting, pinned);
-    return { kind: 'changed', pinned, presented: key };
   }
 
-  /** What is on record of the pinned key, if anything is. @throws MintError `unsafe-permissions`, `io-failed` */
-  pinned(vm: string): Pin | undefined {
-    return this.#ledger.record(vm).record?.pin;
+  /** Whether our record has this key as pinned. @throws MintError `unsafe-permissions`, `io-failed` */
+  isPinned(vm: string, { fingerprint }: HostKey): boolean {
+    return this.#files.record(vm).record?.keys.some((one) => one.fingerprint === fingerprint) ?? false;
   }
 
-  /** Every VM that is known, by name. @throws MintError `known-hosts-corrupt` when the file as a whole is refused */
+  /** Whether all that AWS can say later is on record: the console's host keys and the account. @throws MintError */
+  knowsInstance(vm: string, instance: string): boolean {
+    const { console, account } = this.#files.record(vm).record ?? emptyRecord;
+    return console?.isWhole === true && console.instance === instance && account !== undefined;
+  }
+
+  /** Every VM that is known, by name. @throws MintError `known-hosts-corrupt` when Mint's file as a whole is refused */
   list(): HostEntry[] {
-    return listEntries(this.#ledger);
+    const findings = findPins(this.#files.text());
+    const names = new Set([...findings.keys(), ...recordedNames(this.#files.paths.hosts)].filter(isVmName));
+    return [...names].sort().flatMap((vm) => this.#entry(vm, findings.get(vm) ?? { kind: 'absent' }) ?? []);
   }
 
-  /** The same for one VM; undefined when nothing is known of it. @throws MintError */
+  /** One VM; undefined when nothing is known of it. @throws MintError as `list` */
   show(vm: string): HostEntry | undefined {
-    return readEntry(this.#ledger, vm);
+    return this.#entry(vm, findPin(this.#files.text(), vm));
   }
 
-  /** A person trusts this key: see there. @throws MintError `usage`, `known-hosts-corrupt`, `io-failed`, `unsafe-permissions` */
+  /**
+   * Trusts a fingerprint because the user said so. It takes the place of the pinned keys of its type; on another
+   * instance than the one on record, or against AWS's console output, of all keys that this concerns. The key itself
+   * is known where it was refused, pinned or printed to the console before; any other is pinned by its fingerprint
+   * and counts as an ed25519 key until it is seen.
+   *
+   * @throws MintError `usage` when it is not a fingerprint; `known-hosts-corrupt` when Mint's file as a whole is
+   *   refused; `io-failed`, `unsafe-permissions`
+   */
   accept(vm: string, fingerprint: string): Pin {
-    return accept(this.#ledger, vm, fingerprint);
+    if (!isFingerprint(fingerprint)) {
+      throw new MintError('usage', 'a fingerprint is "SHA256:" and 43 base64 characters', {
+        hint: 'copy it from the warning, or from `ssh-keygen -l` on the VM',
+      });
+    }
+    return this.#files.locked(() => {
+      const { record: before = emptyRecord } = this.#files.record(vm);
+      const finding = findPin(this.#files.text(), vm);
+      const now = new Date().toISOString();
+      const refusal = before.refused.find(({ key }) => key.fingerprint === fingerprint);
+      const pinned = before.keys.find((one) => one.fingerprint === fingerprint);
+      const known = pinned ?? (refusal && seenKey(refusal)) ?? shownKey(before.console, fingerprint);
+      const accepted: PinnedKey = { ...(known ?? { fingerprint }), evidence: 'accepted', pinnedAt: now };
+      const isNewVm = refusal !== undefined && isAnotherInstance(before, refusal);
+      const kept = isNewVm ? [] : keptBeside(accepted, countingKeys(finding, before), before, pinned);
+      const keys = [...kept, accepted];
+      const place = refusal === undefined ? {} : knownPart(refusal);
+      const record: TrustRecord = {
+        ...before,
+        ...(isNewVm ? { account: undefined, region: undefined, lastLogin: undefined } : {}),
+        ...place,
+        keys,
+        console: isNewVm && before.console?.instance !== refusal.instance ? undefined : before.console,
+        refused: before.refused.filter((one) => one !== refusal),
+      };
+      this.#files.setLine(vm, lineFor(keys, finding));
+      this.#files.writeRecord(vm, record);
+      const { knownHosts } = this.#files.of(vm);
+      putDerived(knownHosts, derivedText(vm, blobsOf(keys), undefined), readDerived(knownHosts));
+      return { ...accepted, ...place };
+    });
   }
 
   /** Removes every trace of a VM; false when there was none. @throws MintError */
   forget(vm: string): boolean {
-    return forget(this.#ledger, vm);
+    // Where there is nothing, nothing is made either: not even the lock.
+    if (!existsSync(this.#files.paths.hosts) && findPin(this.#files.text(), vm).kind === 'absent')
+      return false;
+    return this.#files.locked(() => {
+      // A file that is refused as a whole is refused before anything is removed.
+      const hasLine = findPin(this.#files.text(), vm).kind !== 'absent';
+      const { record, knownHosts } = this.#files.of(vm);
+      // The record goes first: were it to outlive the line, it would bring the line back.
+      const hadFiles = [record, knownHosts].map(removeFile).includes(true);
+      if (hasLine) this.#files.setLine(vm, undefined);
+      return hasLine || hadFiles;
+    });
   }
 
-  /** A first key that AWS contradicts: `accept` knows it then. */
-  refuse(sighting: Sighting): void {
-    noteRefusal(this.#ledger, sighting);
+  /**
+   * Pins a key without a connection: it came from the command that put it into the VM's user data.
+   * @returns false where a key of the VM is pinned already @throws MintError
+   */
+  pinForJob(vm: string, key: HostKey): boolean {
+    return this.#files.locked(() => {
+      if (this.show(vm)?.pin !== undefined) return false;
+      this.#pinLocked({ vm, key }, { evidence: 'job' });
+      return true;
+    });
   }
 
-  /** What AWS said of a pin after it was made. False where the pin is another one by now, or it was not written. */
-  learn(vm: string, fingerprint: string, finding: ConsoleFinding, place: Place): boolean {
-    return noteConsole(this.#ledger, vm, fingerprint, finding, place);
+  /**
+   * Keeps what the console of an instance shows, once it is there: it vouches for the pinned keys it lists and adds
+   * the VM's other keys, or contradicts the pin.
+   *
+   * @returns undefined where nothing of that instance is pinned any more, or it cannot be written
+   */
+  learn(vm: string, block: ConsoleBlock, place: Place): 'agrees' | 'contradicts' | undefined {
+    let answer: 'agrees' | 'contradicts' | undefined;
+    const written = succeeds(() => {
+      this.#files.locked(() => {
+        const finding = findPin(this.#files.text(), vm);
+        const { record } = this.#files.record(vm);
+        if (record === undefined || isAnotherInstance(record, block)) return;
+        const counting = countingKeys(finding, record);
+        if (counting.length === 0) return;
+        const noted = { ...record, instance: block.instance, ...knownPart(place), console: block };
+        const denied = contradicted(pinsOf({ ...noted, keys: counting }), block);
+        const keys = denied === undefined ? withConsoleKeys(counting, block) : counting;
+        const { knownHosts } = this.#files.of(vm);
+        this.#files.setLine(vm, lineFor(keys, finding));
+        this.#files.writeRecord(vm, { ...noted, keys });
+        if (keys.length > counting.length) {
+          putDerived(knownHosts, derivedText(vm, blobsOf(keys), undefined), readDerived(knownHosts));
+        }
+        answer = denied === undefined ? 'agrees' : 'contradicts';
+      });
+    });
+    return written ? answer : undefined;
   }
 
-  /** A login succeeded now. False when that could not be written, which is no reason to end it. */
-  noteLogin(vm: string): boolean {
-    return noteLogin(this.#ledger, vm);
-  }
-
-  #match(sighting: Sighting, pinned: Pin, lost: boolean): void {
-    const { vm, key } = sighting;
-    ensureDerived(this.#ledger.files(vm).knownHosts, vm, key);
-    if (this.#provisional.of(vm)?.key.blob.equals(key.blob)) this.#provisional.settle(vm);
-    if (!lost && isComplete(pinned, sighting)) return;
-    // The key is trusted whether or not this can be written: a full disk must not lock anyone out.
-    succeeds(() => {
-      this.#ledger.locked(() => {
-        if (lost) this.#ledger.addLine(vm, key.fingerprint);
-        this.#recordPin(sighting, (known) => ({ firstSeen: new Date().toISOString(), ...known }));
+  /** Which account and region the pinned instance is in. False where it is another one, or it cannot be written. */
+  learnPlace(vm: string, place: Place): boolean {
+    return succeeds(() => {
+      const { record } = this.#files.record(vm);
+      if (record === undefined || record.keys.length === 0 || isAnotherInstance(record, place)) return;
+      if (!addsPlace(place, record)) return;
+      this.#files.locked(() => {
+        const { record: now } = this.#files.record(vm);
+        if (now === undefined || now.keys.length === 0 || isAnotherInstance(now, place)) return;
+        this.#files.writeRecord(vm, { ...now, ...knownPart(place) });
       });
     });
   }
 
-  #pin(sighting: Sighting, proof: Proof): void {
-    const { vm, key } = sighting;
-    this.#ledger.locked(() => {
-      this.#ledger.addLine(vm, key.fingerprint);
-      const now = new Date().toISOString();
-      this.#recordPin(sighting, () => ({ proof, firstSeen: now, pinnedAt: now }));
-      ensureDerived(this.#ledger.files(vm).knownHosts, vm, key);
+  /** Adds a key that the same server owns, while nothing of its type is pinned. @throws MintError */
+  addFirstUse(sighting: Sighting): void {
+    this.#files.locked(() => {
+      const { record } = this.#files.record(sighting.vm);
+      const counting = countingKeys(findPin(this.#files.text(), sighting.vm), record);
+      if (counting.length === 0 || counting.some((one) => typeOf(one) === sighting.key.type)) return;
+      this.#pinLocked(sighting, { evidence: 'first-use' });
     });
   }
 
-  /** Writes down the sighted key as the pinned one. `details` is given what was on record of this key. */
-  #recordPin({ vm, key, ...place }: Sighting, details: (known: Pin | undefined) => Partial<Pin>): void {
-    const { record = emptyRecord } = this.#ledger.record(vm);
-    const known = record.pin?.fingerprint === key.fingerprint ? record.pin : undefined;
-    const { fingerprint, type } = key;
-    const pin: Pin = { ...details(known), fingerprint, key, type, ...knownPart(place) };
-    this.#ledger.writeRecord(vm, { ...withoutRefusal(record, fingerprint), pin });
+  /** A login succeeded now. False when that could not be written, which is no reason to end it. */
+  noteLogin(vm: string): boolean {
+    return succeeds(() => {
+      if (isRecent(this.#files.record(vm).record?.lastLogin, loginGrainMs)) return;
+      this.#files.locked(() => {
+        const { record } = this.#files.record(vm);
+        if (record === undefined || record.keys.length === 0) return;
+        this.#files.writeRecord(vm, { ...record, lastLogin: new Date().toISOString() });
+      });
+    });
   }
 
-  /** Leaves the file alone where it is another key's by now, or that of a pin. */
+  /**
+   * What ssh has written to the derived file since (`UpdateHostKeys yes`). ssh adds a key only inside a session
+   * whose host key stands in the file, after the host has signed the session id with the key it adds, and drops keys
+   * that this host no longer offers. Believed only where the file still has a key that is pinned now; a session that
+   * began with another key, before the VM was forgotten or accepted anew, could add its own key beside it, so the
+   * caller says whether one is open (`mayAdopt`).
+   *
+   * @returns the record with these keys; written down as far as possible
+   */
+  #adopt(vm: string, record: TrustRecord, derived: string | undefined, mayAdopt: () => boolean): TrustRecord {
+    const found = derived === undefined ? [] : keysIn(derived, vm);
+    const has = (keys: readonly { readonly fingerprint: string }[], fingerprint: string) =>
+      keys.some((one) => one.fingerprint === fingerprint);
+    if (!found.some(({ fingerprint }) => has(record.keys, fingerprint))) return record;
+    if (record.console !== undefined && contradicted(pinsOf(record), record.console) !== undefined)
+      return record;
+    const provisional = this.#provisionalKeys(vm);
+    const added = found.filter(
+      ({ fingerprint }) => !has(record.keys, fingerprint) && !has(provisional, fingerprint),
+    );
+    const kept = record.keys.filter(({ key, fingerprint }) => key === undefined || has(found, fingerprint));
+    if (added.length === 0 && kept.length === record.keys.length) return record;
+    if (!mayAdopt()) return record;
+    const now = new Date().toISOString();
+    const adopted: TrustRecord = {
+      ...record,
+      keys: [
+        ...kept,
+        ...added.map((key) => ({
+          ...pinnedKey(key),
+          evidence: 'proved' as const,
+          firstSeen: now,
+          pinnedAt: now,
+        })),
+      ].slice(0, maxKeys),
+      refused: record.refused.filter(({ key }) => !has(added, key.fingerprint)),
+    };
+    succeeds(() => {
+      this.#files.locked(() => {
+        const finding = findPin(this.#files.text(), vm);
+        // First the line: while the record has the old key too, either line is one of its keys'.
+        if (finding.kind === 'pin' && has(record.keys, finding.fingerprint)) {
+          this.#files.setLine(vm, lineFor(adopted.keys, finding));
+        }
+        this.#files.writeRecord(vm, adopted);
+      });
+    });
+    return adopted;
+  }
+
+  #match(sighting: Sighting, pins: readonly Pin[], finding: Finding, derived: string | undefined): void {
+    const { vm, key } = sighting;
+    this.#provisional.settle(vm, key);
+    const keys = withKey(this.#derivedKeys(vm, pins), key);
+    putDerived(this.#files.of(vm).knownHosts, derivedText(vm, keys, key), derived);
+    if (isComplete(pins, sighting, finding)) return;
+    // The key is trusted whether or not this can be written: a full disk must not lock the user out.
+    succeeds(() => {
+      this.#files.locked(() => {
+        const { record = emptyRecord } = this.#files.record(vm);
+        const line = findPin(this.#files.text(), vm);
+        const counting = countingKeys(line, record);
+        // Changed by another process since: the next connection sees to it.
+        if (!counting.some(({ fingerprint }) => fingerprint === key.fingerprint)) return;
+        const completed = counting.map((one) =>
+          one.fingerprint === key.fingerprint
+            ? { firstSeen: new Date().toISOString(), ...withoutUndefined(one), ...pinnedKey(key) }
+            : one,
+        );
+        const isRecorded = record.keys.some(({ fingerprint }) => fingerprint === key.fingerprint);
+        const base = isRecorded ? record : { ...record, ...nowhere, lastLogin: undefined };
+        this.#files.setLine(vm, lineFor(completed, line));
+        this.#files.writeRecord(vm, {
+          ...base,
+          ...knownPart(sighting),
+          keys: completed,
+          refused: record.refused.filter((one) => one.key.fingerprint !== key.fingerprint),
+        });
+      });
+    });
+  }
+
+  /** @throws MintError where another key of this type was pinned meanwhile; those of writing */
+  #pin(sighting: Sighting, grounds: Grounds): void {
+    this.#files.locked(() => this.#pinLocked(sighting, grounds));
+  }
+
+  #pinLocked(sighting: Sighting, { evidence, block }: Grounds): void {
+    const { vm, key } = sighting;
+    const { record = emptyRecord } = this.#files.record(vm);
+    const finding = findPin(this.#files.text(), vm);
+    const counting = countingPins(finding, record, record, sighting);
+    const isKnown = counting.some(({ fingerprint }) => fingerprint === key.fingerprint);
+    const other = counting.find((one) => typeOf(one) === key.type);
+    if (!isKnown && other !== undefined) throw pinnedMeanwhile(vm, other.fingerprint, key.fingerprint);
+    const now = new Date().toISOString();
+    const pinned = { ...pinnedKey(key), evidence, firstSeen: now, pinnedAt: now };
+    const before = counting.length === 0 ? [] : countingKeys(finding, record);
+    const own = isKnown ? before : [...before, pinned];
+    const keys = block === undefined ? own : withConsoleKeys(own, block);
+    const line = lineFor(keys, finding);
+    if (line !== undefined) this.#files.addLine(vm, line);
+    const base = before.length === 0 ? { ...record, ...nowhere, lastLogin: undefined } : record;
+    this.#files.writeRecord(vm, {
+      ...base,
+      ...knownPart(sighting),
+      keys,
+      console: block ?? (record.console?.instance === sighting.instance ? record.console : undefined),
+      refused: record.refused.filter((one) => one.key.fingerprint !== key.fingerprint),
+    });
+    const { knownHosts } = this.#files.of(vm);
+    putDerived(knownHosts, derivedText(vm, blobsOf(keys), key), readDerived(knownHosts));
+  }
+
+  /** The connection is refused whether or not this can be written. */
+  #noteRefusal(
+    sighting: Sighting,
+    decision: Refused | Extract<Decision, { outcome: 'changed' }>,
+    block: ConsoleBlock | undefined,
+  ): void {
+    const { vm, key } = sighting;
+    const reason = reasons[decision.outcome];
+    const isPin = decision.outcome === 'contradicted' && decision.pin.fingerprint === key.fingerprint;
+    succeeds(() => {
+      const known = this.#files.record(vm).record;
+      const last = known?.refused.find((one) => one.key.blob.equals(key.blob));
+      const isNoted =
+        reason === undefined ||
+        isPin ||
+        (last?.instance === sighting.instance &&
+          last?.reason === reason &&
+          isRecent(last.seenAt, refusalGrainMs));
+      const isNewBlock = block?.isWhole === true && known?.console?.instance !== block.instance;
+      if (isNoted && !isNewBlock) return;
+      this.#files.locked(() => {
+        const { record = emptyRecord, damage } = this.#files.record(vm);
+        if (damage !== undefined) return;
+        const others = record.refused.filter((one) => !one.key.blob.equals(key.blob));
+        const refusal = (why: RefusalReason): Refusal => ({
+          key,
+          reason: why,
+          seenAt: new Date().toISOString(),
+          ...knownPart(sighting),
+        });
+        this.#files.writeRecord(vm, {
+          ...record,
+          refused:
+            isNoted || reason === undefined
+              ? record.refused
+              : [refusal(reason), ...others].slice(0, maxRefused),
+          // What vouches for a pin is kept with the pin's instance.
+          console: isNewBlock && !isAnotherInstance(record, block) ? block : record.console,
+        });
+      });
+    });
+  }
+
+  #refuseOtherFirstKey({ vm, key }: Sighting, evidence: Grounds['evidence']): void {
+    for (const held of this.#provisional.of(vm)) {
+      if (held.key.blob.equals(key.blob)) continue;
+      if (held.key.type === key.type) throw otherFirstKey(vm, held.key, key);
+      if (held.evidence === 'console' && evidence === 'console') continue;
+      throw new MintError(
+        'host-key-type',
+        `"${vm}" is making its first contact in another connection, which was shown its ${held.key.type} key`,
+        { hint: 'connect again when that connection has logged in' },
+      );
+    }
+  }
+
+  /** The keys for the derived file: the pinned ones, and first keys whose type is not pinned. */
+  #derivedKeys(vm: string, pins: readonly PinnedKey[]): HostKey[] {
+    const isFree = ({ type }: HostKey) => !pins.some((one) => typeOf(one) === type);
+    return [...blobsOf(pins), ...this.#provisionalKeys(vm).filter(isFree)];
+  }
+
+  #provisionalKeys(vm: string): HostKey[] {
+    return this.#provisional.of(vm).map(({ key }) => key);
+  }
+
+  /** Leaves the file alone where it is another key's by now. */
   #removeProvisional({ vm, key }: Sighting): void {
     succeeds(() => {
-      const { knownHosts } = this.#ledger.files(vm);
-      const pinned = this.#ledger.record(vm).record?.pin?.fingerprint === key.fingerprint;
-      if (!pinned && holdsKey(knownHosts, vm, key)) removeFile(knownHosts);
+      const { knownHosts } = this.#files.of(vm);
+      const derived = readDerived(knownHosts);
+      const isThere = derived !== undefined && keysIn(derived, vm).some(({ blob }) => blob.equals(key.blob));
+      const record = this.#files.record(vm).record ?? emptyRecord;
+      if (!isThere || record.keys.some(({ fingerprint }) => fingerprint === key.fingerprint)) return;
+      const rest = this.#derivedKeys(vm, record.keys);
+      putDerived(knownHosts, derivedText(vm, rest, undefined), derived);
     });
+  }
+
+  #entry(vm: string, finding: Finding): HostEntry | undefined {
+    const { record, damage } = this.#files.record(vm);
+    const refused = record?.refused[0];
+    const without = { vm, pins: [], pin: undefined, replaced: [], refused, contradiction: undefined };
+    if (finding.kind === 'bad') {
+      return { ...without, problem: `known_hosts line ${finding.line}: ${finding.reason}` };
+    }
+    if (finding.kind === 'absent') {
+      if (damage !== undefined) return { ...without, problem: damage.message };
+      if (record === undefined) return undefined;
+    }
+    const keys = countingKeys(finding, record);
+    const isRecorded = record?.keys.some((one) => keys.includes(one)) === true;
+    const pins = isRecorded ? pinsOf({ ...record, keys }) : keys.map((key): Pin => ({ ...key }));
+    pins.sort((one, other) => Number(typeOf(other) === mintType) - Number(typeOf(one) === mintType));
+    const console = record?.console;
+    const denied = console && contradicted(pins, console);
+    const isLost = finding.kind === 'absent' && hasMintKey(record);
+    return {
+      ...without,
+      pins,
+      pin: pins[0],
+      replaced: isRecorded ? [] : (record?.keys ?? []),
+      contradiction: console && denied && { pin: denied, shown: console.keys },
+      problem:
+        damage?.message ??
+        (isLost
+          ? 'the line in known_hosts is gone: restored at the next connection to this instance'
+          : undefined),
+    };
   }
 }
 
-/** Mint's file decides; of the key it names, our record may know more. Without a line, our record decides. */
-function pinnedBy(finding: Finding, record: TrustRecord | undefined): Pin | undefined {
-  if (finding.kind !== 'pin') return record?.pin;
-  return record?.pin?.fingerprint === finding.fingerprint ? record.pin : { fingerprint: finding.fingerprint };
+const nowhere = { instance: undefined, account: undefined, region: undefined };
+
+const reasons: Readonly<Record<string, RefusalReason | undefined>> = {
+  changed: 'changed',
+  contradicted: 'changed',
+  unverified: 'unverified',
+  'type-not-pinned': 'type',
+};
+
+/** The keys that count without regard to where the VM is now: Mint's line decides, see above. */
+function countingKeys(finding: Finding, record: TrustRecord | undefined): readonly PinnedKey[] {
+  const keys = record?.keys ?? [];
+  if (finding.kind !== 'pin' || keys.some(({ fingerprint }) => fingerprint === finding.fingerprint))
+    return keys;
+  return [{ fingerprint: finding.fingerprint }];
+}
+
+/**
+ * The pins that count for a connection. Where Mint's line is gone, and the name stands for another instance than the
+ * one on record, Mint has removed it because the VM is a new one.
+ *
+ * @param read the record as the file has it @param record the same with what ssh has added and dropped
+ */
+function countingPins(
+  finding: Finding,
+  read: TrustRecord | undefined,
+  record: TrustRecord | undefined,
+  sighting: Sighting,
+): Pin[] {
+  if (record === undefined || countingKeys(finding, read) !== read?.keys) {
+    return finding.kind === 'pin' ? [{ fingerprint: finding.fingerprint }] : [];
+  }
+  const isRemoved = finding.kind === 'absent' && hasMintKey(record) && isAnotherInstance(record, sighting);
+  return isRemoved ? [] : pinsOf(record);
+}
+
+/** Our record knows a key that has a line in Mint's file. */
+function hasMintKey(record: TrustRecord | undefined): boolean {
+  return record?.keys.some((one) => typeOf(one) === mintType) ?? false;
+}
+
+/** The fingerprint for Mint's file: the ed25519 key's; while the VM rotates it, the one that stands there. */
+function lineFor(keys: readonly PinnedKey[], finding: Finding): string | undefined {
+  const fitting = keys.filter((one) => typeOf(one) === mintType).map(({ fingerprint }) => fingerprint);
+  if (finding.kind === 'pin' && fitting.includes(finding.fingerprint)) return finding.fingerprint;
+  return fitting.at(-1);
+}
+
+/** What the console said before counts where AWS was not asked, or does not answer now. */
+function withRemembered(
+  console: ConsoleAnswer,
+  remembered: ConsoleBlock | undefined,
+  pins: readonly Pin[],
+  { instance }: Sighting,
+): ConsoleAnswer {
+  if (console.kind === 'block' || remembered === undefined || remembered.instance !== instance)
+    return console;
+  // A record of version 1 kept only the one key that contradicted the pin.
+  const counts = remembered.isWhole || contradicted(pins, remembered) !== undefined;
+  return counts ? { kind: 'block', block: remembered } : console;
+}
+
+/** The pinned keys, those that the block lists as verified by it, and the block's keys of other types. */
+function withConsoleKeys(keys: readonly PinnedKey[], block: ConsoleBlock): PinnedKey[] {
+  const now = new Date().toISOString();
+  const isListed = (one: PinnedKey) => block.keys.some(({ fingerprint }) => fingerprint === one.fingerprint);
+  const upgraded = keys.map((one): PinnedKey => {
+    const isWeaker = one.evidence === undefined || one.evidence === 'first-use' || one.evidence === 'proved';
+    return isWeaker && isListed(one) ? { ...one, evidence: 'console' } : one;
+  });
+  if (!keys.some(isListed)) return upgraded;
+  const added = block.keys.filter(({ type }) => !keys.some((one) => typeOf(one) === type));
+  return [
+    ...upgraded,
+    ...added.flatMap(({ key }) =>
+      key === undefined || !pinnedTypes.has(key.type)
+        ? []
+        : [{ ...pinnedKey(key), evidence: 'console' as const, firstSeen: now, pinnedAt: now }],
+    ),
+  ];
+}
+
+/** The pinned keys that stay beside an accepted one. */
+function keptBeside(
+  accepted: PinnedKey,
+  keys: readonly PinnedKey[],
+  record: TrustRecord,
+  pinned: PinnedKey | undefined,
+): PinnedKey[] {
+  const { console } = record;
+  const isDenied = (some: readonly PinnedKey[]) =>
+    console !== undefined && contradicted(pinsOf({ ...record, keys: some }), console) !== undefined;
+  // What a host with a contradicted key has proved goes with that key.
+  if (pinned === undefined && isDenied(keys)) return [];
+  return keys.filter(
+    (one) => one.fingerprint !== accepted.fingerprint && typeOf(one) !== typeOf(accepted) && !isDenied([one]),
+  );
+}
+
+function pinnedKey(key: HostKey): { fingerprint: string; key: HostKey; type: string } {
+  return { fingerprint: key.fingerprint, key, type: key.type };
+}
+
+function seenKey({ key, seenAt }: Refusal): PinnedKey {
+  return { ...pinnedKey(key), firstSeen: seenAt };
+}
+
+function shownKey(console: ConsoleBlock | undefined, fingerprint: string): PinnedKey | undefined {
+  const shown = console?.keys.find((one) => one.fingerprint === fingerprint);
+  return shown && { fingerprint, key: shown.key, type: shown.type };
+}
+
+function blobsOf(keys: readonly PinnedKey[]): HostKey[] {
+  return keys.flatMap(({ key }) => key ?? []);
+}
+
+function withKey(keys: readonly HostKey[], key: HostKey): HostKey[] {
+  return keys.some(({ blob }) => blob.equals(key.blob)) ? [...keys] : [...keys, key];
+}
+
+/** Whether the files have all that a sighting of a pinned key could add. */
+function isComplete(pins: readonly Pin[], { key, ...place }: Sighting, finding: Finding): boolean {
+  const pin = pins.find(({ fingerprint }) => fingerprint === key.fingerprint);
+  const line = lineFor(pins, finding);
+  return (
+    pin?.key?.blob.equals(key.blob) === true &&
+    line === (finding.kind === 'pin' ? finding.fingerprint : undefined) &&
+    !addsPlace(place, pin)
+  );
+}
+
+function addsPlace(place: Place, known: Place): boolean {
+  return (['instance', 'account', 'region'] as const).some(
+    (part) => place[part] !== undefined && place[part] !== known[part],
+  );
+}
+
+function withoutUndefined(key: PinnedKey): PinnedKey {
+  return Object.fromEntries(
+    Object.entries(key).filter(([, value]) => value !== undefined),
+  ) as unknown as PinnedKey;
+}
+
+/** For what may fail without harm. A file that others can write to is never harmless. */
+function succeeds(action: () => void): boolean {
+  try {
+    action();
+    return true;
+  } catch (error) {
+    if (error instanceof MintError && error.code !== 'unsafe-permissions') return false;
+    throw error;
+  }
+}
+
+function isRecent(date: string | undefined, milliseconds: number): boolean {
+  return date !== undefined && Math.abs(Date.now() - Date.parse(date)) < milliseconds;
+}
+
+/** @throws MintError `host-key-type` for a type whose signatures are not verified: certificates, security keys, DSA */
+function refuseUnknownType({ vm, key }: Sighting): void {
+  if (pinnedTypes.has(key.type)) return;
+  throw new MintError('host-key-type', `the server of "${vm}" presents a host key of type ${key.type}`, {
+    hint: 'only plain keys are accepted: let the client ask for ssh-ed25519 (OpenSSH: -o HostKeyAlgorithms=ssh-ed25519)',
+  });
+}
+
+function pinnedMeanwhile(vm: string, pinned: string, presented: string): MintError {
+  const message = `another host key of "${vm}" was pinned meanwhile: ${pinned}, not ${presented}`;
+  return new MintError('host-key-changed', message, {
+    hint: `\`mint-ssh hosts show ${vm}\` says what is pinned; connect again`,
+  });
+}
+
+function otherFirstKey(vm: string, held: HostKey, presented: HostKey): MintError {
+  const message = `"${vm}" shows two different host keys to connections that are open at once: ${held.fingerprint} and ${presented.fingerprint}`;
+  return new MintError('host-key-changed', message, {
+    hint: 'neither is pinned yet: find out which one is the VM’s own before you connect again',
+  });
+}
+
+function isVmName(name: string): boolean {
+  try {
+    return vmName(name) === name;
+  } catch {
+    return false;
+  }
 }

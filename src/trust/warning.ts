@@ -1,7 +1,7 @@
 import { printable } from '../cli/terminal.ts';
 import type { HostKey } from '../ssh/hostkey.ts';
-import { randomart } from '../ssh/randomart.ts';
-import { isElsewhere, type Pin, type Place } from './pin.ts';
+import { closest } from './changed-key.ts';
+import { type ConsoleKey, isElsewhere, type Pin, type Place, type Refusal } from './pin.ts';
 
 const width = 78;
 const rule = '='.repeat(width);
@@ -10,6 +10,8 @@ const rule = '='.repeat(width);
 interface Change extends Place {
   readonly pinned: Pin;
   readonly presented: HostKey;
+  /** Mint tagged the instance, so `mint recreate` may be the cause. */
+  readonly isMintVm?: boolean;
 }
 
 /**
@@ -45,15 +47,6 @@ export function changedKeyQuestion(vm: string, change: Change, cause: readonly s
   };
 }
 
-/** For every connection while AWS shows another key than the one that was pinned at first use. */
-export function disagreementNotice(vm: string, pin: Pin, consoleShows: string): string {
-  return [
-    `mint-ssh: warning: the host key of ${vm} is trusted, but it is not the one that AWS shows`,
-    `mint-ssh: pinned ${printable(pin.fingerprint)}, console ${printable(consoleShows)}`,
-    `mint-ssh: hint: if you know why they differ: mint-ssh hosts accept ${vm} ${printable(pin.fingerprint)}`,
-  ].join('\n');
-}
-
 function explanation(vm: string, change: Change, cause: readonly string[]): string[] {
   return [
     ...comparison(vm, change.pinned, change.presented),
@@ -64,7 +57,7 @@ function explanation(vm: string, change: Change, cause: readonly string[]): stri
   ];
 }
 
-function advice(vm: string, { pinned, ...place }: Change): string {
+function advice(vm: string, { pinned, isMintVm = false, ...place }: Change): string {
   if (isElsewhere(pinned, place)) {
     return (
       'A name belongs to one AWS account and region at a time. To use both VMs, do not accept the key, ' +
@@ -72,15 +65,19 @@ function advice(vm: string, { pinned, ...place }: Change): string {
       `and its profile or region. Accept the key only if ${vm} is to mean this VM from now on.`
     );
   }
+  const recreated = isMintVm ? 'Did you recently run `mint recreate`? ' : '';
   if (place.instance !== undefined && place.instance === pinned.instance) {
     return (
-      'Did you recently run `mint recreate`? It would have made a new instance, and this is still the same: ' +
-      'it does not explain the change. Unless you replaced the key on the VM yourself, someone may be ' +
-      'listening between you and the VM.'
+      (isMintVm
+        ? `${recreated}It would have made a new instance, and this is still the same: it does not explain the change. `
+        : '') +
+      'Unless you replaced the key on the VM yourself, someone may be listening between you and the VM.'
     );
   }
   return (
-    'Did you recently run `mint recreate`? Then the VM has a new key, and you can accept it. If not, ' +
+    (isMintVm
+      ? `${recreated}Then the VM has a new key, and you can accept it. If not, `
+      : 'If you recreated or reinstalled the VM, it has a new key, and you can accept it. If not, ') +
     'someone may be listening between you and the VM: compare the fingerprint with what the VM itself ' +
     'shows before you do.'
   );
@@ -88,23 +85,87 @@ function advice(vm: string, { pinned, ...place }: Change): string {
 
 const unharmed = 'Nothing was sent that could log anyone in, and nothing that is trusted has changed.';
 
-/** The warning about a first key that is not the one AWS shows. */
-export function unverifiedKeyWarning(vm: string, presented: HostKey, consoleShows: string): string {
+/** The warning about a key that the console of the instance does not list. */
+export function unverifiedKeyWarning(vm: string, presented: HostKey, shown: readonly ConsoleKey[]): string {
+  const other = shown.some(({ type }) => type === presented.type)
+    ? 'another key of this type'
+    : `its host keys to its console, and has no ${presented.type} key`;
   return framed('WARNING: THIS IS NOT THE HOST KEY THAT AWS SHOWS. THE CONNECTION WAS BLOCKED.', [
     ...comparison(vm, undefined, presented),
     '',
-    `  AWS shows: ${consoleShows}`,
+    ...shownLines(shown, presented.type),
     '',
     ...wrapped(
-      'The first boot of the instance printed another key of this type to its console. Either the host keys ' +
-        'were replaced on the VM since, or someone is answering in its place. Nothing was sent that could log ' +
-        'anyone in, and nothing is trusted.',
+      `The first boot of the instance printed ${other}. Either the host keys were replaced on the VM since, or ` +
+        'someone is answering in its place. Nothing was sent that could log anyone in, and nothing is trusted.',
     ),
     '',
     '  If you know why the keys differ, accept exactly the key that was seen now:',
     '',
     ...commandLines(['mint-ssh hosts accept', vm, presented.fingerprint]),
   ]);
+}
+
+/**
+ * The warning about a pin of first use that AWS contradicts. The key that AWS shows is offered first.
+ * @param pinned the contradicted key @param presented by the server now
+ */
+export function contradictedPinWarning(
+  vm: string,
+  pinned: Pin,
+  presented: HostKey,
+  shown: readonly ConsoleKey[],
+): string {
+  const own = closest(shown, presented.type);
+  return framed('WARNING: AWS DOES NOT SHOW THE PINNED HOST KEY. THE CONNECTION WAS BLOCKED.', [
+    ...comparison(vm, pinned, presented),
+    '',
+    ...shownLines(shown, presented.type),
+    '',
+    ...wrapped(
+      'The key was pinned at first use, before AWS showed the console output of the instance. Either the host keys ' +
+        'were replaced on the VM since its first boot, or someone answered in its place when the key was pinned, and ' +
+        'may have seen what was sent over that session. Nothing was sent now.',
+    ),
+    ...(own === undefined
+      ? []
+      : [
+          '',
+          '  To trust the key that AWS shows:',
+          '',
+          ...commandLines(['mint-ssh hosts accept', vm, own.fingerprint]),
+        ]),
+    '',
+    '  Only if you know why they differ, keep the pinned key:',
+    '',
+    ...commandLines(['mint-ssh hosts accept', vm, printable(pinned.fingerprint)]),
+  ]);
+}
+
+/** The warning about a key that was refused before, and that no one has accepted since. */
+export function refusedBeforeWarning(vm: string, { key, seenAt, reason }: Refusal): string {
+  return framed('WARNING: THIS HOST KEY WAS REFUSED BEFORE. THE CONNECTION WAS BLOCKED.', [
+    ...comparison(vm, undefined, key),
+    '',
+    ...wrapped(
+      `It was refused at ${printable(minutes(seenAt))}, because ` +
+        (reason === 'unverified' ? 'it is not one that AWS shows' : 'another key was pinned') +
+        ', and stays blocked until you accept it or the VM is another instance. Nothing was sent that could log anyone in.',
+    ),
+    '',
+    '  If you know that it is the key of the VM:',
+    '',
+    ...commandLines(['mint-ssh hosts accept', vm, key.fingerprint]),
+  ]);
+}
+
+function shownLines(shown: readonly ConsoleKey[], type: string): string[] {
+  const first = closest(shown, type);
+  const all = [...shown].sort((one, other) => Number(other === first) - Number(one === first));
+  return all.map(({ fingerprint, type: shownType }, at) => {
+    const start = at === 0 ? 'AWS shows:' : '          ';
+    return `  ${start} ${fingerprint} (${printable(shownType).slice(0, 12).replace('ecdsa-sha2-n', 'ecdsa')})`;
+  });
 }
 
 function framed(title: string, lines: readonly string[]): string {
@@ -123,15 +184,13 @@ function wrapped(paragraph: string): string[] {
   return lines;
 }
 
-/** Both keys, one above the other and as pictures side by side, in lines of at most 78 columns. */
+/** Both keys, one above the other, in lines of at most 78 columns. */
 export function comparison(vm: string, pinned: Pin | undefined, presented: HostKey): string[] {
   return [
     `  VM:       ${vm}`,
-    ...(pinned === undefined ? [] : [`  pinned:   ${pinned.fingerprint}`, ...described(pinned)]),
+    ...(pinned === undefined ? [] : [`  pinned:   ${printable(pinned.fingerprint)}`, ...described(pinned)]),
     `  now seen: ${presented.fingerprint}`,
     `            ${presented.type}`,
-    '',
-    ...pictures(pinned?.key, presented),
   ];
 }
 
@@ -148,14 +207,6 @@ function described({ type, pinnedAt, instance }: Pin): string[] {
 
 function minutes(date: string): string {
   return `${date.slice(0, 16).replace('T', ' ')} UTC`;
-}
-
-/** Both keys' pictures side by side; of the pinned key only when we have the key itself. */
-function pictures(pinned: HostKey | undefined, presented: HostKey): string[] {
-  const after = ['now seen', ...randomart(presented).split('\n')];
-  if (pinned === undefined) return after.map((line) => `  ${line}`);
-  const before = ['pinned', ...randomart(pinned).split('\n')];
-  return after.map((line, index) => `  ${(before[index] ?? '').padEnd(30)}${line}`.trimEnd());
 }
 
 /** On one line where it fits; else split so that it can be copied as it stands. */

@@ -25,13 +25,13 @@ async function measure(pins: number): Promise<{ lookup: number; write: number }>
     utimesSync(paths.knownHosts, 0, 0);
     const store = new TrustStore(paths);
     const vm = `vm-${pins - 1}`;
-    await store.judge({ vm, key });
+    await store.check({ vm, key });
     const [lookups, writes] = [[] as number[], [] as number[]];
     for (let round = 0; round < rounds; round += 1) {
-      lookups.push(await time(() => store.judge({ vm, key })));
-      const judgement = await store.judge({ vm: `new-${round}`, key });
-      if (judgement.kind !== 'unknown') throw new Error(judgement.kind);
-      writes.push(await time(() => judgement.provisional.pin('client')));
+      lookups.push(await time(() => store.check({ vm, key })));
+      const checked = await store.check({ vm: `new-${round}`, key });
+      if (checked.outcome !== 'new') throw new Error(checked.outcome);
+      writes.push(await time(() => checked.provisional.pin()));
     }
     return { lookup: median(lookups), write: median(writes) };
   } finally {

@@ -62,7 +62,7 @@ export function bootConsole(
         loginPrompt,
       ]);
     case 'late':
-      return text([...noise(60 * 1024), ...lines, loginPrompt]);
+      return text([...kernelStart, ...noise(60 * 1024, false), ...lines, loginPrompt]);
     case 'noisy':
       return text([
         ...firmware,
@@ -82,7 +82,7 @@ export function bootConsole(
 
 /** The console of a machine that has been up for long: its first boot, and with it the keys, has scrolled out. */
 export function oldConsole(): string {
-  return text(noise(66 * 1024));
+  return text(noise(66 * 1024, true));
 }
 
 const loginPrompt = 'ip-10-0-0-11 login: ';
@@ -112,12 +112,12 @@ const systemd = [
   '[   17.300000] cloud-init[1023]: +---[RSA 3072]----+',
 ];
 
-/** Lines of a running machine, of at least so many bytes with their ends. */
-function noise(minBytes: number): string[] {
+/** Lines of a running machine, of at least so many bytes with their ends. @param hasUsers whether users log in */
+function noise(minBytes: number, hasUsers: boolean): string[] {
   const lines: string[] = [];
   for (let bytes = 0, at = 0; bytes < minBytes; at++) {
     const line =
-      at % 7 === 0
+      hasUsers && at % 7 === 0
         ? `[\x1b[0;32m  OK  \x1b[0m] Started \x1b[0;1;39msession-${at}.scope\x1b[0m - Session ${at} of User ubuntu.`
         : `${kernelTime(40 + at)} systemd[1]: Started Process Core Dump (PID ${1000 + at}/UID 0).`;
     lines.push(line);

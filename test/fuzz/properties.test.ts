@@ -20,7 +20,7 @@ import { parseUserauthRequest } from '../../src/ssh/userauth.ts';
 import { encodeByte, encodeString, encodeUint32 } from '../../src/ssh/wire.ts';
 import { renderSshConfig } from '../../src/ssh-config/render.ts';
 import { readConsoleKeys } from '../../src/trust/console-host-keys.ts';
-import { type Pin, proofs } from '../../src/trust/pin.ts';
+import { evidences, type PinnedKey, refusalReasons } from '../../src/trust/pin.ts';
 import { formatRecord, parseRecord } from '../../src/trust/record.ts';
 import { findings, type LocatedVm, parseLocatedVm, states } from '../../src/vms/located-vm.ts';
 import { ecdsaBlob, ed25519Blob, rsaBlob } from './material.ts';
@@ -145,29 +145,47 @@ test('a record keeps what is known, and what it does not know', () => {
   const keys = [ed25519Blob, ecdsaBlob, rsaBlob].map(parseHostKey);
   const key = fc.constantFrom(...keys);
   const place = { instance: maybe(text), account: maybe(text), region: maybe(text) };
-  const pin = fc
+  const pinned = fc
     .record({
       key,
-      proof: maybe(fc.constantFrom(...proofs)),
+      evidence: maybe(fc.constantFrom(...evidences)),
       pinnedAt: maybe(text),
-      lastLogin: maybe(text),
-      ...place,
+      firstSeen: maybe(text),
     })
-    .map((fields): Pin => ({ ...fields, fingerprint: fields.key.fingerprint, type: fields.key.type }));
-  const refused = fc.record({ key, seenAt: text, ...place });
+    .map((fields): PinnedKey => ({ ...fields, fingerprint: fields.key.fingerprint, type: fields.key.type }));
+  const refused = fc.record({ key, reason: fc.constantFrom(...refusalReasons), seenAt: text, ...place });
+  const shown = key.map((one) => ({ type: one.type, fingerprint: one.fingerprint, key: one }));
+  const console = fc.record({
+    instance: text,
+    keys: fc.array(shown, { maxLength: 3 }),
+    isWhole: fc.boolean(),
+  });
   const unknown = fc.dictionary(
     fc.string({ maxLength: 8 }).map((name) => `x-${name}`),
     fc.jsonValue(),
   );
+  const record = fc.record({
+    ...place,
+    keys: fc.array(pinned, { maxLength: 3 }),
+    lastLogin: maybe(text),
+    console: maybe(console),
+    refused: fc.array(refused, { maxLength: 3 }),
+    unknown,
+  });
   fc.assert(
-    fc.property(maybe(pin), maybe(refused), unknown, (known, refusal, more) => {
-      const written = formatRecord({ pin: known, refused: refusal, unknown: more });
+    fc.property(record, (known) => {
+      const written = formatRecord(known);
       const read = parseRecord(written, '/hosts/dev.json');
       assert.deepEqual(JSON.parse(formatRecord(read)), JSON.parse(written));
-      assert.equal(read.pin?.fingerprint, known?.fingerprint);
-      assert.equal(read.pin?.proof, known?.proof);
-      assert.ok(read.refused === undefined || refusal?.key.blob.equals(read.refused.key.blob));
-      assert.deepEqual(JSON.parse(JSON.stringify(read.unknown)), JSON.parse(JSON.stringify(more)));
+      assert.deepEqual(
+        read.keys.map(({ fingerprint, evidence }) => [fingerprint, evidence]),
+        known.keys.map(({ fingerprint, evidence }) => [fingerprint, evidence]),
+      );
+      assert.deepEqual(
+        read.refused.map((one) => one.key.blob),
+        known.refused.map((one) => one.key.blob),
+      );
+      assert.deepEqual(JSON.parse(JSON.stringify(read.unknown)), JSON.parse(JSON.stringify(known.unknown)));
     }),
   );
 });
@@ -228,6 +246,7 @@ test('keys are found in a console’s output wherever the lines of others stand'
       );
       const edge = (word: string) => `${start}-----${word} SSH HOST KEY KEYS-----`;
       const output = [
+        '[    0.000000] Linux version 6.1.0',
         ...others,
         edge('BEGIN'),
         ...lines.flatMap((line, at) => [line, others[at] ?? '']),

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { after, before, beforeEach, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { parseHostKey } from '../../src/ssh/hostkey.ts';
 import { freePort, makeWorld, type World } from './world.ts';
 
 const askpass = fileURLToPath(new URL('../cli/programs/askpass.sh', import.meta.url));
@@ -104,28 +105,44 @@ describe('a first host key', () => {
     'of which the console says nothing yet is trusted, and verified when the console comes',
     ended(async () => {
       assert.equal((await world.ssh('dev', 'true')).status, 0);
-      assert.equal((await entry(world))?.proof, 'stream-binding');
+      assert.equal((await entry(world))?.proof, 'first-use');
       show(world, bootConsole(world.sshd('dev').hostKey.line));
       await until('the late verification', 8000, async () => (await entry(world))?.proof === 'console');
     }),
   );
 
   test(
-    'that the console contradicts later is told by the next command, not into a running terminal',
+    'that the console contradicts later blocks the next connection, not the running one',
     ended(async () => {
       const session = world.startSsh(['dev', 'cat'], { holdInput: true });
-      await until('a pin', 8000, async () => (await entry(world)) !== undefined);
+      await until('a pin', 15_000, async () => (await entry(world)) !== undefined);
       const other = await makeOtherKey(world);
       show(world, bootConsole(other));
-      await until('the disagreement', 8000, async () => (await entry(world))?.console_shows != null);
+      await until('the contradiction', 15_000, async () => (await entry(world))?.console_shows != null);
       assert.equal(session.stderr, '');
+      session.stdin.write('still here\n');
+      await session.until(/still here/);
       session.stdin.end();
       await session.done;
-      const next = await world.ssh('dev', 'echo in');
-      assert.equal(next.stdout, 'in\n');
-      assert.match(next.stderr, /it is not the one that AWS shows/);
+      const accepted = world.sshd('dev').accepted();
+      const { status, stderr } = await world.ssh('dev', 'echo in');
+      assert.equal(status, 255);
+      assert.match(stderr, /AWS DOES NOT SHOW THE PINNED HOST KEY/);
+      const own = fingerprintOf(other);
+      const pinned = world.sshd('dev').hostKey.fingerprint;
+      assert.ok(stderr.includes(pinned) && stderr.includes(own), stderr);
+      assert.ok(
+        stderr.indexOf(`hosts accept dev ${own}`) < stderr.indexOf(`hosts accept dev ${pinned}`),
+        stderr,
+      );
+      assert.match(stderr, new RegExp(`hint: .*${escaped(own)}\n`));
+      assert.equal(world.sshd('dev').accepted(), accepted);
       const listed = await world.mint('hosts', 'list');
       assert.match(listed.stdout + listed.stderr, /AWS shows/);
+
+      // The user knows why, and keeps the pinned key.
+      assert.equal((await world.mint('hosts', 'accept', 'dev', pinned)).status, 0);
+      assert.equal((await world.ssh('dev', 'echo in')).stdout, 'in\n');
     }),
   );
 
@@ -142,6 +159,14 @@ describe('a first host key', () => {
     }),
   );
 });
+
+function fingerprintOf(line: string): string {
+  return parseHostKey(Buffer.from(line.split(' ')[1] ?? '', 'base64')).fingerprint;
+}
+
+function escaped(text: string): string {
+  return text.replaceAll(/[.*+?^${}()|[\]\\/]/g, '\\$&');
+}
 
 async function makeOtherKey(world: World): Promise<string> {
   const path = join(world.directory, `other-${Math.random()}`);

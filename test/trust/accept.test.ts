@@ -3,7 +3,16 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { describe, test } from 'node:test';
 import type { MintError } from '../../src/errors.ts';
 import { TrustStore } from '../../src/trust/store.ts';
-import { derivedOf, ecdsaKey, ed25519Key, filesOf, lineOf, temporaryPaths } from './place.ts';
+import {
+  derivedOf,
+  derivedWithoutShown,
+  ecdsaKey,
+  ed25519Key,
+  filesOf,
+  keysOfRecord,
+  lineOf,
+  temporaryPaths,
+} from './place.ts';
 
 const [old, next] = [ed25519Key(), ed25519Key()];
 
@@ -17,56 +26,60 @@ describe('accepting a key', () => {
   test('that was refused makes it the trusted one in all three files', async (context) => {
     const paths = temporaryPaths(context);
     const store = withLine(paths, `# x\n${lineOf('dev', old)}y=1\n`);
-    await store.judge({ vm: 'dev', key: old, instance: 'i-1' });
-    await store.judge({ vm: 'dev', key: next, instance: 'i-2', region: 'eu-west-1' });
+    await store.check({ vm: 'dev', key: old, instance: 'i-1' });
+    await store.check({ vm: 'dev', key: next, instance: 'i-2', region: 'eu-west-1' });
     const seen = store.show('dev')?.refused;
     const pin = store.accept('dev', next.fingerprint);
     assert.deepEqual(
-      [pin.proof, pin.instance, pin.region, pin.firstSeen],
+      [pin.evidence, pin.instance, pin.region, pin.firstSeen],
       ['accepted', 'i-2', 'eu-west-1', seen?.seenAt],
     );
     const { line, record, derived } = filesOf(paths, 'dev');
     assert.equal(line, `# x\n${lineOf('dev', next)}y=1\n`);
-    assert.equal(derived, derivedOf('dev', next));
-    assert.equal(record?.['key'], next.blob.toString('base64'));
+    assert.equal(derived, derivedWithoutShown('dev', next));
+    assert.equal(keysOfRecord(record)[0]?.['key'], next.blob.toString('base64'));
     assert.equal(store.show('dev')?.refused, undefined);
-    assert.equal((await store.judge({ vm: 'dev', key: next, instance: 'i-2' })).kind, 'match');
-    assert.equal((await store.judge({ vm: 'dev', key: old, instance: 'i-1' })).kind, 'changed');
+    assert.equal((await store.check({ vm: 'dev', key: next, instance: 'i-2' })).outcome, 'pinned');
+    assert.equal((await store.check({ vm: 'dev', key: old, instance: 'i-1' })).outcome, 'changed');
   });
 
   test('of another type works once it was refused for its type', async (context) => {
     const paths = temporaryPaths(context);
     const [store, key] = [withLine(paths, lineOf('dev', old)), ecdsaKey()];
-    await store.judge({ vm: 'dev', key: old });
-    await assert.rejects(store.judge({ vm: 'dev', key }));
+    await store.check({ vm: 'dev', key: old });
+    assert.equal((await store.check({ vm: 'dev', key })).outcome, 'type-not-pinned');
     store.accept('dev', key.fingerprint);
-    assert.equal((await store.judge({ vm: 'dev', key })).kind, 'match');
+    assert.equal((await store.check({ vm: 'dev', key })).outcome, 'pinned');
+    assert.equal((await store.check({ vm: 'dev', key: old })).outcome, 'pinned');
+    assert.equal(filesOf(paths, 'dev').line, lineOf('dev', old));
   });
 
   test('that was never seen pins its fingerprint, and adds the key when it comes', async (context) => {
     const paths = temporaryPaths(context);
     const store = withLine(paths, lineOf('dev', old));
-    await store.judge({ vm: 'dev', key: old });
+    await store.check({ vm: 'dev', key: old });
     assert.equal(store.accept('dev', next.fingerprint).key, undefined);
     assert.equal(filesOf(paths, 'dev').derived, undefined);
-    assert.equal((await store.judge({ vm: 'dev', key: old })).kind, 'changed');
-    assert.equal((await store.judge({ vm: 'dev', key: ecdsaKey() })).kind, 'changed');
-    assert.equal((await store.judge({ vm: 'dev', key: next })).kind, 'match');
+    assert.equal((await store.check({ vm: 'dev', key: old })).outcome, 'changed');
+    assert.equal((await store.check({ vm: 'dev', key: ecdsaKey() })).outcome, 'type-not-pinned');
+    assert.equal((await store.check({ vm: 'dev', key: next })).outcome, 'pinned');
     const { record, derived } = filesOf(paths, 'dev');
     assert.equal(derived, derivedOf('dev', next));
-    assert.equal(record?.['key'], next.blob.toString('base64'));
-    assert.equal(record?.['proof'], 'accepted');
+    assert.deepEqual(
+      keysOfRecord(record).map((one) => [one['key'], one['evidence']]),
+      [[next.blob.toString('base64'), 'accepted']],
+    );
   });
 
-  test('works before the VM was ever seen, and mends a bad line', async (context) => {
+  test('works before the VM was ever seen, and replaces a bad line', async (context) => {
     const paths = temporaryPaths(context);
     const store = withLine(paths, 'dev=\n');
-    await assert.rejects(store.judge({ vm: 'dev', key: next }));
+    await assert.rejects(store.check({ vm: 'dev', key: next }));
     store.accept('dev', next.fingerprint);
     store.accept('build', old.fingerprint);
     assert.equal(filesOf(paths, 'dev').line, lineOf('dev', next) + lineOf('build', old));
-    assert.equal((await store.judge({ vm: 'dev', key: next })).kind, 'match');
-    assert.equal((await store.judge({ vm: 'build', key: next })).kind, 'changed');
+    assert.equal((await store.check({ vm: 'dev', key: next })).outcome, 'pinned');
+    assert.equal((await store.check({ vm: 'build', key: next })).outcome, 'changed');
   });
 
   test('takes a whole fingerprint only', (context) => {
@@ -92,14 +105,14 @@ describe('forgetting a VM', () => {
   test('removes its line, record and derived file, and nothing of another', async (context) => {
     const paths = temporaryPaths(context);
     const store = withLine(paths, `# x\n${lineOf('dev', old)}${lineOf('dev-2', next)}`);
-    await store.judge({ vm: 'dev', key: old });
-    await store.judge({ vm: 'dev-2', key: next });
+    await store.check({ vm: 'dev', key: old });
+    await store.check({ vm: 'dev-2', key: next });
     assert.equal(store.forget('dev'), true);
     const { record, derived, line } = filesOf(paths, 'dev');
     assert.deepEqual([record, derived, line], [undefined, undefined, `# x\n${lineOf('dev-2', next)}`]);
     assert.equal(filesOf(paths, 'dev-2').derived, derivedOf('dev-2', next));
     assert.equal(store.forget('dev'), false);
-    assert.equal((await store.judge({ vm: 'dev', key: next })).kind, 'unknown');
+    assert.equal((await store.check({ vm: 'dev', key: next })).outcome, 'new');
   });
 });
 
@@ -107,8 +120,8 @@ describe('the list', () => {
   test('has every VM once, by name, with what is wrong and what was refused', async (context) => {
     const paths = temporaryPaths(context);
     const store = withLine(paths, `zoo=\n${lineOf('dev', old)}${lineOf('mint', next)}not a name=1\n`);
-    await store.judge({ vm: 'dev', key: old, instance: 'i-1' });
-    await store.judge({ vm: 'dev', key: next, instance: 'i-1' });
+    await store.check({ vm: 'dev', key: old, instance: 'i-1' });
+    await store.check({ vm: 'dev', key: next, instance: 'i-1' });
     store.accept('gone', next.fingerprint);
     writeFileSync(paths.knownHosts, `zoo=\n${lineOf('dev', old)}${lineOf('mint', next)}not a name=1\n`);
     const entries = store.list();
@@ -137,7 +150,7 @@ describe('a login', () => {
     const store = withLine(paths, lineOf('dev', old));
     assert.equal(store.noteLogin('nobody'), true);
     assert.equal(store.list().length, 1);
-    await store.judge({ vm: 'dev', key: old });
+    await store.check({ vm: 'dev', key: old });
     assert.equal(store.noteLogin('dev'), true);
     const { lastLogin } = filesOf(paths, 'dev').record ?? {};
     assert.ok(Math.abs(Date.parse(String(lastLogin)) - Date.now()) < 5000);

@@ -58,19 +58,15 @@ test('a first boot as cloud-init prints it gives its keys, their types and blobs
     '[   14.000000] cloud-init[1045]: Cloud-init finished',
     'ip-10-0-0-1 login: ',
   );
-  const { keys, fingerprints, startsAtBoot } = readConsoleKeys(output);
+  const { keys, isWhole, startsAtBoot } = readConsoleKeys(output);
   assert.deepEqual(
-    keys.map(({ type, blob }) => [type, blob]),
+    keys.map(({ type, key }) => [type, key?.blob]),
     [
       ['ssh-rsa', hostRsa.blob],
       ['ssh-ed25519', host.blob],
     ],
   );
-  assert.deepEqual(fingerprints, [
-    { type: 'ssh-ed25519', fingerprint: host.fingerprint },
-    { type: 'ssh-rsa', fingerprint: hostRsa.fingerprint },
-  ]);
-  assert.equal(startsAtBoot, true);
+  assert.deepEqual([isWhole, startsAtBoot], [true, true]);
 });
 
 describe('what consoles put around a line', () => {
@@ -87,9 +83,9 @@ describe('what consoles put around a line', () => {
   for (const [what, change] of Object.entries(around)) {
     test(`is passed over: ${what}`, () => {
       assert.deepEqual(found(text(...boot, ...keysOf(host).map(change))), [host.fingerprint]);
-      const prints = readConsoleKeys(text(...boot, ...printsOf(host).map(change)));
-      assert.deepEqual(prints.keys, []);
-      assert.equal(prints.fingerprints[0]?.fingerprint, host.fingerprint);
+      const named = [...printsOf(host, hostRsa), ...keysOf(host)];
+      assert.deepEqual(found(text(...boot, ...named.map(change))), [host.fingerprint, hostRsa.fingerprint]);
+      assert.deepEqual(found(text(...boot, ...printsOf(host).map(change))), []);
     });
   }
 
@@ -109,13 +105,8 @@ describe('what consoles put around a line', () => {
 describe('only the first block counts', () => {
   test('where another follows, of either kind', () => {
     assert.deepEqual(found(text(...boot, ...keysOf(host), ...keysOf(other))), [host.fingerprint]);
-    const late = readConsoleKeys(text(...boot, ...keysOf(host), ...printsOf(other)));
-    assert.deepEqual(late.fingerprints, []);
-    const twice = readConsoleKeys(text(...boot, ...printsOf(host), ...printsOf(other)));
-    assert.deepEqual(
-      twice.fingerprints.map((one) => one.fingerprint),
-      [host.fingerprint],
-    );
+    assert.deepEqual(found(text(...boot, ...keysOf(host), ...printsOf(other))), [host.fingerprint]);
+    assert.deepEqual(found(text(...boot, ...printsOf(host), ...printsOf(other), ...keysOf(host))), []);
   });
 
   test('where the first is empty', () => {
@@ -138,17 +129,85 @@ describe('only the first block counts', () => {
 
   test('and keys must be the ones whose fingerprints stood before them', () => {
     const output = text(...boot, ...printsOf(host), 'login: ', ...keysOf(other, hostRsa));
-    const { keys, fingerprints } = readConsoleKeys(output);
-    assert.deepEqual(keys, []);
-    assert.deepEqual(
-      fingerprints.map((one) => one.fingerprint),
-      [host.fingerprint],
-    );
+    assert.deepEqual(readConsoleKeys(output).keys, []);
   });
 
   test('and two keys of one type in it cancel each other', () => {
     assert.deepEqual(found(text(...boot, ...keysOf(host, hostRsa, other))), [hostRsa.fingerprint]);
     assert.deepEqual(found(text(...boot, ...keysOf(host, host))), [host.fingerprint]);
+  });
+});
+
+describe('a block counts only as the first boot’s, before any login', () => {
+  const byLogger = (lines: readonly string[]) =>
+    lines.map((line) => `[   99.123456] cloud-init[812]: ${line}`);
+  const prompt = 'ip-10-0-0-1 login: ';
+  const logins = [
+    '[   40.000000] sshd[700]: Accepted publickey for anna from 10.0.0.2 port 50022 ssh2: ED25519 SHA256:x',
+    '[   40.000000] systemd-logind[400]: New session 1 of user anna.',
+    '[   40.000000] systemd[1]: Started Session 1 of User anna.',
+    '[  OK  ] Started session-1.scope - Session 1 of User anna.',
+    '[   40.000000] CRON[812]: pam_unix(cron:session): session opened for user anna(uid=1001) by (uid=0)',
+  ];
+
+  test('not one that a user of the VM sent through the journal after the login prompt', () => {
+    for (const before of [prompt, `Debian GNU/Linux 12 ip-10-0-0-1 ttyS0\r\n\r\n${prompt}`]) {
+      assert.deepEqual(found(text(...boot, before, ...byLogger(keysOf(other)))), []);
+      assert.deepEqual(found(text(...boot, before, ...byLogger([...printsOf(other), ...keysOf(other)]))), []);
+      assert.deepEqual(found(text(...boot, ...byLogger(keysOf(host)), before, ...byLogger(keysOf(other)))), [
+        host.fingerprint,
+      ]);
+    }
+  });
+
+  test('nor one of an output whose beginning has scrolled out, where its lines have a program’s name', () => {
+    assert.deepEqual(found(text('some line', ...byLogger(keysOf(other)))), []);
+    assert.deepEqual(found(text('some line', ...keysOf(host))), [host.fingerprint]);
+  });
+
+  test('nor one after a user has logged in, whatever its lines look like', () => {
+    for (const login of logins) {
+      assert.deepEqual(found(text(...boot, login, ...keysOf(other))), [], login);
+      assert.deepEqual(found(text(...boot, login, ...printsOf(other), ...keysOf(other))), [], login);
+      assert.deepEqual(found(text(...boot, ...keysOf(host), login, ...keysOf(other))), [host.fingerprint]);
+    }
+    const root = '[   10.0] systemd[1]: pam_unix(systemd-user:session): session opened for user root(uid=0)';
+    assert.deepEqual(found(text(...boot, root, ...keysOf(host))), [host.fingerprint]);
+  });
+
+  test('nor one after the machine has booted again', () => {
+    assert.deepEqual(found(text(...boot, prompt, ...boot, ...keysOf(other))), []);
+    assert.deepEqual(found(text(...boot.slice(0, 2), ...boot, ...keysOf(host))), [host.fingerprint]);
+  });
+
+  test('but one of cloud-init after the login prompt, as on Ubuntu, with its fingerprints before it', () => {
+    const prints = printsOf(host, hostRsa).map((line) => `<14>Jan  2 03:04:05 cloud-init: ${line}`);
+    const start = text(...boot, 'Ubuntu 24.04 LTS ip-10-0-0-1 ttyS0', '').concat(prompt);
+    const whole = readConsoleKeys(
+      `${start}ci-info: no authorized SSH keys\r\n${text(...prints, ...keysOf(host, hostRsa))}`,
+    );
+    assert.deepEqual([whole.keys.length, whole.isWhole], [2, true]);
+    assert.deepEqual(found(`${start}\r\n${text(...keysOf(other))}`), []);
+    assert.deepEqual(found(`${start}\r\n${text(...prints, ...keysOf(host, other))}`), []);
+  });
+});
+
+describe('a block is whole', () => {
+  const read = (...lines: string[]) => readConsoleKeys(text(...boot, ...lines));
+  const [begin = '', first = '', second = '', end = ''] = keysOf(hostRsa, host);
+
+  test('where every line of a key could be read', () => {
+    assert.equal(read(begin, first, '[   12.4] random: crng init done', second, end).isWhole, true);
+    assert.equal(read(begin, first, second.slice(0, 40), second.slice(40), end).isWhole, false);
+    assert.equal(read(begin, first, `${second.slice(0, 60)}[   12.4] random: crng`, end).isWhole, false);
+    assert.equal(read(begin, first, second, second.replace(/AAAA/, 'AAAB'), end).isWhole, false);
+  });
+
+  test('where no two keys of a type contradict each other, nor a fingerprint a key', () => {
+    assert.equal(read(...keysOf(host, hostRsa, other)).isWhole, false);
+    assert.equal(read(...printsOf(host), ...keysOf(host, hostRsa)).isWhole, false);
+    assert.equal(read(...printsOf(host, hostRsa), ...keysOf(host)).isWhole, true);
+    assert.equal(read(...keysOf()).isWhole, false);
   });
 });
 
@@ -186,12 +245,11 @@ describe('a line that is no key is passed over', () => {
       line.replace('256 ', ''),
       line.replace('ED25519', 'ECDSA').replace('256', '255'),
     ];
-    for (const each of wrong) {
-      assert.deepEqual(readConsoleKeys(text(...block('FINGERPRINTS', [each]))).fingerprints, [], each);
-    }
+    const beside = (each: string) =>
+      text(...boot, ...block('FINGERPRINTS', [each, printLine(hostRsa)]), ...keysOf(hostRsa));
+    for (const each of wrong) assert.deepEqual(found(beside(each)), [hostRsa.fingerprint], each);
     const named = line.replace('ED25519', 'ECDSA').replace('256', '384');
-    const [ecdsa] = readConsoleKeys(text(...block('FINGERPRINTS', [named]))).fingerprints;
-    assert.equal(ecdsa?.type, 'ecdsa-sha2-nistp384');
+    assert.equal(readConsoleKeys(beside(named)).keys[1]?.type, 'ecdsa-sha2-nistp384');
   });
 });
 
@@ -235,8 +293,8 @@ test('nothing makes it throw, take long, or show a key that is not in the text',
   const allowed = new Set([host.fingerprint, other.fingerprint]);
   fc.assert(
     fc.property(fc.array(noise, { maxLength: 60 }), fc.constantFrom('', '\n', '\r\n'), (parts, glue) => {
-      const { keys, fingerprints } = readConsoleKeys(parts.join(glue));
-      for (const { fingerprint } of [...keys, ...fingerprints]) assert.ok(allowed.has(fingerprint));
+      for (const { fingerprint } of readConsoleKeys(parts.join(glue)).keys)
+        assert.ok(allowed.has(fingerprint));
     }),
     { numRuns: 300 },
   );

@@ -42,9 +42,9 @@ function hostsOnTerminal(
 /** `dev` is pinned to the old key on i-1; the new one was refused on i-2. */
 async function changed(paths: Paths): Promise<void> {
   const store = new TrustStore(paths);
-  const judgement = await store.judge({ vm: 'dev', key: old, instance: 'i-1' });
-  if (judgement.kind === 'unknown') judgement.provisional.pin('stream-binding');
-  await store.judge({ vm: 'dev', key: next, instance: 'i-2' });
+  const checked = await store.check({ vm: 'dev', key: old, instance: 'i-1' });
+  if (checked.outcome === 'new') checked.provisional.pin();
+  await store.check({ vm: 'dev', key: next, instance: 'i-2' });
 }
 
 describe('mint-ssh hosts', () => {
@@ -79,9 +79,9 @@ describe('mint-ssh hosts', () => {
       .map((line) => line.split(/ {2,}/));
     const today = new Date().toISOString().slice(0, 10);
     assert.deepEqual(rows, [
-      ['VM', 'FINGERPRINT', 'TRUSTED', 'PINNED', 'INSTANCE'],
-      ['build', next.fingerprint, 'by mint'],
-      ['dev', old.fingerprint, 'first use', today, 'i-1'],
+      ['VM', 'FINGERPRINT', 'TYPE', 'TRUSTED', 'PINNED', 'INSTANCE'],
+      ['build', next.fingerprint, '-', 'by mint'],
+      ['dev', old.fingerprint, 'ed25519', 'first use', today, 'i-1'],
     ]);
     assert.ok(stderr.includes(`dev: the key ${next.fingerprint} was refused`));
   });
@@ -94,7 +94,7 @@ describe('mint-ssh hosts', () => {
       assert.ok(stdout.includes(part), part);
     }
     const shown = JSON.parse((await hosts(paths, 'show', 'dev', '--json')).stdout);
-    assert.deepEqual([shown.vm, shown.fingerprint, shown.proof], ['dev', old.fingerprint, 'stream-binding']);
+    assert.deepEqual([shown.vm, shown.fingerprint, shown.proof], ['dev', old.fingerprint, 'first-use']);
     assert.deepEqual([shown.refused.fingerprint, shown.refused.instance], [next.fingerprint, 'i-2']);
     assert.deepEqual(JSON.parse((await hosts(paths, 'list', '--json')).stdout), [shown]);
   });

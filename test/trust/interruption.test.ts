@@ -4,7 +4,7 @@ import { describe, test } from 'node:test';
 import { type Paths, vmPaths } from '../../src/platform/paths.ts';
 import type { HostKey } from '../../src/ssh/hostkey.ts';
 import { TrustStore } from '../../src/trust/store.ts';
-import { contents, derivedOf, ed25519Key, filesOf, lineOf, temporaryPaths } from './place.ts';
+import { contents, derivedOf, ed25519Key, filesOf, keysOfRecord, lineOf, temporaryPaths } from './place.ts';
 import { type Ended, pathOf, run } from './run-program.ts';
 
 const [old, next] = [ed25519Key(), ed25519Key()];
@@ -48,9 +48,9 @@ function writeFiles(paths: Paths): void {
 async function pinOld(paths: Paths): Promise<void> {
   writeFiles(paths);
   const writer = new TrustStore(paths);
-  const judgement = await writer.judge({ vm: 'dev', key: old, instance: 'i-1' });
-  if (judgement.kind === 'unknown') judgement.provisional.pin('stream-binding');
-  await writer.judge({ vm: 'dev', key: next, instance: 'i-1' });
+  const checked = await writer.check({ vm: 'dev', key: old, instance: 'i-1' });
+  if (checked.outcome === 'new') checked.provisional.pin();
+  await writer.check({ vm: 'dev', key: next, instance: 'i-1' });
 }
 
 /** A starting agent's view of what the killed process left. */
@@ -59,9 +59,9 @@ async function kinds(paths: Paths) {
   agent.start();
   const judged = [];
   for (const key of [old, next]) {
-    const judgement = await agent.judge({ vm: 'dev', key, instance: 'i-1' });
-    if (judgement.kind === 'unknown') judgement.provisional.release();
-    judged.push(judgement.kind);
+    const checked = await agent.check({ vm: 'dev', key, instance: 'i-1' });
+    if (checked.outcome === 'new') checked.provisional.release();
+    judged.push(checked.outcome);
   }
   return judged.join(' ');
 }
@@ -75,11 +75,13 @@ describe('a process that is killed at any step', () => {
       const text = contents(paths.knownHosts);
       assert.ok([foreign + lineOf('dev', old), foreign + lineOf('dev', next)].includes(text ?? ''), text);
       const { record, derived } = filesOf(paths, 'dev');
-      assert.ok([old.fingerprint, next.fingerprint].includes(String(record?.['fingerprint'])));
+      assert.ok(
+        [old.fingerprint, next.fingerprint].includes(String(keysOfRecord(record)[0]?.['fingerprint'])),
+      );
       assert.ok([derivedOf('dev', old), derivedOf('dev', next)].includes(derived ?? ''));
       outcomes.add(await kinds(paths));
     });
-    assert.deepEqual([...outcomes], ['match changed', 'changed match']);
+    assert.deepEqual([...outcomes], ['pinned changed', 'changed pinned']);
   });
 
   test('of pinning a first key leaves it pinned or nothing at all', async (context) => {
@@ -92,7 +94,7 @@ describe('a process that is killed at any step', () => {
       outcomes.add(await kinds(paths));
       if (contents(paths.knownHosts) === foreign) assert.deepEqual(vmFiles(paths), []);
     });
-    assert.deepEqual([...outcomes], ['unknown unknown', 'match changed']);
+    assert.deepEqual([...outcomes], ['new new', 'pinned changed']);
   });
 
   test('of forgetting a key leaves it trusted or unknown', async (context) => {
@@ -104,7 +106,7 @@ describe('a process that is killed at any step', () => {
       assert.ok([foreign, foreign + lineOf('dev', old)].includes(text ?? ''), text);
       outcomes.add(await kinds(paths));
     });
-    assert.deepEqual([...outcomes], ['match changed', 'unknown unknown']);
+    assert.deepEqual([...outcomes], ['pinned changed', 'new new']);
   });
 
   test('leaves no temporary file for ever: a starting agent removes old ones', async (context) => {

@@ -32,8 +32,22 @@ export function lineOf(vm: string, key: HostKey): string {
   return `${vm}=${key.fingerprint}\n`;
 }
 
-export function derivedOf(vm: string, key: HostKey): string {
-  return `${vm},[${vm}]:* ${key.type} ${key.blob.toString('base64')}\n`;
+/** The derived file with these keys. @param shown the key of the last connection; the first one unless given */
+export function derivedOf(vm: string, keys: HostKey | readonly HostKey[], shown?: HostKey): string {
+  const all = [keys].flat() as HostKey[];
+  const line = (name: string, key: HostKey | undefined) =>
+    key === undefined ? '' : `${name} ${key.type} ${key.blob.toString('base64')}\n`;
+  return all.map((key) => line(vm, key)).join('') + line(`[${vm}]:*`, shown ?? all[0]);
+}
+
+/** The derived file after a command has written it: no connection was shown a key. */
+export function derivedWithoutShown(vm: string, ...keys: readonly HostKey[]): string {
+  return keys.map((key) => `${vm} ${key.type} ${key.blob.toString('base64')}\n`).join('');
+}
+
+/** The keys of a record as the file has them. */
+export function keysOfRecord(record: Record<string, unknown> | undefined): Record<string, unknown>[] {
+  return (record?.['keys'] ?? []) as Record<string, unknown>[];
 }
 
 export function contents(path: string): string | undefined {

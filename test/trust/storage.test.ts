@@ -6,7 +6,7 @@ import type { Paths } from '../../src/platform/paths.ts';
 import type { HostKey } from '../../src/ssh/hostkey.ts';
 import { TrustStore } from '../../src/trust/store.ts';
 import { asNobody, nobody } from '../unprivileged.ts';
-import { contents, derivedOf, ed25519Key, filesOf, lineOf, temporaryPaths } from './place.ts';
+import { contents, derivedOf, ed25519Key, filesOf, keysOfRecord, lineOf, temporaryPaths } from './place.ts';
 import { pathOf, run } from './run-program.ts';
 
 const [old, other] = [ed25519Key(), ed25519Key()];
@@ -23,9 +23,9 @@ async function withFullDisk(paths: Paths, operation: string, vm: string, key: Ho
 }
 
 async function pin(paths: Paths, vm: string, key: HostKey): Promise<void> {
-  const judgement = await new TrustStore(paths).judge({ vm, key, instance: 'i-1' });
-  assert.equal(judgement.kind, 'unknown');
-  if (judgement.kind === 'unknown') judgement.provisional.pin('client');
+  const checked = await new TrustStore(paths).check({ vm, key, instance: 'i-1' });
+  assert.equal(checked.outcome, 'new');
+  if (checked.outcome === 'new') checked.provisional.pin();
 }
 
 function leftovers(paths: Paths): string[] {
@@ -36,10 +36,10 @@ describe('a full disk', () => {
   test('locks no one out whose key is pinned, and blocks a changed key as ever', async (context) => {
     const paths = temporaryPaths(context);
     await pin(paths, 'dev', old);
-    assert.deepEqual(await withFullDisk(paths, 'judge', 'dev', old), { outcome: 'match' });
+    assert.deepEqual(await withFullDisk(paths, 'judge', 'dev', old), { outcome: 'pinned' });
     assert.deepEqual(await withFullDisk(paths, 'judge', 'dev', other), { outcome: 'changed' });
     writeFileSync(paths.knownHosts, '# rewritten\n');
-    assert.deepEqual(await withFullDisk(paths, 'judge', 'dev', old), { outcome: 'match' });
+    assert.deepEqual(await withFullDisk(paths, 'judge', 'dev', old), { outcome: 'pinned' });
     assert.deepEqual(await withFullDisk(paths, 'judge', 'dev', other), { outcome: 'changed' });
     assert.deepEqual(leftovers(paths), []);
   });
@@ -58,7 +58,7 @@ describe('a full disk', () => {
     }
     assert.equal(contents(paths.knownHosts), lineOf('dev', old));
     assert.equal(filesOf(paths, 'dev').derived, derivedOf('dev', old));
-    assert.equal(filesOf(paths, 'dev').record?.['fingerprint'], old.fingerprint);
+    assert.equal(keysOfRecord(filesOf(paths, 'dev').record)[0]?.['fingerprint'], old.fingerprint);
     assert.equal(filesOf(paths, 'build').derived, undefined);
     assert.deepEqual(leftovers(paths), []);
   });
@@ -100,7 +100,7 @@ describe('a directory that cannot be written', () => {
       if (lstatSync(path).isDirectory()) chmodSync(path, 0o500);
     }
     try {
-      assert.deepEqual(await readOnly(context, paths, 'judge', 'dev', old), { outcome: 'match' });
+      assert.deepEqual(await readOnly(context, paths, 'judge', 'dev', old), { outcome: 'pinned' });
       assert.deepEqual(await readOnly(context, paths, 'judge', 'dev', other), { outcome: 'changed' });
       const refused = (await readOnly(context, paths, 'judge', 'build', other)) as Record<string, string>;
       assert.equal(refused['code'], 'io-failed');

@@ -16,7 +16,7 @@ const inAnotherAccount = { ...pinned, account: '111122223333', region: 'us-east-
 
 describe('the warning about a changed key', () => {
   test('names the VM, both fingerprints, the date, the likely cause and the way to accept', () => {
-    const text = changedKeyWarning('dev', { pinned, presented });
+    const text = changedKeyWarning('dev', { pinned, presented, isMintVm: true });
     for (const part of [
       'VM:       dev\n',
       key.fingerprint,
@@ -29,13 +29,11 @@ describe('the warning about a changed key', () => {
     ]) {
       assert.ok(text.includes(part), part);
     }
-    assert.equal(text.match(/\[SHA256\]/g)?.length, 2);
   });
 
   test('says when only the fingerprint of the pinned key is known', () => {
     const text = changedKeyWarning('dev', { pinned: { fingerprint: key.fingerprint }, presented });
     assert.match(text, /written by Mint/);
-    assert.equal(text.match(/\[SHA256\]/g)?.length, 1);
   });
 
   test('is plain ASCII and at most 80 columns wide, whatever stands in a record', () => {

@@ -5,7 +5,7 @@ import type { Paths } from '../../src/platform/paths.ts';
 import type { HostKey } from '../../src/ssh/hostkey.ts';
 import { findPin } from '../../src/trust/known-hosts.ts';
 import { TrustStore } from '../../src/trust/store.ts';
-import { contents, ed25519Key, filesOf, temporaryPaths } from './place.ts';
+import { contents, ed25519Key, filesOf, keysOfRecord, temporaryPaths } from './place.ts';
 import { pathOf, run } from './run-program.ts';
 
 const processes = 10;
@@ -41,8 +41,8 @@ async function attack(paths: Paths, vm: string, until: Promise<unknown>): Promis
     over = true;
   });
   while (!over) {
-    const judgement = await store.judge({ vm, key: ed25519Key(), instance: 'i-1' });
-    told.add(judgement.kind);
+    const checked = await store.check({ vm, key: ed25519Key(), instance: 'i-1' });
+    told.add(checked.outcome);
     await new Promise((resolve) => setTimeout(resolve, 5));
   }
   await end;
@@ -53,15 +53,15 @@ async function assertAllPinned(paths: Paths, keys: ReadonlyMap<string, HostKey>)
   const store = new TrustStore(paths);
   await Promise.all(
     [...keys].map(async ([vm, key]) => {
-      assert.equal((await store.judge({ vm, key: ed25519Key(), instance: 'i-1' })).kind, 'changed', vm);
-      assert.equal((await store.judge({ vm, key, instance: 'i-1' })).kind, 'match', vm);
-      assert.equal((await store.judge({ vm, key, instance: 'i-1' })).kind, 'match', vm);
+      assert.equal((await store.check({ vm, key: ed25519Key(), instance: 'i-1' })).outcome, 'changed', vm);
+      assert.equal((await store.check({ vm, key, instance: 'i-1' })).outcome, 'pinned', vm);
+      assert.equal((await store.check({ vm, key, instance: 'i-1' })).outcome, 'pinned', vm);
     }),
   );
   const text = contents(paths.knownHosts) ?? '';
   for (const [vm, { fingerprint }] of keys) {
     assert.deepEqual(findPin(text, vm), { kind: 'pin', fingerprint }, vm);
-    assert.equal(filesOf(paths, vm).record?.['fingerprint'], fingerprint);
+    assert.equal(keysOfRecord(filesOf(paths, vm).record)[0]?.['fingerprint'], fingerprint);
   }
 }
 

@@ -115,11 +115,10 @@ export type AgentReply =
     }
   /** A line to show to the user while something takes long. */
   | { readonly type: 'progress'; readonly line: string }
-  /** The host key is accepted. `notice`: lines to show to the user about it. */
+  /** The host key is accepted: a pinned one, or a new one. */
   | {
       readonly type: 'host-key-checked';
       readonly outcome: 'match' | 'unknown';
-      readonly notice: string | undefined;
     }
   | { readonly type: 'question'; readonly question: QuestionText }
   | { readonly type: 'secret-question'; readonly question: SecretQuestion }

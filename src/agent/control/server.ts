@@ -115,7 +115,7 @@ export class ControlServer {
       case 'check-host-key': {
         const hostKey = Buffer.from(request.hostKey, 'base64');
         const signature = Buffer.from(request.signature, 'base64');
-        return this.#proxy(socket).judge(hostKey, signature, request.host);
+        return this.#proxy(socket).checkHostKey(hostKey, signature, request.host);
       }
       case 'retarget':
         return this.#proxy(socket).retarget();

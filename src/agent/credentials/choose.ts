@@ -7,8 +7,8 @@ import { type SigningKey, signatureFor } from '../../ssh/key-signature.ts';
 import type { UserauthRequest } from '../../ssh/userauth.ts';
 import type { RefusalWords } from '../control/protocol.ts';
 import { descriptorsAreScarce } from '../descriptors.ts';
+import type { ConnectionHost } from '../host-key-check.ts';
 import { noteLogin } from '../login-notes.ts';
-import type { SeenHost } from '../seen-host.ts';
 import type { Services } from '../services.ts';
 import type { Vm } from '../vm.ts';
 import { type Credential, type Login, nothingToDo } from './credential.ts';
@@ -94,7 +94,7 @@ const outOfDescriptors: RefusalWords = {
 export class ConnectionCredential {
   readonly #services: Services;
   readonly #login: Login;
-  readonly #host: SeenHost;
+  readonly #host: ConnectionHost;
   #current: Credential;
   #isListed = false;
   #hasSigned = false;
@@ -103,7 +103,7 @@ export class ConnectionCredential {
   #keyTimer: NodeJS.Timeout | undefined;
 
   /** @throws MintError where the settings cannot be followed */
-  constructor(services: Services, login: Login, host: SeenHost) {
+  constructor(services: Services, login: Login, host: ConnectionHost) {
     this.#services = services;
     this.#login = login;
     this.#host = host;

@@ -177,6 +177,6 @@ export const trustRecord: Target = {
     if (read instanceof Refusal) return read.words;
     const again = parseRecord(formatRecord(read), '/hosts/dev.json');
     assert.equal(formatRecord(again), formatRecord(read));
-    return `${read.pin?.proof ?? 'no proof'} ${read.refused === undefined}`;
+    return `${read.keys[0]?.evidence ?? 'no evidence'} ${read.refused.length} ${read.console === undefined}`;
   },
 };

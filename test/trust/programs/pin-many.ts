@@ -11,8 +11,8 @@ const store = new TrustStore(resolvePaths({ configDir: directory }, {}));
 
 for (const { vm, blob } of JSON.parse(list) as { vm: string; blob: string }[]) {
   const key = parseHostKey(Buffer.from(blob, 'base64'));
-  const judgement = await store.judge({ vm, key, instance });
-  if (judgement.kind !== 'unknown') throw new Error(`${vm}: ${judgement.kind}`);
-  judgement.provisional.pin('stream-binding');
-  judgement.provisional.release();
+  const checked = await store.check({ vm, key, instance });
+  if (checked.outcome !== 'new') throw new Error(`${vm}: ${checked.outcome}`);
+  checked.provisional.pin();
+  checked.provisional.release();
 }

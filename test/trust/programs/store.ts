@@ -1,6 +1,6 @@
 /**
  * One operation on the store of a directory, as its own process; prints the outcome as JSON.
- * Arguments: directory, operation (judge | pin | accept | forget), VM, key as base64, instance or nothing.
+ * Arguments: directory, operation (check | pin | accept | forget), VM, key as base64, instance or nothing.
  */
 
 import { MintError } from '../../../src/errors.ts';
@@ -15,9 +15,9 @@ async function run(): Promise<string> {
   const key = parseHostKey(Buffer.from(blob, 'base64'));
   if (operation === 'accept') return store.accept(vm, key.fingerprint).fingerprint;
   if (operation === 'forget') return String(store.forget(vm));
-  const judgement = await store.judge({ vm, key, instance });
-  if (operation === 'pin' && judgement.kind === 'unknown') judgement.provisional.pin('stream-binding');
-  return judgement.kind;
+  const checked = await store.check({ vm, key, instance });
+  if (operation === 'pin' && checked.outcome === 'new') checked.provisional.pin();
+  return checked.outcome;
 }
 
 run().then(

@@ -3,7 +3,7 @@ import { generateKeyPairSync } from 'node:crypto';
 import { test } from 'node:test';
 import { parseHostKey } from '../../src/ssh/hostkey.ts';
 import { publicKeyBlob } from '../../src/ssh/key-encoding.ts';
-import { type Evidence, findInConsole, isStrict, likelyCause } from '../../src/trust/evidence.ts';
+import { type ChangeEvidence, findingOf, isStrict, likelyCause } from '../../src/trust/changed-key.ts';
 import type { Pin } from '../../src/trust/pin.ts';
 
 const key = parseHostKey(publicKeyBlob(generateKeyPairSync('ed25519').publicKey));
@@ -18,7 +18,7 @@ const pinned: Pin = {
   lastLogin: '2026-03-01T11:00:00Z',
 };
 
-const strict: Evidence = {
+const strict: ChangeEvidence = {
   console: { kind: 'shown', startsAtBoot: true },
   current: {
     instance: 'i-0bbbbbbbbbbbbbbbb',
@@ -31,15 +31,15 @@ const strict: Evidence = {
   callersOwner: 'ada',
 };
 
-test('a key is held against the console’s key of its own type', () => {
-  const shows = (...keys: { type: string; fingerprint: string }[]) =>
-    findInConsole({ keys, startsAtBoot: true }, key);
-  assert.deepEqual(shows(key), { kind: 'shown', startsAtBoot: true });
-  assert.deepEqual(shows(other), { kind: 'differs', fingerprint: other.fingerprint });
-  assert.equal(shows({ ...other, type: 'ssh-rsa' }).kind, 'silent');
-  assert.equal(shows({ ...other, type: 'ssh-rsa' }, key).kind, 'shown');
-  assert.equal(shows().kind, 'silent');
-  assert.equal(findInConsole(undefined, key).kind, 'silent');
+test('a key is looked for among all that the console lists', () => {
+  const shows = (isWhole: boolean, ...keys: { type: string; fingerprint: string }[]) =>
+    findingOf({ kind: 'block', block: { instance: 'i-1', keys, isWhole } }, key, true);
+  assert.deepEqual(shows(true, key), { kind: 'shown', startsAtBoot: true });
+  assert.deepEqual(shows(true, other), { kind: 'differs', shown: [other] });
+  assert.equal(shows(true, { ...other, type: 'ssh-rsa' }).kind, 'differs');
+  assert.equal(shows(false, { ...other, type: 'ssh-rsa' }).kind, 'silent');
+  assert.equal(shows(false, other).kind, 'differs');
+  assert.equal(findingOf({ kind: 'silent', why: 'denied' }, key, true).kind, 'silent');
 });
 
 test('a new instance is named, with its age, and what the console shows', () => {
@@ -80,7 +80,7 @@ test('the same instance with another key gets no excuse', () => {
   const [first = '', second = ''] = likelyCause(
     'dev',
     pinned,
-    { ...strict, current, console: { kind: 'differs', fingerprint: other.fingerprint } },
+    { ...strict, current, console: { kind: 'differs', shown: [other] } },
     now,
   );
   assert.match(first, /does not change by itself/);
@@ -88,7 +88,11 @@ test('the same instance with another key gets no excuse', () => {
 });
 
 test('what is not known is said to be unknown', () => {
-  const silent: Evidence = { ...strict, current: undefined, console: { kind: 'silent', why: 'denied' } };
+  const silent: ChangeEvidence = {
+    ...strict,
+    current: undefined,
+    console: { kind: 'silent', why: 'denied' },
+  };
   assert.match(
     likelyCause('dev', pinned, silent, now).join(' '),
     /AWS did not say .*cannot confirm the key: denied/,
@@ -99,12 +103,8 @@ test('what is not known is said to be unknown', () => {
 test('evidence answers for the person only if all of it holds', () => {
   assert.equal(isStrict(pinned, strict), true);
   const current = strict.current;
-  const weaker: [string, Pin, Evidence][] = [
-    [
-      'the console shows another key',
-      pinned,
-      { ...strict, console: { kind: 'differs', fingerprint: 'SHA256:x' } },
-    ],
+  const weaker: [string, Pin, ChangeEvidence][] = [
+    ['the console shows another key', pinned, { ...strict, console: { kind: 'differs', shown: [] } }],
     ['the console is silent', pinned, { ...strict, console: { kind: 'silent', why: '' } }],
     [
       'its beginning has scrolled away',

@@ -14,18 +14,27 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { MintError } from '../../src/errors.ts';
 import { type Paths, vmPaths } from '../../src/platform/paths.ts';
 import type { HostKey } from '../../src/ssh/hostkey.ts';
-import { type Judgement, TrustStore } from '../../src/trust/store.ts';
-import { certificate, derivedOf, ecdsaKey, ed25519Key, filesOf, lineOf, temporaryPaths } from './place.ts';
+import { type Checked, TrustStore } from '../../src/trust/store.ts';
+import {
+  certificate,
+  derivedOf,
+  ecdsaKey,
+  ed25519Key,
+  filesOf,
+  keysOfRecord,
+  lineOf,
+  temporaryPaths,
+} from './place.ts';
 
 const [old, other] = [ed25519Key(), ed25519Key()];
 
 async function pin(store: TrustStore, key: HostKey, instance?: string): Promise<void> {
-  provisionalOf(await store.judge({ vm: 'dev', key, instance })).pin('stream-binding');
+  provisionalOf(await store.check({ vm: 'dev', key, instance })).pin();
 }
 
-function provisionalOf(judgement: Judgement) {
-  assert.equal(judgement.kind, 'unknown');
-  return (judgement as Judgement & { kind: 'unknown' }).provisional;
+function provisionalOf(checked: Checked) {
+  assert.equal(checked.outcome, 'new');
+  return (checked as Checked & { outcome: 'new' }).provisional;
 }
 
 function put(paths: Paths, text: string): void {
@@ -41,7 +50,7 @@ describe('a first key', () => {
   test('stands in the derived file before the verdict, and nowhere else', async (context) => {
     const paths = temporaryPaths(context);
     const store = new TrustStore(paths);
-    provisionalOf(await store.judge({ vm: 'dev', key: old }));
+    provisionalOf(await store.check({ vm: 'dev', key: old }));
     assert.deepEqual(filesOf(paths, 'dev'), {
       line: undefined,
       record: undefined,
@@ -54,7 +63,7 @@ describe('a first key', () => {
   test('leaves nothing when its connection ends unproven', async (context) => {
     const paths = temporaryPaths(context);
     const store = new TrustStore(paths);
-    const provisional = provisionalOf(await store.judge({ vm: 'dev', key: old }));
+    const provisional = provisionalOf(await store.check({ vm: 'dev', key: old }));
     provisional.release();
     provisional.release();
     assert.deepEqual(filesOf(paths, 'dev'), { line: undefined, record: undefined, derived: undefined });
@@ -65,23 +74,28 @@ describe('a first key', () => {
     const paths = temporaryPaths(context);
     const store = new TrustStore(paths);
     const sighting = { vm: 'dev', key: old, instance: 'i-1', account: '123456789012', region: 'eu-west-1' };
-    const provisional = provisionalOf(await store.judge(sighting));
-    provisional.pin('client');
-    provisional.pin('stream-binding');
+    const provisional = provisionalOf(await store.check(sighting));
+    provisional.pin();
+    provisional.pin();
     provisional.release();
     const { line, record, derived } = filesOf(paths, 'dev');
     assert.equal(line, lineOf('dev', old));
     assert.equal(derived, derivedOf('dev', old));
-    const { firstSeen, pinnedAt, ...rest } = record ?? {};
+    const { keys, ...rest } = record ?? {};
     assert.deepEqual(rest, {
-      version: 1,
-      fingerprint: old.fingerprint,
-      key: old.blob.toString('base64'),
-      type: 'ssh-ed25519',
-      proof: 'client',
+      version: 2,
       instance: 'i-1',
       account: '123456789012',
       region: 'eu-west-1',
+      refused: [],
+    });
+    const [{ firstSeen, pinnedAt, ...pinned } = {}, ...others] = keysOfRecord({ keys });
+    assert.deepEqual(others, []);
+    assert.deepEqual(pinned, {
+      fingerprint: old.fingerprint,
+      key: old.blob.toString('base64'),
+      type: 'ssh-ed25519',
+      evidence: 'first-use',
     });
     for (const date of [firstSeen, pinnedAt])
       assert.ok(Math.abs(Date.parse(String(date)) - Date.now()) < 5000);
@@ -95,7 +109,7 @@ describe('a first key', () => {
     const store = new TrustStore(paths);
     const held = [];
     for (let count = 0; count < 3; count += 1)
-      held.push(provisionalOf(await store.judge({ vm: 'dev', key: old })));
+      held.push(provisionalOf(await store.check({ vm: 'dev', key: old })));
     held[0]?.release();
     held[0]?.release();
     held[1]?.release();
@@ -107,10 +121,10 @@ describe('a first key', () => {
   test('that one connection has proven is pinned for all', async (context) => {
     const paths = temporaryPaths(context);
     const store = new TrustStore(paths);
-    const first = provisionalOf(await store.judge({ vm: 'dev', key: old }));
-    const second = provisionalOf(await store.judge({ vm: 'dev', key: old }));
-    second.pin('stream-binding');
-    assert.equal((await store.judge({ vm: 'dev', key: old })).kind, 'match');
+    const first = provisionalOf(await store.check({ vm: 'dev', key: old }));
+    const second = provisionalOf(await store.check({ vm: 'dev', key: old }));
+    second.pin();
+    assert.equal((await store.check({ vm: 'dev', key: old })).outcome, 'pinned');
     second.release();
     first.release();
     assert.equal(filesOf(paths, 'dev').derived, derivedOf('dev', old));
@@ -119,19 +133,19 @@ describe('a first key', () => {
   test('excludes another first key until it is gone', async (context) => {
     const paths = temporaryPaths(context);
     const store = new TrustStore(paths);
-    const first = provisionalOf(await store.judge({ vm: 'dev', key: old }));
-    await assert.rejects(store.judge({ vm: 'dev', key: other }), code('host-key-changed'));
+    const first = provisionalOf(await store.check({ vm: 'dev', key: old }));
+    await assert.rejects(store.check({ vm: 'dev', key: other }), code('host-key-changed'));
     assert.equal(filesOf(paths, 'dev').derived, derivedOf('dev', old));
-    provisionalOf(await store.judge({ vm: 'build', key: other })).release();
+    provisionalOf(await store.check({ vm: 'build', key: other })).release();
     first.release();
-    provisionalOf(await store.judge({ vm: 'dev', key: other })).release();
+    provisionalOf(await store.check({ vm: 'dev', key: other })).release();
   });
 
   test('is one key however many connections come at once', async (context) => {
     const paths = temporaryPaths(context);
     const store = new TrustStore(paths);
     const keys = Array.from({ length: 20 }, (_, index) => (index % 2 === 0 ? old : other));
-    const judged = await Promise.allSettled(keys.map((key) => store.judge({ vm: 'dev', key })));
+    const judged = await Promise.allSettled(keys.map((key) => store.check({ vm: 'dev', key })));
     const [winners, losers] = [
       judged.filter((one) => one.status === 'fulfilled'),
       judged.filter((one) => one.status === 'rejected'),
@@ -144,10 +158,10 @@ describe('a first key', () => {
   test('is not pinned over a key that was pinned meanwhile', async (context) => {
     const paths = temporaryPaths(context);
     const store = new TrustStore(paths);
-    const provisional = provisionalOf(await store.judge({ vm: 'dev', key: other }));
+    const provisional = provisionalOf(await store.check({ vm: 'dev', key: other }));
     put(paths, lineOf('dev', old));
-    assert.throws(() => provisional.pin('stream-binding'), code('host-key-changed'));
-    assert.equal((await store.judge({ vm: 'dev', key: old })).kind, 'match');
+    assert.throws(() => provisional.pin(), code('host-key-changed'));
+    assert.equal((await store.check({ vm: 'dev', key: old })).outcome, 'pinned');
     provisional.release();
     assert.deepEqual(filesOf(paths, 'dev').line, lineOf('dev', old));
     assert.deepEqual(filesOf(paths, 'dev').derived, derivedOf('dev', old));
@@ -157,7 +171,7 @@ describe('a first key', () => {
     const paths = temporaryPaths(context);
     const before = new TrustStore(paths);
     await pin(before, old);
-    await before.judge({ vm: 'build', key: other });
+    await before.check({ vm: 'build', key: other });
     new TrustStore(paths).start();
     assert.equal(filesOf(paths, 'build').derived, undefined);
     assert.equal(filesOf(paths, 'dev').derived, derivedOf('dev', old));
@@ -168,13 +182,13 @@ describe('a first key', () => {
     const [store, key] = [new TrustStore(paths), ecdsaKey()];
     await pin(store, key);
     assert.equal(filesOf(paths, 'dev').derived, derivedOf('dev', key));
-    assert.equal((await store.judge({ vm: 'dev', key })).kind, 'match');
+    assert.equal((await store.check({ vm: 'dev', key })).outcome, 'pinned');
   });
 
   test('is refused when it is a certificate', async (context) => {
     const paths = temporaryPaths(context);
     const error = code('host-key-type');
-    await assert.rejects(new TrustStore(paths).judge({ vm: 'dev', key: certificate() }), error);
+    await assert.rejects(new TrustStore(paths).check({ vm: 'dev', key: certificate() }), error);
     assert.equal(existsSync(paths.hosts), false);
   });
 });
@@ -185,8 +199,8 @@ describe('a pinned key', () => {
     const store = new TrustStore(paths);
     await pin(store, old, 'i-1');
     const before = changeTimes(paths);
-    assert.equal((await store.judge({ vm: 'dev', key: old, instance: 'i-1' })).kind, 'match');
-    assert.equal((await store.judge({ vm: 'dev', key: old })).kind, 'match');
+    assert.equal((await store.check({ vm: 'dev', key: old, instance: 'i-1' })).outcome, 'pinned');
+    assert.equal((await store.check({ vm: 'dev', key: old })).outcome, 'pinned');
     assert.deepEqual(changeTimes(paths), before);
   });
 
@@ -194,14 +208,12 @@ describe('a pinned key', () => {
     const paths = temporaryPaths(context);
     const store = new TrustStore(paths);
     await pin(store, old, 'i-1');
-    store.learn('dev', old.fingerprint, { kind: 'differs', fingerprint: other.fingerprint }, {});
-    const judgement = await store.judge({ vm: 'dev', key: old });
-    assert.ok(judgement.kind === 'match');
-    assert.equal(judgement.pinned.instance, 'i-1');
-    assert.equal(judgement.pinned.consoleShows, other.fingerprint);
+    const checked = await store.check({ vm: 'dev', key: old });
+    assert.ok(checked.outcome === 'pinned');
+    assert.equal(checked.pin.instance, 'i-1');
     put(paths, lineOf('dev', other));
-    const anew = await store.judge({ vm: 'dev', key: other });
-    assert.deepEqual(anew, { kind: 'match', pinned: { fingerprint: other.fingerprint } });
+    const again = await store.check({ vm: 'dev', key: other });
+    assert.deepEqual(again, { outcome: 'pinned', pin: { fingerprint: other.fingerprint } });
   });
 
   test('gets its derived file back when that is gone or holds something else', async (context) => {
@@ -210,10 +222,10 @@ describe('a pinned key', () => {
     await pin(store, old);
     const { knownHosts } = vmPaths(paths, 'dev');
     rmSync(knownHosts);
-    await store.judge({ vm: 'dev', key: old });
+    await store.check({ vm: 'dev', key: old });
     assert.equal(filesOf(paths, 'dev').derived, derivedOf('dev', old));
-    writeFileSync(knownHosts, derivedOf('dev', old) + derivedOf('dev', other));
-    await store.judge({ vm: 'dev', key: old });
+    writeFileSync(knownHosts, derivedOf('dev', other));
+    await store.check({ vm: 'dev', key: old });
     assert.equal(filesOf(paths, 'dev').derived, derivedOf('dev', old));
   });
 
@@ -221,13 +233,13 @@ describe('a pinned key', () => {
     const paths = temporaryPaths(context);
     put(paths, `# mint\n${lineOf('dev', old)}`);
     const store = new TrustStore(paths);
-    assert.equal((await store.judge({ vm: 'dev', key: old, instance: 'i-1' })).kind, 'match');
+    assert.equal((await store.check({ vm: 'dev', key: old, instance: 'i-1' })).outcome, 'pinned');
     const { line, record, derived } = filesOf(paths, 'dev');
     assert.equal(line, `# mint\n${lineOf('dev', old)}`);
     assert.equal(derived, derivedOf('dev', old));
-    assert.equal(record?.['key'], old.blob.toString('base64'));
+    assert.equal(keysOfRecord(record)[0]?.['key'], old.blob.toString('base64'));
     assert.equal(record?.['instance'], 'i-1');
-    assert.equal(record?.['proof'], undefined);
+    assert.equal(keysOfRecord(record)[0]?.['evidence'], undefined);
   });
 
   test('that Mint pinned anew counts, whatever our record says', async (context) => {
@@ -235,11 +247,14 @@ describe('a pinned key', () => {
     const store = new TrustStore(paths);
     await pin(store, old);
     put(paths, lineOf('dev', other));
-    assert.equal((await store.judge({ vm: 'dev', key: old })).kind, 'changed');
-    assert.equal((await store.judge({ vm: 'dev', key: other })).kind, 'match');
+    assert.equal((await store.check({ vm: 'dev', key: old })).outcome, 'changed');
+    assert.equal((await store.check({ vm: 'dev', key: other })).outcome, 'pinned');
     assert.equal(filesOf(paths, 'dev').derived, derivedOf('dev', other));
-    assert.equal(filesOf(paths, 'dev').record?.['fingerprint'], other.fingerprint);
-    assert.equal(filesOf(paths, 'dev').record?.['refused'] !== undefined, true);
+    assert.deepEqual(
+      keysOfRecord(filesOf(paths, 'dev').record).map((one) => one['fingerprint']),
+      [other.fingerprint],
+    );
+    assert.equal(store.show('dev')?.refused?.key.fingerprint, old.fingerprint);
   });
 
   test('survives a damaged record, which is written anew', async (context) => {
@@ -247,10 +262,10 @@ describe('a pinned key', () => {
     const store = new TrustStore(paths);
     await pin(store, old);
     writeFileSync(vmPaths(paths, 'dev').record, '{"version":');
-    assert.equal((await store.judge({ vm: 'dev', key: old })).kind, 'match');
-    assert.equal(filesOf(paths, 'dev').record?.['fingerprint'], old.fingerprint);
+    assert.equal((await store.check({ vm: 'dev', key: old })).outcome, 'pinned');
+    assert.equal(keysOfRecord(filesOf(paths, 'dev').record)[0]?.['fingerprint'], old.fingerprint);
     writeFileSync(vmPaths(paths, 'dev').record, '{"version":');
-    assert.equal((await store.judge({ vm: 'dev', key: other })).kind, 'changed');
+    assert.equal((await store.check({ vm: 'dev', key: other })).outcome, 'changed');
   });
 
   test('keeps fields of its record that we do not know', async (context) => {
@@ -260,8 +275,8 @@ describe('a pinned key', () => {
     const { record: path } = vmPaths(paths, 'dev');
     const record = JSON.parse(readFileSync(path, 'utf8'));
     writeFileSync(path, JSON.stringify({ ...record, evidence: { console: true } }));
-    await store.judge({ vm: 'dev', key: old, instance: 'i-1' });
-    await store.judge({ vm: 'dev', key: other, instance: 'i-1' });
+    await store.check({ vm: 'dev', key: old, instance: 'i-1' });
+    await store.check({ vm: 'dev', key: other, instance: 'i-1' });
     store.noteLogin('dev');
     const after = filesOf(paths, 'dev').record;
     assert.deepEqual(after?.['evidence'], { console: true });
@@ -277,12 +292,11 @@ describe('a changed key', () => {
     await pin(store, old, 'i-1');
     const text = `# mine\n\xff\r\n${lineOf('dev', old)}nonsense`;
     put(paths, text);
-    const judgement = await store.judge({ vm: 'dev', key: other, instance: 'i-2' });
-    assert.equal(judgement.kind, 'changed');
-    if (judgement.kind !== 'changed') return;
-    assert.equal(judgement.pinned.fingerprint, old.fingerprint);
-    assert.equal(judgement.pinned.instance, 'i-1');
-    assert.equal(judgement.presented, other);
+    const checked = await store.check({ vm: 'dev', key: other, instance: 'i-2' });
+    assert.equal(checked.outcome, 'changed');
+    if (checked.outcome !== 'changed') return;
+    assert.equal(checked.pin.fingerprint, old.fingerprint);
+    assert.equal(checked.pin.instance, 'i-1');
     assert.equal(filesOf(paths, 'dev').line, text);
     assert.equal(filesOf(paths, 'dev').derived, derivedOf('dev', old));
     const seen = store.show('dev')?.refused;
@@ -294,23 +308,23 @@ describe('a changed key', () => {
     const paths = temporaryPaths(context);
     put(paths, lineOf('dev', old));
     const store = new TrustStore(paths);
-    const judgement = await store.judge({ vm: 'dev', key: ecdsaKey() });
-    assert.deepEqual(judgement.kind === 'changed' && judgement.pinned, { fingerprint: old.fingerprint });
-    // What was only refused is no pin: Mint deletes the line, and the VM is a new one to us.
+    const checked = await store.check({ vm: 'dev', key: ed25519Key() });
+    assert.deepEqual(checked, { outcome: 'changed', pin: { fingerprint: old.fingerprint } });
+    // What was only refused is not a pin: Mint deletes the line, and the VM is a new one to us.
     put(paths, '');
-    provisionalOf(await store.judge({ vm: 'dev', key: other })).release();
+    provisionalOf(await store.check({ vm: 'dev', key: other })).release();
   });
 
-  test('of another type is told apart, with both types and the option that helps', async (context) => {
+  test('of another type is told apart where the console says nothing', async (context) => {
     const paths = temporaryPaths(context);
     const store = new TrustStore(paths);
     await pin(store, old);
-    await assert.rejects(store.judge({ vm: 'dev', key: ecdsaKey() }), (error: MintError) => {
-      assert.equal(error.code, 'host-key-type');
-      assert.match(error.message, /ecdsa-sha2-nistp256.*ssh-ed25519/);
-      assert.match(error.hint ?? '', /HostKeyAlgorithms=ssh-ed25519/);
-      return true;
-    });
+    const checked = await store.check({ vm: 'dev', key: ecdsaKey() });
+    assert.ok(checked.outcome === 'type-not-pinned');
+    assert.deepEqual(
+      checked.pins.map(({ fingerprint }) => fingerprint),
+      [old.fingerprint],
+    );
     assert.equal(filesOf(paths, 'dev').derived, derivedOf('dev', old));
   });
 });
@@ -322,13 +336,13 @@ describe('a line that is gone while our record knows the key', () => {
     await pin(store, old, 'i-1');
     for (const instance of ['i-1', undefined]) {
       put(paths, '# x\nother=1');
-      assert.equal((await store.judge({ vm: 'dev', key: old, instance })).kind, 'match');
+      assert.equal((await store.check({ vm: 'dev', key: old, instance })).outcome, 'pinned');
       assert.equal(filesOf(paths, 'dev').line, `# x\nother=1\n${lineOf('dev', old)}`);
     }
     rmSync(paths.knownHosts);
-    assert.equal((await store.judge({ vm: 'dev', key: old })).kind, 'match');
+    assert.equal((await store.check({ vm: 'dev', key: old })).outcome, 'pinned');
     assert.equal(filesOf(paths, 'dev').line, lineOf('dev', old));
-    assert.equal(filesOf(paths, 'dev').record?.['proof'], 'stream-binding');
+    assert.equal(keysOfRecord(filesOf(paths, 'dev').record)[0]?.['evidence'], 'first-use');
   });
 
   test('means a new VM where the instance is another one', async (context) => {
@@ -339,7 +353,7 @@ describe('a line that is gone while our record knows the key', () => {
     await pin(store, other, 'i-2');
     assert.equal(filesOf(paths, 'dev').line, lineOf('dev', other));
     assert.equal(filesOf(paths, 'dev').record?.['instance'], 'i-2');
-    assert.equal(filesOf(paths, 'dev').record?.['key'], other.blob.toString('base64'));
+    assert.equal(keysOfRecord(filesOf(paths, 'dev').record)[0]?.['key'], other.blob.toString('base64'));
   });
 
   for (const [what, before, now] of [
@@ -352,8 +366,8 @@ describe('a line that is gone while our record knows the key', () => {
       const store = new TrustStore(paths);
       await pin(store, old, before);
       put(paths, '');
-      const judgement = await store.judge({ vm: 'dev', key: other, instance: now });
-      assert.equal(judgement.kind, 'changed');
+      const checked = await store.check({ vm: 'dev', key: other, instance: now });
+      assert.equal(checked.outcome, 'changed');
       assert.equal(filesOf(paths, 'dev').line, '');
       assert.equal(filesOf(paths, 'dev').derived, derivedOf('dev', old));
     });
@@ -371,12 +385,14 @@ describe('a line that is gone while our record knows the key', () => {
       'null',
       '{"version":1,"fingerprint":7}',
       '{"version":1,"key":"AAAA"}',
+      '{"version":2,"keys":[{}]}',
+      '{"version":2,"keys":{}}',
     ]) {
       writeFileSync(vmPaths(paths, 'dev').record, damage);
-      await assert.rejects(store.judge({ vm: 'dev', key: old }), code('known-hosts-corrupt'), damage);
+      await assert.rejects(store.check({ vm: 'dev', key: old }), code('known-hosts-corrupt'), damage);
     }
-    writeFileSync(vmPaths(paths, 'dev').record, '{"version":2}');
-    await assert.rejects(store.judge({ vm: 'dev', key: old }), code('io-failed'));
+    writeFileSync(vmPaths(paths, 'dev').record, '{"version":3}');
+    await assert.rejects(store.check({ vm: 'dev', key: old }), code('io-failed'));
   });
 });
 
@@ -391,7 +407,7 @@ describe('a file that is not as it should be', () => {
       const paths = temporaryPaths(context);
       put(paths, text);
       const store = new TrustStore(paths);
-      await assert.rejects(store.judge({ vm: 'dev', key: old }), (error: MintError) => {
+      await assert.rejects(store.check({ vm: 'dev', key: old }), (error: MintError) => {
         assert.equal(error.code, 'known-hosts-corrupt');
         assert.equal(error.exitStatus, 3);
         assert.ok(error.message.includes(paths.knownHosts));
@@ -406,8 +422,8 @@ describe('a file that is not as it should be', () => {
     const paths = temporaryPaths(context);
     put(paths, `# x\n\nbuild=\n${lineOf('dev', old)}`);
     const store = new TrustStore(paths);
-    assert.equal((await store.judge({ vm: 'dev', key: old })).kind, 'match');
-    await assert.rejects(store.judge({ vm: 'build', key: old }), /line 3/);
+    assert.equal((await store.check({ vm: 'dev', key: old })).outcome, 'pinned');
+    await assert.rejects(store.check({ vm: 'build', key: old }), /line 3/);
   });
 
   test('a link, or a file that others can write to, is refused', async (context) => {
@@ -418,11 +434,11 @@ describe('a file that is not as it should be', () => {
     writeFileSync(real, lineOf('dev', old), { mode: 0o600 });
     rmSync(paths.knownHosts);
     symlinkSync(real, paths.knownHosts);
-    await assert.rejects(store.judge({ vm: 'dev', key: old }), code('unsafe-permissions'));
+    await assert.rejects(store.check({ vm: 'dev', key: old }), code('unsafe-permissions'));
     rmSync(paths.knownHosts);
     put(paths, lineOf('dev', old));
     chmodSync(paths.knownHosts, 0o620);
-    await assert.rejects(store.judge({ vm: 'dev', key: old }), code('unsafe-permissions'));
+    await assert.rejects(store.check({ vm: 'dev', key: old }), code('unsafe-permissions'));
   });
 });
 
@@ -439,10 +455,10 @@ describe('a file that Mint is writing at this moment', () => {
         const store = new TrustStore(paths);
         if (known) await pin(store, old, 'i-1');
         put(paths, torn);
-        const judged = store.judge({ vm: 'dev', key: other, instance: 'i-2' });
+        const judged = store.check({ vm: 'dev', key: other, instance: 'i-2' });
         await delay(60);
         put(paths, `x=1\n${lineOf('dev', old)}`);
-        assert.equal((await judged).kind, 'changed');
+        assert.equal((await judged).outcome, 'changed');
       });
     }
   }
@@ -452,7 +468,7 @@ describe('a file that Mint is writing at this moment', () => {
     const store = new TrustStore(paths);
     const took = async (vm: string) => {
       const start = performance.now();
-      provisionalOf(await store.judge({ vm, key: old })).pin('client');
+      provisionalOf(await store.check({ vm, key: old })).pin();
       return performance.now() - start;
     };
     // Waiting would take 200 ms each time; a busy machine is slow once, not five times.
@@ -467,9 +483,9 @@ describe('a file that Mint is writing at this moment', () => {
   test('keeps its last line, though it has no end yet, when we write', async (context) => {
     const paths = temporaryPaths(context);
     const store = new TrustStore(paths);
-    const provisional = provisionalOf(await store.judge({ vm: 'dev', key: old }));
+    const provisional = provisionalOf(await store.check({ vm: 'dev', key: old }));
     put(paths, 'mint=torn');
-    provisional.pin('client');
+    provisional.pin();
     assert.equal(filesOf(paths, 'dev').line, `mint=torn\n${lineOf('dev', old)}`);
   });
 });

@@ -1,18 +1,7 @@
-/**
- * What AWS shows of a host key, and what follows from it.
- *
- * An instance prints its host keys to its console on first boot, where AWS keeps them. Whoever sits in the
- * network cannot write there; whoever is root on the instance can, later: so only the first block counts.
- */
+/** What AWS says of a changed host key, and what follows from it. */
 import type { HostKey } from '../ssh/hostkey.ts';
-import { isElsewhere, type Pin, type Place } from './pin.ts';
-
-/** The host keys of a console's first block. */
-export interface ConsoleKeys {
-  readonly keys: readonly { readonly type: string; readonly fingerprint: string }[];
-  /** The output begins where the machine began: nothing earlier has scrolled out of it. */
-  readonly startsAtBoot: boolean;
-}
+import { type ConsoleAnswer, lookUp } from './decide.ts';
+import { type ConsoleKey, isElsewhere, type Pin, type Place } from './pin.ts';
 
 /** What AWS says of an instance; parts are absent where it did not say. */
 export interface InstanceFacts {
@@ -24,7 +13,7 @@ export interface InstanceFacts {
   readonly launchedAt?: string | undefined;
 }
 
-export interface Evidence {
+export interface ChangeEvidence {
   readonly console: ConsoleFinding;
   /** Undefined where AWS did not say. */
   readonly current: InstanceFacts | undefined;
@@ -34,29 +23,42 @@ export interface Evidence {
   readonly callersOwner: string | undefined;
 }
 
+/** What the console says of one key. */
 export type ConsoleFinding =
   | { readonly kind: 'shown'; readonly startsAtBoot: boolean }
-  /** The console shows another key of the same type. */
-  | { readonly kind: 'differs'; readonly fingerprint: string }
-  /** `why` in words, for a person: not there yet, denied, no key of that type. */
+  /** The console lists the instance's host keys, and this is not one of them. */
+  | { readonly kind: 'differs'; readonly shown: readonly ConsoleKey[] }
+  /** @param why in words for the user: not there yet, denied. */
   | { readonly kind: 'silent'; readonly why: string };
 
-/** Compares like with like: a key is held against the console's key of its own type. */
-export function findInConsole(console: ConsoleKeys | undefined, key: HostKey): ConsoleFinding {
-  if (console === undefined || console.keys.length === 0) {
-    return { kind: 'silent', why: 'the console output shows no host keys, at least not yet' };
-  }
-  const shown = console.keys.find(({ type }) => type === key.type);
-  if (shown === undefined) return { kind: 'silent', why: `the console output shows no ${key.type} key` };
-  if (shown.fingerprint === key.fingerprint) return { kind: 'shown', startsAtBoot: console.startsAtBoot };
-  return { kind: 'differs', fingerprint: shown.fingerprint };
+/** @param startsAtBoot whether nothing earlier can have scrolled out of the console's output */
+export function findingOf(console: ConsoleAnswer, key: HostKey, startsAtBoot: boolean): ConsoleFinding {
+  if (console.kind === 'not-asked') return { kind: 'silent', why: 'AWS was not asked' };
+  if (console.kind === 'silent') return console;
+  const found = lookUp(console.block, key);
+  if (found.kind === 'silent') return found;
+  return found.kind === 'listed'
+    ? { kind: 'shown', startsAtBoot }
+    : { kind: 'differs', shown: console.block.keys };
+}
+
+/** The key that the user is likely to want: of the same type where there is one, else Mint's. */
+export function closest(shown: readonly ConsoleKey[], type: string): ConsoleKey | undefined {
+  const ofType = (wanted: string) => shown.find((key) => key.type === wanted);
+  return ofType(type) ?? ofType('ssh-ed25519') ?? shown[0];
 }
 
 /**
  * The likely cause of a changed key, in sentences for a person. What is not known is said to be unknown; an
  * instance that is the same as before gets no excuse.
  */
-export function likelyCause(vm: string, pinned: Pin, evidence: Evidence, now: number): string[] {
+export function likelyCause(
+  vm: string,
+  pinned: Pin,
+  evidence: ChangeEvidence,
+  now: number,
+  presentedType = 'ssh-ed25519',
+): string[] {
   const { current, console } = evidence;
   const sentences: string[] = [];
   if (pinned.instance === undefined) {
@@ -83,17 +85,23 @@ export function likelyCause(vm: string, pinned: Pin, evidence: Evidence, now: nu
   const where = current === undefined ? 'the instance' : current.instance;
   if (console.kind === 'shown') sentences.push(`AWS's console output of ${where} shows this key.`);
   else if (console.kind === 'differs') {
-    sentences.push(`AWS's console output of ${where} shows ANOTHER key: ${console.fingerprint}.`);
+    const other = closest(console.shown, presentedType);
+    sentences.push(
+      `AWS's console output of ${where} shows ANOTHER key: ${other?.fingerprint ?? 'none of this type'}.`,
+    );
   } else sentences.push(`AWS cannot confirm the key: ${console.why}.`);
   return sentences;
 }
 
 /**
- * Whether the evidence may answer for the person (`accept_changed = "console"`): only if all of it holds.
- * Each condition shuts out someone: who swaps a key on a machine that lives, who tags a machine of his own,
- * who lets an old console scroll away, who restarts a machine that was pinned before.
+ * Whether the evidence may answer for the user (`accept_changed = "console"`): only if all of it holds. Each
+ * condition excludes an attacker: one who swaps the key of a running machine, one who tags a machine of their own, one
+ * who lets an old console scroll away, one who restarts a machine that was pinned before.
  */
-export function isStrict(pinned: Pin, { console, current, oldIsGone, callersOwner }: Evidence): boolean {
+export function isStrict(
+  pinned: Pin,
+  { console, current, oldIsGone, callersOwner }: ChangeEvidence,
+): boolean {
   if (console.kind !== 'shown' || !console.startsAtBoot) return false;
   if (current === undefined || pinned.instance === undefined || current.instance === pinned.instance)
     return false;

@@ -1,24 +1,23 @@
+/** The files of the trust store: Mint's, our records, ssh's, and the lock under which they are written. */
 import { join } from 'node:path';
 import { MintError } from '../errors.ts';
 import { ensurePrivateDirectory } from '../platform/files.ts';
 import { withLock } from '../platform/lock.ts';
 import { type Paths, type VmPaths, vmPaths } from '../platform/paths.ts';
 import { vmName } from '../settings/vm-name.ts';
-import { otherPin } from './disagreement.ts';
 import { type Finding, findPin, withoutPin, withPin } from './known-hosts.ts';
 import { badLine, findSettledPin, readKnownHosts, updateKnownHosts } from './known-hosts-file.ts';
 import { readRecord, type TrustRecord, writeRecord } from './record.ts';
 
 /** Writers hold the lock for as long as a disk takes to be sure: a hundred of them, on a slow one, for ten seconds. */
-const lockMilliseconds = 30_000;
+const lockMs = 30_000;
 
 /** A record, or why there is none that can be read. */
 export type RecordFinding =
   | { readonly record: TrustRecord | undefined; readonly damage?: undefined }
   | { readonly record?: undefined; readonly damage: MintError };
 
-/** The files of the trust store: Mint's, our records, and the lock under which both are written. */
-export class Ledger {
+export class TrustFiles {
   readonly paths: Paths;
   /** Mint's file as this process last left it. */
   #written: string | undefined;
@@ -27,7 +26,7 @@ export class Ledger {
     this.paths = paths;
   }
 
-  /** Makes sure that the directories are there and private. @throws MintError `unsafe-permissions`, `io-failed` */
+  /** Makes sure that the directories exist and are private. @throws MintError `unsafe-permissions`, `io-failed` */
   prepare(): void {
     ensurePrivateDirectory(this.paths.dir);
     ensurePrivateDirectory(this.paths.hosts);
@@ -37,31 +36,33 @@ export class Ledger {
   locked<T>(action: () => T): T {
     this.prepare();
     // No VM's name starts with a dot.
-    return withLock(join(this.paths.hosts, '.lock'), lockMilliseconds, action);
+    return withLock(join(this.paths.hosts, '.lock'), lockMs, action);
   }
 
-  files(vm: string): VmPaths {
+  of(vm: string): VmPaths {
     return vmPaths(this.paths, vmName(vm));
   }
 
-  /** @throws MintError when the file as a whole is refused */
+  /** Mint's file as text. @throws MintError when the file as a whole is refused */
   text(): string {
     return readKnownHosts(this.paths.knownHosts);
   }
 
-  /** See `findSettledPin`: a line that our record knows and the file has not is looked for longer. */
-  async find(vm: string): Promise<Exclude<Finding, { kind: 'bad' }>> {
-    const look = (expected: boolean) =>
-      findSettledPin(this.paths.knownHosts, vm, { expected, ours: this.#written });
+  /**
+   * What Mint's file says about a VM, see `findSettledPin`.
+   * @param expected whether our record knows a key that should have a line: it is then looked for longer
+   */
+  async find(vm: string, expected: () => boolean): Promise<Exclude<Finding, { kind: 'bad' }>> {
+    const look = (isExpected: boolean) =>
+      findSettledPin(this.paths.knownHosts, vm, { expected: isExpected, ours: this.#written });
     const finding = await look(false);
-    const isMissing = finding.kind === 'absent' && this.record(vm).record?.pin !== undefined;
-    return isMissing ? await look(true) : finding;
+    return finding.kind === 'absent' && expected() ? await look(true) : finding;
   }
 
-  /** A record that is damaged is handed back as such: where Mint's file has the answer, it does not matter. */
+  /** A damaged record is handed back as such: where Mint's file has the answer, it does not matter. */
   record(vm: string): RecordFinding {
     try {
-      return { record: readRecord(this.files(vm).record) };
+      return { record: readRecord(this.of(vm).record) };
     } catch (error) {
       if (error instanceof MintError && error.code === 'known-hosts-corrupt') return { damage: error };
       throw error;
@@ -70,34 +71,38 @@ export class Ledger {
 
   /** Under the lock. @throws MintError `io-failed` */
   writeRecord(vm: string, record: TrustRecord): void {
-    writeRecord(this.files(vm).record, record);
+    writeRecord(this.of(vm).record, record);
   }
 
   /**
    * Adds the VM's line where there is none. Under the lock.
-   * @throws MintError `host-key-changed` when another key is pinned, `known-hosts-corrupt` when the line is bad
+   * @throws MintError `host-key-changed` when another key has a line, `known-hosts-corrupt` when the line is bad
    */
   addLine(vm: string, fingerprint: string): void {
     this.#update((text) => {
       const finding = findPin(text, vm);
       if (finding.kind === 'bad') throw badLine(this.paths.knownHosts, vm, finding);
       if (finding.kind === 'absent') return withPin(text, vm, fingerprint);
-      if (finding.fingerprint !== fingerprint) throw otherPin(vm, finding.fingerprint, fingerprint);
+      if (finding.fingerprint !== fingerprint) throw otherLine(vm, finding.fingerprint, fingerprint);
       return text;
     });
   }
 
-  /** Whatever the VM's line was. Under the lock. @throws MintError */
-  setLine(vm: string, fingerprint: string): void {
-    this.#update((text) => withPin(text, vm, fingerprint));
-  }
-
-  /** Under the lock. @throws MintError */
-  removeLine(vm: string): void {
-    this.#update((text) => withoutPin(text, vm));
+  /** Whatever the VM's line was; removes it where there is no fingerprint. Under the lock. @throws MintError */
+  setLine(vm: string, fingerprint: string | undefined): void {
+    this.#update((text) =>
+      fingerprint === undefined ? withoutPin(text, vm) : withPin(text, vm, fingerprint),
+    );
   }
 
   #update(edit: (text: string) => string): void {
     this.#written = updateKnownHosts(this.paths.knownHosts, this.#written, edit) ?? this.#written;
   }
+}
+
+function otherLine(vm: string, pinned: string, presented: string): MintError {
+  const message = `another host key of "${vm}" was pinned meanwhile: ${pinned}, not ${presented}`;
+  return new MintError('host-key-changed', message, {
+    hint: `\`mint-ssh hosts show ${vm}\` says what is pinned; connect again`,
+  });
 }

@@ -1,0 +1,468 @@
+/**
+ * The check of a host key, from the key exchange reply that a proxy holds to the pin. `TrustStore.check` decides; what
+ * it takes from outside comes from here: AWS's console, and the user's answer where a key has changed.
+ *
+ * `HostKeyChecks` is shared by all connections, `ConnectionHost` belongs to one.
+ */
+import type { Caller } from '../aws/workers.ts';
+import { MintError } from '../errors.ts';
+import type { VmSettings } from '../settings/settings.ts';
+import { type HostKey, parseHostKey } from '../ssh/hostkey.ts';
+import { type ChangeEvidence, closest, isStrict, likelyCause } from '../trust/changed-key.ts';
+import { type ConsoleAnswer, type Refused, typeOf } from '../trust/decide.ts';
+import { isElsewhere, mintType, type Place } from '../trust/pin.ts';
+import type { Pin, Provisional, Sighting } from '../trust/store.ts';
+import {
+  changedKeyQuestion,
+  changedKeyWarning,
+  contradictedPinWarning,
+  refusedBeforeWarning,
+  unverifiedKeyWarning,
+} from '../trust/warning.ts';
+import type { SeenExchange } from './binding.ts';
+import type { AgentContext } from './context.ts';
+import { type Asker, askConsole, askInstance, gatherEvidence } from './evidence.ts';
+import { type AskPerson, Questions, type Settled } from './questions.ts';
+
+/** How long a connection waits for the console output. */
+const consoleLimitMs = 2000;
+/** How long gathering the evidence for a question may take. */
+const evidenceLimitMs = 4000;
+/** How long the user has, in seconds: less than the 45 s after which keep-alives end a waiting ssh. */
+const answerSeconds = 40;
+/** When to ask for the console output of a new pin's instance, from one time to the next. It can be minutes late. */
+const newPinPausesMs = [2_000, 8_000, 30_000, 60_000, 300_000, 900_000];
+/** The same for a pin that was never verified, when it is used again, at most once an hour. */
+const oldPinPausesMs = [0, 60_000];
+const oldPinIntervalMs = 3_600_000;
+const lateLimitMs = 10_000;
+/** A client that goes on and has not asked for a signature after this time will not ask for one. */
+const signatureLimitMs = 3000;
+
+/** One connection's key, and who can say something about it. */
+export interface Presented {
+  /** Without an instance it is a machine that AWS does not know, and AWS is not asked. */
+  readonly sighting: Sighting;
+  readonly settings: VmSettings;
+  readonly caller: Caller;
+  readonly ask: AskPerson;
+  /** The name was found by Mint's tag. */
+  readonly isMintVm: boolean;
+}
+
+export type Accepted =
+  | { readonly outcome: 'match' }
+  /** A new key: pinned once the server has proved that it owns it. */
+  | { readonly outcome: 'unknown'; readonly provisional: Provisional };
+
+/** A key that is refused, with a warning of several lines to be shown before the error. */
+export class HostKeyRefusal extends MintError {
+  readonly warning: string | undefined;
+  readonly event: 'host-key-changed' | 'host-key-unverified';
+
+  constructor(
+    code: 'host-key-changed' | 'host-key-unverified',
+    message: string,
+    hint: string,
+    warning?: string,
+  ) {
+    super(code, message, { hint });
+    this.event = code;
+    this.warning = warning;
+  }
+}
+
+export class HostKeyChecks {
+  readonly #context: AgentContext;
+  readonly #questions = new Questions();
+  /** Requests for console output that are under way, by instance: thirty first logins at once are one request. */
+  readonly #consoles = new Map<string, Promise<ConsoleAnswer>>();
+  /** VMs whose console is asked for in the background, and when that began last. */
+  readonly #late = new Map<string, { isRunning: boolean; readonly begunAt: number }>();
+  /** Keys that open connections were shown, by VM. */
+  readonly #shown = new Map<string, Map<object, HostKey>>();
+
+  constructor(context: AgentContext) {
+    this.#context = context;
+  }
+
+  /** @throws HostKeyRefusal, MintError `host-key-type`, and what `TrustStore.check` throws */
+  async check(presented: Presented): Promise<Accepted> {
+    const { trust, log } = this.#context;
+    const { sighting } = presented;
+    const { vm, key } = sighting;
+    const mayAdopt = () => this.#mayAdopt(vm);
+    let console: ConsoleAnswer = whyNotAsked(presented) ?? { kind: 'not-asked' };
+    for (;;) {
+      const checked = await trust.check(sighting, console, mayAdopt);
+      switch (checked.outcome) {
+        case 'pinned':
+          this.#verifyOldPin(presented, checked.pin);
+          return { outcome: 'match' };
+        case 'new':
+          log(`${vm}: new host key ${key.fingerprint}, ${checked.evidence}`);
+          return { outcome: 'unknown', provisional: checked.provisional };
+        case 'ask-console':
+          console = await this.#askConsole(presented);
+          log(`${vm}: host key ${key.fingerprint}; the console ${describe(console)}`);
+          break;
+        case 'changed':
+          await this.#settleChange(presented, checked.pin);
+          // Accepted: from here on it is pinned.
+          break;
+        case 'unverified':
+        case 'type-not-pinned':
+        case 'refused-before':
+        case 'contradicted':
+          throw refusalOf(presented, checked);
+      }
+    }
+  }
+
+  /** A new key was pinned: what AWS could not say at once it may say later. */
+  verifyLater(presented: Presented): void {
+    this.#beginLate(presented, newPinPausesMs);
+  }
+
+  /** Remembers which key an open connection was shown, until `forget`. */
+  note(connection: object, vm: string, key: HostKey): void {
+    const shown = this.#shown.get(vm) ?? new Map<object, HostKey>();
+    this.#shown.set(vm, shown);
+    shown.set(connection, key);
+  }
+
+  forget(connection: object, vm: string): void {
+    const shown = this.#shown.get(vm);
+    shown?.delete(connection);
+    if (shown?.size === 0) this.#shown.delete(vm);
+  }
+
+  /**
+   * ssh writes to the VM's known-hosts file inside its sessions. One that began with a key that is not pinned now,
+   * before the VM was forgotten or another key accepted, could add its own key there.
+   */
+  #mayAdopt(vm: string): boolean {
+    const keys = [...(this.#shown.get(vm)?.values() ?? [])];
+    return keys.every((key) => this.#context.trust.isPinned(vm, key));
+  }
+
+  #askConsole(presented: Presented): Promise<ConsoleAnswer> {
+    const { instance } = presented.sighting;
+    const notAsked = whyNotAsked(presented);
+    if (instance === undefined || notAsked !== undefined) {
+      return Promise.resolve(notAsked ?? { kind: 'silent', why: 'the instance is not known' });
+    }
+    const running = this.#consoles.get(instance);
+    if (running !== undefined) return running;
+    const answer = askConsole(this.#asker(presented), instance, consoleLimitMs)
+      .then((view) => view.answer)
+      .finally(() => this.#consoles.delete(instance));
+    this.#consoles.set(instance, answer);
+    return answer;
+  }
+
+  /** Resolves where the key was accepted. @throws HostKeyRefusal */
+  async #settleChange(presented: Presented, pin: Pin): Promise<void> {
+    const { trust, log } = this.#context;
+    const { vm, key, instance, account, region } = presented.sighting;
+    log(`${vm}: holds the changed host key ${key.fingerprint}`);
+    let cause: string[] = [];
+    let seen = { pinned: pin, presented: key, isMintVm: presented.isMintVm, instance, account, region };
+    const accept = (who: string): Settled => {
+      trust.accept(vm, key.fingerprint);
+      log(`${vm}: ${who} accepted the changed host key ${key.fingerprint}`);
+      return 'accepted';
+    };
+    const settled = await this.#questions.settle(vm, key.fingerprint, presented.ask, async (ask) => {
+      const evidence = await this.#evidence(presented, pin);
+      seen = { ...seen, isMintVm: seen.isMintVm || evidence.current?.owner !== undefined };
+      cause = likelyCause(vm, pin, evidence, Date.now(), key.type);
+      // The evidence answers for the user only where they have said so.
+      if (presented.settings.acceptChanged === 'console' && isStrict(pin, evidence)) {
+        return accept('the evidence');
+      }
+      const answer = await ask(changedKeyQuestion(vm, seen, cause, answerSeconds));
+      if (answer === 'yes') return accept('the user');
+      return answer === 'no' ? 'refused' : answer === 'timeout' ? 'unanswered' : 'nobody';
+    });
+    if (settled === 'accepted') return;
+    log(`${vm}: blocked the changed host key ${key.fingerprint}: ${settled}`);
+    throw new HostKeyRefusal(
+      'host-key-changed',
+      `the host key of ${vm} has changed${settled === 'unanswered' ? ', and nobody answered' : ''}`,
+      isElsewhere(pin, seen)
+        ? `it is another VM of that name; for both, add [vm.NAME] with instance = "${instance}" and its profile to ssh.toml`
+        : `if you expected that: mint-ssh hosts accept ${vm} ${key.fingerprint}`,
+      settled === 'nobody' ? changedKeyWarning(vm, seen, cause) : undefined,
+    );
+  }
+
+  async #evidence(presented: Presented, pin: Pin): Promise<ChangeEvidence> {
+    const { instance, key } = presented.sighting;
+    if (instance === undefined) {
+      const console = { kind: 'silent', why: 'AWS does not know this machine' } as const;
+      return { console, current: undefined, oldIsGone: undefined, callersOwner: undefined };
+    }
+    return gatherEvidence(this.#asker(presented), pin, instance, key, evidenceLimitMs);
+  }
+
+  /** A pin that rests on its first use alone is held against the console again when it is used. */
+  #verifyOldPin(presented: Presented, { evidence }: Pin): void {
+    if (evidence !== undefined && evidence !== 'first-use') return;
+    const last = this.#late.get(presented.sighting.vm);
+    if (last !== undefined && performance.now() - last.begunAt < oldPinIntervalMs) return;
+    this.#beginLate(presented, oldPinPausesMs);
+  }
+
+  /** One series at a time for each VM. What is found goes into the record, where the next connection finds it. */
+  #beginLate(presented: Presented, pausesMs: readonly number[]): void {
+    const { vm, instance } = presented.sighting;
+    if (instance === undefined || whyNotAsked(presented) !== undefined) return;
+    if (this.#late.get(vm)?.isRunning || this.#context.trust.knowsInstance(vm, instance)) return;
+    const series = { isRunning: true, begunAt: performance.now() };
+    this.#late.set(vm, series);
+    const asker = this.#asker(presented);
+    const askAfter = (attempt: number) => {
+      const pauseMs = pausesMs[attempt];
+      if (pauseMs === undefined) {
+        series.isRunning = false;
+        return;
+      }
+      setTimeout(() => {
+        this.#askLate(asker, vm, instance).then(
+          (isDone) => {
+            if (isDone) series.isRunning = false;
+            else askAfter(attempt + 1);
+          },
+          (error: unknown) => {
+            // The directory may no longer be ours alone: the next connection says so.
+            series.isRunning = false;
+            this.#context.log(`${vm}: cannot note what AWS shows: ${String(error)}`);
+          },
+        );
+      }, pauseMs).unref();
+    };
+    askAfter(0);
+  }
+
+  /** @returns whether there is nothing more to ask */
+  async #askLate(asker: Asker, vm: string, instance: string): Promise<boolean> {
+    const { trust, log } = this.#context;
+    const [{ answer }, facts] = await Promise.all([
+      askConsole(asker, instance, lateLimitMs),
+      askInstance(asker, instance, lateLimitMs),
+    ]);
+    const { account, region } = facts ?? {};
+    if (answer.kind !== 'block') {
+      trust.learnPlace(vm, { instance, account, region });
+      return false;
+    }
+    const learnt = trust.learn(vm, answer.block, { instance, account, region });
+    if (learnt === 'contradicts')
+      log(`${vm}: the console does not list the pinned host key: blocked from now on`);
+    return learnt !== undefined;
+  }
+
+  #asker({ caller, settings: { region, profile } }: Presented): Asker {
+    return { aws: this.#context.aws, caller, region, profile };
+  }
+}
+
+/** Why AWS is not asked for the console; undefined where it is. */
+function whyNotAsked({ sighting, settings }: Presented): (ConsoleAnswer & { kind: 'silent' }) | undefined {
+  if (sighting.instance === undefined) return { kind: 'silent', why: 'AWS does not know this machine' };
+  return settings.verify === 'console'
+    ? undefined
+    : { kind: 'silent', why: `verify = "${settings.verify}", so AWS was not asked` };
+}
+
+function refusalOf({ sighting: { vm, key } }: Presented, decision: Refused): MintError {
+  const accept = `mint-ssh hosts accept ${vm} ${key.fingerprint}`;
+  switch (decision.outcome) {
+    case 'unverified':
+      return new HostKeyRefusal(
+        'host-key-unverified',
+        `the host key of ${vm} is not one that AWS shows`,
+        `if you know why: ${accept}`,
+        unverifiedKeyWarning(vm, key, decision.shown),
+      );
+    case 'contradicted': {
+      const own = closest(decision.shown, key.type)?.fingerprint ?? 'FINGERPRINT';
+      return new HostKeyRefusal(
+        'host-key-unverified',
+        `the pinned host key of ${vm} is not one that AWS shows`,
+        `to trust the key that AWS shows: mint-ssh hosts accept ${vm} ${own}`,
+        contradictedPinWarning(vm, decision.pin, key, decision.shown),
+      );
+    }
+    case 'refused-before':
+      return new HostKeyRefusal(
+        decision.refusal.reason === 'unverified' ? 'host-key-unverified' : 'host-key-changed',
+        `this host key of ${vm} was refused before and has not been accepted since`,
+        `if it is the VM's own key: ${accept}`,
+        refusedBeforeWarning(vm, decision.refusal),
+      );
+    case 'type-not-pinned': {
+      const pinned = [...new Set(decision.pins.map(typeOf))].join(', ');
+      const learn = pinned.includes(mintType)
+        ? `run \`ssh ${vm} true\` once, in which the VM proves its other keys; or `
+        : '';
+      return new MintError(
+        'host-key-type',
+        `the server of ${vm} presents its ${key.type} host key, and only its ${pinned} key is known (${decision.why})`,
+        { hint: `${learn}compare the key with the VM's and run: ${accept}` },
+      );
+    }
+  }
+}
+
+function describe(console: ConsoleAnswer): string {
+  if (console.kind !== 'block') return `says nothing: ${console.kind === 'silent' ? console.why : ''}`;
+  return `shows ${console.block.keys.map(({ fingerprint }) => fingerprint).join(', ')}`;
+}
+
+/** The place and the user of one connection, as its host key check needs them. */
+export interface HostHooks {
+  readonly vm: string;
+  readonly settings: VmSettings;
+  readonly caller: Caller;
+  /** Resolves when the VM has been found. @throws MintError as `Destination.find` */
+  readonly found: () => Promise<unknown>;
+  /** An unexpected key: asks EC2 whether the name still stands for this machine. */
+  readonly recheck: () => Promise<void>;
+  /** Where the name leads now. @throws MintError `dial-failed` where this address is not part of it */
+  readonly placeOf: (address: string) => Place & { readonly isMintVm: boolean };
+  readonly ask: AskPerson;
+  /** A new key cannot be pinned. */
+  readonly failed: (error: unknown) => void;
+}
+
+/** The host at the other end of one connection, as far as it has shown itself. */
+export class ConnectionHost {
+  readonly #checks: HostKeyChecks;
+  readonly #trust: AgentContext['trust'];
+  readonly #log: AgentContext['log'];
+  readonly #hooks: HostHooks;
+  #exchange: SeenExchange | undefined;
+  #address: string | undefined;
+  #provisional: Provisional | undefined;
+  #presented: Presented | undefined;
+  #pinTimer: NodeJS.Timeout | undefined;
+  #isChecked = false;
+  #hasProceeded = false;
+  #ended: { readonly isRefused: boolean } | undefined;
+
+  constructor({ trust, log }: AgentContext, checks: HostKeyChecks, hooks: HostHooks) {
+    this.#trust = trust;
+    this.#log = log;
+    this.#checks = checks;
+    this.#hooks = hooks;
+  }
+
+  /** What the key exchange showed, once its key is accepted; kept until the connection ends. */
+  get exchange(): SeenExchange | undefined {
+    return this.#exchange;
+  }
+
+  /** Where the connection runs to, as its proxy says. */
+  get address(): string | undefined {
+    return this.#address;
+  }
+
+  /**
+   * Checks the key of the key exchange reply that the proxy holds, and keeps it before the proxy may release it.
+   * @param address where the proxy says that the reply comes from
+   * @throws MintError `not-ssh`, `dial-failed`, and what `HostKeyChecks.check` and finding the VM throw
+   */
+  async check(hostKeyBlob: Buffer, signature: Buffer, address: string): Promise<Accepted['outcome']> {
+    if (this.#isChecked)
+      throw new MintError('not-ssh', 'a second host key in one connection', { unsafe: true });
+    this.#isChecked = true;
+    const hostKey = parseHostKey(hostKeyBlob);
+    const { vm, settings, caller, found, recheck, placeOf, ask } = this.#hooks;
+    await found();
+    if (!this.#trust.isPinned(vm, hostKey)) await recheck();
+    const { isMintVm, instance, account, region } = placeOf(address);
+    this.#address = address;
+    this.#presented = {
+      sighting: { vm, key: hostKey, instance, account, region },
+      settings,
+      caller,
+      ask,
+      isMintVm,
+    };
+    try {
+      const accepted = await this.#checks.check(this.#presented);
+      if (accepted.outcome === 'unknown') {
+        this.#provisional = accepted.provisional;
+        this.#endNewKey();
+      }
+      this.#exchange = { hostKey, signature };
+      return accepted.outcome;
+    } finally {
+      if (this.#ended === undefined) this.#checks.note(this, vm, hostKey);
+    }
+  }
+
+  /**
+   * The agent itself has verified the host's signature: a new key is the VM's from now on.
+   * @throws MintError where the pin cannot be written
+   */
+  proven(): void {
+    this.#pin();
+  }
+
+  /**
+   * The client accepted what the server signed. That has to do where no signature of the agent's is asked for in a
+   * while, or where the conversation is longer than any login (the second time this is said).
+   * @param isSignedElsewhere the client's own agent may be the one that signs
+   */
+  clientProceeded(isSignedElsewhere: boolean): void {
+    if (this.#hasProceeded || isSignedElsewhere) this.#pinQuietly();
+    else this.#pinTimer ??= setTimeout(() => this.#pinQuietly(), signatureLimitMs).unref();
+    this.#hasProceeded = true;
+  }
+
+  /** The connection has ended. @param isRefused whether the VM refused the client */
+  end(isRefused: boolean): void {
+    this.#ended = { isRefused };
+    this.#checks.forget(this, this.#hooks.vm);
+    this.#endNewKey();
+  }
+
+  /**
+   * A login that was refused leaves nothing; one that needed no key of ours was a login. Nothing may depend on how a
+   * connection ends: what stays is removed by the next agent that starts.
+   */
+  #endNewKey(): void {
+    if (this.#ended === undefined) return;
+    try {
+      const hasProceeded = this.#pinTimer !== undefined;
+      clearTimeout(this.#pinTimer);
+      if (hasProceeded && !this.#ended.isRefused) this.#pinQuietly();
+      this.#provisional?.release();
+    } catch (error) {
+      this.#log(`${this.#hooks.vm}: cannot remove a provisional key: ${String(error)}`);
+    }
+  }
+
+  #pinQuietly(): void {
+    try {
+      this.#pin();
+    } catch {
+      // The connection has been told.
+    }
+  }
+
+  #pin(): void {
+    if (this.#provisional === undefined || this.#presented === undefined) return;
+    try {
+      this.#provisional.pin();
+      this.#provisional = undefined;
+      this.#checks.verifyLater(this.#presented);
+    } catch (error) {
+      this.#hooks.failed(error);
+      throw error;
+    }
+  }
+}
