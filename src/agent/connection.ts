@@ -22,6 +22,8 @@ export class Connection {
   readonly person: Person;
   readonly host: ConnectionHost;
   readonly credential: ConnectionCredential;
+  readonly upstreamAgent: string | undefined;
+  clientBinds: boolean | undefined;
   readonly #services: Services;
   readonly #login: Login;
   readonly #port: number;
@@ -42,6 +44,7 @@ export class Connection {
     const { environment, user = settings.user, port = settings.port, established: isEstablished } = request;
     const caller = { environment };
     this.vm = vm;
+    this.upstreamAgent = request.upstreamAgent;
     this.#services = services;
     this.#port = port;
     this.#reply = reply;
@@ -164,6 +167,11 @@ export class Connection {
     this.vm.connections.delete(this);
     this.credential.end();
     this.host.end(this.#isRefused);
+  }
+
+  /** Whether its client may still ask this agent for a signature. */
+  get isLoggingIn(): boolean {
+    return this.credential.isLoggingIn && !this.credential.current.isSignedElsewhere;
   }
 
   get #place(): Place {

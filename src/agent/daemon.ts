@@ -88,7 +88,7 @@ export async function runAgent(paths: Paths, hooks: AgentHooks): Promise<boolean
   };
   trust.start();
   const vms = new Vms(services);
-  const forward = new Forward(services);
+  const forward = new Forward(services, () => vms.met());
   const startedAt = new Date().toISOString();
 
   let end: (reason: string) => void = () => {};
@@ -106,7 +106,7 @@ export async function runAgent(paths: Paths, hooks: AgentHooks): Promise<boolean
   const control = new ControlServer(services, {
     vms,
     forward,
-    status: () => status(startedAt, control, vms, services),
+    status: () => status(startedAt, { control, vms, forward }, services),
     stop: () => end('it was told to'),
     superseded: () => {
       isLost = true;
@@ -120,12 +120,16 @@ export async function runAgent(paths: Paths, hooks: AgentHooks): Promise<boolean
 
   removeStaleSockets(paths);
   await forward.start();
+  forward.restore();
   const listener = await listen(paths.control, paths.run, (socket) =>
     serveProven(socket, paths, (proven) => control.serve(proven)),
   );
   // Then nobody new can reach it, and its lock keeps a new one away.
   const look = setInterval(() => {
-    if (listener.isInPlace()) return void vms.prepare();
+    if (listener.isInPlace()) {
+      forward.restore();
+      return void vms.prepare();
+    }
     isLost = true;
     end('its socket was removed');
   }, lookInterval).unref();
@@ -152,8 +156,11 @@ export async function runAgent(paths: Paths, hooks: AgentHooks): Promise<boolean
 
 function status(
   startedAt: string,
-  control: ControlServer,
-  vms: Vms,
+  {
+    control,
+    vms,
+    forward,
+  }: { readonly control: ControlServer; readonly vms: Vms; readonly forward: Forward },
   { paths, jobs, managedKeys }: Services,
 ): AgentStatus {
   return {
@@ -171,6 +178,7 @@ function status(
         connections: vm.connections.size,
         key: vm.key.current?.line,
         pushSecondsLeft: left === undefined ? undefined : Math.floor(left / 1000),
+        forwardingRefused: forward.refusal(vm.name),
       };
     }),
   };

@@ -1,7 +1,11 @@
-/** A socket that `ssh -A` forwards: each connection to it reaches the user's own agent, byte for byte. */
+/**
+ * A socket that `ssh -A` forwards. The first message of each connection decides which agent of the user's it reaches
+ * (forward.ts); then every byte passes, that message included.
+ */
 import { connect, type Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { AgentFrames, failureReply, identitiesAnswer, parseAgentRequest } from '../ssh/agent-messages.ts';
+import { parseSessionBind, type SessionBind, sessionBindName } from '../ssh/session-bind.ts';
 import { type Listener, listen } from './listener.ts';
 import type { Log } from './log.ts';
 import { PendingConnections } from './pending-connections.ts';
@@ -16,8 +20,8 @@ export interface ForwardSocketOptions {
   readonly path: string;
   readonly runDirectory: string;
   readonly log: Log;
-  /** Where the user's agent may be, the likeliest first; asked anew for every connection. */
-  readonly upstreams: () => readonly string[];
+  /** The path of the user's agent; undefined for none. Called for every connection, with the session it named first. */
+  readonly route: (bind: SessionBind | undefined) => Promise<string | undefined>;
 }
 
 export class ForwardSocket {
@@ -65,36 +69,82 @@ export class ForwardSocket {
     this.#clients.add(client);
     client.once('close', () => this.#clients.delete(client));
     this.#pending.add(client);
-    // Nothing in it can fail: what does not answer is no agent.
+    // It never rejects: an agent that does not answer is none.
     void this.#serve(client);
   }
 
   async #serve(client: Socket): Promise<void> {
-    const upstream = await this.#reach();
+    const { first, bytes } = await firstMessage(client);
+    this.#pending.accept(client);
+    if (client.destroyed) return;
+    const upstream = await this.#reach(bindIn(first));
     if (client.destroyed) upstream?.destroy();
-    else if (upstream === undefined) answerEmpty(client);
-    else join(client, upstream);
-    client.once('data', () => this.#pending.accept(client));
-  }
-
-  /** The first of the user's agents that answers. */
-  async #reach(): Promise<Socket | undefined> {
-    for (const path of this.#candidates()) {
-      const real = upstreamSocket(path, this.#options.runDirectory);
-      const upstream = real === undefined ? undefined : await connected(real);
-      if (upstream !== undefined) return upstream;
+    else if (upstream === undefined) answerEmpty(client, bytes);
+    else {
+      upstream.write(bytes);
+      join(client, upstream);
     }
-    return undefined;
   }
 
-  #candidates(): readonly string[] {
+  async #reach(bind: SessionBind | undefined): Promise<Socket | undefined> {
     try {
-      return this.#options.upstreams();
+      const path = await this.#options.route(bind);
+      const real = path === undefined ? undefined : upstreamSocket(path, this.#options.runDirectory);
+      return real === undefined ? undefined : await connected(real);
     } catch (error) {
       // Settings that someone is just editing.
       this.#options.log(`forwards no agent: ${(error as Error).message}`);
-      return [];
+      return undefined;
     }
+  }
+}
+
+/**
+ * Reads until it is clear what a client says first; the client is paused then.
+ * @returns `first`: its first message where that is an extension; `bytes`: everything it has sent
+ */
+function firstMessage(
+  client: Socket,
+): Promise<{ readonly first: Buffer | undefined; readonly bytes: Buffer }> {
+  return new Promise((resolve) => {
+    const frames = new AgentFrames();
+    const chunks: Buffer[] = [];
+    const settle = (first?: Buffer) => {
+      client.off('data', take).pause();
+      resolve({ first, bytes: Buffer.concat(chunks) });
+    };
+    const take = (chunk: Buffer) => {
+      chunks.push(chunk);
+      let message: Buffer | undefined;
+      try {
+        [message] = frames.push(chunk);
+      } catch {
+        // No agent protocol: the user's agent judges that.
+        return settle();
+      }
+      // The fifth byte is the kind of message. Only an extension names a session.
+      const kind = message?.[0] ?? (chunks.length === 1 ? chunk[4] : Buffer.concat(chunks)[4]);
+      if (message !== undefined || (kind !== undefined && kind !== extensionNumber)) settle(message);
+    };
+    client
+      .on('data', take)
+      .once('end', () => settle())
+      .once('close', () => settle());
+  });
+}
+
+/** SSH_AGENTC_EXTENSION. */
+const extensionNumber = 27;
+
+/** A malformed one names nothing. */
+function bindIn(message: Buffer | undefined): SessionBind | undefined {
+  if (message === undefined) return undefined;
+  try {
+    const request = parseAgentRequest(message);
+    if (request.type !== 'extension' || request.name !== sessionBindName) return undefined;
+    return parseSessionBind(request.contents);
+  } catch {
+    return undefined;
   }
 }
 
@@ -122,14 +172,18 @@ function join(client: Socket, upstream: Socket): void {
     // What it said last may still be on its way to the client.
     if (!upstream.readableEnded) client.destroy();
   });
-  client.pipe(upstream);
+  if (client.readableEnded) upstream.end();
+  else client.pipe(upstream);
   upstream.pipe(client);
 }
 
-/** An agent that holds nothing: an ssh on the VM goes on with its other methods, and says nothing about it. */
-function answerEmpty(client: Socket): void {
+/**
+ * An agent that holds nothing: an ssh on the VM goes on with its other methods, and prints nothing about it.
+ * @param bytes what the client has sent already
+ */
+function answerEmpty(client: Socket, bytes: Buffer): void {
   const frames = new AgentFrames();
-  client.on('data', (chunk) => {
+  const take = (chunk: Buffer) => {
     try {
       for (const message of frames.push(chunk)) {
         const isList = parseAgentRequest(message).type === 'request-identities';
@@ -142,6 +196,9 @@ function answerEmpty(client: Socket): void {
     } catch {
       client.destroy();
     }
-  });
-  client.once('end', () => client.end());
+  };
+  client.on('data', take).once('end', () => client.end());
+  take(bytes);
+  if (client.readableEnded) client.end();
+  else client.resume();
 }

@@ -1,82 +1,225 @@
-/** What `ssh -A` forwards: where the user's own agent is, and the sockets that reach it. */
+/**
+ * `ssh -A`: which agent of the user's a VM may reach, and the sockets that lead there.
+ *
+ * ssh forwards the socket of the VM's block, `run/forward/VM.sock`. OpenSSH 8.9 and newer names the session first
+ * (session-bind@openssh.com with is_forwarding, PROTOCOL.agent §1), so the request goes to the agent that this very
+ * connection's user has. Older ones, and other clients, name none.
+ */
+import { readdirSync, statSync } from 'node:fs';
+import { basename } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { ensureClosedDirectory } from '../platform/files.ts';
+import { ensureForwardSockets } from '../platform/forward-socket.ts';
 import { vmPaths } from '../platform/paths.ts';
 import { hasForwardSockets } from '../platform/sockets.ts';
-import { loadSettings, type Settings, type VmSettings } from '../settings/settings.ts';
+import { writtenNames } from '../settings/approved-names.ts';
+import { loadSettings } from '../settings/settings.ts';
+import { type HostKey, verifyHostSignature } from '../ssh/hostkey.ts';
+import type { SessionBind } from '../ssh/session-bind.ts';
+import type { SeenExchange } from './binding.ts';
+import type { AgentContext } from './context.ts';
 import { ForwardSocket } from './forward-socket.ts';
-import type { Services } from './services.ts';
 import { noUpstream } from './upstream.ts';
 
-export class Forward {
-  readonly #services: Services;
-  /** What the live proxies said, the oldest first. */
-  readonly #told = new Map<object, string>();
-  readonly #shared: ForwardSocket;
-  readonly #own = new Map<string, ForwardSocket>();
+/** What forwarding needs to know of one proxy's connection. */
+export interface ForwardingConnection {
+  readonly host: { readonly exchange: SeenExchange | undefined };
+  /** The agent of the user who runs this ssh: a path, or `none`; undefined where they have none. */
+  readonly upstreamAgent: string | undefined;
+  /**
+   * Whether the client named its session when it asked for a signature: then it does so for forwarding too. Undefined
+   * where it has not asked yet, or asks another agent.
+   */
+  readonly clientBinds: boolean | undefined;
+  /** Whether it may still ask for that signature. */
+  readonly isLoggingIn: boolean;
+}
 
-  constructor(services: Services) {
-    this.#services = services;
-    this.#shared = this.#socket(services.paths.forward, () => this.#sharedUpstreams());
+/** A VM with its live connections. */
+export interface ForwardingVm {
+  readonly name: string;
+  readonly connections: ReadonlySet<ForwardingConnection>;
+}
+
+export type ForwardRoute =
+  | { readonly upstream: string }
+  /** `isNews`: the user may not expect it, and is told at the next login. */
+  | { readonly refusal: string; readonly isNews: boolean };
+
+/**
+ * Decides which agent a client of a forward socket reaches: never one that was not forwarded to this VM.
+ *
+ * @param bind the session that the client named in its first message; undefined where it named none
+ * @param connections the live connections to the VM whose socket it is
+ * @param configured `upstream_agent` of the settings
+ */
+export function routeForward(
+  bind: SessionBind | undefined,
+  connections: Iterable<ForwardingConnection>,
+  configured: string | undefined,
+): ForwardRoute {
+  // A connection without a key exchange has no channels.
+  const live = [...connections].filter(({ host }) => host.exchange !== undefined);
+  if (live.length === 0) return { refusal: 'no connection to it is open', isNews: false };
+  if (configured !== undefined) return { upstream: configured };
+  // The VM knows the sessions of all its connections, so it could name another one as its first message, through an
+  // ssh that names none itself. Where every client names its own, ssh's own word comes before the VM's.
+  if (bind !== undefined && live.every(({ clientBinds }) => clientBinds === true)) {
+    if (!bind.isForwarding) return { refusal: 'its session was named for a login', isNews: true };
+    const own = live.find(({ host }) => isSessionOf(bind, host.exchange));
+    if (own === undefined) return { refusal: 'its session runs through no connection of ours', isNews: true };
+    return routeTo(own.upstreamAgent);
+  }
+  const [upstream, ...others] = new Set(live.map((each) => each.upstreamAgent ?? noUpstream));
+  if (others.length > 0) {
+    return {
+      refusal: `ssh did not say which of ${live.length} connections asks, and they have different agents`,
+      isNews: true,
+    };
+  }
+  return routeTo(upstream);
+}
+
+function routeTo(upstream: string | undefined): ForwardRoute {
+  if (upstream === undefined || upstream === noUpstream)
+    return { refusal: 'its user has no agent', isNews: false };
+  return { upstream };
+}
+
+/** The host's signature in the key exchange is over the session id. */
+function isSessionOf(bind: SessionBind, exchange: SeenExchange | undefined): boolean {
+  if (exchange === undefined) return false;
+  const { hostKey, signature }: { hostKey: HostKey; signature: Buffer } = exchange;
+  return bind.hostKey.equals(hostKey.blob) && verifyHostSignature(hostKey, bind.sessionId, signature);
+}
+
+/** How long a request waits for other logins to the VM to show whether their clients name sessions, in milliseconds. */
+const settlingMs = 3000;
+
+export class Forward {
+  readonly #context: Pick<AgentContext, 'paths' | 'log'>;
+  /** Every VM that this agent has connections for. */
+  readonly #vms: () => Iterable<ForwardingVm>;
+  readonly #shared: ForwardSocket;
+  readonly #sockets = new Map<string, ForwardSocket>();
+  /** By VM: why its last request reached no agent. */
+  readonly #refused = new Map<string, string>();
+  /** VMs whose user has not been told of that yet. */
+  readonly #untold = new Set<string>();
+  /** When the directory of the sockets had last changed as `restore` looked. */
+  #lookedAt: number | undefined;
+
+  constructor(context: Pick<AgentContext, 'paths' | 'log'>, vms: () => Iterable<ForwardingVm>) {
+    this.#context = context;
+    this.#vms = vms;
+    this.#shared = this.#socket(context.paths.forward, undefined);
   }
 
-  /** `run/forward.sock` is there from the agent's first moment. */
+  /** `run/forward.sock` serves the blocks that an older version wrote: it is any VM's. */
   async start(): Promise<void> {
     if (hasForwardSockets) await this.#shared.ensure();
   }
 
   /**
-   * A proxy came, and said where the agent of its user is. A login never fails for it.
-   * @param proxy until it is `forget`ten
+   * A proxy for the VM is there. A login never fails because of forwarding.
+   * @returns what to tell its user of an earlier request that reached no agent
    */
-  async tell(proxy: object, upstream: string | undefined, vm: VmSettings): Promise<void> {
-    if (!hasForwardSockets) return;
-    if (upstream !== undefined) this.#told.set(proxy, upstream);
-    await this.#shared.ensure();
-    if (vm.upstreamAgent === undefined) return;
+  async open(vm: ForwardingVm): Promise<string | undefined> {
+    if (!hasForwardSockets) return undefined;
     try {
-      await this.#ownSocket(vm.name).ensure();
+      await Promise.all([this.#shared.ensure(), this.#socketOf(vm).ensure()]);
     } catch (error) {
-      this.#services.log(`${vm.name}: cannot forward its agent: ${(error as Error).message}`);
+      this.#context.log(`${vm.name}: cannot forward an agent: ${(error as Error).message}`);
+    }
+    if (!this.#untold.delete(vm.name)) return undefined;
+    return `an earlier \`ssh -A ${vm.name}\` reached no agent: ${this.#refused.get(vm.name)}`;
+  }
+
+  /** A connection to the VM has ended. Its socket goes with the last one. */
+  closed(vm: ForwardingVm): void {
+    if (vm.connections.size > 0) return;
+    this.#sockets.get(vm.name)?.close();
+    this.#sockets.delete(vm.name);
+  }
+
+  /**
+   * Puts back the files that blocks name and someone has removed: without them ssh prints an error at each login, and
+   * `-A` forwards the VM's own agent. Never throws.
+   */
+  restore(): void {
+    const { paths, log } = this.#context;
+    if (!hasForwardSockets) return;
+    try {
+      const changedAt = statSync(paths.forwardSockets, { throwIfNoEntry: false })?.mtimeMs;
+      if (changedAt !== undefined && changedAt === this.#lookedAt) return;
+      const there = new Set(changedAt === undefined ? [] : readdirSync(paths.forwardSockets));
+      const missing = [...writtenNames(paths).all].filter(
+        (vm) => !there.has(basename(vmPaths(paths, vm).forward)),
+      );
+      ensureForwardSockets(paths, missing);
+      this.#lookedAt = changedAt;
+    } catch (error) {
+      log(`cannot restore the files of ${paths.forwardSockets}: ${(error as Error).message}`);
     }
   }
 
-  forget(proxy: object): void {
-    this.#told.delete(proxy);
+  /** Why the VM's last request reached no agent; undefined where it did, or there was none. */
+  refusal(vm: string): string | undefined {
+    return this.#refused.get(vm);
   }
 
   close(): void {
     this.#shared.close();
-    for (const socket of this.#own.values()) socket.close();
+    for (const socket of this.#sockets.values()) socket.close();
   }
 
-  /** What the settings say settles it; else the user's agent is where the latest live proxy says. */
-  #sharedUpstreams(): readonly string[] {
-    const configured = this.#settings().upstreamAgent;
-    if (configured !== undefined) return [configured];
-    const told = [...this.#told.values()].reverse();
-    const end = told.indexOf(noUpstream);
-    return [...new Set(end < 0 ? told : told.slice(0, end))];
-  }
-
-  #ownSocket(vm: string): ForwardSocket {
-    let socket = this.#own.get(vm);
+  #socketOf(vm: ForwardingVm): ForwardSocket {
+    let socket = this.#sockets.get(vm.name);
     if (socket === undefined) {
-      ensureClosedDirectory(this.#services.paths.forwardSockets);
-      socket = this.#socket(vmPaths(this.#services.paths, vm).forward, () => {
-        const configured = this.#settings().vm(vm)?.upstreamAgent;
-        return configured === undefined ? [] : [configured];
-      });
-      this.#own.set(vm, socket);
+      ensureClosedDirectory(this.#context.paths.forwardSockets);
+      socket = this.#socket(vmPaths(this.#context.paths, vm.name).forward, vm);
+      this.#sockets.set(vm.name, socket);
     }
     return socket;
   }
 
-  #socket(path: string, upstreams: () => readonly string[]): ForwardSocket {
-    const { paths, log } = this.#services;
-    return new ForwardSocket({ path, runDirectory: paths.run, log, upstreams });
+  /** @param vm whose socket it is; undefined for the one that is any VM's */
+  #socket(path: string, vm: ForwardingVm | undefined): ForwardSocket {
+    const { paths, log } = this.#context;
+    const route = (bind: SessionBind | undefined) => this.#route(vm, bind);
+    return new ForwardSocket({ path, runDirectory: paths.run, log, route });
   }
 
-  #settings(): Settings {
-    return loadSettings(this.#services.paths, {});
+  async #route(vm: ForwardingVm | undefined, bind: SessionBind | undefined): Promise<string | undefined> {
+    const connections = () =>
+      vm === undefined ? [...this.#vms()].flatMap((each) => [...each.connections]) : [...vm.connections];
+    await settled(connections);
+    const found = routeForward(bind, connections(), this.#configured(vm?.name));
+    this.#note(vm?.name, found);
+    return 'upstream' in found ? found.upstream : undefined;
   }
+
+  #configured(vm: string | undefined): string | undefined {
+    const settings = loadSettings(this.#context.paths, {});
+    return (vm === undefined ? undefined : settings.vm(vm)?.upstreamAgent) ?? settings.upstreamAgent;
+  }
+
+  #note(vm: string | undefined, route: ForwardRoute): void {
+    if ('upstream' in route) {
+      if (vm !== undefined) this.#refused.delete(vm);
+      return;
+    }
+    this.#context.log(`${vm ?? 'a VM'}: a forwarded request reached no agent: ${route.refusal}`);
+    if (vm === undefined || !route.isNews) return;
+    this.#refused.set(vm, route.refusal);
+    this.#untold.add(vm);
+  }
+}
+
+/** Resolves once every client that still logs in has shown whether it names its session, or time is up. */
+async function settled(connections: () => readonly ForwardingConnection[]): Promise<void> {
+  const isOpen = ({ host, clientBinds, isLoggingIn }: ForwardingConnection) =>
+    host.exchange !== undefined && clientBinds === undefined && isLoggingIn;
+  for (const deadline = performance.now() + settlingMs; performance.now() < deadline; await sleep(20))
+    if (!connections().some(isOpen)) return;
 }

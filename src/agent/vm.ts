@@ -11,16 +11,17 @@ import {
 } from '../ssh/agent-messages.ts';
 import { sessionBindName } from '../ssh/session-bind.ts';
 import { parseUserauthRequest, type UserauthRequest } from '../ssh/userauth.ts';
-import { boundConnection, type SeenExchange } from './binding.ts';
+import { boundConnection } from './binding.ts';
 import { EphemeralKey, Pushes } from './credentials/ephemeral-key.ts';
+import type { ForwardingConnection } from './forward.ts';
 import type { Listener } from './listener.ts';
 import type { Log } from './log.ts';
 import { PendingConnections } from './pending-connections.ts';
 import { SessionBinds } from './session-binds.ts';
 
 /** What the VM's socket needs to know of one proxy's connection. */
-export interface LiveConnection {
-  readonly host: { readonly exchange: SeenExchange | undefined };
+export interface LiveConnection extends ForwardingConnection {
+  clientBinds: boolean | undefined;
   readonly credential: {
     readonly isLoggingIn: boolean;
     readonly listed: Buffer | undefined;
@@ -130,7 +131,10 @@ export class Vm {
     const bound = boundConnection(request, this.connections);
     if (bound === undefined) return this.#refuse('a session that runs through none of our connections');
     if (!binds.allowHost([bound.hostKey.blob])) return this.#refuse('a client bound to another host');
-    const signature = bound.connection.credential.sign(request, data, flags);
+    const { connection } = bound;
+    // One that has signed without is not believed later.
+    connection.clientBinds = binds.isBound && connection.clientBinds !== false;
+    const signature = connection.credential.sign(request, data, flags);
     const answer = (blob: Buffer | undefined) =>
       blob === undefined
         ? this.#refuse(`user ${request.user}, who is not let in with that key now`)

@@ -108,7 +108,9 @@ function describe({ pid, version, startedAt, connections, vms, jobs, unlockedKey
   const lines = vms.map((vm) => {
     const push =
       vm.pushSecondsLeft === undefined ? 'no live push' : `pushed, good for ${vm.pushSecondsLeft} s`;
-    return `  ${vm.name}: ${count(vm.connections)}, ${vm.key === undefined ? 'no key' : push}`;
+    const refused =
+      vm.forwardingRefused === undefined ? '' : `; \`ssh -A\` reached no agent: ${vm.forwardingRefused}`;
+    return `  ${vm.name}: ${count(vm.connections)}, ${vm.key === undefined ? 'no key' : push}${refused}`;
   });
   if (jobs.length > 0) lines.push(`  keys of jobs: ${jobs.join(', ')}`);
   if (unlockedKeys.length > 0) lines.push(`  unlocked keys: ${unlockedKeys.join(', ')}`);

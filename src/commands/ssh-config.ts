@@ -3,7 +3,7 @@ import { isatty } from 'node:tty';
 import { AwsWorkers } from '../aws/workers.ts';
 import type { Command, Invocation } from '../cli/command.ts';
 import { withProgress } from '../cli/progress.ts';
-import { command as shellCommand } from '../cli/shell-command.ts';
+import { command as shellCommand, shellWord } from '../cli/shell-command.ts';
 import { hint, print, printable, say } from '../cli/terminal.ts';
 import { MintError } from '../errors.ts';
 import { callerEnvironment } from '../platform/environment.ts';
@@ -99,7 +99,7 @@ async function run({ globals, values, positionals }: Invocation): Promise<number
   const change = planWriting(paths, userConfig, text, names);
   const status = await approveAndCarryOut(change, mode, () => summary(change, vms, written));
   if (status !== 0 || mode.dryRun) return status;
-  prepareDirectories(paths, vms);
+  prepareDirectories(paths, names);
   await prove(paths, vms, userConfig.path, file);
   const ssh = file === undefined ? 'ssh' : shellCommand`ssh -F ${userConfig.path}`;
   say(`ready: ${ssh} ${vms[0]?.name}${vms.length > 1 ? `, and ${vms.length - 1} more` : ''}`);
@@ -114,7 +114,7 @@ function sayNoVms(paths: Paths, found: ReadonlyMap<string, LocatedVm> | undefine
   } else {
     say(`no VM to write: Mint tagged none as yours, and ${quoted(paths.sshToml)} names none`);
     say(`AWS shows ${listed(names)}`);
-    hint(`name the ones you want: mint-ssh ssh-config ${names.slice(0, 3).join(' ')}`);
+    hint(`name the ones you want: mint-ssh ssh-config ${names.slice(0, 3).map(shellWord).join(' ')}`);
   }
   if (existsSync(paths.sshConfig)) hint('older blocks are still there: mint-ssh ssh-config --remove');
   return 0;

@@ -1,5 +1,5 @@
 import type { Command, Invocation } from '../cli/command.ts';
-import { printable } from '../cli/terminal.ts';
+import { shellWord } from '../cli/shell-command.ts';
 import { MintError } from '../errors.ts';
 import { resolvePaths } from '../platform/paths.ts';
 import { loadSettings } from '../settings/settings.ts';
@@ -30,7 +30,7 @@ async function run({ positionals, rest = [], globals }: Invocation): Promise<num
   }
   if (words.length > 0 && rest.length > 0) {
     throw new MintError('usage', 'a command before -- and arguments after it', {
-      hint: `put all of it after --: mint-ssh ssh ${printable(given.slice(0, 63))} -- …`,
+      hint: `put all of it after --: mint-ssh ssh ${shellWord(given.slice(0, 63))} -- …`,
     });
   }
   const name = vmName(given);

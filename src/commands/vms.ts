@@ -1,8 +1,10 @@
 /** `mint-ssh vms`: the VMs there are, from the cache at once. */
+
 import { AwsWorkers } from '../aws/workers.ts';
 import { columns, outputWidth } from '../cli/columns.ts';
 import type { Command, Invocation } from '../cli/command.ts';
 import { withProgress } from '../cli/progress.ts';
+import { shellWord } from '../cli/shell-command.ts';
 import { hint, print, printable, say } from '../cli/terminal.ts';
 import { MintError } from '../errors.ts';
 import { callerEnvironment } from '../platform/environment.ts';
@@ -88,7 +90,7 @@ function proposeBlocks(rows: readonly Row[]): void {
   const names = without.slice(0, maxProposed).map(({ name }) => name);
   const what = without.length === 1 ? '1 VM has' : `${without.length} VMs have`;
   say(`${what} no Host block yet: use \`mint-ssh ssh VM\`, or add blocks for plain \`ssh VM\``);
-  hint(`mint-ssh ssh-config ${names.join(' ')}`);
+  hint(`mint-ssh ssh-config ${names.map(shellWord).join(' ')}`);
 }
 
 function isOld(cache: VmCache, request: ListRequest): boolean {

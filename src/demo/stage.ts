@@ -17,7 +17,7 @@ import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { MintError } from '../errors.ts';
 import { ensurePrivateDirectory } from '../platform/files.ts';
-import { ensureForwardSocket } from '../platform/forward-socket.ts';
+import { ensureForwardSocket, ensureForwardSockets } from '../platform/forward-socket.ts';
 import { resolvePaths } from '../platform/paths.ts';
 import { programPath } from '../platform/program.ts';
 import { usesPipes } from '../platform/sockets.ts';
@@ -140,6 +140,7 @@ async function writeConfiguration(
   ensurePrivateDirectory(paths.dir);
   ensurePrivateDirectory(paths.hosts);
   ensureForwardSocket(paths);
+  ensureForwardSockets(paths, Object.keys(instances));
   const tables = Object.entries(instances).map(
     ([name, instance]) =>
       `[vm.${name}]\ninstance = "${instance}"\nhost = "127.0.0.1"\nport = ${hosts[name]?.port}\nuser = "ubuntu"\n`,

@@ -14,10 +14,10 @@ export function ensureForwardSocket(paths: Paths): void {
   ensurePlaceholder(paths.forward);
 }
 
-/** The same for a VM with an `upstream_agent` of its own. */
-export function ensureOwnForwardSocket(paths: Paths, vm: string): void {
+/** Makes the placeholders that the blocks of these VMs name, `run/forward/VM.sock`, in the same way. */
+export function ensureForwardSockets(paths: Paths, vms: Iterable<string>): void {
   ensureClosedDirectory(paths.forwardSockets);
-  ensurePlaceholder(vmPaths(paths, vm).forward);
+  for (const vm of vms) ensurePlaceholder(vmPaths(paths, vm).forward);
 }
 
 function ensurePlaceholder(path: string): void {

@@ -7,10 +7,9 @@ import {
   readPrivateFile,
   writeAtomic,
 } from '../platform/files.ts';
-import { ensureForwardSocket, ensureOwnForwardSocket } from '../platform/forward-socket.ts';
+import { ensureForwardSocket, ensureForwardSockets } from '../platform/forward-socket.ts';
 import { withLock } from '../platform/lock.ts';
 import type { Paths } from '../platform/paths.ts';
-import type { VmSettings } from '../settings/settings.ts';
 import { unifiedDiff } from './diff.ts';
 import { addInclude, inspectInclude, removeInclude } from './include.ts';
 import { putAsideMintBlocks, restoreMintBlocks } from './mint-blocks.ts';
@@ -76,7 +75,7 @@ export function checkChange({ userConfig, user }: Change): void {
 
 /** Writes both files, each in one step. What the Include leads to is there before the Include, and goes after it. */
 export function carryOut({ paths, userConfig, user, blocks }: Change): void {
-  if (blocks.after !== undefined) prepareDirectories(paths);
+  if (blocks.after !== undefined) prepareDirectories(paths, namesInBlocks(blocks.after));
   const writeUser = () => {
     if (!isSame(user)) writeUserConfig(userConfig, user.after);
   };
@@ -95,14 +94,19 @@ export function carryOut({ paths, userConfig, user, blocks }: Change): void {
 }
 
 /** What the blocks name has to be there before ssh starts. */
-export function prepareDirectories(paths: Paths, vms: readonly VmSettings[] = []): void {
+export function prepareDirectories(paths: Paths, vms: Iterable<string>): void {
   ensurePrivateDirectory(paths.dir);
   ensurePrivateDirectory(paths.hosts);
   ensureForwardSocket(paths);
   ensureClosedDirectory(paths.sharedSockets);
-  for (const { name, upstreamAgent } of vms) {
-    if (upstreamAgent !== undefined) ensureOwnForwardSocket(paths, name);
-  }
+  ensureForwardSockets(paths, vms);
+}
+
+/** The VMs that a text of ours has blocks for. */
+function namesInBlocks(text: Buffer): Set<string> {
+  return new Set(
+    [...text.toString('latin1').matchAll(/^Host ([a-z0-9][a-z0-9._-]{0,62})/gm)].map(([, name = '']) => name),
+  );
 }
 
 function isSame({ before, after }: Version): boolean {

@@ -5,7 +5,7 @@ import type { GlobalOptions } from '../cli/command.ts';
 import type { Paths } from '../platform/paths.ts';
 import { programPath } from '../platform/program.ts';
 import { withScratchDirectory } from '../platform/scratch.ts';
-import type { VmSettings } from '../settings/settings.ts';
+import { loadSettings, type VmSettings } from '../settings/settings.ts';
 import { prepareDirectories } from './apply.ts';
 import { quoteWord } from './quote.ts';
 import { optionalKeywords, renderSshConfig } from './render.ts';
@@ -40,7 +40,9 @@ export async function withLoginConfig<T>(
       effectiveConfig(otherName, file),
       unknownKeywords(optionalKeywords),
     ]);
-    const forwardAgent = own.get('forwardagent')?.[0] === 'yes';
+    // A name that comes from a tag does not get what the user's config gives to a host of that name.
+    const isNamedByUser = loadSettings(paths, {}).vms.includes(vm.name);
+    const forwardAgent = isNamedByUser && own.get('forwardagent')?.[0] === 'yes';
     const proxyOptions = [...passedOn(globals), ...more.map((word) => quoteWord(word))];
     const ours = renderSshConfig([{ vm, forwardAgent, isAlone: !isShared }], {
       paths,
@@ -50,7 +52,7 @@ export async function withLoginConfig<T>(
       proxyOptions,
     });
     writeFileSync(file, `${ours}\n${theirs}`, { mode: 0o600 });
-    prepareDirectories(paths, [vm]);
+    prepareDirectories(paths, [vm.name]);
     return await action(file);
   });
 }

@@ -113,7 +113,7 @@ function ownLines(block: Block, options: RenderOptions): Line[] {
     ['Port', String(vm.port)],
     ['ProxyCommand', proxyCommand(vm.name, options)],
     ...identityLines(vm, own, options),
-    ...(isForWindows(options) ? windowsForwardLines(block, options) : forwardLines(block, own)),
+    ...(isForWindows(options) ? windowsForwardLines(block, options) : forwardLines(block, own, options)),
     ['PreferredAuthentications', vm.preferredAuthentications],
     ['UserKnownHostsFile', quotePath(own.knownHosts, options.platform)],
     ...multiplexLines(block, options),
@@ -138,12 +138,11 @@ function multiplexLines({ vm, isAlone }: Block, options: RenderOptions): readonl
   return vm.multiplex === undefined ? [] : sharingLines(vm.name, vm.multiplex, options.paths);
 }
 
-/** Before the shared ones, and so instead of them. */
-function forwardLines({ vm: { upstreamAgent }, forwardAgent }: Block, own: VmPaths): Line[] {
-  if (upstreamAgent === undefined) return forwardAgent ? [['ForwardAgent', 'yes']] : [];
+/** The first leaves forwarding off, or on; the second is what `-A` forwards: a socket of this VM alone. */
+function forwardLines({ forwardAgent }: Block, own: VmPaths, { platform }: RenderOptions): Line[] {
   return [
     ['ForwardAgent', forwardAgent ? 'yes' : 'no'],
-    ['ForwardAgent', quotePath(own.forward)],
+    ['ForwardAgent', quotePath(own.forward, platform)],
   ];
 }
 
@@ -171,7 +170,6 @@ function isForWindows({ platform = process.platform }: RenderOptions): boolean {
 function sharedLines(options: RenderOptions): Line[] {
   const lines: Line[] = [
     ['ProxyUseFdpass', 'no'],
-    ...(isForWindows(options) ? [] : sharedForwardLines(options)),
     ['PubkeyAuthentication', 'yes'],
     // The name that OpenSSH 8.4 knows; since 8.5 it is an alias of PubkeyAcceptedAlgorithms.
     ['PubkeyAcceptedKeyTypes', '+ssh-ed25519'],
@@ -187,14 +185,6 @@ function sharedLines(options: RenderOptions): Line[] {
     ...optionalKeywords.filter((line) => line !== hardware),
   ];
   return known(lines, options.unknown);
-}
-
-function sharedForwardLines({ paths }: RenderOptions): Line[] {
-  return [
-    // The first leaves forwarding off (or our `yes` above, on); the second is what `-A` forwards.
-    ['ForwardAgent', 'no'],
-    ['ForwardAgent', quotePath(paths.forward)],
-  ];
 }
 
 /** For the VMs to which the agent has the key: no other one is tried there. */

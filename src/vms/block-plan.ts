@@ -115,7 +115,8 @@ async function render(
 ): Promise<string> {
   const blocks = vms.map((vm) => ({
     vm,
-    forwardAgent: own.forwardsAgent.has(vm.name),
+    // Someone who can write tags could otherwise have the user's agent forwarded to an instance of their choice.
+    forwardAgent: own.forwardsAgent.has(vm.name) && settings.vms.includes(vm.name),
     isApproved: approved.has(vm.name),
   }));
   const unknown = await unknownKeywords(optionalKeywords);

@@ -16,7 +16,7 @@ describe('a forwarded socket', { timeout: 30_000 }, () => {
   let directory: string;
   let run: string;
   let upstreamPath: string;
-  let upstreams: string[];
+  let upstream: string | undefined;
   let forward: ForwardSocket;
   let servers: Server[];
   let accepted: Socket[];
@@ -25,11 +25,11 @@ describe('a forwarded socket', { timeout: 30_000 }, () => {
     run = join(directory, 'run');
     mkdirSync(run, { mode: 0o700 });
     upstreamPath = join(directory, 'agent');
-    upstreams = [upstreamPath];
+    upstream = upstreamPath;
     servers = [];
     accepted = [];
     const path = join(run, 'forward.sock');
-    forward = new ForwardSocket({ path, runDirectory: run, log: () => {}, upstreams: () => upstreams });
+    forward = new ForwardSocket({ path, runDirectory: run, log: () => {}, route: async () => upstream });
     await forward.ensure();
   });
   afterEach(() => {
@@ -39,7 +39,7 @@ describe('a forwarded socket', { timeout: 30_000 }, () => {
     rmSync(directory, { recursive: true, force: true });
   });
 
-  async function upstream(accept: (socket: Socket) => void, path = upstreamPath): Promise<Server> {
+  async function serveUpstream(accept: (socket: Socket) => void, path = upstreamPath): Promise<Server> {
     const server = createServer({ allowHalfOpen: true }, (socket) => {
       accepted.push(socket);
       socket.on('error', () => {});
@@ -58,7 +58,7 @@ describe('a forwarded socket', { timeout: 30_000 }, () => {
   const readAll = async (socket: Socket) => Buffer.concat(await socket.toArray());
 
   test('passes every byte, whatever it says, both ways at once', async () => {
-    await upstream((socket) => socket.pipe(socket));
+    await serveUpstream((socket) => socket.pipe(socket));
     const bytes = randomBytes(5_000_000);
     const socket = await halfOpenClient();
     socket.end(bytes);
@@ -67,7 +67,7 @@ describe('a forwarded socket', { timeout: 30_000 }, () => {
   });
 
   test('a client that has said all is still answered, and an agent that has is still heard', async () => {
-    await upstream((socket) => {
+    await serveUpstream((socket) => {
       let heard = 0;
       socket.on('data', (chunk) => {
         heard += chunk.length;
@@ -80,21 +80,22 @@ describe('a forwarded socket', { timeout: 30_000 }, () => {
 
     await new Promise((resolve) => servers.pop()?.close(resolve));
     let heard = '';
-    await upstream((socket) => {
+    await serveUpstream((socket) => {
       socket.end('first');
       socket.on('data', (chunk) => {
         heard += chunk;
       });
     });
     const told = await halfOpenClient();
+    told.write('hello ');
     assert.equal(String(await readAll(told)), 'first');
     told.end('second');
-    await waitFor('the rest', 15_000, () => heard === 'second');
+    await waitFor('the rest', 15_000, () => heard === 'hello second');
   });
 
   test('a reader that does not read holds the other side back, and not in our memory', async () => {
     let sent = 0;
-    await upstream((socket) => {
+    await serveUpstream((socket) => {
       const piece = Buffer.alloc(65_536);
       const more = () => {
         while (sent < 1 << 30) {
@@ -112,14 +113,14 @@ describe('a forwarded socket', { timeout: 30_000 }, () => {
   });
 
   test('one end gone, the other is let go', async () => {
-    await upstream((socket) => socket.resume());
+    await serveUpstream((socket) => socket.resume());
     const socket = await client();
-    socket.write('x');
+    socket.write('hello');
     await waitFor('the connection', 15_000, () => accepted.length === 1);
     accepted[0]?.destroy();
     await once(socket.resume(), 'close');
     const second = await client();
-    second.write('x');
+    second.write('hello');
     await waitFor('the connection', 15_000, () => accepted.length === 2);
     const ended = once(accepted[1] as Socket, 'end');
     second.destroy();
@@ -128,10 +129,10 @@ describe('a forwarded socket', { timeout: 30_000 }, () => {
 
   const empty: Record<string, () => Promise<void> | void> = {
     'no agent': () => {
-      upstreams = [];
+      upstream = undefined;
     },
     'a dead socket': async () => {
-      const server = await upstream(() => {});
+      const server = await serveUpstream(() => {});
       // The name of a listener that was killed stays.
       server.close();
       writeFileSync(upstreamPath, '');
@@ -159,17 +160,11 @@ describe('a forwarded socket', { timeout: 30_000 }, () => {
     });
   }
 
-  test('takes the first agent that lives', async () => {
-    await upstream((socket) => socket.end('second'));
-    upstreams = [join(directory, 'nowhere'), upstreamPath];
-    assert.equal(String(await readAll(await client())), 'second');
-  });
-
   test('more than 256 at once are turned away, and room that was left is taken again', async () => {
-    await upstream((socket) => socket.pipe(socket));
+    await serveUpstream((socket) => socket.pipe(socket));
     const speak = async () => {
       const socket = await client();
-      socket.write('x');
+      socket.write('hello');
       const answered = await new Promise<boolean>((resolve) => {
         socket.once('data', () => resolve(true)).once('close', () => resolve(false));
       });
@@ -195,7 +190,7 @@ describe('a forwarded socket', { timeout: 30_000 }, () => {
   });
 
   test('those who say nothing give way to those who do', async () => {
-    await upstream((socket) => socket.pipe(socket));
+    await serveUpstream((socket) => socket.pipe(socket));
     const silent = await Promise.all(Array.from({ length: 200 }, client));
     const socket = await client();
     socket.write('hello');
@@ -204,7 +199,7 @@ describe('a forwarded socket', { timeout: 30_000 }, () => {
   });
 
   test('only a socket of the user’s, outside our own directory, is ever connected to', async () => {
-    await upstream(() => {});
+    await serveUpstream(() => {});
     assert.equal(upstreamSocket(upstreamPath, run), upstreamPath);
     symlinkSync(upstreamPath, join(directory, 'link'));
     assert.equal(upstreamSocket(join(directory, 'link'), run), upstreamPath);
@@ -233,7 +228,7 @@ describe('a forwarded socket', { timeout: 30_000 }, () => {
       context.skip('not shown here: this needs root');
       return;
     }
-    await upstream(() => {});
+    await serveUpstream(() => {});
     chownSync(upstreamPath, 65_534, 65_534);
     assert.equal(upstreamSocket(upstreamPath, run), undefined);
   });

@@ -52,6 +52,9 @@ const checked = new Set([
   'at',
   // Prose behind a command, or a title, and no part of one.
   'sshToml',
+  'this.#paths.agentLog',
+  'vm.forwardingRefused',
+  'this.#refused.get(vm.name)',
   'until(freeAt)',
   'what',
   'signal',
@@ -130,7 +133,7 @@ describe('commands in errors, hints and notes', () => {
         if (start === null || /command$/i.test(tag)) continue;
         for (const [, expression = ''] of body.slice(start.index).matchAll(/\$\{([^}]*)\}/g)) {
           seen += 1;
-          if (!checked.has(expression.trim()) && !expression.startsWith('shellWord('))
+          if (!checked.has(expression.trim()) && !/^shellWord\(|\.map\(shellWord\)/.test(expression))
             unchecked.push(`${file}: \${${expression}} in ${body.slice(start.index, start.index + 60)}`);
         }
       }

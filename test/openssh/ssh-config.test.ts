@@ -283,12 +283,12 @@ test('the agent is forwarded only where the user’s own config says yes, and th
   const [dev = '', build = '', shared = ''] = block(one)
     .split(/^Host /m)
     .slice(1);
-  assert.doesNotMatch(dev, /ForwardAgent/);
-  assert.match(build, /ForwardAgent yes/);
-  assert.match(shared, /ForwardAgent no\n {4}ForwardAgent ".*\/run\/forward\.sock"/);
+  assert.match(dev, /ForwardAgent no\n {4}ForwardAgent ".*\/run\/forward\/dev\.sock"/);
+  assert.match(build, /ForwardAgent yes\n {4}ForwardAgent ".*\/run\/forward\/build\.sock"/);
+  assert.doesNotMatch(shared, /ForwardAgent/);
   // The second run sees our blocks as well, and must not take their word for the user's.
   assert.match(mintWell(one).stderr, /nothing to do/);
-  assert.equal(effective(one.config, 'dev').get('forwardagent'), join(one.mint, 'run/forward.sock'));
+  assert.equal(effective(one.config, 'dev').get('forwardagent'), join(one.mint, 'run/forward/dev.sock'));
 });
 
 test('what is missing is made: the file, its directory, the placeholder that -A needs', (context) => {

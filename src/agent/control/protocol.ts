@@ -185,6 +185,8 @@ export interface AgentStatus {
     readonly connections: number;
     readonly key: string | undefined;
     readonly pushSecondsLeft: number | undefined;
+    /** Why the last request to the user's agent, from an `ssh -A` to it, reached none. */
+    readonly forwardingRefused: string | undefined;
   }[];
 }
 

@@ -86,8 +86,10 @@ export class ControlServer {
     socket.once('close', () => {
       const connection = this.#proxies.get(socket);
       connection?.end();
-      if (connection !== undefined) this.#hooks.vms.forgetUnmet(connection.vm);
-      this.#hooks.forward.forget(socket);
+      if (connection !== undefined) {
+        this.#hooks.forward.closed(connection.vm);
+        this.#hooks.vms.forgetUnmet(connection.vm);
+      }
       if (this.#proxies.delete(socket)) this.#hooks.changed();
     });
   }
@@ -144,7 +146,8 @@ export class ControlServer {
     const name = vmName(request.vm);
     const { profile, region } = request;
     const file = loadSettings(this.#services.paths, { profile, region });
-    const settings = file.named(name, await this.#usualLogin(request, file.named(name)));
+    const usual = this.#usualLogin(request, file.named(name));
+    const settings = file.named(name, usual instanceof Promise ? await usual : usual);
     const isInFile = file.vms.includes(name);
     // Refused before anything begins where the run directory is too deep for its socket.
     vmPaths(this.#services.paths, name).socket;
@@ -153,20 +156,26 @@ export class ControlServer {
     this.#proxies.set(socket, connection);
     this.#hooks.changed();
     await connection.begin();
-    await Promise.all([
-      this.#hooks.vms.ensureSocket(vm),
-      this.#hooks.forward.tell(socket, request.upstreamAgent, settings),
-    ]);
+    const [notice] = await Promise.all([this.#hooks.forward.open(vm), this.#hooks.vms.ensureSocket(vm)]);
+    if (notice !== undefined) reply({ type: 'progress', line: notice });
   }
 
-  /** For a request that leaves out the user or the port, as a ProxyCommand written by hand may do. */
-  async #usualLogin(request: OpenRequest, settings: VmSettings): Promise<UsualLogin> {
-    const isComplete = request.user !== undefined && request.port !== undefined;
+  /**
+   * For a request that leaves out the user or the port, as a ProxyCommand written by hand may do. No promise for an
+   * established session: its `check-host-key` may follow in the same chunk, and has to find the connection.
+   */
+  #usualLogin(request: OpenRequest, settings: VmSettings): UsualLogin | Promise<UsualLogin> {
+    const isComplete = request.established || (request.user !== undefined && request.port !== undefined);
     if (isComplete || settings.hasLogin || !hasPartInAws(settings)) return {};
     const { names } = this.#services;
     const wanted = { caller: { environment: request.environment }, settings, byNameTag: true };
+    const cached = names.cached(wanted)?.vm;
+    if (cached !== undefined) return usualLogin(cached);
     // A failure is left to the connection itself, which asks again.
-    return usualLogin(names.cached(wanted)?.vm ?? (await names.look(wanted).catch(() => undefined)));
+    return names
+      .look(wanted)
+      .catch(() => undefined)
+      .then(usualLogin);
   }
 
   /** Whether both speak the same; where it is a newer one the agent ends. @throws MintError as `assertReplaceable` */
