@@ -4,7 +4,7 @@ import type { Caller, TunnelReply } from '../aws/workers.ts';
 import { MintError } from '../errors.ts';
 import { writtenNames } from '../settings/approved-names.ts';
 import type { VmSettings } from '../settings/settings.ts';
-import { type Candidate, candidatesFor, endpointAddress, requireCandidates } from '../vms/candidates.ts';
+import { type Candidate, candidatesFor, requireCandidates } from '../vms/candidates.ts';
 import type { LocatedVm } from '../vms/located-vm.ts';
 import { isDefinite, type Wanted } from '../vms/names.ts';
 import type { AskPerson } from './questions.ts';
@@ -165,12 +165,12 @@ export class Destination {
   async tunnel(): Promise<TunnelReply> {
     const { caller, settings, port } = this.#traveller;
     const { vpc, subnet, zone } = this.#vm ?? {};
-    const address = this.#vm && endpointAddress(this.#vm);
-    if (vpc === undefined || address === undefined) {
-      throw new MintError('dial-failed', `in which VPC ${settings.name} is is not known`);
+    const { privateAddress: ipv4, ipv6 } = this.#vm ?? {};
+    if (vpc === undefined || (ipv4 === undefined && ipv6 === undefined)) {
+      throw new MintError('dial-failed', `the VPC of ${settings.name} is unknown`);
     }
     const { region, profile } = settings;
-    return await this.#services.aws.tunnel(caller, { region, profile, vpc, subnet, zone, address, port });
+    return await this.#services.aws.tunnel(caller, { region, profile, vpc, subnet, zone, ipv4, ipv6, port });
   }
 
   /** AWS says that the instance does not run. @throws MintError where it cannot be, or is not to be, started */

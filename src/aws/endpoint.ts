@@ -1,4 +1,4 @@
-/** EC2 Instance Connect Endpoints: which of them leads to a VM, and the signed address of a tunnel through it. */
+/** EC2 Instance Connect Endpoints: which of them reaches a VM, and the signed URL of a tunnel through it. */
 
 import { SignatureV4 } from '@smithy/signature-v4';
 import { command, ec2Id, idOr } from '../cli/shell-command.ts';
@@ -9,15 +9,15 @@ import type { TunnelReply, TunnelRequest } from './protocol.ts';
 import { type Call, rememberEndpoint, type Session } from './session.ts';
 
 const operation = 'ec2:DescribeInstanceConnectEndpoints';
-/** What AWS grants at most, in seconds; a policy may ask for the number to be named. */
+/** The longest tunnel that AWS grants. A policy may require the request to name it. */
 const tunnelSeconds = 3600;
-/** How long the address is good, in seconds. */
+/** How long the URL is valid. */
 const signatureSeconds = 60;
-/** How long an endpoint that was found is used without asking again, in milliseconds. */
-const knownTime = 60_000;
+/** How long an endpoint that was found is used without asking again. */
+const knownMs = 60_000;
 
-/** An endpoint that is being changed goes on as it was: see the states in EC2's API reference. */
-const working = new Set(['create-complete', 'update-in-progress', 'update-complete', 'update-failed']);
+/** The states of an endpoint that opens tunnels. One that is being changed keeps working: EC2's API reference. */
+const workingStates = new Set(['create-complete', 'update-in-progress', 'update-complete', 'update-failed']);
 const hostForm = /^[a-zA-Z0-9-]{1,63}(?:\.[a-zA-Z0-9-]{1,63}){0,20}(?::\d{1,5})?$/;
 const idForm = /^eice-[0-9a-f]{1,40}$/;
 
@@ -29,8 +29,10 @@ interface Known {
 const known = new WeakMap<Call['warm'], Map<string, Known>>();
 
 /**
- * The address that opens a tunnel to the VM's port, signed with the caller's credentials: whoever has it can open
- * that tunnel for a minute. @throws MintError, in `milliseconds` at the latest
+ * Finds an endpoint and signs the URL of a tunnel to the VM's port with the caller's credentials. The URL is a secret:
+ * for a minute it opens that tunnel.
+ * @param milliseconds how long all of it may take
+ * @throws MintError `dial-failed` if no endpoint reaches the VM; `aws-…`
  */
 export async function tunnel(
   session: Session,
@@ -42,30 +44,30 @@ export async function tunnel(
     const endpoint = await find(call, request);
     const id = endpoint.InstanceConnectEndpointId ?? '';
     const isFips = await client.config.useFipsEndpoint();
-    const name = (isFips ? endpoint.FipsDnsName : endpoint.DnsName) ?? '';
+    const name = nameOf(endpoint, isFips, await client.config.useDualstackEndpoint()) ?? '';
     if (!hostForm.test(name) || !idForm.test(id)) throw nameless(id, isFips);
     const signingDate = new Date(Date.now() + client.config.systemClockOffset);
     const url = await sign(call, name, signingDate, {
       instanceConnectEndpointId: id,
       remotePort: String(request.port),
-      privateIpAddress: request.address,
+      privateIpAddress: addressFor(endpoint, request) ?? '',
       maxTunnelDuration: String(tunnelSeconds),
     });
     return { endpoint: id, url, seconds: tunnelSeconds };
   });
 }
 
-/** In the VM's subnet, else in its zone, where data that crosses costs nothing; else any in its VPC. */
+/** Prefers an endpoint in the VM's subnet, then one in its zone, where traffic is free, then any in its VPC. */
 async function find(call: Call, request: TunnelRequest): Promise<Ec2InstanceConnectEndpoint> {
-  const { vpc, subnet, zone } = request;
+  const { vpc, subnet, zone, ipv4, ipv6 } = request;
   const byVpc = known.get(call.warm) ?? new Map<string, Known>();
   known.set(call.warm, byVpc);
-  const place = [vpc, subnet, zone].join(' ');
+  const place = [vpc, subnet, zone, ipv4 === undefined, ipv6 === undefined].join(' ');
   const remembered = byVpc.get(place);
-  if (remembered !== undefined && Math.abs(Date.now() - remembered.at) < knownTime)
-    return remembered.endpoint;
+  if (remembered !== undefined && Math.abs(Date.now() - remembered.at) < knownMs) return remembered.endpoint;
   const all = await describe(call, vpc);
-  const usable = all.filter(({ State }) => working.has(State ?? ''));
+  const working = all.filter(({ State }) => workingStates.has(State ?? ''));
+  const usable = working.filter((each) => addressFor(each, request) !== undefined);
   const endpoint =
     usable.find(({ SubnetId }) => SubnetId === subnet) ??
     usable.find(({ AvailabilityZone }) => AvailabilityZone === zone) ??
@@ -73,6 +75,31 @@ async function find(call: Call, request: TunnelRequest): Promise<Ec2InstanceConn
   if (endpoint === undefined) throw none(request, all, call.attempt.region);
   byVpc.set(place, { endpoint, at: Date.now() });
   return endpoint;
+}
+
+/**
+ * An endpoint of type `ipv4` connects to IPv4 addresses, one of type `ipv6` to IPv6 addresses, one of type `dualstack`
+ * to both. @returns the VM's address for this endpoint; undefined if the VM has none of its family
+ */
+function addressFor(
+  { IpAddressType }: Ec2InstanceConnectEndpoint,
+  { ipv4, ipv6 }: TunnelRequest,
+): string | undefined {
+  if (IpAddressType === 'ipv6') return ipv6;
+  return IpAddressType === 'dualstack' ? (ipv4 ?? ipv6) : ipv4;
+}
+
+/** The dual-stack name resolves to IPv6 addresses too; an endpoint of type `ipv6` may have no other name. */
+function nameOf(
+  { DnsName, FipsDnsName, PublicDnsNames, IpAddressType }: Ec2InstanceConnectEndpoint,
+  isFips: boolean,
+  isDualstack: boolean,
+): string | undefined {
+  const key = isFips ? 'FipsDnsName' : 'DnsName';
+  const [single, dual] = [PublicDnsNames?.Ipv4?.[key], PublicDnsNames?.Dualstack?.[key]];
+  const plain = isFips ? FipsDnsName : DnsName;
+  const prefersDual = isDualstack || IpAddressType === 'ipv6';
+  return prefersDual ? (dual ?? plain ?? single) : (plain ?? single ?? dual);
 }
 
 async function describe(call: Call, vpc: string): Promise<Ec2InstanceConnectEndpoint[]> {
@@ -95,9 +122,9 @@ async function describe(call: Call, vpc: string): Promise<Ec2InstanceConnectEndp
 }
 
 /**
- * Signature Version 4 in the query, as AWS's own CLI opens a tunnel.
+ * Signature Version 4 in the query, as the AWS CLI opens a tunnel.
  *
- * @param signingDate by AWS's clock, as its answer showed it: this machine's may be off
+ * @param signingDate by AWS's clock, which its reply has shown; this machine's clock may be wrong
  */
 async function sign(
   call: Call,
@@ -126,7 +153,7 @@ async function sign(
   return `wss://${host}/openTunnel?${fields.join('&')}`;
 }
 
-/** As the signature has it: everything but the unreserved characters of RFC 3986 §2.3. */
+/** Escapes as the signature does: everything but the unreserved characters of RFC 3986 §2.3. */
 function escaped(text: string): string {
   return encodeURIComponent(text).replace(
     /[!'()*]/g,
@@ -136,19 +163,32 @@ function escaped(text: string): string {
 
 function none(
   { vpc, subnet }: TunnelRequest,
-  others: readonly Ec2InstanceConnectEndpoint[],
+  all: readonly Ec2InstanceConnectEndpoint[],
   region: string | undefined,
 ): MintError {
-  const unfinished = others.find(({ State }) => State === 'create-in-progress');
+  const unfinished = all.find(({ State }) => State === 'create-in-progress');
   if (unfinished !== undefined) {
-    return new MintError('dial-failed', `the EC2 Instance Connect Endpoint of ${vpc} is still being made`, {
-      hint: 'that takes some minutes: connect again then',
-    });
+    return new MintError(
+      'dial-failed',
+      `the EC2 Instance Connect Endpoint of ${vpc} is still being created`,
+      {
+        hint: 'that takes some minutes: connect again later',
+      },
+    );
+  }
+  const others = all.filter(({ State }) => workingStates.has(State ?? ''));
+  if (others.length > 0) {
+    const families = [...new Set(others.map(({ IpAddressType }) => IpAddressType ?? 'ipv4'))].join(' and ');
+    return new MintError(
+      'dial-failed',
+      `the EC2 Instance Connect Endpoint of ${vpc} connects to ${families} addresses only, and the VM has none`,
+      { hint: 'create an endpoint of IP address type dualstack, or set route or via in ssh.toml' },
+    );
   }
   return new MintError('dial-failed', `${vpc} has no EC2 Instance Connect Endpoint`, {
     hint:
-      command`make one, which takes some minutes: aws ec2 create-instance-connect-endpoint --subnet-id ${idOr(subnet, ec2Id, 'SUBNET')}` +
-      `${region === undefined ? '' : command` --region ${region}`}; or set route in ssh.toml`,
+      command`create one, which takes some minutes: aws ec2 create-instance-connect-endpoint --subnet-id ${idOr(subnet, ec2Id, 'SUBNET')}` +
+      `${region === undefined ? '' : command` --region ${region}`}; or set route or via in ssh.toml`,
   });
 }
 
@@ -158,7 +198,7 @@ function nameless(id: string, isFips: boolean): MintError {
     'dial-failed',
     `the EC2 Instance Connect Endpoint ${id} has no ${kind} that can be used`,
     {
-      hint: 'see what AWS shows of it: aws ec2 describe-instance-connect-endpoints',
+      hint: 'run: aws ec2 describe-instance-connect-endpoints',
     },
   );
 }

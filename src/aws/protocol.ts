@@ -98,8 +98,9 @@ export interface TunnelRequest extends Target {
   readonly subnet?: string | undefined;
   /** Such as `us-east-1a`. */
   readonly zone?: string | undefined;
-  /** The instance's address inside the VPC. */
-  readonly address: string;
+  /** The instance's private IPv4 address. */
+  readonly ipv4?: string | undefined;
+  readonly ipv6?: string | undefined;
   readonly port: number;
 }
 

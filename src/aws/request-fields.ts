@@ -21,7 +21,7 @@ const fields: { readonly [Name in OperationName]: Fields<Operations[Name]['reque
   keyPair,
   importKeyPair: { ...keyPair, publicKey: true },
   deleteKeyPair: keyPair,
-  tunnel: { ...target, vpc: true, subnet: true, zone: true, address: true, port: true },
+  tunnel: { ...target, vpc: true, subnet: true, zone: true, ipv4: true, ipv6: true, port: true },
 };
 
 export function crossing<Name extends OperationName>(

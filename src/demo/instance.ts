@@ -18,6 +18,8 @@ export interface Instance {
   readonly image?: string;
   /** What ModifyInstanceAttribute set; `stop`, where absent. */
   readonly shutdownBehaviour?: 'stop' | 'terminate';
+  /** Where its ports 22 and 3389 really listen, for an endpoint. */
+  readonly endpointPorts?: Readonly<Record<string, number>>;
   readonly vpc?: string;
   readonly subnet?: string;
   /** Such as `us-east-1a`. */

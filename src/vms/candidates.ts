@@ -51,7 +51,7 @@ export function requireCandidates(vm: LocatedVm, settings: Pick<VmSettings, 'hos
 }
 
 /** @returns the address that an EC2 Instance Connect Endpoint connects to */
-export function endpointAddress(vm: LocatedVm): string | undefined {
+function endpointAddress(vm: LocatedVm): string | undefined {
   return vm.privateAddress ?? vm.ipv6;
 }
 

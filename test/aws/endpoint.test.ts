@@ -10,9 +10,9 @@ import { addKey, type Setup, setUp } from './setup.ts';
 
 const request: TunnelRequest = {
   vpc: demoVpc,
-  subnet: 'subnet-0b',
+  subnet: 'subnet-0000000b',
   zone: `${demoRegion}b`,
-  address: '10.0.0.7',
+  ipv4: '10.0.0.7',
   port: 22,
 };
 
@@ -98,12 +98,12 @@ test('a session token is part of what is signed, whatever characters it has', as
 test('the endpoint in the VM’s subnet is taken, else one in its zone, else any that works', async (t) => {
   const setup = await setUp(t);
   setup.cloud.pageSize = 1;
-  show(setup, '01', { vpc: 'vpc-0other', subnet: 'subnet-0b' });
-  show(setup, '02', { region: 'eu-west-1', subnet: 'subnet-0b' });
-  show(setup, '03', { state: 'delete-complete', subnet: 'subnet-0b' });
+  show(setup, '01', { vpc: 'vpc-0other', subnet: 'subnet-0000000b' });
+  show(setup, '02', { region: 'eu-west-1', subnet: 'subnet-0000000b' });
+  show(setup, '03', { state: 'delete-complete', subnet: 'subnet-0000000b' });
   const any = show(setup, '04', { state: 'update-in-progress' });
   const zone = show(setup, '05', { zone: `${demoRegion}b` });
-  const subnet = show(setup, '06', { subnet: 'subnet-0b' });
+  const subnet = show(setup, '06', { subnet: 'subnet-0000000b' });
   assert.equal((await open(setup)).endpoint, subnet);
   assert.equal((await open(setup, { subnet: 'subnet-0c' })).endpoint, zone);
   assert.equal((await open(setup, { subnet: 'subnet-0c', zone: `${demoRegion}c` })).endpoint, any);
@@ -127,10 +127,10 @@ test('a VPC without an endpoint is told how to get one, and one that is being ma
   );
   assert.match(
     none.hint ?? '',
-    /aws ec2 create-instance-connect-endpoint --subnet-id subnet-0b --region us-east-1/,
+    /aws ec2 create-instance-connect-endpoint --subnet-id subnet-0000000b --region us-east-1/,
   );
   show(setup, '0a', { state: 'create-in-progress' });
-  assert.match((await failureOf(open(setup))).message, /still being made/);
+  assert.match((await failureOf(open(setup))).message, /still being created/);
 });
 
 test('what cannot be a host name is never connected to', async (t: TestContext) => {
@@ -153,4 +153,36 @@ test('a caller who may not look for endpoints hears which permission that takes'
   const { code, hint } = await failureOf(open(setup));
   assert.equal(code, 'aws-denied');
   assert.match(hint ?? '', /allow ec2:DescribeInstanceConnectEndpoints/);
+});
+
+test('the VM’s address and the endpoint’s name follow the IP address type of the endpoint', async (t) => {
+  const both = { ipv4: '10.0.0.7', ipv6: '2001:db8::7' };
+  const [v4, v6] = [
+    { ipv4: '10.0.0.7', ipv6: undefined },
+    { ipv4: undefined, ipv6: '2001:db8::7' },
+  ];
+  for (const [type, addresses, expected] of [
+    [undefined, both, '10.0.0.7'],
+    ['ipv4', both, '10.0.0.7'],
+    ['dualstack', both, '10.0.0.7'],
+    ['dualstack', v6, '2001:db8::7'],
+    ['ipv6', both, '2001:db8::7'],
+  ] as const) {
+    const setup = await setUp(t);
+    const more = type === undefined ? {} : { ipAddressType: type, dualstackDnsName: 'dual.example.com' };
+    show(setup, '0a', more);
+    const { host, searchParams } = new URL((await open(setup, addresses)).url);
+    assert.equal(searchParams.get('privateIpAddress'), expected, `${type}`);
+    assert.equal(host === 'dual.example.com', type === 'ipv6', `${type}: ${host}`);
+  }
+  for (const [type, addresses] of [
+    ['ipv4', v6],
+    ['ipv6', v4],
+  ] as const) {
+    const setup = await setUp(t);
+    show(setup, '0a', { ipAddressType: type, dualstackDnsName: 'dual.example.com' });
+    const { code, message } = await failureOf(open(setup, addresses));
+    assert.equal(code, 'dial-failed');
+    assert.match(message, new RegExp(`connects to ${type} addresses only`));
+  }
 });

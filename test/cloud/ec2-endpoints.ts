@@ -13,6 +13,10 @@ export interface InstanceConnectEndpoint {
   /** Where it is reached; EC2 names no port, and 443 is meant. */
   readonly dnsName: string;
   readonly fipsDnsName?: string;
+  /** `ipv4` if absent. */
+  readonly ipAddressType?: 'ipv4' | 'dualstack' | 'ipv6';
+  /** Resolves to IPv6 addresses too. */
+  readonly dualstackDnsName?: string;
   readonly state: string;
   readonly vpc: string;
   readonly subnet: string;
@@ -45,7 +49,8 @@ export function endpointOperations(
 }
 
 function described(endpoint: InstanceConnectEndpoint): Xml {
-  const { id, region, dnsName, fipsDnsName, state, vpc, subnet, zone } = endpoint;
+  const { id, region, dnsName, fipsDnsName, ipAddressType, dualstackDnsName, state, vpc, subnet, zone } =
+    endpoint;
   return {
     ownerId: demoAccount,
     instanceConnectEndpointId: id,
@@ -53,6 +58,11 @@ function described(endpoint: InstanceConnectEndpoint): Xml {
     state,
     dnsName,
     fipsDnsName,
+    ipAddressType: ipAddressType ?? 'ipv4',
+    publicDnsNames: {
+      ipv4: ipAddressType === 'ipv6' ? undefined : { dnsName, fipsDnsName },
+      dualstack: dualstackDnsName === undefined ? undefined : { dnsName: dualstackDnsName },
+    },
     networkInterfaceIdSet: [],
     vpcId: vpc,
     availabilityZone: zone,

@@ -15,8 +15,10 @@ import { presignedFault } from './presigned.ts';
 
 /** What AWS takes in one frame, in bytes. */
 const frameLimit = 65_000;
+/** The ports that an endpoint connects to. */
+const allowedPorts = ['22', '3389'];
 /** How many tunnels one endpoint has. */
-const mostTunnels = 20;
+const maxTunnels = 20;
 
 /** What becomes of those who come. */
 export type Reception =
@@ -87,8 +89,13 @@ export async function startEndpoint({ cloud, tls }: EndpointOptions): Promise<En
     const fault = reception.kind === 'refuse' ? undefined : wrongWith(request, url);
     if (fault !== undefined) faults.push(fault);
     if (reception.kind === 'refuse') return answer(wire, reception.status, reception.body);
+    const port = url.searchParams.get('remotePort') ?? '';
+    if (fault === undefined && !allowedPorts.includes(port)) {
+      const message = `Invalid remotePort ${port}: the allowed ports are ${allowedPorts.join(' and ')}`;
+      return answer(wire, 400, JSON.stringify({ message }));
+    }
     if (fault !== undefined) return answer(wire, 403, JSON.stringify({ message: fault }));
-    if (tunnels.length >= mostTunnels)
+    if (tunnels.length >= maxTunnels)
       return answer(wire, 429, JSON.stringify({ message: 'Too many tunnels' }));
     sockets.handleUpgrade(request, wire, head, (socket) => {
       counts.opened += 1;
@@ -125,7 +132,8 @@ export async function startEndpoint({ cloud, tls }: EndpointOptions): Promise<En
       socket.close(1011, 'There is no such instance in the VPC');
       return;
     }
-    const far = connect({ host: instance.address, port: Number(query['remotePort']), noDelay: true });
+    const port = instance.endpointPorts?.[query['remotePort'] ?? ''] ?? Number(query['remotePort']);
+    const far = connect({ host: instance.address, port, noDelay: true });
     far.on('error', () =>
       socket.close(1011, `Cannot connect to port ${query['remotePort']} of ${instance.id}`),
     );

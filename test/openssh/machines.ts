@@ -49,7 +49,7 @@ export async function makeMachines(
     port,
     show,
     async add(address, instance) {
-      const id = show({ ...instance, address });
+      const id = show({ endpointPorts: { 22: port }, ...instance, address });
       const sshd = await startSshd({
         directory: join(world.directory, `machine-${sshds.length}`),
         authorizedKeys: join(world.directory, 'keys', id),

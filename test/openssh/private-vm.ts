@@ -23,7 +23,9 @@ export function addEndpoint({ world }: Machines): Promise<Endpoint> {
 }
 
 /** `dev`: nobody answers at its address but the endpoint's side. */
-export async function makePrivateVm(lines: readonly string[] = ['route = "endpoint"']): Promise<PrivateVm> {
+export async function makePrivateVm(
+  lines: readonly string[] = ['route = "endpoint"', '[vm.dev]\nport = 22'],
+): Promise<PrivateVm> {
   const machines = await makeMachines(lines, trusted);
   const { world } = machines;
   const endpoint = await addEndpoint(machines);

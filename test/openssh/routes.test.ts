@@ -16,7 +16,10 @@ const hasIpv6 = Object.values(networkInterfaces()).some((all) =>
 const ownRoutes = [
   ['inside', 'route = "private"'],
   ['outside', 'route = "public"'],
-  ['hidden', 'route = "endpoint"'],
+  ['hidden', 'route = "endpoint"\nport = 22'],
+  ['far', 'port = 22'],
+  ['shut', 'port = 22'],
+  ['gone', 'port = 22'],
   ['named', 'host = "localhost"\nroute = "auto"'],
 ].map(([name, line]) => `[vm.${name}]\n${line}`);
 
@@ -104,6 +107,19 @@ describe('the route to a VM', { timeout: 180_000 }, () => {
     assert.match((await reaches('shut', dev)).stderr, /through an EC2 Instance Connect Endpoint/);
   });
 
+  test('through an endpoint is refused before the tunnel is opened unless sshd is on port 22 or 3389', async () => {
+    const before = askedForEndpoints();
+    machines.show({ ...tags('mint'), publicIp: null, privateIp: address() });
+    await world.settings([`port = ${machines.port}`, 'route = "endpoint"']);
+    await fails(
+      'mint',
+      /an EC2 Instance Connect Endpoint reaches ports 22 and 3389 only, and the sshd of mint is on port \d+ \(dial-failed\)/,
+      /hint: let sshd listen on port 22 too and set port = 22 for \[vm\.mint\] in ssh\.toml/,
+    );
+    assert.equal(askedForEndpoints(), before);
+    await world.settings([`port = ${machines.port}`, `user = "${world.environment['USER']}"`, ...ownRoutes]);
+  });
+
   test('that leads nowhere is told with every place that was tried', async () => {
     const [publicIp, privateIp] = [address(), address()];
     machines.show({ ...tags('gone'), publicIp, privateIp, vpc: 'vpc-0d3f00000000000ff' });
@@ -168,7 +184,7 @@ describe('the route to a VM', { timeout: 180_000 }, () => {
     const privateIp = address();
     const vm = await add('sleeper', address(), { publicIp: null, privateIp, state: 'stopped' });
     await world.settings([
-      `port = ${machines.port}`,
+      'port = 22',
       `user = "${world.environment['USER']}"`,
       'start = "always"',
       'route = "endpoint"',

@@ -47,7 +47,7 @@ async function makeTunnel(t: TestContext): Promise<Pair> {
       opened.resolve(socket);
     },
   };
-  const request = { vpc: demoVpc, address: '10.0.0.7', port: 22 };
+  const request = { vpc: demoVpc, ipv4: '10.0.0.7', port: 22 };
   const tunnel = await workers.tunnel({ environment: environment() }, request);
   const options = { vm: 'dev', port: 22, timeoutMs: 15_000, signal: new AbortController().signal };
   const end = await openTunnel(tunnel, options);
@@ -178,7 +178,7 @@ test('a tunnel that is no longer wanted while it is opened is closed', async (t)
   t.after(() => endpoint.close());
   let closed = false;
   endpoint.reception = { kind: 'open', act: (socket) => socket.on('close', () => (closed = true)) };
-  const request = { vpc: demoVpc, address: '10.0.0.7', port: 22 };
+  const request = { vpc: demoVpc, ipv4: '10.0.0.7', port: 22 };
   const tunnel = await workers.tunnel({ environment: environment() }, request);
   const unwanted = new AbortController();
   const opening = openTunnel(tunnel, { vm: 'dev', port: 22, timeoutMs: 60_000, signal: unwanted.signal });

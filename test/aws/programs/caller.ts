@@ -12,7 +12,7 @@ const calls: Readonly<Record<string, () => Promise<unknown>>> = {
   push: () => workers.push(caller, request),
   describe: () => workers.describeVms(caller, { ids: [instanceId] }),
   identity: () => workers.identity(caller, {}),
-  tunnel: () => workers.tunnel(caller, { vpc, address: '10.0.0.7', port: 22 }),
+  tunnel: () => workers.tunnel(caller, { vpc, ipv4: '10.0.0.7', port: 22 }),
 };
 
 for await (const line of createInterface({ input: process.stdin })) {
