@@ -8,7 +8,7 @@
  * printed. With `CI=true` that fails the run. A process that a test left behind fails it everywhere.
  */
 import { spawn } from 'node:child_process';
-import { globSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { chmodSync, globSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -138,6 +138,8 @@ if (files.length === 0) {
 }
 
 const scratch = mkdtempSync(join(tmpdir(), 'mint-tests-'));
+// Some tests run programs as another user, who has to find them.
+chmodSync(scratch, 0o755);
 const bin = join(scratch, 'bin');
 const startedAt = performance.now();
 try {

@@ -6,8 +6,25 @@
  */
 import { matchesGlob } from 'node:path';
 
-/** Everything else: packaging, other platforms, other clients, long waits, crowds, crashes at every step, fuzzing. */
-const slow: readonly string[] = ['test/package/**', 'test/fuzz/**'];
+/** Packaging, other platforms, other clients, long waits, crowds, crashes at each step, every key format, fuzzing. */
+const slow: readonly string[] = [
+  'test/agent/run-directory.test.ts',
+  'test/aws/{clock,unreachable,workers}.test.ts',
+  'test/ci/{ends,interruptions,killed-destruction,refusals,table}.test.ts',
+  'test/cli/completion.test.ts',
+  'test/clients/{ansible,jsch,login-unit,multiplex,other-ssh,second-factor,sshfs}.test.ts',
+  'test/commands/surroundings.test.ts',
+  'test/doctor/{discovered,ssh-config}.test.ts',
+  'test/fuzz/**',
+  'test/keys/public-key.test.ts',
+  'test/keys/store/{crowd,doctor,formats,interruption,rejected,share}.test.ts',
+  'test/keys/vm/{ec2-key-pairs,interruption,migrate,rotate}.test.ts',
+  'test/openssh/{agent-life,agent-version,clocks,descriptors,flood,long-session,mosh,parallel}.test.ts',
+  'test/openssh/{push-life,secrets,silent-agent,slow-ends,strain,unlocked-key}.test.ts',
+  'test/package/**',
+  'test/platform/windows-quoting.test.ts',
+  'test/run.test.ts',
+];
 
 /** Files that measure, or that load the machine: each runs by itself. */
 const alone: readonly string[] = ['test/bench/**', 'test/soak/**'];

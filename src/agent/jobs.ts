@@ -1,6 +1,6 @@
 /**
- * The jobs of this agent: their keys, which are nowhere else. What is not secret of them stands in `jobs.json`, so
- * that the next agent knows what died with this one.
+ * The jobs of this agent. Their private keys are in its memory and nowhere else; the rest is in `jobs.json`, which tells
+ * the next agent whose keys were lost with this one.
  */
 import { generateKeyPairSync } from 'node:crypto';
 import { MintError } from '../errors.ts';
@@ -14,14 +14,13 @@ import { type HostKey, parseHostKey } from '../ssh/hostkey.ts';
 import { publicKeyBlob, publicKeyLine } from '../ssh/key-encoding.ts';
 import type { SigningKey } from '../ssh/key-signature.ts';
 import type { TrustStore } from '../trust/store.ts';
+import type { Job, JobReply, JobRequest } from './control/job-messages.ts';
 import { collectGarbage } from './credentials/key-memory.ts';
-import type { Job } from './job-protocol.ts';
 import type { Log } from './log.ts';
 
-/** Where sshd listens on an image as it comes. */
-const usualPort = 22;
-/** Of very many jobs somebody has forgotten to end some. */
-const mostJobs = 1000;
+const defaultPort = 22;
+/** With so many open jobs, some were not ended by mistake. */
+const maxJobs = 1000;
 
 export interface NewJob {
   readonly name: string;
@@ -46,12 +45,34 @@ export class Jobs {
     this.#log = log;
   }
 
-  /** Names of those whose keys are held here. */
+  /** The names of the jobs whose keys this agent holds. */
   get open(): readonly string[] {
     return [...this.#keys.keys()];
   }
 
-  /** @throws MintError `io-failed` where the record of them is damaged */
+  /**
+   * Answers a request of `mint-ssh job`.
+   *
+   * @param removeSocket closes the VM's agent socket
+   * @throws MintError as the methods below
+   */
+  async serve(request: JobRequest, removeSocket: (name: string) => Promise<void>): Promise<JobReply> {
+    switch (request.type) {
+      case 'job-begin':
+        return { type: 'job', job: await this.begin(request) };
+      case 'job-set':
+        return { type: 'job', job: this.set(request.name, request) };
+      case 'job-end': {
+        const job = this.end(request.name);
+        await removeSocket(job.name);
+        return { type: 'job-ended', job };
+      }
+      case 'job-list':
+        return { type: 'jobs', jobs: this.list() };
+    }
+  }
+
+  /** @throws MintError `io-failed` for a damaged `jobs.json` */
   list(): readonly Job[] {
     return readOpenJobs(this.#paths).map((job) => this.#stateOf(job));
   }
@@ -61,7 +82,7 @@ export class Jobs {
     const key = this.#keys.get(name);
     if (key !== undefined) return key;
     const lost = readOpenJobs(this.#paths).some((job) => job.name === name);
-    throw lost ? isLost(name) : notThere(name);
+    throw lost ? jobLost(name) : jobNotFound(name);
   }
 
   /** @throws MintError `job-exists`, `bad-vm-name`, `bad-settings`, those of writing */
@@ -78,12 +99,12 @@ export class Jobs {
       name,
       user,
       host: undefined,
-      port: usualPort,
+      port: defaultPort,
       publicKey: publicKeyLine(publicKey),
       hostKey: hostKey?.fingerprint,
       begunAt: new Date().toISOString(),
     };
-    // First of all: whatever happens from here on, the job can be ended.
+    // First of all, so that the job can be ended whatever fails from here on.
     writeOpenJobs(this.#paths, [...jobs, job]);
     this.#keys.set(name, { privateKey, blob: publicKeyBlob(publicKey) });
     try {
@@ -92,7 +113,7 @@ export class Jobs {
       this.end(name);
       throw error;
     }
-    this.#log(`${name}: a job of that name begins`);
+    this.#log(`${name}: job begun`);
     return this.#stateOf(job);
   }
 
@@ -111,7 +132,7 @@ export class Jobs {
     return this.#stateOf(changed);
   }
 
-  /** Wipes key and pin, and the record at last; of a job that was lost, what is left. @throws MintError `job-not-found` */
+  /** Wipes key, pin and, last, the record; for a lost job, what is left of them. @throws MintError `job-not-found` */
   end(name: string): Job {
     const { jobs, job } = this.#find(name);
     const ended = this.#stateOf(job);
@@ -121,7 +142,7 @@ export class Jobs {
       this.#paths,
       jobs.filter((other) => other !== job),
     );
-    this.#log(`${job.name}: the job of that name ends`);
+    this.#log(`${job.name}: job ended`);
     return ended;
   }
 
@@ -129,36 +150,35 @@ export class Jobs {
     const name = vmName(given);
     const jobs = readOpenJobs(this.#paths);
     const job = jobs.find((open) => open.name === name);
-    if (job === undefined) throw notThere(name);
+    if (job === undefined) throw jobNotFound(name);
     return { jobs, job };
   }
 
-  /** A job takes no name by which something else is reached, nor the pin of another machine. */
+  /** A job cannot take a name by which something else is reached, or the pin of another machine. */
   #refuseTaken(name: string, jobs: readonly OpenJob[]): void {
-    const standing = jobs.find((job) => job.name === name);
-    if (standing !== undefined) {
+    if (jobs.some((job) => job.name === name)) {
       throw new MintError(
         'job-exists',
-        `there is a job ${name} already${this.#keys.has(name) ? '' : ', whose key was lost'}`,
+        `the job ${name} exists already${this.#keys.has(name) ? '' : ', and its key was lost'}`,
         {
           hint: `mint-ssh job end ${name}`,
         },
       );
     }
-    if (jobs.length >= mostJobs)
-      throw new MintError('job-exists', `${mostJobs} jobs are open: end some of them`);
+    if (jobs.length >= maxJobs)
+      throw new MintError('job-exists', `${maxJobs} jobs are open: end some of them`);
     const taken = (by: string, hint: string) =>
-      new MintError('bad-vm-name', `${name} is the name of ${by} already`, { hint });
-    const otherName = 'take another name for the job';
+      new MintError('bad-vm-name', `${name} is already the name of ${by}`, { hint });
+    const otherName = 'choose another name for the job';
     const settings = loadSettings(this.#paths, {}).vm(name);
-    // There ssh.toml says itself that it is a job's.
+    // With that access, ssh.toml itself says that the VM is a job's.
     if (settings !== undefined && settings.access !== 'injected') throw taken('a VM in ssh.toml', otherName);
     if (settings === undefined && writtenNames(this.#paths).all.has(name))
       throw taken('a VM in ssh_config', otherName);
     if (this.#trust.show(name) !== undefined) {
       throw taken(
         'a VM whose host key is pinned',
-        `take another name, or forget it: mint-ssh hosts forget ${name}`,
+        `choose another name, or forget the pin: mint-ssh hosts forget ${name}`,
       );
     }
   }
@@ -183,14 +203,14 @@ function readHostKey(base64: string): HostKey {
   throw new MintError('key-invalid', 'the host key of a job is an ed25519 key');
 }
 
-function notThere(name: string): MintError {
+function jobNotFound(name: string): MintError {
   return new MintError('job-not-found', `there is no job ${name}`, {
-    hint: '`mint-ssh job list` shows those that are open, `mint-ssh job begin NAME` begins one',
+    hint: '`mint-ssh job list` shows the open jobs, `mint-ssh job begin NAME` begins one',
   });
 }
 
-function isLost(name: string): MintError {
-  return new MintError('job-lost', `the key of job ${name} went with the agent that had made it`, {
-    hint: `nobody gets in with it any more: mint-ssh job end ${name}, and begin anew`,
+function jobLost(name: string): MintError {
+  return new MintError('job-lost', `the key of job ${name} was lost when its agent ended`, {
+    hint: `the VM cannot be reached any more: mint-ssh job end ${name}, then begin another job`,
   });
 }

@@ -135,25 +135,16 @@ export interface EndReply {
 /** One call to a DynamoDB table, with the input and the output that the SDK's command of that name has. */
 export interface TableCall {
   readonly table: string;
-  readonly operation:
-    | 'CreateTable'
-    | 'DeleteItem'
-    | 'DescribeTable'
-    | 'DescribeTimeToLive'
-    | 'GetItem'
-    | 'PutItem'
-    | 'Scan'
-    | 'UpdateItem'
-    | 'UpdateTimeToLive';
+  readonly operation: 'GetItem' | 'PutItem' | 'Scan';
   /** Without the table's name. */
   readonly input: Readonly<Record<string, unknown>>;
 }
 
 export interface TableRequest extends Target, TableCall {}
 
-/** `refused`: the condition did not hold. `exists`: a table of that name is there. */
+/** `refused`: the condition did not hold. */
 export interface TableReply {
-  readonly outcome: 'done' | 'refused' | 'exists';
+  readonly outcome: 'done' | 'refused';
   readonly output: Readonly<Record<string, unknown>>;
 }
 

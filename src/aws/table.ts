@@ -40,10 +40,12 @@ export async function table(
 function replyTo(error: unknown, { table: name }: TableRequest, region: string): TableReply {
   const kind = error instanceof Error ? error.name : '';
   if (kind === 'ConditionalCheckFailedException') return { outcome: 'refused', output: {} };
-  if (kind === 'ResourceInUseException') return { outcome: 'exists', output: {} };
   if (kind !== 'ResourceNotFoundException') throw error;
   throw new MintError('bad-settings', `there is no DynamoDB table ${name} in ${region}`, {
-    hint: command`make it, once: mint-ssh debug leases init --leases dynamodb:${name} --region ${region}`,
+    hint:
+      command`make it once: aws dynamodb create-table --region ${region} --table-name ${name} --billing-mode ` +
+      'PAY_PER_REQUEST --attribute-definitions AttributeName=key,AttributeType=S --key-schema ' +
+      'AttributeName=key,KeyType=HASH',
     cause: error,
   });
 }

@@ -1,20 +1,29 @@
-/** How a VM is destroyed: what the caller said, and the doing of it. */
+/**
+ * The end of a job's VM: how the caller wants it destroyed, and doing that until EC2 confirms it. Every call may be
+ * repeated, by the holder, by `debug end` and by a reaper at the same time: none has to wait for another.
+ */
 import { spawn } from 'node:child_process';
 import { isIP } from 'node:net';
-import type { AwsWorkers, Caller, VmDescription } from '../aws/workers.ts';
-import { printable } from '../cli/terminal.ts';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { AwsWorkers, type Caller, type VmDescription } from '../aws/workers.ts';
+import { hint, printable, say } from '../cli/terminal.ts';
 import { MintError } from '../errors.ts';
-import { type Destroy, destroyTime, type Lease } from './lease.ts';
+import { type AuditEvent, appendAudit } from '../platform/audit.ts';
+import { callerEnvironment } from '../platform/environment.ts';
+import type { Paths } from '../platform/paths.ts';
+import { readOpenJobs } from '../settings/open-jobs.ts';
+import { endJobAndBlock } from './jobs.ts';
+import { closeLease, destroyMs, type Lease, type LeaseStore } from './leases.ts';
 
-/** What `--destroy` and `--instance` come to. */
+/** What `--destroy` and `--instance` say. */
 export interface Destruction {
-  readonly kind: Destroy['kind'];
+  readonly kind: 'terminate' | 'command';
   readonly instance: string | undefined;
-  /** For the shell. */
+  /** For `/bin/sh -c`, on this machine. */
   readonly command: string | undefined;
 }
 
-/** As the caller reaches AWS. */
+/** AWS as this process reaches it. */
 export interface AwsAccess {
   readonly aws: AwsWorkers;
   readonly caller: Caller;
@@ -22,44 +31,70 @@ export interface AwsAccess {
   readonly region: string | undefined;
 }
 
-/** @throws MintError `usage` for what is no way to destroy a VM, and for none where none follows from an instance */
+/** Credentials are resolved anew for each `AwsAccess`; the caller closes `aws`. */
+export function openAws({
+  profile,
+  region,
+}: {
+  readonly profile: string | undefined;
+  readonly region: string | undefined;
+}): AwsAccess {
+  return { aws: new AwsWorkers(), caller: { environment: callerEnvironment(process.env) }, profile, region };
+}
+
+/**
+ * @param text what `--destroy` says: `terminate`, `command:…`, or nothing
+ * @throws MintError `usage` where it does not say how the VM is destroyed
+ */
 export function parseDestruction(text: string | undefined, instance: string | undefined): Destruction {
   if (instance !== undefined && !/^i-(?:[0-9a-f]{8}|[0-9a-f]{17})$/.test(instance)) {
-    throw new MintError('usage', `"${printable(instance.slice(0, 40))}" is no instance id`, {
+    throw new MintError('usage', `"${printable(instance.slice(0, 40))}" is not an instance ID`, {
       hint: 'such as --instance i-0123456789abcdef0',
     });
   }
-  const kind = text ?? (instance === undefined ? undefined : 'terminate');
-  if (kind === 'terminate' || kind === 'stop') {
-    if (instance !== undefined) return { kind, instance, command: undefined };
-    throw new MintError('usage', `--destroy ${kind} needs the VM's --instance`, {
-      hint: 'a VM that is none of EC2’s is destroyed by a command of yours: --destroy command:…',
-    });
-  }
-  const [, command = ''] = /^command:([\s\S]+)$/.exec(kind ?? '') ?? [];
+  const [, command = ''] = /^command:([\s\S]+)$/.exec(text ?? '') ?? [];
   if (command.trim() !== '' && !command.includes('\0')) return { kind: 'command', instance, command };
-  throw new MintError('usage', 'how is the VM destroyed when debug access ends?', {
-    hint: "--instance i-… for one of EC2's, else --destroy command:'…'; what it is about is in $MINT_VM and $MINT_HOST",
+  if ((text === undefined || text === 'terminate') && instance !== undefined) {
+    return { kind: 'terminate', instance, command: undefined };
+  }
+  throw new MintError('usage', 'it is not said how the VM is destroyed', {
+    hint: "--instance i-… for an EC2 instance, else --destroy command:'…'; $MINT_VM and $MINT_HOST say which VM",
   });
 }
 
 /**
- * What EC2 says of the instance; it has to be there. The lease needs its region: whoever reaps may have another one set.
+ * What EC2 says about the instance, which has to be there: its region and account go into the lease.
+ *
  * @throws MintError `vm-not-found`, `vm-not-running`, and what AWS refuses
  */
 export async function describeInstance(access: AwsAccess, instance: string): Promise<VmDescription> {
-  const { aws, caller, profile, region } = access;
-  const [found] = await aws.describeVms(caller, { profile, region, ids: [instance] });
+  const found = await lookUp(access, instance);
   if (found === undefined) throw new MintError('vm-not-found', `there is no instance ${instance}`);
   if (found.state === 'running' || found.state === 'pending') return found;
   throw new MintError('vm-not-running', `the instance ${instance} is ${found.state}`);
 }
 
+/** Whether EC2 says that the instance does not run any more. @throws MintError what AWS refuses */
+export async function isOff(access: AwsAccess, instance: string): Promise<boolean> {
+  const state = (await lookUp(access, instance))?.state;
+  return state !== undefined && state !== 'running' && state !== 'pending';
+}
+
+async function lookUp(
+  { aws, caller, profile, region }: AwsAccess,
+  instance: string,
+): Promise<VmDescription | undefined> {
+  const [found] = await aws.describeVms(caller, { profile, region, ids: [instance] });
+  return found;
+}
+
 /**
- * A slip in an instance id would destroy another machine: where the job's VM is told by its address, the instance has that
- * one. A host name is not compared. @throws MintError `usage`
+ * A typing error in an instance ID would destroy another machine: where the job's VM is known by its address, the instance
+ * must have that address. Host names are not compared.
+ *
+ * @throws MintError `usage`
  */
-export function checkPlace(
+export function checkAddress(
   { name, host }: { readonly name: string; readonly host: string },
   vm: VmDescription,
 ): void {
@@ -68,47 +103,122 @@ export function checkPlace(
   throw new MintError(
     'usage',
     `the job ${name} is at ${host}, and ${vm.instanceId} at ${addresses.join(', ')}`,
+    { hint: 'check --instance; if it is right, give `job set` a host name, which is not compared' },
+  );
+}
+
+export interface Ending {
+  readonly paths: Paths;
+  readonly store: LeaseStore;
+  /** Where the lease's own region and profile are not known. */
+  readonly profile: string | undefined;
+  /** For a VM that is destroyed by one. */
+  readonly command: string | undefined;
+  readonly event: Extract<AuditEvent, 'debug-ended' | 'debug-reaped'>;
+  /** The words after `mint-ssh`, for the audit log. */
+  readonly word: string;
+  /** `until-confirmed`: a failure is tried again, an instance until EC2 confirms, a command for five minutes. */
+  readonly persistence: 'once' | 'until-confirmed';
+}
+
+/**
+ * Destroys the lease's VM, ends the job where it is this machine's, and closes the lease. Only the first can fail: a
+ * lease that the store does not close is told, and left to a reaper, to whom a VM that is gone is as good as destroyed.
+ *
+ * @throws MintError why the VM is not destroyed
+ */
+export async function endLease(lease: Lease, ending: Ending): Promise<void> {
+  const { paths, store, event, word } = ending;
+  try {
+    await destroyVm(lease, ending);
+  } finally {
+    await forgetJob(paths, lease);
+  }
+  const { id, project, vm, user, destroy } = lease;
+  const instance = destroy.kind === 'terminate' ? destroy.instance : undefined;
+  appendAudit(paths, { event, command: word, vm, instance, user, lease: id, project });
+  try {
+    await closeLease(store, lease);
+  } catch (error) {
+    if (!(error instanceof MintError)) throw error;
+    say(
+      `note: ${vm} is destroyed, but its lease ${id} is still in the store: ${error.message} (${error.code})`,
+    );
+    hint('`mint-ssh debug reap` removes it when its time is over');
+  }
+}
+
+/** Between two attempts, in milliseconds; the last one repeats. */
+const pausesMs = [2_000, 5_000, 10_000, 20_000];
+/** The same failure is told again after this time, in milliseconds. */
+const repeatMs = 60_000;
+
+async function destroyVm(lease: Lease, ending: Ending): Promise<void> {
+  const begun = performance.now();
+  let told = { message: '', at: 0 };
+  for (let attempt = 0; ; attempt += 1) {
+    try {
+      return await destroyOnce(lease, ending);
+    } catch (error) {
+      if (!(error instanceof MintError) || error.code === 'usage' || ending.persistence === 'once')
+        throw error;
+      if (lease.destroy.kind === 'command' && performance.now() - begun > destroyMs) throw error;
+      const message = `${lease.vm} is not destroyed yet: ${error.message} (${error.code})`;
+      if (message !== told.message || performance.now() - told.at > repeatMs) {
+        say(message);
+        told = { message, at: performance.now() };
+      }
+    }
+    await sleep(pausesMs[Math.min(attempt, pausesMs.length - 1)]);
+  }
+}
+
+async function destroyOnce(lease: Lease, { command, profile }: Ending): Promise<void> {
+  const { destroy } = lease;
+  if (destroy.kind === 'command') {
+    if (command !== undefined) return await runCommand(lease, command);
+    throw new MintError('usage', `${lease.vm} is destroyed by a command that only its holder knows`, {
+      hint: "say how: --destroy command:'…'",
+    });
+  }
+  const access = openAws({ profile, region: destroy.region });
+  try {
+    await terminate(access, destroy);
+  } finally {
+    await access.aws.close();
+  }
+}
+
+/** @throws MintError where EC2 does not say that the instance is terminated, or about to be */
+async function terminate(
+  { aws, caller, profile, region }: AwsAccess,
+  { instance, account }: { readonly instance: string; readonly account: string },
+): Promise<void> {
+  try {
+    const { state } = await aws.endInstance(caller, {
+      profile,
+      region,
+      instanceId: instance,
+      how: 'terminate',
+    });
+    if (state === 'shutting-down' || state === 'terminated') return;
+    throw new MintError('io-failed', `EC2 says that ${instance} is ${state ?? 'in no state'}`);
+  } catch (error) {
+    if (!(error instanceof MintError && error.code === 'vm-not-found')) throw error;
+  }
+  // EC2 forgets a terminated instance within the hour. To another account, it never was there.
+  const own = await aws.identity(caller, { profile, region });
+  if (own.account === account) return;
+  throw new MintError(
+    'aws-credentials',
+    `${instance} is of account ${account}, the credentials of ${own.account}`,
     {
-      hint: 'is it another instance? where it is not, give `job set` a host name: that is not compared',
+      hint: `use credentials of account ${account}, for example with --profile`,
     },
   );
 }
 
-/** Whether the instance is on its way out, or gone. @throws MintError what AWS refuses */
-export async function isOver(
-  { aws, caller, profile, region }: AwsAccess,
-  instance: string,
-): Promise<boolean> {
-  const [found] = await aws.describeVms(caller, { profile, region, ids: [instance] });
-  return found !== undefined && found.state !== 'running' && found.state !== 'pending';
-}
-
-/**
- * Destroys the VM; where it is gone already, that is as good. @param command for a lease of that kind
- * @throws MintError `usage` where a command is needed and there is none; what AWS refuses; `io-failed`
- */
-export async function destroyVm(
-  lease: Lease,
-  command: string | undefined,
-  { aws, caller, profile }: Omit<AwsAccess, 'region'>,
-): Promise<void> {
-  const { destroy } = lease;
-  if (destroy.kind === 'command') {
-    if (command !== undefined) return await runCommand(lease, command);
-    throw new MintError('usage', `${lease.vm} is destroyed by a command, which only its holder knew`, {
-      hint: "say how: --destroy command:'…'",
-    });
-  }
-  const { kind: how, instance: instanceId, region } = destroy;
-  try {
-    await aws.endInstance(caller, { profile, region, instanceId, how });
-  } catch (error) {
-    // EC2 forgets a terminated instance within the hour.
-    if (!(error instanceof MintError && error.code === 'vm-not-found')) throw error;
-  }
-}
-
-/** What the VM is stands in the environment, so that no word of it is ever part of a command. */
+/** The VM is told in the environment, so that no part of it becomes a word of the command. */
 function runCommand({ id, project, vm, host, port, user }: Lease, command: string): Promise<void> {
   const facts = {
     MINT_LEASE: id,
@@ -121,18 +231,18 @@ function runCommand({ id, project, vm, host, port, user }: Lease, command: strin
   return new Promise((resolve, reject) => {
     const child = spawn('/bin/sh', ['-c', command], {
       env: { ...process.env, ...facts },
-      // Its output is for people; stdout may be the block's, or JSON.
+      // Its output is for people: stdout may be for JSON.
       stdio: ['ignore', 2, 2],
       detached: true,
     });
-    const limit = setTimeout(() => endGroup(child.pid), destroyTime);
+    const limit = setTimeout(() => killGroup(child.pid), destroyMs);
     const settle = (error?: MintError) => {
       clearTimeout(limit);
       if (error === undefined) resolve();
       else reject(error);
     };
     child.once('error', (cause) =>
-      settle(new MintError('io-failed', `the command that destroys ${vm} cannot be run`, { cause })),
+      settle(new MintError('io-failed', `cannot run the command that destroys ${vm}`, { cause })),
     );
     child.once('exit', (status, signal) => {
       if (status === 0) settle();
@@ -142,10 +252,25 @@ function runCommand({ id, project, vm, host, port, user }: Lease, command: strin
   });
 }
 
-function endGroup(pid: number | undefined): void {
+function killGroup(pid: number | undefined): void {
   try {
     if (pid !== undefined) process.kill(-pid, 'SIGKILL');
   } catch {
-    // It has ended meanwhile.
+    // It has ended.
+  }
+}
+
+/** Ends the job, where it is this machine's: key, pin and block. What fails is told, and delays nothing. */
+async function forgetJob(paths: Paths, { vm, host, port }: Lease): Promise<void> {
+  try {
+    const job = readOpenJobs(paths).find(({ name }) => name === vm);
+    // Another VM may have the name by now.
+    if (job?.host !== host || job.port !== port) return;
+    await endJobAndBlock(paths, vm);
+  } catch (error) {
+    if (!(error instanceof MintError)) throw error;
+    if (error.code === 'job-not-found') return;
+    say(`note: the job ${vm} is not ended: ${error.message} (${error.code})`);
+    hint(`mint-ssh job end ${vm}`);
   }
 }

@@ -64,6 +64,22 @@ export function print(text: string): void {
   }
 }
 
+/**
+ * Prints what must not get lost, such as a job's user data, of which there is no second copy.
+ *
+ * @throws MintError `io-failed` where stdout is closed, full, or /dev/null (which Node opens in place of a closed one)
+ */
+export function printOrFail(text: string): void {
+  const lost = (why: string, cause?: unknown) =>
+    new MintError('io-failed', `cannot write to stdout: ${why}`, { hint: 'redirect it into a file', cause });
+  if (isNowhere(1)) throw lost('it is closed, or /dev/null');
+  try {
+    writeAll(1, text.endsWith('\n') ? text : `${text}\n`);
+  } catch (error) {
+    throw lost((error as Error).message, error);
+  }
+}
+
 /** Tells the user why a command failed. The stack is shown with `--verbose` only. */
 export function reportError(error: unknown, verbose: boolean): void {
   const { message, code, hint: remedy } = describe(error);

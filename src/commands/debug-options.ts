@@ -1,23 +1,19 @@
-/** The options of debug access, which `debug` and `job run` share, and what they come to. */
-import { AwsWorkers } from '../aws/workers.ts';
-import type { DebugRequest, Located } from '../ci/debug-access.ts';
-import { type AwsAccess, type Destruction, parseDestruction } from '../ci/destruction.ts';
-import type { LeaseTable } from '../ci/dynamo-leases.ts';
-import { type LeaseStore, openLeases, tableName } from '../ci/lease-store.ts';
-import { projectName } from '../ci/project.ts';
-import { parseTtl } from '../ci/ttl.ts';
-import { visitorsFrom } from '../ci/visitor.ts';
+/** The options of debug access, which `debug open` and `job run` share. */
+import { type AwsAccess, openAws, parseDestruction } from '../ci/destruction.ts';
+import type { DebugRequest, LocatedJob } from '../ci/holder.ts';
+import { DynamoLeases, FileLeases, parseTableName } from '../ci/lease-stores.ts';
+import { type LeaseStore, projectName } from '../ci/leases.ts';
+import { readVisitorKeys } from '../ci/visitor-keys.ts';
 import type { Invocation, Options } from '../cli/command.ts';
+import { printable } from '../cli/terminal.ts';
 import { MintError } from '../errors.ts';
-import { callerEnvironment } from '../platform/environment.ts';
 import type { Paths } from '../platform/paths.ts';
-import type { VmSettings } from '../settings/settings.ts';
 
 export const leaseOptions = {
   leases: {
     type: 'string',
     value: 'dynamodb:TABLE',
-    description: 'keep leases in this table, for many machines; else in files, for this one',
+    description: 'keep leases in this table, for several machines, instead of in files, for this one',
   },
 } as const satisfies Options;
 
@@ -25,87 +21,91 @@ export const destroyOptions = {
   destroy: {
     type: 'string',
     value: 'HOW',
-    description: "terminate, stop, or command:'…' for a VM that is none of EC2's",
+    description: "command:'…' for a VM that is not an EC2 instance; terminate is the default for one",
   },
 } as const satisfies Options;
 
 export const accessOptions = {
-  project: { type: 'string', value: 'NAME', description: 'whose VM it is; one at a time has debug access' },
+  project: { type: 'string', value: 'NAME', description: 'one VM of a project has debug access at a time' },
   ttl: {
     type: 'string',
     value: 'TIME',
-    description: 'how long, such as 10m; 30m is the most, and the default',
+    description: 'how long, such as 10m; 30m is the maximum and the default',
   },
   authorize: {
     type: 'string',
     value: 'KEY|FILE',
     multiple: true,
-    description:
-      'let in whoever has these keys: a public key in quotes, or a file of them as code hosts serve it',
+    description: 'who may log in: a public key in quotes, or a file of them as code hosts serve it',
   },
-  'print-key': {
-    type: 'boolean',
-    description: 'make a key for this lease alone, and print it with the rest',
-  },
-  forwarding: { type: 'boolean', description: 'the person inside may forward ports' },
-  instance: {
-    type: 'string',
-    value: 'ID',
-    description: "the VM's EC2 instance, which --destroy terminates or stops",
-  },
+  'print-key': { type: 'boolean', description: 'make a one-off key, and print it with the rest' },
+  instance: { type: 'string', value: 'ID', description: "the VM's EC2 instance, which is terminated" },
   ...destroyOptions,
   'end-command': {
     type: 'string',
     value: 'COMMAND',
-    description: 'what ends the VM, run there as root, where neither systemd nor shutdown does',
+    description: 'what turns the VM off, run there as root, where neither systemd nor shutdown does',
   },
   ...leaseOptions,
 } as const satisfies Options;
 
 type Values = Invocation['values'];
 
-/** Checked as a whole before anything happens. @throws MintError `usage` and those of the keys */
-export async function debugRequest(values: Values, job: Located): Promise<DebugRequest> {
+/**
+ * Checks all options before anything happens.
+ *
+ * @throws MintError `usage`, and those of `readVisitorKeys`
+ */
+export async function debugRequest(values: Values, job: LocatedJob): Promise<DebugRequest> {
   const word = (name: string) => values[name] as string | undefined;
   const given = word('project');
-  if (given === undefined)
-    throw new MintError('usage', 'which project is it for?', { hint: '--project NAME' });
+  if (given === undefined) throw new MintError('usage', 'missing option: --project NAME');
   const project = projectName(given);
-  const ttl = parseTtl(word('ttl'));
-  const destruction: Destruction = parseDestruction(word('destroy'), word('instance'));
-  const table = tableName(word('leases'));
+  const ttlSeconds = parseDuration('--ttl', word('ttl') ?? '30m', 30);
+  const destruction = parseDestruction(word('destroy'), word('instance'));
+  const table = parseTableName(word('leases'));
   const authorize = (values['authorize'] ?? []) as readonly string[];
-  const visitors = await visitorsFrom(authorize, values['print-key'] === true, `mint-debug-${job.name}`);
-  return {
-    project,
-    job,
-    ttl,
-    visitors,
-    destruction,
-    endCommand: word('end-command'),
-    forwarding: values['forwarding'] === true,
-    endOptions: table === undefined ? '' : ` --leases dynamodb:${table}`,
-  };
+  const visitors = await readVisitorKeys(authorize, values['print-key'] === true, `mint-debug-${job.name}`);
+  const endOptions = table === undefined ? '' : ` --leases dynamodb:${table}`;
+  return { project, job, ttlSeconds, visitors, destruction, endCommand: word('end-command'), endOptions };
 }
 
-/** AWS as this process's environment reaches it. Whoever opens it closes it: `access.aws.close()`. */
-export function awsAccess({ profile, region }: Pick<VmSettings, 'profile' | 'region'>): AwsAccess {
-  return { aws: new AwsWorkers(), caller: { environment: callerEnvironment(process.env) }, profile, region };
+/**
+ * @param text such as `10m` or `90s`
+ * @returns seconds
+ * @throws MintError `usage` for anything else, and for more than `maxMinutes`
+ */
+export function parseDuration(option: string, text: string, maxMinutes: number): number {
+  const [, count = '', unit = ''] = /^([1-9][0-9]{0,3})([ms])$/.exec(text) ?? [];
+  const seconds = Number(count) * (unit === 'm' ? 60 : 1);
+  if (seconds > 0 && seconds <= maxMinutes * 60) return seconds;
+  throw new MintError('usage', `invalid ${option}: "${printable(text.slice(0, 40))}"`, {
+    hint: `a number and m or s, ${maxMinutes}m at most: ${option} 10m`,
+  });
 }
 
-export interface OpenedStore {
-  readonly store: LeaseStore;
-  /** Between two looks into it, in milliseconds. */
-  readonly interval: number;
-}
-
-/** @throws MintError `usage` */
-export function openStore(values: Values, paths: Paths, access: AwsAccess): OpenedStore {
-  const name = tableName(values['leases'] as string | undefined);
-  const table = name === undefined ? undefined : leaseTable(name, access);
-  return { store: openLeases(paths, table), interval: table === undefined ? 1_000 : 5_000 };
-}
-
-export function leaseTable(name: string, { aws, caller, profile, region }: AwsAccess): LeaseTable {
-  return { name, send: (call) => aws.table(caller, { profile, region, ...call }) };
+/**
+ * Calls `action` with AWS and the store of leases as the options name them.
+ *
+ * @param at whose profile and region count
+ * @throws MintError `usage`, and what `action` throws
+ */
+export async function withStore<T>(
+  values: Values,
+  paths: Paths,
+  at: Parameters<typeof openAws>[0],
+  action: (store: LeaseStore, access: AwsAccess) => Promise<T>,
+): Promise<T> {
+  const name = parseTableName(values['leases'] as string | undefined);
+  const access = openAws(at);
+  const { aws, caller, profile, region } = access;
+  const store =
+    name === undefined
+      ? new FileLeases(paths)
+      : new DynamoLeases({ name, send: (call) => aws.table(caller, { profile, region, ...call }) });
+  try {
+    return await action(store, access);
+  } finally {
+    await aws.close();
+  }
 }

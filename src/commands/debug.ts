@@ -1,40 +1,39 @@
-/** `mint-ssh debug`: a way into a failed VM that closes by itself. */
-
+/** `mint-ssh debug`: temporary access to the VM of a failed job, which is destroyed at the end. */
 import { buildLogBlock, parseLogFormat } from '../ci/build-log.ts';
-import { giveDebugAccess, locatedJob } from '../ci/debug-access.ts';
-import { onEndSignal } from '../ci/end-signal.ts';
-import { leaseListJson, leaseTableText } from '../ci/lease-list.ts';
-import { tableName } from '../ci/lease-store.ts';
-import { makeLeaseTable } from '../ci/lease-table.ts';
-import type { Command, GlobalOptions, Invocation } from '../cli/command.ts';
-import { hint, print, printable, say } from '../cli/terminal.ts';
+import { parseDestruction } from '../ci/destruction.ts';
+import { giveDebugAccess, locatedJob } from '../ci/holder.ts';
+import { onEndSignal } from '../ci/job-run.ts';
+import { parseLeaseId } from '../ci/leases.ts';
+import { endNow, leaseJson, leaseTable, reapOverdue, sayUnreadable } from '../ci/reaper.ts';
+import type { Command, Invocation } from '../cli/command.ts';
+import { print, printable, printOrFail, say } from '../cli/terminal.ts';
+import { MintError } from '../errors.ts';
 import { forbidCoreFiles } from '../platform/hardening.ts';
-import { resolvePaths } from '../platform/paths.ts';
-import { loadSettings } from '../settings/settings.ts';
+import { type Paths, resolvePaths } from '../platform/paths.ts';
+import { loadSettings, type Settings } from '../settings/settings.ts';
 import { elsewhere } from '../vms/list-vms.ts';
-import { end, reap } from './debug-end.ts';
-import { accessOptions, awsAccess, debugRequest, leaseTable } from './debug-options.ts';
-import { type DebugWords, debugMisused, debugUsage, withStore } from './debug-request.ts';
+import { accessOptions, debugRequest, withStore } from './debug-options.ts';
+
+const usage = 'debug [open NAME --project P | list | end ID | reap]';
 
 export const command: Command = {
-  usage: debugUsage,
-  help: `Lets a person into the VM of a failed job for at most 30 minutes, and destroys it then. Nothing opens it but
-this command and \`job run --debug-on-failure\`. The end is armed on the VM before anyone is let in; the process that
-opened it holds it and destroys the VM when the time has come, when the person inside says so (the block that is printed
-names the command), with \`debug end\`, or when it gets a signal; and \`debug reap\`, from cron on any machine, destroys
-what both have missed. One VM of a project is open at a time.
+  usage,
+  help: `Opens the VM of a failed job to a person for at most 30 minutes, then destroys it. Only this command and
+\`job run --debug-on-failure\` open it. The end is armed on the VM before any key is authorized. The process that
+opened it destroys the VM when the time is over, when the VM is turned off, at \`debug end\`, or when it gets a signal, and
+tries until EC2 confirms that. \`debug reap\`, from cron on any machine, destroys what is overdue. One VM of a project is
+open at a time.
 
---destroy says how: terminate or stop an EC2 --instance, or command:'…', which runs here with MINT_VM, MINT_HOST,
-MINT_PORT, MINT_USER, MINT_PROJECT and MINT_LEASE in its environment; it may run again where it was cut short.
+EC2 instances (--instance) are terminated. Other VMs are destroyed by --destroy command:'…', which runs here with
+MINT_VM, MINT_HOST, MINT_PORT, MINT_USER, MINT_PROJECT and MINT_LEASE in its environment; it may run more than once.
 
   mint-ssh debug open build-17 --project web --authorize ~/anna.keys --instance i-0123456789abcdef0
   mint-ssh debug reap --leases dynamodb:mint-leases`,
   words: [
-    ['open NAME', 'let a person into the VM of the job NAME, and hold it until it ends'],
-    ['list', 'the VMs that are open, or not known to be destroyed'],
+    ['open NAME', 'open the VM of the job NAME, and hold it until it ends'],
+    ['list', 'the VMs that are open or overdue'],
     ['end ID', 'end it now'],
     ['reap', 'destroy the VMs whose time is over'],
-    ['leases init', 'make the table that --leases names'],
   ],
   options: {
     ...accessOptions,
@@ -44,96 +43,116 @@ MINT_PORT, MINT_USER, MINT_PROJECT and MINT_LEASE in its environment; it may run
   run,
 };
 
+interface DebugInvocation extends Invocation {
+  readonly paths: Paths;
+  readonly settings: Settings;
+  /** After the subcommand. */
+  readonly words: readonly string[];
+}
+
 interface Action {
-  readonly run: (request: DebugWords) => Promise<number>;
-  readonly takes: readonly string[];
+  readonly run: (invocation: DebugInvocation) => Promise<number>;
+  readonly options: readonly string[];
 }
 
 const actions: Readonly<Record<string, Action>> = {
-  open: { run: open, takes: ['format', ...Object.keys(accessOptions)] },
-  list: { run: list, takes: ['leases', 'json'] },
-  end: { run: end, takes: ['leases', 'destroy'] },
-  reap: { run: reap, takes: ['leases', 'destroy', 'json'] },
-  leases: { run: leases, takes: ['leases'] },
+  open: { run: open, options: ['format', ...Object.keys(accessOptions)] },
+  list: { run: list, options: ['leases', 'json'] },
+  end: { run: end, options: ['leases', 'destroy'] },
+  reap: { run: reap, options: ['leases', 'destroy', 'json'] },
 };
+
+const globalOptions = ['config-dir', 'profile', 'region', 'verbose', 'timing'];
 
 async function run(invocation: Invocation): Promise<number> {
   forbidCoreFiles({ wait: true });
   const { positionals, values, rest, globals } = invocation;
   const [word = '', ...words] = positionals;
   const action = Object.hasOwn(actions, word) ? actions[word] : undefined;
-  if (action === undefined || rest !== undefined) {
-    throw debugMisused(
-      word === '' ? 'open, list, end, reap or leases?' : `debug cannot "${printable(word.slice(0, 40))}"`,
+  if (action === undefined) {
+    throw misused(
+      word === '' ? 'missing subcommand' : `unknown command: debug ${printable(word.slice(0, 40))}`,
     );
   }
-  const known = new Set([...action.takes, 'config-dir', 'profile', 'region', 'verbose', 'timing']);
+  if (rest !== undefined) throw misused(`debug ${word} takes nothing after --`);
+  const known = new Set([...action.options, ...globalOptions]);
   const stray = Object.keys(values).find((name) => !known.has(name));
-  if (stray !== undefined) throw debugMisused(`--${stray} does not go with ${word}`);
+  if (stray !== undefined) throw misused(`--${stray} is not an option of debug ${word}`);
   const paths = resolvePaths({ configDir: globals.configDir });
-  const settings = loadSettings(paths, flagsOf(globals));
+  const settings = loadSettings(paths, { profile: globals.profile, region: globals.region });
   return await action.run({ ...invocation, paths, settings, words });
 }
 
-async function open({ paths, settings, words, values, globals }: DebugWords): Promise<number> {
+async function open({ paths, settings, words, values, globals }: DebugInvocation): Promise<number> {
   const [name, ...more] = words;
-  if (name === undefined || more.length > 0) throw debugMisused('the VM of which job? debug open NAME');
+  if (name === undefined || more.length > 0) throw misused('debug open takes the name of one job');
   const job = locatedJob(paths, name);
   const format = parseLogFormat(values['format'] as string | undefined);
   const request = await debugRequest(values, job);
   const vm = settings.named(job.name);
   const { signal, dispose } = onEndSignal();
   try {
-    await withStore({ paths, values, at: vm }, async ({ store, interval }, access) => {
-      const announce = (announcement: Parameters<typeof buildLogBlock>[0]) =>
-        print(buildLogBlock(announcement, format, Date.now()));
-      const login = { paths, vm, globals };
-      await giveDebugAccess(request, {
-        login,
+    await withStore(values, paths, vm, (store, access) =>
+      giveDebugAccess(request, {
+        login: { paths, vm, globals },
         access,
         store,
-        interval,
         signal,
         word: 'debug open',
-        announce,
-      });
-    });
+        announce: (announcement) => printOrFail(buildLogBlock(announcement, format, Date.now())),
+      }),
+    );
     return 0;
   } finally {
     dispose();
   }
 }
 
-async function list({ paths, settings, words, values }: DebugWords): Promise<number> {
-  if (words.length > 0) throw debugMisused('list takes no name');
-  const open = await withStore({ paths, values, at: elsewhere(settings) }, ({ store }) => store.list());
-  if (values['json'] === true) print(leaseListJson(open, Date.now()));
-  else if (open.length === 0) say('no VM is open for debugging');
-  else print(leaseTableText(open, Date.now()));
+async function list({ paths, settings, words, values }: DebugInvocation): Promise<number> {
+  if (words.length > 0) throw misused('debug list takes no argument');
+  const records = await withStore(values, paths, elsewhere(settings), (store) => store.readAll());
+  const leases = records.flatMap((record) => record.leases);
+  if (values['json'] === true) print(leaseJson(leases, Date.now()));
+  else if (leases.length === 0) say('no VM has debug access');
+  else print(leaseTable(leases, Date.now()));
+  const failure = sayUnreadable(records);
+  if (failure !== undefined) throw failure;
   return 0;
 }
 
-async function leases({ settings, words, values }: DebugWords): Promise<number> {
-  if (words.join(' ') !== 'init') throw debugMisused('leases init is all there is');
-  const name = tableName(values['leases'] as string | undefined);
-  if (name === undefined) throw debugMisused('which table? --leases dynamodb:TABLE');
-  const access = awsAccess(elsewhere(settings));
-  try {
-    const { isNew, withoutTtl } = await makeLeaseTable(leaseTable(name, access));
-    say(isNew ? `the table ${name} is made` : `the table ${name} was there already`);
-    if (withoutTtl !== undefined) {
-      say(`note: old items stay in it, because its time to live could not be set: ${withoutTtl}`);
-      hint('leases work without that');
-    }
-  } finally {
-    await access.aws.close();
-  }
+async function end({ paths, settings, words, values }: DebugInvocation): Promise<number> {
+  const [given, ...more] = words;
+  if (given === undefined || more.length > 0) throw misused('debug end takes the ID of one lease');
+  const id = parseLeaseId(given);
+  const command = commandOf(values);
+  const at = elsewhere(settings);
+  await withStore(values, paths, at, (store) => endNow(id, { paths, store, profile: at.profile, command }));
+  say('the VM is destroyed');
   return 0;
 }
 
-function flagsOf({ profile, region }: GlobalOptions): {
-  profile: string | undefined;
-  region: string | undefined;
-} {
-  return { profile, region };
+async function reap({ paths, settings, words, values }: DebugInvocation): Promise<number> {
+  if (words.length > 0) throw misused('debug reap takes no argument');
+  const command = commandOf(values);
+  const at = elsewhere(settings);
+  const { ended, failure } = await withStore(values, paths, at, (store) =>
+    reapOverdue({ paths, store, profile: at.profile, command }),
+  );
+  if (values['json'] === true) print(leaseJson(ended, Date.now()));
+  else for (const { vm, id, holder } of ended) say(`${vm} (${id}) is destroyed; its holder was ${holder}`);
+  if (failure !== undefined) throw failure;
+  return 0;
+}
+
+/** For VMs whose destruction only their holder knew. */
+function commandOf(values: Invocation['values']): string | undefined {
+  const given = values['destroy'] as string | undefined;
+  if (given === undefined) return undefined;
+  const { kind, command: line } = parseDestruction(given, undefined);
+  if (kind === 'command') return line;
+  throw misused("--destroy takes command:'…' here; instances are terminated without it");
+}
+
+function misused(message: string): MintError {
+  return new MintError('usage', message, { hint: `usage: mint-ssh ${usage}` });
 }

@@ -1,47 +1,70 @@
 /** `mint-ssh job`: a key in the agent's memory for a VM that lives as long as a CI job. */
-import { type Job, listJobs, setJob } from '../agent/job-client.ts';
+import { generateKeyPairSync, type KeyObject } from 'node:crypto';
 import { buildLogBlock, parseLogFormat } from '../ci/build-log.ts';
-import { giveDebugAccess, locatedJob } from '../ci/debug-access.ts';
-import { onEndSignal } from '../ci/end-signal.ts';
-import { endJobAndBlock, refreshJobBlock } from '../ci/job-block.ts';
-import type { Command, Invocation } from '../cli/command.ts';
-import { print, printable, reportError, say, show } from '../cli/terminal.ts';
-import { MintError } from '../errors.ts';
+import { cloudConfig } from '../ci/cloud-config.ts';
+import { type DebugRequest, giveDebugAccess, locatedJob } from '../ci/holder.ts';
+import { onEndSignal, runOnVm, waitForVm } from '../ci/job-run.ts';
+import {
+  beginJob,
+  endJob,
+  endJobAndBlock,
+  type Job,
+  type JobBlock,
+  listJobs,
+  refreshJobBlock,
+  setJob,
+} from '../ci/jobs.ts';
+import type { Command, Invocation, Options } from '../cli/command.ts';
+import { hint, print, printable, printOrFail, reportError, say, show } from '../cli/terminal.ts';
+import { type ErrorCode, MintError } from '../errors.ts';
 import { type Paths, resolvePaths } from '../platform/paths.ts';
 import { readOpenJobs } from '../settings/open-jobs.ts';
 import { loadSettings } from '../settings/settings.ts';
 import { settingsKeys } from '../settings/settings-keys.ts';
 import { vmName } from '../settings/vm-name.ts';
-import { withLoginConfig } from '../ssh-config/login-config.ts';
+import { parseHostKey } from '../ssh/hostkey.ts';
+import { publicKeyBlob, publicKeyLine } from '../ssh/key-encoding.ts';
 import { remoteCommandLine } from '../ssh-config/remote-command.ts';
-import { sshArguments, sshStatus, startProgram } from '../ssh-config/ssh-child.ts';
-import { accessOptions, awsAccess, debugRequest, openStore } from './debug-options.ts';
-import { begin, beginOptions } from './job-begin.ts';
-import { type JobRequest, jobMisused, jobUsage } from './job-request.ts';
+import { accessOptions, debugRequest, parseDuration, withStore } from './debug-options.ts';
+
+const usage = 'job [begin NAME | set NAME --host H | run NAME -- CMD… | end NAME | list]';
+
+const beginOptions = {
+  user: {
+    type: 'string',
+    value: 'NAME',
+    description: 'begin: log in as this user instead of the image’s own',
+  },
+  sudo: { type: 'boolean', description: 'begin: that user may become root, which debug access needs' },
+  'host-key': {
+    type: 'boolean',
+    description: 'begin: give the VM a host key, so that even the first connection is verified',
+  },
+} as const satisfies Options;
 
 export const command: Command = {
-  usage: jobUsage,
-  help: `A key for a VM that lives as long as a job: made in the agent's memory, never written anywhere, gone with
-\`job end\` or with the agent. \`begin\` prints what puts its public half on the VM at the first boot, as user data for
-cloud-init. In between, \`ssh NAME\` and \`mint-ssh ssh NAME\` work as for any VM.
+  usage,
+  help: `A key for a VM that lives as long as a job: it is made in the agent's memory, never written to disk, and gone with
+\`job end\` or with the agent. \`begin\` prints user data for cloud-init that authorizes its public half at the first boot.
+Then \`ssh NAME\` and \`mint-ssh ssh NAME\` work as for any VM.
 
-User data can be read by everyone on the VM and by everyone who may ask EC2 for it: with --host-key it has the VM's
-private host key, which suits a VM that is thrown away.
+User data can be read on the VM, and by everyone who may ask EC2 for it. With --host-key it has the VM's private host key,
+which suits a VM that is thrown away.
 
-\`run\` passes one word on as it is, for the VM's shell; of several, each arrives as the one word that it is here. With
---debug-on-failure, a CMD that fails opens the VM for a person for at most 30 minutes; then the VM is destroyed. See
-\`mint-ssh debug --help\`.
+\`run\` passes one word to the VM's shell as a line; several words arrive as exactly these words. --wait waits for a VM that
+boots. SIGINT, SIGTERM and SIGHUP end CMD on the VM. With --debug-on-failure, a CMD that fails opens the VM to a person
+for at most 30 minutes; then the VM is destroyed. See \`mint-ssh debug --help\`.
 
   mint-ssh job begin build-17 > user-data
   mint-ssh job set build-17 --host 203.0.113.7
-  mint-ssh job run build-17 -- make test
+  mint-ssh job run build-17 --wait 10m -- make test
   mint-ssh job end build-17`,
   words: [
-    ['begin NAME', 'make the key, and print what lets it in at the first boot'],
-    ['set NAME', 'the VM is at --host, and --port where that is not 22'],
+    ['begin NAME', 'make the key, and print the user data that authorizes it'],
+    ['set NAME', 'the VM is at --host, and --port if that is not 22'],
     ['run NAME -- CMD…', 'run a command there; its exit status is ours'],
     ['end NAME', 'wipe key, host key and name'],
-    ['list', 'the jobs that are open'],
+    ['list', 'the open jobs'],
   ],
   options: {
     ...beginOptions,
@@ -51,25 +74,38 @@ private host key, which suits a VM that is thrown away.
       description: 'begin: cloud-config, authorized-key, json; of debug access: text, github, gitlab, json',
     },
     host: { type: 'string', value: 'HOST', description: 'set: an address or a host name' },
-    port: { type: 'string', value: 'PORT', description: 'set: where its sshd listens' },
+    port: { type: 'string', value: 'PORT', description: 'set: the port of its sshd' },
+    wait: {
+      type: 'string',
+      value: 'TIME',
+      description: 'run: how long the VM may take to answer, such as 10m',
+    },
     json: { type: 'boolean', description: 'list: print JSON' },
-    'debug-on-failure': { type: 'boolean', description: 'run: let a person in where CMD fails' },
+    'debug-on-failure': { type: 'boolean', description: 'run: open the VM to a person if CMD fails' },
     ...accessOptions,
   },
   run,
 };
 
+interface JobInvocation extends Invocation {
+  readonly paths: Paths;
+  /** As `vmName` returns it. */
+  readonly name: string;
+}
+
 interface Action {
-  readonly run: (request: JobRequest) => Promise<number>;
-  readonly takes: readonly string[];
+  readonly run: (invocation: JobInvocation) => Promise<number>;
+  readonly options: readonly string[];
 }
 
 const actions: Readonly<Record<string, Action>> = {
-  begin: { run: begin, takes: [...Object.keys(beginOptions), 'format'] },
-  set: { run: set, takes: ['host', 'port'] },
-  run: { run: runCommand, takes: ['debug-on-failure', 'format', ...Object.keys(accessOptions)] },
-  end: { run: end, takes: [] },
+  begin: { run: begin, options: [...Object.keys(beginOptions), 'format'] },
+  set: { run: set, options: ['host', 'port'] },
+  run: { run: runCommand, options: ['wait', 'debug-on-failure', 'format', ...Object.keys(accessOptions)] },
+  end: { run: end, options: [] },
 };
+
+const globalOptions = ['config-dir', 'profile', 'region', 'verbose', 'timing'];
 
 async function run(invocation: Invocation): Promise<number> {
   const { positionals, values, rest, globals } = invocation;
@@ -77,54 +113,104 @@ async function run(invocation: Invocation): Promise<number> {
   const paths = resolvePaths({ configDir: globals.configDir });
   const action = Object.hasOwn(actions, word) ? actions[word] : undefined;
   if (action === undefined && word !== 'list') {
-    throw jobMisused(
-      word === '' ? 'begin, set, run, end or list?' : `job cannot "${printable(word.slice(0, 40))}"`,
+    throw misused(
+      word === '' ? 'missing subcommand' : `unknown command: job ${printable(word.slice(0, 40))}`,
     );
   }
-  const known = new Set([
-    ...(action?.takes ?? ['json']),
-    'config-dir',
-    'profile',
-    'region',
-    'verbose',
-    'timing',
-  ]);
+  const known = new Set([...(action?.options ?? ['json']), ...globalOptions]);
   const stray = Object.keys(values).find((name) => !known.has(name));
-  if (stray !== undefined) throw jobMisused(`--${stray} does not go with ${word}`);
-  if (more.length > 0 || (rest !== undefined && word !== 'run'))
-    throw jobMisused(`${word} takes no more words`);
+  if (stray !== undefined) throw misused(`--${stray} is not an option of job ${word}`);
+  if (more.length > 0) throw misused(`too many arguments for job ${word}`);
+  if (rest !== undefined && word !== 'run') throw misused(`job ${word} takes nothing after --`);
   if (action === undefined) return await list(paths, given, values['json'] === true);
-  if (given === undefined) throw jobMisused('which job?');
+  if (given === undefined) throw misused('missing argument: NAME');
   return await action.run({ ...invocation, paths, name: vmName(given) });
 }
 
-async function set({ paths, name, values }: JobRequest): Promise<number> {
+const beginFormats = ['cloud-config', 'authorized-key', 'json'];
+
+async function begin({ paths, name, values, globals }: JobInvocation): Promise<number> {
+  const format = (values['format'] as string | undefined) ?? 'cloud-config';
+  if (!beginFormats.includes(format)) throw misused(`--format of job begin: ${beginFormats.join(', ')}`);
+  const given = values['user'] as string | undefined;
+  const wanted = settingsKeys['user'];
+  if (given !== undefined && !wanted?.accepts(given)) throw misused(`--user must be ${wanted?.wants}`);
+  const sudo = values['sudo'] === true;
+  if (sudo && given === undefined)
+    throw misused('--sudo needs --user: the image’s own user has its rights already');
+  const hostKey = values['host-key'] === true ? generateKeyPairSync('ed25519').privateKey : undefined;
+  if (hostKey !== undefined && format === 'authorized-key') {
+    throw misused('--host-key needs cloud-config or json: an authorized key has no room for it');
+  }
+  const user = given ?? loadSettings(paths, globals).named(name).user;
+  const job = await beginJob(paths, { name, user, hostKey: hostKey && publicKeyBlob(hostKey) });
+  try {
+    const authorizedKey = `${job.publicKey} mint-job-${name}`;
+    const text = await cloudConfig({ authorizedKey, user: given, sudo, hostKey });
+    const login = loginCommand(name, await refreshJobBlock(paths, name));
+    printOrFail(
+      format === 'json'
+        ? jobJson(job, authorizedKey, text, hostKey)
+        : ({ 'cloud-config': text, 'authorized-key': authorizedKey }[format] ?? ''),
+    );
+    hint(`then log in with ${login}, once its VM has an address: mint-ssh job set ${name} --host H`);
+  } catch (error) {
+    // Without its user data the job is of no use, and would keep its name.
+    await endJobAndBlock(paths, name).catch(() => endJob(paths, name));
+    throw error;
+  }
+  return 0;
+}
+
+function jobJson(job: Job, authorizedKey: string, text: string, hostKey: KeyObject | undefined): string {
+  const host =
+    hostKey === undefined
+      ? null
+      : {
+          public_key: publicKeyLine(hostKey),
+          fingerprint: parseHostKey(publicKeyBlob(hostKey)).fingerprint,
+        };
+  const { name, user } = job;
+  return JSON.stringify(
+    { name, user, authorized_key: authorizedKey, host_key: host, cloud_config: text },
+    undefined,
+    2,
+  );
+}
+
+function loginCommand(name: string, block: JobBlock): string {
+  if (block.kind === 'written') return `ssh ${name}`;
+  if (block.kind === 'taken') say(`note: \`ssh ${name}\` does not reach the job's VM: ${block.reason}`);
+  return `mint-ssh ssh ${name}`;
+}
+
+async function set({ paths, name, values }: JobInvocation): Promise<number> {
   const host = values['host'] as string | undefined;
   const port = values['port'] as string | undefined;
-  if (host === undefined) throw jobMisused('where is its VM? --host H');
+  if (host === undefined) throw misused('missing option: --host HOST');
   const wanted = settingsKeys['host'];
-  if (!wanted?.accepts(host)) throw jobMisused(`--host must be ${wanted?.wants}`);
+  if (!wanted?.accepts(host)) throw misused(`--host must be ${wanted?.wants}`);
   if (port !== undefined && !(/^[1-9]\d{0,4}$/.test(port) && Number(port) <= 65_535)) {
-    throw jobMisused('--port must be a whole number from 1 to 65535');
+    throw misused('--port must be a whole number from 1 to 65535');
   }
   await setJob(paths, { name, host, port: port === undefined ? undefined : Number(port) });
-  // The port stands in the block.
+  // The block has the port.
   await refreshJobBlock(paths, name);
   return 0;
 }
 
-async function end({ paths, name }: JobRequest): Promise<number> {
+async function end({ paths, name }: JobInvocation): Promise<number> {
   const job = await endJobAndBlock(paths, name);
   say(
     job.state === 'lost'
-      ? `job ${name} ended; its key was lost before`
+      ? `job ${name} ended; its key was already lost`
       : `job ${name} ended, its key is wiped`,
   );
   return 0;
 }
 
 async function list(paths: Paths, given: string | undefined, json: boolean): Promise<number> {
-  if (given !== undefined) throw jobMisused('list takes no name');
+  if (given !== undefined) throw misused('job list takes no argument');
   const jobs = await listJobs(paths);
   if (json) {
     const shown = jobs.map(({ name, user, host, port, publicKey, hostKey, begunAt, state }) => ({
@@ -144,48 +230,46 @@ async function list(paths: Paths, given: string | undefined, json: boolean): Pro
 }
 
 function describe({ name, user, host, port, begunAt, state }: Job): string {
-  const where = host === undefined ? 'no VM yet' : `${user}@${host} port ${port}`;
+  const where = host === undefined ? 'no address yet' : `${user}@${host} port ${port}`;
   return `${name}: ${where}, since ${begunAt}${state === 'lost' ? ', its key is lost' : ''}`;
 }
 
-/** A user's own config must not replace the command. */
-const sessionOptions = ['-o', 'RemoteCommand=none'];
-
-/** What debug access is to be is settled before CMD runs: a mistake in it must not show when it is too late. */
-async function runCommand({ paths, name, rest = [], values, globals }: JobRequest): Promise<number> {
-  if (rest.length === 0) throw jobMisused('which command? it stands behind --');
+/** The options of debug access are checked before CMD runs: a mistake in them must show while it can be corrected. */
+async function runCommand({ paths, name, rest = [], values, globals }: JobInvocation): Promise<number> {
+  if (rest.length === 0) throw misused('missing command after --');
   const line = remoteCommandLine(rest);
   const onFailure = values['debug-on-failure'] === true;
   if (!onFailure && Object.keys(values).some((option) => option in accessOptions || option === 'format')) {
-    throw jobMisused('options of debug access go with --debug-on-failure');
+    throw misused('the options of debug access need --debug-on-failure');
   }
   if (!readOpenJobs(paths).some((job) => job.name === name)) throw noJob(name);
   const format = parseLogFormat(values['format'] as string | undefined);
-  const request = onFailure ? await debugRequest(values, locatedJob(paths, name)) : undefined;
+  const wait = values['wait'] as string | undefined;
+  const waitSeconds = wait === undefined ? 0 : parseDuration('--wait', wait, 60);
+  const request = onFailure ? await optionalRequest(paths, name, values) : undefined;
+  if (waitSeconds > 0) locatedJob(paths, name);
   const vm = loadSettings(paths, { profile: globals.profile, region: globals.region }).named(name);
   const login = { paths, vm, globals };
   const { signal, dispose } = onEndSignal();
   try {
-    const status = await withLoginConfig(login, (file) =>
-      sshStatus(startProgram('ssh', sshArguments(file, sessionOptions, name, line), { stdio: 'inherit' })),
-    );
+    if (waitSeconds > 0) await waitForVm(login, waitSeconds * 1000, signal);
+    const status = await runOnVm(login, line, signal);
     if (status === 0 || request === undefined || signal.aborted) return status;
     say(`the command failed with status ${status}`);
-    const access = awsAccess(vm);
     try {
-      await giveDebugAccess(request, {
-        login,
-        access,
-        ...openStore(values, paths, access),
-        signal,
-        word: 'job run',
-        announce: (announcement) => show(buildLogBlock(announcement, format, Date.now())),
-      });
+      await withStore(values, paths, vm, (store, access) =>
+        giveDebugAccess(request, {
+          login,
+          access,
+          store,
+          signal,
+          word: 'job run',
+          announce: (announcement) => show(buildLogBlock(announcement, format, Date.now())),
+        }),
+      );
     } catch (error) {
-      // Whoever runs a job wants to know how the job ended.
+      // The status has to be that of the command.
       reportError(error, globals.verbose);
-    } finally {
-      await access.aws.close();
     }
     return status;
   } finally {
@@ -193,6 +277,28 @@ async function runCommand({ paths, name, rest = [], values, globals }: JobReques
   }
 }
 
+/** About the people who would be let in, and none of the job's business. */
+const keyCodes: ReadonlySet<ErrorCode> = new Set(['key-invalid', 'key-options', 'key-private', 'io-failed']);
+
+/** Bots, and people without keys, have their builds run too: debug access alone is left out. */
+async function optionalRequest(
+  paths: Paths,
+  name: string,
+  values: Invocation['values'],
+): Promise<DebugRequest | undefined> {
+  try {
+    return await debugRequest(values, locatedJob(paths, name));
+  } catch (error) {
+    if (!(error instanceof MintError && keyCodes.has(error.code))) throw error;
+    say(`warning: there will be no debug access: ${error.message} (${error.code})`);
+    return undefined;
+  }
+}
+
 function noJob(name: string): MintError {
   return new MintError('job-not-found', `there is no job ${name}`, { hint: `mint-ssh job begin ${name}` });
+}
+
+function misused(message: string): MintError {
+  return new MintError('usage', message, { hint: `usage: mint-ssh ${usage}` });
 }

@@ -13,7 +13,7 @@ export interface OlderKey {
 /** `cws-research-us-west-2`, with `.pem`, with `.pub`, with both. */
 const fileForm = /^((?:cws|prism)-.+?)(\.pem)?(\.pub)?$/;
 const regionForm =
-  '[a-z]{2}(?:-gov|-iso[a-z]?)?-(?:central|north|south|east|west|(?:north|south)(?:east|west))-\\d{1,2}';
+  '(?:[a-z]{2}(?:-gov|-iso[a-z]?)?|eusc-[a-z]{2})-(?:central|north|south|east|west|(?:north|south)(?:east|west))-\\d{1,2}';
 /** As long a region as there is, behind as short a profile; some wrote `-key` in place of the region, or behind it. */
 const nameForm = new RegExp(`^(?:cws|prism)-(.+?)(?:-(${regionForm}))?(?:-key)?$`);
 

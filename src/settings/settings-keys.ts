@@ -1,4 +1,5 @@
 import { isIP } from 'node:net';
+import { isRegion } from './region.ts';
 import type { TomlValue } from './toml.ts';
 
 /** What one key of `ssh.toml` may be. */
@@ -32,7 +33,7 @@ export const settingsKeys: Readonly<Record<string, KeyRule>> = {
   },
   region: {
     wants: 'an AWS region such as "us-east-1"',
-    accepts: text(/^[a-z]{2}(?:-[a-z]+)+-\d+$/),
+    accepts: (value) => typeof value === 'string' && isRegion(value),
     scope: 'any',
   },
   profile: {

@@ -52,6 +52,11 @@ export function startProgram(program: string, words: readonly string[], options:
   }
 }
 
+export interface StatusOptions {
+  /** False where the caller handles the signals that would end this process. */
+  readonly passSignals: boolean;
+}
+
 /**
  * Waits for ssh. Until it ends, SIGTERM and SIGHUP are passed on to it, and SIGINT and SIGQUIT are ignored here,
  * because the terminal sends them to ssh as well.
@@ -63,12 +68,13 @@ export function startProgram(program: string, words: readonly string[], options:
 export function sshStatus(
   child: ChildProcess,
   explain: (cause: Error) => MintError = noSsh,
+  { passSignals }: StatusOptions = { passSignals: true },
 ): Promise<number> {
   return new Promise((resolve, reject) => {
     const ignore = () => {};
     const forward = (signal: NodeJS.Signals) => child.kill(signal);
     process.on('SIGINT', ignore).on('SIGQUIT', ignore);
-    process.on('SIGTERM', forward).on('SIGHUP', forward);
+    if (passSignals) process.on('SIGTERM', forward).on('SIGHUP', forward);
     const settle = (action: () => void) => {
       process.off('SIGINT', ignore).off('SIGQUIT', ignore);
       process.off('SIGTERM', forward).off('SIGHUP', forward);

@@ -1,11 +1,16 @@
 /** The block for a build log: the forms of GitHub and GitLab, and nothing in it that acts or is secret. */
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, describe, test } from 'node:test';
-import type { Announcement } from '../../src/ci/announcement.ts';
-import { buildLogBlock, type LogFormat, logFormats } from '../../src/ci/build-log.ts';
+import {
+  type Announcement,
+  buildLogBlock,
+  inert,
+  type LogFormat,
+  logFormats,
+} from '../../src/ci/build-log.ts';
 
 const now = Date.UTC(2026, 0, 1, 12);
 const announcement: Announcement = {
@@ -19,7 +24,13 @@ const announcement: Announcement = {
     holder: 'runner@ci, pid 7',
     startedAt: now,
     endsAt: now + 30 * 60_000,
-    destroy: { kind: 'command' },
+    destroy: {
+      kind: 'terminate',
+      instance: 'i-0123456789abcdef0',
+      region: 'eu-west-1',
+      account: '111122223333',
+    },
+    isToEnd: false,
   },
   hostKey: {
     type: 'ssh-ed25519',
@@ -27,7 +38,7 @@ const announcement: Announcement = {
     fingerprint: 'SHA256:+DiY3wvvV6TuJJhbpZisF/zLDA0zPMSvHdkr4UvCOqU',
   },
   privateKey: undefined,
-  admitted: ['SHA256:NnDpBgb87AzG0RziptalpCX3APm5wLGWJWKoN3sp41A'],
+  authorized: ['SHA256:NnDpBgb87AzG0RziptalpCX3APm5wLGWJWKoN3sp41A'],
   armedBy: 'systemd-run',
   endOptions: '',
 };
@@ -55,7 +66,8 @@ describe('the block', () => {
         `[203.0.113.7]:41122 ssh-ed25519 ${announcement.hostKey.base64}`,
         'ssh -o UserKnownHostsFile=mint-debug-0123456789ab.known_hosts -o StrictHostKeyChecking=yes -p 41122 ubuntu@203.0.113.7',
         '2026-01-01T12:30:00.000Z',
-        'sh ~/.mint-debug/end',
+        'sudo poweroff',
+        'aws ec2 terminate-instances --region eu-west-1 --instance-ids i-0123456789abcdef0',
         'mint-ssh debug end 0123456789ab',
       ]) {
         assert.ok(text.includes(needed), `${format} has no ${needed}:\n${text}`);
@@ -64,15 +76,12 @@ describe('the block', () => {
     }
   });
 
-  test('is one group and one annotation to GitHub', () => {
+  test('is one group to GitHub, and nothing outside of it', () => {
     const text = block('github');
-    assert.deepEqual(commandsOf(text), ['group', 'endgroup', 'notice']);
+    assert.deepEqual(commandsOf(text), ['group', 'endgroup']);
     const lines = text.split('\n');
-    assert.equal(lines[0], '::group::mint-ssh debug access to build-17');
-    assert.match(
-      text,
-      /^::notice title=mint-ssh debug access to build-17::ssh -o .* until 2026-01-01T12:30:00\.000Z; /m,
-    );
+    assert.equal(lines[0], '::group::debug access by mint-ssh: build-17');
+    assert.equal(lines.at(-2), '::endgroup::');
   });
 
   test('is one section to GitLab, that begins and ends by the same name', () => {
@@ -81,7 +90,7 @@ describe('the block', () => {
     const seconds = now / 1000;
     assert.ok(
       text.startsWith(
-        `${erase}section_start:${seconds}:mint_debug_0123456789ab\r${erase}mint-ssh debug access to build-17\n`,
+        `${erase}section_start:${seconds}:mint_debug_0123456789ab\r${erase}debug access by mint-ssh: build-17\n`,
       ),
     );
     assert.ok(text.endsWith(`\n${erase}section_end:${seconds}:mint_debug_0123456789ab\r${erase}\n`));
@@ -90,8 +99,8 @@ describe('the block', () => {
 
   test('is fenced in plain text, and one line of JSON', () => {
     const lines = block('text').trimEnd().split('\n');
-    assert.match(lines[0] ?? '', /^==== mint-ssh debug access to build-17 =+$/);
-    assert.match(lines.at(-1) ?? '', /^==== end of mint-ssh debug access =+$/);
+    assert.match(lines[0] ?? '', /^==== debug access by mint-ssh: build-17 =+$/);
+    assert.match(lines.at(-1) ?? '', /^==== end of debug access =+$/);
     assert.deepEqual(commandsOf(block('text')), []);
     assert.equal(block('json').split('\n').length, 2);
     assert.equal(JSON.parse(block('json')).private_key, undefined);
@@ -148,26 +157,83 @@ describe('the block', () => {
     for (const word of hostile) {
       // None of these passes the checks before it; the last line of defence is tried alone.
       const lease = { ...announcement.lease, vm: word, host: word, user: word, project: word };
-      const changes = { lease, admitted: [word], endOptions: word, armedBy: word };
+      const changes = { lease, authorized: [word], endOptions: word, armedBy: word };
       const hostKey = { type: word, base64: word, fingerprint: word };
-      assert.deepEqual(
-        commandsOf(block('github', { ...changes, hostKey })),
-        ['group', 'endgroup', 'notice'],
-        word,
-      );
+      assert.deepEqual(commandsOf(block('github', { ...changes, hostKey })), ['group', 'endgroup'], word);
       const text = block('gitlab', { ...changes, hostKey });
       assert.equal(text.split('\u001b').length, 5, 'only our own marks');
       assert.equal(text.split('\r').length, 3);
       assert.deepEqual(commandsOf(block('text', { ...changes, hostKey })), [], word);
-      const notice =
-        block('github', { ...changes, hostKey })
-          .split('\n')
-          .at(-2) ?? '';
+      const [title = ''] = block('github', { ...changes, hostKey }).split('\n');
       assert.doesNotMatch(
-        notice.replaceAll('%25', ''),
+        title.replaceAll('%25', ''),
         /%0A|%0D/,
         'an escape of theirs would be a line of ours',
       );
     }
+  });
+});
+
+describe('what a VM writes into a build log', () => {
+  const hostile = [
+    '::error::x',
+    '\t ::set-env name=PATH::/tmp',
+    'x ##[add-path]y',
+    '##vso[task.setvariable variable=x]y',
+    "##teamcity[buildStatus status='SUCCESS']",
+    '\u001b[2J\u001b[1;31mred\u0007',
+    '\u009b31m',
+    '\u001b[0Ksection_end:1:mint_debug_0123456789ab\r\u001b[0K',
+    'fine\r::error::x',
+    'a\u2028::error::x',
+  ];
+  const commands = /^\s*::|##\[|##vso\[|##teamcity\[|[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/u;
+
+  test('is no command to GitHub, Azure or TeamCity, and has no control character', () => {
+    for (const text of hostile.flatMap((line) => line.split('\r'))) {
+      assert.doesNotMatch(inert(text), commands, JSON.stringify(text));
+    }
+    assert.equal(inert('build: 3 tests failed: a::b ## c'), 'build: 3 tests failed: a::b ## c');
+  });
+
+  test('is shown line by line, however it arrives, and not without end', async () => {
+    const program = `
+      import { readFileSync } from 'node:fs';
+      import { PassThrough } from 'node:stream';
+      import { showInert } from '${join(import.meta.dirname, '../../src/ci/build-log.ts')}';
+      const stream = new PassThrough();
+      showInert(stream);
+      const all = readFileSync(0);
+      if (process.argv[1] === 'whole') stream.end(all);
+      else {
+        for (const byte of all) stream.write(Buffer.from([byte]));
+        stream.end();
+      }`;
+    const run = (pieces: readonly string[], how = 'whole') => {
+      const { stderr, status } = spawnSync(process.execPath, ['--input-type=module', '-e', program, how], {
+        input: pieces.join(''),
+        encoding: 'utf8',
+        maxBuffer: 1 << 24,
+      });
+      assert.equal(status, 0, stderr);
+      return stderr;
+    };
+    const all = run(hostile.map((line) => `${line}\r\n`));
+    const lines = all.split('\n').slice(0, -1);
+    assert.equal(lines.length, hostile.length + 2, 'a carriage return ends a line, too');
+    for (const line of lines) assert.doesNotMatch(line, commands);
+    assert.equal(run(['no newline at the end']), 'no newline at the end\n');
+    const endless = run(['y\n'.repeat(200_000), 'z'.repeat(1_000_000)]);
+    assert.ok(endless.length < 140_000, String(endless.length));
+    assert.match(endless, /more output of the VM is not shown/);
+
+    // A byte at a time, so that nothing hides in a seam.
+    assert.equal(
+      run(
+        hostile.map((line) => `${line}\r\n`),
+        'byte by byte',
+      ),
+      all,
+    );
   });
 });

@@ -45,6 +45,7 @@ export interface Block {
   readonly host_key_fingerprint: string;
   readonly end_inside: string;
   readonly end_outside: string;
+  readonly end_by_aws?: string;
   readonly ends_at: string;
   readonly armed_by: string;
   readonly private_key?: string;

@@ -1,14 +1,26 @@
-/** DynamoDB for the tests: dynalite, and in front of it the two operations about time to live that it lacks. */
+/** DynamoDB for the tests: dynalite, and in front of it a door that can lose an answer. */
 import { createServer, request as forward, type IncomingMessage, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
+import {
+  CreateTableCommand,
+  DescribeTableCommand,
+  DynamoDBClient,
+  PutItemCommand,
+  ScanCommand,
+} from '@aws-sdk/client-dynamodb';
 import dynalite from 'dynalite';
 
 export interface Dynamo {
   readonly endpoint: string;
-  /** By table: the attribute that DynamoDB deletes by. */
-  readonly timeToLive: ReadonlyMap<string, string>;
   /** Every operation so far. */
   readonly operations: readonly string[];
+  /** Makes the table as docs/ci.md says. */
+  makeTable(name: string): Promise<void>;
+  /** Every item of a table. */
+  items(name: string): Promise<readonly Record<string, { readonly S?: string }>[]>;
+  /** Writes an item as anybody with access to the table can. */
+  put(name: string, item: Record<string, { readonly S: string }>): Promise<void>;
   /** Answers the next such operation, which is carried out, with nothing: the connection breaks. */
   loseAnswerTo(operation: string): void;
   close(): Promise<void>;
@@ -17,7 +29,6 @@ export interface Dynamo {
 export async function startDynamo(): Promise<Dynamo> {
   const behind = dynalite({ createTableMs: 50 });
   const port = await listen(behind);
-  const timeToLive = new Map<string, string>();
   const operations: string[] = [];
   const lost: string[] = [];
   const front = createServer((message, response) => {
@@ -25,21 +36,6 @@ export async function startDynamo(): Promise<Dynamo> {
       const body = await read(message);
       const operation = /^DynamoDB_20120810\.(\w+)$/.exec(String(message.headers['x-amz-target']))?.[1] ?? '';
       operations.push(operation);
-      const input = JSON.parse(body.toString()) as Record<string, unknown>;
-      const table = String(input['TableName']);
-      if (operation === 'UpdateTimeToLive') {
-        const { AttributeName } = input['TimeToLiveSpecification'] as { readonly AttributeName: string };
-        timeToLive.set(table, AttributeName);
-        response.setHeader('content-type', 'application/x-amz-json-1.0');
-        response.end(JSON.stringify({ TimeToLiveSpecification: input['TimeToLiveSpecification'] }));
-        return;
-      }
-      if (operation === 'DescribeTimeToLive') {
-        const TimeToLiveStatus = timeToLive.has(table) ? 'ENABLED' : 'DISABLED';
-        response.setHeader('content-type', 'application/x-amz-json-1.0');
-        response.end(JSON.stringify({ TimeToLiveDescription: { TimeToLiveStatus } }));
-        return;
-      }
       const { method, url, headers } = message;
       const onward = forward({ host: '127.0.0.1', port, method, path: url, headers }, (reply) => {
         const at = lost.indexOf(operation);
@@ -58,12 +54,39 @@ export async function startDynamo(): Promise<Dynamo> {
     answer().catch(() => response.destroy());
   });
   const at = await listen(front);
-  return {
+  const client = new DynamoDBClient({
     endpoint: `http://127.0.0.1:${at}`,
-    timeToLive,
+    region: 'us-east-1',
+    credentials: { accessKeyId: 'AKIADEMODEMODEMODEMO', secretAccessKey: 'secret' },
+  });
+  return {
+    async makeTable(TableName) {
+      await client.send(
+        new CreateTableCommand({
+          TableName,
+          AttributeDefinitions: [{ AttributeName: 'key', AttributeType: 'S' }],
+          KeySchema: [{ AttributeName: 'key', KeyType: 'HASH' }],
+          BillingMode: 'PAY_PER_REQUEST',
+        }),
+      );
+      for (;;) {
+        const { Table } = await client.send(new DescribeTableCommand({ TableName }));
+        if (Table?.TableStatus === 'ACTIVE') return;
+        await sleep(20);
+      }
+    },
+    async items(TableName) {
+      const { Items = [] } = await client.send(new ScanCommand({ TableName }));
+      return Items as Record<string, { readonly S?: string }>[];
+    },
+    async put(TableName, Item) {
+      await client.send(new PutItemCommand({ TableName, Item }));
+    },
+    endpoint: `http://127.0.0.1:${at}`,
     operations,
     loseAnswerTo: (operation) => void lost.push(operation),
     async close() {
+      client.destroy();
       const closed = [front, behind].map(
         (server) => new Promise<void>((resolve) => server.close(() => resolve())),
       );

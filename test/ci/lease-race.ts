@@ -1,9 +1,8 @@
 /** Twenty orchestrators that want one project at the same moment, in several processes whose clocks are a minute apart. */
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
-import type { LeaseTable } from '../../src/ci/dynamo-leases.ts';
-import { type Lease, newLeaseId } from '../../src/ci/lease.ts';
-import { type LeaseStore, openLeases } from '../../src/ci/lease-store.ts';
+import { DynamoLeases, FileLeases, type LeaseTable } from '../../src/ci/lease-stores.ts';
+import { type Lease, type LeaseStore, newLeaseId, takeLease } from '../../src/ci/leases.ts';
 import { resolvePaths } from '../../src/platform/paths.ts';
 import { type Child, startChild } from '../openssh/child.ts';
 import { library } from '../openssh/faketime.ts';
@@ -41,7 +40,7 @@ export async function race({
   processes,
   each,
 }: Race): Promise<number[]> {
-  const store = openLeases(resolvePaths({ configDir }), table);
+  const store = table === undefined ? new FileLeases(resolvePaths({ configDir })) : new DynamoLeases(table);
   const racers = Array.from({ length: processes }, (_, at) => {
     const clock = clocks[at % clocks.length] ?? 0;
     const fake = clock === 0 ? {} : { LD_PRELOAD: library, FAKETIME: `${clock > 0 ? '+' : ''}${clock}s` };
@@ -93,9 +92,10 @@ async function hold(store: LeaseStore, project: string, end: number): Promise<vo
     user: 'root',
     holder: 'dead',
     destroy: { kind: 'command' as const },
+    isToEnd: false,
   };
   const lease: Lease = { id: newLeaseId(), project, ...place, startedAt: now + end - 1, endsAt: now + end };
-  assert.equal(await store.take(lease, now), undefined);
+  assert.equal(await takeLease(store, lease, now), undefined);
 }
 
 async function answer(racer: Child, project: string): Promise<Told> {

@@ -1,15 +1,22 @@
-/** The one lease of a project, in both stores: taken by one, given back by whoever has it, or by time. */
+/** A project's one lease, in both stores: taken by one, given back by its holder, or free when its time is over. */
 import assert from 'node:assert/strict';
-import { chmodSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { AwsWorkers } from '../../src/aws/workers.ts';
-import type { LeaseTable } from '../../src/ci/dynamo-leases.ts';
-import { type Lease, newLeaseId } from '../../src/ci/lease.ts';
-import { type LeaseStore, openLeases } from '../../src/ci/lease-store.ts';
-import { makeLeaseTable } from '../../src/ci/lease-table.ts';
-import { MintError } from '../../src/errors.ts';
+import { DynamoLeases, FileLeases, type LeaseTable } from '../../src/ci/lease-stores.ts';
+import {
+  closeLease,
+  formatLeases,
+  type Lease,
+  type LeaseStore,
+  newLeaseId,
+  parseLeases,
+  requestEnd,
+  takeLease,
+} from '../../src/ci/leases.ts';
 import { resolvePaths } from '../../src/platform/paths.ts';
+import { isRegion } from '../../src/settings/region.ts';
 import { type Dynamo, startDynamo } from './dynamo.ts';
 import { race } from './lease-race.ts';
 
@@ -17,15 +24,16 @@ const minute = 60_000;
 const noon = Date.UTC(2026, 0, 1, 12);
 
 function lease(project: string, changes: Partial<Lease> = {}): Lease {
-  const place = { vm: 'build', host: '203.0.113.7', port: 22, user: 'ubuntu', holder: 'anna@ci, pid 1' };
-  const destroy = { kind: 'terminate', instance: 'i-0123456789abcdef0', region: 'us-east-1' } as const;
+  const at = { vm: 'build', host: '203.0.113.7', port: 22, user: 'ubuntu', holder: 'anna@ci, pid 1' };
+  const instance = { instance: 'i-0123456789abcdef0', region: 'us-east-1', account: '111122223333' };
   return {
     id: newLeaseId(),
     project,
-    ...place,
+    ...at,
     startedAt: noon,
     endsAt: noon + 30 * minute,
-    destroy,
+    destroy: { kind: 'terminate', ...instance },
+    isToEnd: false,
     ...changes,
   };
 }
@@ -47,7 +55,7 @@ describe('leases', { timeout: 180_000 }, () => {
       AWS_EC2_METADATA_DISABLED: 'true',
     };
     table = { name: 'mint-leases', send: (call) => aws.table({ environment }, call) };
-    assert.deepEqual(await makeLeaseTable(table), { isNew: true, withoutTtl: undefined });
+    await dynamo.makeTable('mint-leases');
   });
   after(async () => {
     await aws.close();
@@ -55,173 +63,171 @@ describe('leases', { timeout: 180_000 }, () => {
     rmSync(directory, { recursive: true, force: true });
   });
 
+  const files = (name: string) => new FileLeases(resolvePaths({ configDir: join(directory, name) }));
   const stores: readonly (readonly [string, () => LeaseStore])[] = [
-    ['files', () => openLeases(resolvePaths({ configDir: join(directory, 'steps') }), undefined)],
-    ['DynamoDB', () => openLeases(resolvePaths({ configDir: directory }), table)],
+    ['files', () => files('steps')],
+    ['DynamoDB', () => new DynamoLeases(table)],
   ];
+  const idsOf = async (store: LeaseStore, project: string) =>
+    (await store.read(project)).leases.map(({ id }) => id).sort();
 
   for (const [name, open] of stores) {
-    test(`${name}: a project is taken once, and free again when the VM is destroyed`, async () => {
+    test(`${name}: a project is taken once, and free again when its lease is closed`, async () => {
       const store = open();
       const [first, second] = [lease('web'), lease('web')];
-      assert.equal(await store.take(first, noon), undefined);
-      const held = await store.take(second, noon + minute);
-      assert.equal(held?.id, first.id);
-      assert.equal(held?.holder, 'anna@ci, pid 1');
-      assert.equal(held?.endsAt, first.endsAt);
-      assert.equal(await store.take(lease('other'), noon), undefined, 'another project has its own');
-      await store.close(second);
-      assert.equal(
-        (await store.take(second, noon + minute))?.id,
-        first.id,
-        'only its own holder gives it back',
-      );
-      await store.close(first);
-      assert.equal(await store.find(first.id), undefined);
-      assert.equal(await store.take(second, noon + minute), undefined);
+      assert.equal(await takeLease(store, first, noon), undefined);
+      const current = await takeLease(store, second, noon + minute);
+      assert.deepEqual(current, first);
+      assert.equal(await takeLease(store, lease('other'), noon), undefined, 'another project has its own');
+      await closeLease(store, second);
+      assert.equal((await takeLease(store, second, noon + minute))?.id, first.id, 'not its to close');
+      await closeLease(store, first);
+      assert.deepEqual(await idsOf(store, 'web'), []);
+      assert.equal(await takeLease(store, second, noon + minute), undefined);
+      assert.equal(await takeLease(store, second, noon + minute), undefined, 'again: it is its own');
     });
 
-    test(`${name}: a holder that died frees it 5 minutes and 2 of skew behind its end, and its VM stays known`, async () => {
+    test(`${name}: a dead holder’s project is free 7 minutes after its end, and its VM stays known to the reaper`, async () => {
       const store = open();
       const dead = lease('late');
       const next = lease('late', { startedAt: dead.endsAt, endsAt: dead.endsAt + 30 * minute });
-      await store.take(dead, noon);
-      assert.equal((await store.take(next, dead.endsAt + 7 * minute - 1))?.id, dead.id);
-      assert.equal(await store.take(next, dead.endsAt + 7 * minute), undefined);
-      const open_ = (await store.list()).filter(({ project }) => project === 'late').map(({ id }) => id);
-      assert.deepEqual(
-        open_.sort(),
-        [dead.id, next.id].sort(),
-        'the reaper still finds the VM of the dead one',
-      );
-      await store.close(dead);
-      const third = lease('late');
-      assert.equal(
-        (await store.take(third, dead.endsAt + 8 * minute))?.id,
-        next.id,
-        'the next one kept the project',
-      );
+      await takeLease(store, dead, noon);
+      assert.equal((await takeLease(store, next, dead.endsAt + 7 * minute - 1))?.id, dead.id);
+      assert.equal(await takeLease(store, next, dead.endsAt + 7 * minute), undefined);
+      const known = (await store.readAll()).find(({ project }) => project === 'late')?.leases ?? [];
+      assert.deepEqual(known.map(({ id }) => id).sort(), [dead.id, next.id].sort());
+      await closeLease(store, dead);
+      assert.equal((await takeLease(store, lease('late'), dead.endsAt + 8 * minute))?.id, next.id);
     });
 
-    test(`${name}: a VM is destroyed by one at a time, and by another only when that one was too slow`, async () => {
+    test(`${name}: a lease is kept whole, and so is that it is to end`, async () => {
       const store = open();
-      const own = lease('end');
-      await store.take(own, noon);
-      const until = noon + 5 * minute;
-      const both = await Promise.all(['a', 'b'].map((by) => store.beginEnd(own.id, by, noon, until)));
-      assert.deepEqual(both.sort(), [false, true]);
-      assert.equal(await store.beginEnd(own.id, 'c', until - 1, until + minute), false);
-      assert.equal(await store.beginEnd(own.id, 'c', until, until + minute), true);
-      assert.equal((await store.find(own.id))?.endingUntil, until + minute);
-      await store.close(own);
-      assert.equal(
-        await store.beginEnd(own.id, 'd', noon + 60 * minute, noon + 61 * minute),
-        false,
-        'it is done',
-      );
-      assert.equal(await store.find(own.id), undefined, 'a late one brings nothing back');
-      assert.equal(await store.askToEnd(own.id), false);
-    });
-
-    test(`${name}: what was kept is given back as it was, and that it is to end`, async () => {
-      const store = open();
-      const own = lease('whole', { destroy: { kind: 'command' } });
-      await store.take(own, noon);
-      assert.deepEqual(await store.find(own.id), {
-        ...plain(await store.find(own.id)),
-        ...own,
-        isToEnd: false,
+      const own = lease('whole', {
+        destroy: {
+          kind: 'terminate',
+          instance: 'i-0123456789abcdef1',
+          region: 'eusc-de-east-1',
+          account: '999900001111',
+        },
       });
-      assert.equal(await store.askToEnd(own.id), true);
-      assert.equal((await store.find(own.id))?.isToEnd, true);
-      assert.equal(await store.find('0'.repeat(12)), undefined);
+      await takeLease(store, own, noon);
+      assert.deepEqual((await store.read('whole')).leases, [own]);
+      await requestEnd(store, own);
+      assert.deepEqual((await store.read('whole')).leases, [{ ...own, isToEnd: true }]);
+      await requestEnd(store, lease('whole'));
+      assert.deepEqual((await store.read('nobodys')).leases, []);
+    });
+
+    test(`${name}: after a hundred leases that nobody closed, none is taken until a reaper has run`, async () => {
+      const store = open();
+      const many = Array.from({ length: 100 }, () => lease('many', { startedAt: 1, endsAt: 2 }));
+      await store.update('many', () => ({ leases: many, result: undefined }));
+      await assert.rejects(takeLease(store, lease('many'), noon), {
+        code: 'io-failed',
+        message: /100 leases of many are overdue/,
+      });
     });
   }
 
-  test('files: twenty orchestrators race, and exactly one has the project, every time', async () => {
+  test('files: twenty orchestrators race, and exactly one gets the project, every time', async () => {
     const counts = await race({ configDir: join(directory, 'race'), rounds: 5, processes: 20, each: 1 });
     assert.deepEqual(counts, [2, 2, 1]);
   });
 
-  test('DynamoDB: twenty orchestrators race, and exactly one has the project, every time', async () => {
+  test('DynamoDB: twenty orchestrators race, and exactly one gets the project, every time', async () => {
     const counts = await race({ configDir: directory, rounds: 5, table, environment, processes: 5, each: 4 });
     assert.deepEqual(counts, [2, 2, 1]);
   });
 
-  test('DynamoDB: an answer that was lost is no one else’s lease', async () => {
-    const store = openLeases(resolvePaths({ configDir: directory }), table);
+  test('DynamoDB: one write takes a lease; when its answer is lost, the lease is taken or known to all', async () => {
+    const store = new DynamoLeases(table);
     const own = lease('lost');
     dynamo.loseAnswerTo('PutItem');
-    assert.equal(await store.take(own, noon), undefined);
-    assert.equal((await store.take(lease('lost'), noon))?.id, own.id);
-  });
-
-  test('DynamoDB: items are cleaned up long after they matter, and a table that is there is kept', async () => {
-    assert.equal(dynamo.timeToLive.get('mint-leases'), 'ttl');
-    assert.deepEqual(await makeLeaseTable(table), { isNew: false, withoutTtl: undefined });
-    const own = lease('ttl');
-    await openLeases(resolvePaths({ configDir: directory }), table).take(own, noon);
-    const { output } = await table.send({
-      table: table.name,
-      operation: 'GetItem',
-      input: { Key: { key: { S: `lease#${own.id}` } } },
-    });
-    const { ttl } = output['Item'] as { readonly ttl: { readonly N: string } };
-    assert.ok(Number(ttl.N) * 1000 > own.endsAt + 24 * 60 * minute);
-  });
-
-  test('DynamoDB: a table that is not there, and one that is for something else', async () => {
-    const missing = openLeases(resolvePaths({ configDir: directory }), { ...table, name: 'nobodys' });
-    await assert.rejects(missing.take(lease('web'), noon), {
-      code: 'bad-settings',
-      message: /no DynamoDB table nobodys/,
-    });
-    await table.send({
-      table: 'others',
-      operation: 'CreateTable',
-      input: {
-        AttributeDefinitions: [{ AttributeName: 'name', AttributeType: 'S' }],
-        KeySchema: [{ AttributeName: 'name', KeyType: 'HASH' }],
-        BillingMode: 'PAY_PER_REQUEST',
+    assert.equal(await takeLease(store, own, noon), undefined);
+    assert.equal((await takeLease(store, lease('lost'), noon))?.id, own.id);
+    // The network is cut in the middle: no answer comes at all.
+    const cut = lease('cut');
+    const unanswered = new DynamoLeases({
+      ...table,
+      send: async (call) => {
+        const reply = await table.send(call);
+        if (call.operation === 'PutItem') throw new Error('cut');
+        return reply;
       },
     });
-    await assert.rejects(makeLeaseTable({ ...table, name: 'others' }), { code: 'bad-settings' });
+    await assert.rejects(takeLease(unanswered, cut, noon), { message: 'cut' });
+    const before = dynamo.operations.filter((operation) => operation === 'PutItem').length;
+    assert.equal((await takeLease(store, lease('cut'), noon))?.id, cut.id, 'the project is blocked');
+    const all = (await store.readAll()).flatMap(({ leases }) => leases);
+    assert.ok(
+      all.some(({ id }) => id === cut.id),
+      '`debug list` shows it, and `debug end` finds it',
+    );
+    await closeLease(store, cut);
+    assert.equal(await takeLease(store, lease('cut'), noon), undefined);
+    assert.equal(dynamo.operations.filter((operation) => operation === 'PutItem').length, before + 2);
   });
 
-  test('DynamoDB: what someone else wrote into the table is no lease', async () => {
-    const store = openLeases(resolvePaths({ configDir: directory }), table);
-    const bad = { ...lease('x'), vm: '$(reboot)', id: '0123456789ab' };
-    const wrong = {
-      ...lease('x'),
-      destroy: { kind: 'terminate', instance: 'i-1 --all', region: 'us-east-1' },
-    };
-    for (const [key, data] of [
-      [`lease#${bad.id}`, JSON.stringify(bad)],
-      [`lease#${wrong.id}`, JSON.stringify(wrong)],
-      ['lease#ffffffffffff', JSON.stringify(lease('x'))],
-      ['lease#eeeeeeeeeeee', '{'],
-    ] as const) {
-      const Item = { key: { S: key }, data: { S: data } };
-      await table.send({ table: table.name, operation: 'PutItem', input: { Item } });
-    }
-    const found = (await store.list()).map(({ project }) => project);
-    assert.ok(!found.includes('x'));
-    assert.ok(found.length > 0, 'and the others are still there');
+  test('DynamoDB: a table that is not there, with the command that makes it', async () => {
+    const missing = new DynamoLeases({ ...table, name: 'nobodys' });
+    await assert.rejects(
+      missing.update('web', () => ({ leases: [], result: 0 })),
+      {
+        code: 'bad-settings',
+        message: /no DynamoDB table nobodys/,
+        hint: /aws dynamodb create-table --region us-east-1 --table-name nobodys .*AttributeName=key,KeyType=HASH/,
+      },
+    );
   });
 
-  test('files: one that is damaged, or open to others, lets nobody in', async () => {
-    const configDir = join(directory, 'damaged');
-    const store = openLeases(resolvePaths({ configDir }), undefined);
-    await store.take(lease('web'), noon);
-    const path = join(configDir, 'leases', 'projects', 'web.json');
-    writeFileSync(path, '{"id":');
-    const isDamaged = (error: unknown) => error instanceof MintError && /damaged/.test(error.message);
-    await assert.rejects(store.take(lease('web'), noon + 365 * 24 * 60 * minute), isDamaged);
+  test('DynamoDB: what somebody else wrote is reported, kept, and blocks its own project alone', async () => {
+    await dynamo.makeTable('shared');
+    const store = new DynamoLeases({ ...table, name: 'shared' });
+    const good = lease('x');
+    const bad = { ...lease('x'), vm: '$(reboot)' };
+    const entries = [{ ...good }, bad, 'x'.repeat(20)];
+    const put = (key: string, record: string) =>
+      dynamo.put('shared', { key: { S: key }, record: { S: record }, revision: { S: '1' } });
+    await put('leases#x', JSON.stringify({ version: 1, leases: entries }));
+    await put('leases#y', '{');
+    await put('leases#\u001b[2J', '{}');
+    await put('something-else', '{}');
+    await takeLease(store, lease('z'), noon);
+    const all = await store.readAll();
+    assert.deepEqual(
+      all.map(({ project, leases, unreadable }) => [project, leases.length, unreadable.length]).sort(),
+      [
+        ['\\u{1b}[2J', 0, 1],
+        ['x', 1, 2],
+        ['y', 0, 1],
+        ['z', 1, 0],
+      ],
+    );
+    await assert.rejects(takeLease(store, lease('x'), noon + 365 * 24 * 60 * minute), { code: 'io-failed' });
+    await assert.rejects(takeLease(store, lease('y'), noon), { code: 'io-failed' });
+    await closeLease(store, good);
+    assert.deepEqual((await store.read('x')).unreadable, [bad, 'x'.repeat(20)]);
+  });
+
+  test('files: one that is damaged blocks its project and no other; one that others can read blocks all', async () => {
+    const store = files('damaged');
+    await takeLease(store, lease('web'), noon);
+    const path = join(directory, 'damaged', 'leases', 'web.json');
+    writeFileSync(path, '{"version":1,"leases":[', { mode: 0o600 });
+    await assert.rejects(takeLease(store, lease('web'), noon + 365 * 24 * 60 * minute), {
+      code: 'io-failed',
+      message: /a lease of web cannot be read/,
+    });
+    assert.equal(await takeLease(store, lease('other'), noon), undefined);
+    const [other, web] = (await store.readAll()).toSorted((a, b) => (a.project < b.project ? -1 : 1));
+    assert.equal(other?.leases.length, 1);
+    assert.match(String(web?.unreadable[0]), /web\.json/);
+    assert.match(readFileSync(path, 'utf8'), /\[$/, 'it is left as it was');
     rmSync(path);
-    chmodSync(join(configDir, 'leases'), 0o755);
-    await assert.rejects(store.take(lease('web'), noon), { code: 'unsafe-permissions' });
-    chmodSync(join(configDir, 'leases'), 0o700);
-    const left = readdirSync(join(configDir, 'leases'), { recursive: true, encoding: 'utf8' });
+    chmodSync(join(directory, 'damaged', 'leases'), 0o755);
+    await assert.rejects(takeLease(store, lease('web'), noon), { code: 'unsafe-permissions' });
+    chmodSync(join(directory, 'damaged', 'leases'), 0o700);
+    const left = readdirSync(join(directory, 'damaged', 'leases'));
     assert.deepEqual(
       left.filter((name) => name.endsWith('.tmp')),
       [],
@@ -229,6 +235,83 @@ describe('leases', { timeout: 180_000 }, () => {
   });
 });
 
-function plain<T extends object>(value: T | undefined): Partial<T> {
-  return value ?? {};
-}
+describe('a lease that a store returns', () => {
+  const read = (changes: object) => {
+    const text = JSON.stringify({ version: 1, leases: [{ ...lease('web'), ...changes }] });
+    return parseLeases('web', text)?.leases.length;
+  };
+
+  test('has values of a known form from their first character to their last', () => {
+    assert.equal(read({}), 1);
+    for (const [field, good] of Object.entries(lease('web'))) {
+      if (typeof good !== 'string') continue;
+      // A holder may have blanks and brackets; a control character may be in none.
+      const bad =
+        field === 'holder'
+          ? [`${good}\n`, `\u001b${good}`, '']
+          : [`${good} `, `${good}\n`, ` ${good}`, `${good}$(id)`, ''];
+      for (const value of bad)
+        assert.equal(read({ [field]: value }), 0, `${field}: ${JSON.stringify(value)}`);
+    }
+    for (const field of ['port', 'startedAt', 'endsAt']) {
+      for (const value of [0, -1, 1.5, '22', null, 2 ** 60]) assert.equal(read({ [field]: value }), 0, field);
+    }
+    assert.equal(read({ port: 65_536 }), 0);
+    assert.equal(read({ project: 'other' }), 0, 'of another project');
+  });
+
+  test('is destroyed as an instance of one account and region, or by a command that it does not name', () => {
+    const good = {
+      kind: 'terminate',
+      instance: 'i-0123456789abcdef0',
+      region: 'eu-west-1',
+      account: '111122223333',
+    };
+    assert.equal(read({ destroy: good }), 1);
+    for (const [field, value] of [
+      ['kind', 'stop'],
+      ['kind', 'terminate '],
+      ['instance', 'i-0123456789abcdef0 --all'],
+      ['instance', 'i-0123456789abcdef0\n'],
+      ['instance', 'xi-0123456789abcdef0'],
+      ['region', 'eu-west-1.evil.example'],
+      ['region', 'eu-west-1\n'],
+      ['region', 'EU-WEST-1'],
+      ['account', '1111222233334'],
+      ['account', '11112222333x'],
+      ['account', undefined],
+    ] as const) {
+      assert.equal(read({ destroy: { ...good, [field]: value } }), 0, `${field} ${value}`);
+    }
+    const command = parseLeases(
+      'web',
+      JSON.stringify({
+        version: 1,
+        leases: [{ ...lease('web'), destroy: { kind: 'command', command: 'reboot' } }],
+      }),
+    );
+    assert.deepEqual(command?.leases[0]?.destroy, { kind: 'command' });
+    assert.doesNotMatch(formatLeases(command ?? { leases: [], unreadable: [] }), /reboot/);
+  });
+});
+
+test('every partition’s regions have the form of one', () => {
+  for (const region of [
+    ...['us-east-1', 'eu-central-2', 'ap-southeast-7', 'mx-central-1', 'cn-northwest-1', 'us-gov-west-1'],
+    ...['us-iso-east-1', 'us-isob-east-1', 'eu-isoe-west-1', 'us-isof-south-1', 'eusc-de-east-1'],
+  ]) {
+    assert.ok(isRegion(region), region);
+  }
+  for (const text of [
+    '',
+    'us-east',
+    'us-east-1a',
+    'US-EAST-1',
+    'us-east-1 ',
+    'us-east-1\n',
+    '-us-east-1',
+    'us.east.1',
+  ]) {
+    assert.ok(!isRegion(text), text);
+  }
+});

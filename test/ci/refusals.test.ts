@@ -118,7 +118,7 @@ describe('debug access is refused', { timeout: 180_000 }, () => {
     await refused('usage', 2, 'build', '--leases', 'redis:x');
     const { world } = debug;
     const stray = await world.mint('job', 'run', 'build', '--project', 'web', '--', 'false');
-    assert.match(stray.stderr, /options of debug access go with --debug-on-failure \(usage\)/);
+    assert.match(stray.stderr, /the options of debug access need --debug-on-failure \(usage\)/);
     const without = await world.mint('job', 'run', 'build', '--debug-on-failure', '--', 'touch ran');
     assert.deepEqual(
       [without.status, existsSync(join(vm.home, 'ran'))],

@@ -40,7 +40,7 @@ describe('two machines with one table of leases', { timeout: 180_000 }, () => {
   }
   const stateOf = (id: string) => debug.world.cloud.instances.get(id)?.state;
 
-  test('it is made once, and without it nothing is opened', async () => {
+  test('without the table nothing is opened, and the command that makes it is told', async () => {
     const vm = await debug.begin('first');
     const early = await debug.world.mint(
       'debug',
@@ -55,30 +55,23 @@ describe('two machines with one table of leases', { timeout: 180_000 }, () => {
     );
     assert.match(
       early.stderr,
-      /there is no DynamoDB table mint-leases .*\(bad-settings\)\n.*debug leases init --leases dynamodb:mint-leases/,
+      /there is no DynamoDB table mint-leases .*\(bad-settings\)\n.*aws dynamodb create-table .*--table-name mint-leases /,
     );
     assert.equal(vm.sshd.accepted(), 0);
-    const made = await elsewhere(['leases', 'init']);
-    assert.deepEqual([made.status, made.stderr], [0, 'mint-ssh: the table mint-leases is made\n']);
-    const again = await elsewhere(['leases', 'init']);
-    assert.deepEqual(
-      [again.status, again.stderr],
-      [0, 'mint-ssh: the table mint-leases was there already\n'],
-    );
-    assert.equal(dynamo.timeToLive.get('mint-leases'), 'ttl');
+    await dynamo.makeTable('mint-leases');
   });
 
   test('the other machine is refused, sees who has it, and ends it', async () => {
     const id = instance('i-0123456789abcdef1');
-    const holder = debug.open('first', 'web', '--instance', id, '--destroy', 'stop', ...leases);
+    const holder = debug.open('first', 'web', '--instance', id, '--destroy', 'terminate', ...leases);
     const block = await debug.block(holder);
     assert.equal(block.end_outside, `mint-ssh debug end ${block.lease} --leases dynamodb:mint-leases`);
-    assert.equal(debug.world.cloud.instances.get(id)?.shutdownBehaviour, 'stop');
+    assert.equal(debug.world.cloud.instances.get(id)?.shutdownBehaviour, 'terminate');
     const listed = await elsewhere(['list']);
     assert.match(listed.stdout, new RegExp(`^${block.lease}  web +first +open +20.*Z  .*, pid \\d+$`, 'm'));
     assert.equal((await elsewhere(['end', block.lease])).status, 0);
     assert.equal((await holder.done).status, 0);
-    assert.equal(stateOf(id), 'stopped');
+    assert.equal(stateOf(id), 'terminated');
     assert.deepEqual(JSON.parse((await elsewhere(['list', '--json'])).stdout), []);
   });
 
@@ -109,14 +102,14 @@ describe('two machines with one table of leases', { timeout: 180_000 }, () => {
     assert.deepEqual([early.status, JSON.parse(early.stdout), stateOf(id)], [0, [], 'running'], early.stderr);
     const reaped = await elsewhere(['reap'], '+2m');
     assert.equal(reaped.status, 0, reaped.stderr);
-    assert.match(reaped.stderr, new RegExp(`second \\(${block.lease}\\) destroyed; its holder was `));
+    assert.match(reaped.stderr, new RegExp(`second \\(${block.lease}\\) is destroyed; its holder was `));
     assert.equal(stateOf(id), 'terminated');
-    const terminations = debug.world.cloud.requests.filter(
-      ({ operation }) => operation === 'TerminateInstances',
-    );
+    const terminations = () =>
+      debug.world.cloud.requests.filter(({ operation }) => operation === 'TerminateInstances').length;
+    const before = terminations();
     const again = await elsewhere(['reap', '--json'], '+3m');
     assert.deepEqual([again.status, JSON.parse(again.stdout)], [0, []], again.stderr);
-    assert.equal(terminations.length, 1);
+    assert.equal(terminations(), before, 'it is closed');
     const other = await debug.world.mint('debug', 'list', '--json', ...leases);
     assert.deepEqual(JSON.parse(other.stdout), []);
   });

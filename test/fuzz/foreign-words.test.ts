@@ -8,8 +8,7 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import type { WebSocket } from 'ws';
 import { parse } from 'yaml';
-import type { Announcement } from '../../src/ci/announcement.ts';
-import { buildLogBlock } from '../../src/ci/build-log.ts';
+import { type Announcement, buildLogBlock } from '../../src/ci/build-log.ts';
 import { cloudConfig } from '../../src/ci/cloud-config.ts';
 import { printable } from '../../src/cli/terminal.ts';
 import { MintError } from '../../src/errors.ts';
@@ -126,12 +125,13 @@ test('no word of a debug session is a command to the system that keeps the build
             holder: 'me',
             startedAt: 1,
             endsAt: 3_600_000,
+            isToEnd: false,
           },
           ...{ host, user, port: 22, destroy: { kind: 'command' } },
         },
         hostKey: { type, base64: 'AAAA', fingerprint },
         privateKey: undefined,
-        admitted: [admitted],
+        authorized: [admitted],
         armedBy: 'systemd-run',
         endOptions: '',
       };
@@ -139,7 +139,7 @@ test('no word of a debug session is a command to the system that keeps the build
       const commands = github.split(/[\r\n]+/).filter((line) => line.startsWith('::'));
       assert.deepEqual(
         commands.map((line) => line.split('::')[1]?.split(' ')[0]),
-        ['group', 'endgroup', 'notice'],
+        ['group', 'endgroup'],
       );
       assert.ok(!github.includes('##['));
       const gitlab = buildLogBlock(announcement, 'gitlab', 0);

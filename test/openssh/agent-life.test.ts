@@ -139,6 +139,8 @@ describe('the life of the agent', { timeout: 150_000 }, () => {
     await logsIn();
     renameSync(runDirectory(), join(world().directory, 'moved'));
     await logsIn(noForwardSocket);
+    // An agent opens the sockets of the other VMs after that of the first login.
+    await waitFor('the last socket', 15_000, () => existsSync(run('other.sock')));
     const sockets = socketsIn(runDirectory());
     const machine = statSync(run('machine')).ino;
     old.kill('SIGTERM');

@@ -4,7 +4,7 @@ import { rmSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { describe, test } from 'node:test';
 import { protocolVersion } from '../../src/agent/control/protocol.ts';
-import { beginJob, endJob } from '../../src/agent/job-client.ts';
+import { beginJob, endJob } from '../../src/ci/jobs.ts';
 import { resolvePaths } from '../../src/platform/paths.ts';
 import { controlClient, controlPath, Host, newSession, openRequest, seenRequest } from '../agent/clients.ts';
 import { agentWorld } from './agent-world.ts';

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, afterEach, before, describe, test } from 'node:test';
-import { beginJob, endJob, type Job, listJobs, setJob } from '../../src/agent/job-client.ts';
+import { beginJob, endJob, type Job, listJobs, setJob } from '../../src/ci/jobs.ts';
 import { resolvePaths } from '../../src/platform/paths.ts';
 import {
   failure,

@@ -6,7 +6,6 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { AwsWorkers } from '../../src/aws/workers.ts';
-import { makeLeaseTable } from '../../src/ci/lease-table.ts';
 import { startDynamo } from '../ci/dynamo.ts';
 import { race } from '../ci/lease-race.ts';
 
@@ -27,7 +26,7 @@ const table = {
   send: (call: Parameters<typeof aws.table>[1]) => aws.table({ environment }, call),
 };
 try {
-  await makeLeaseTable(table);
+  await dynamo.makeTable(table.name);
   for (const [name, options] of [
     ['files', { processes: 20, each: 1 }],
     ['DynamoDB', { processes: 5, each: 4, table, environment }],

@@ -19,8 +19,8 @@
 import type { TunnelReply } from '../../aws/workers.ts';
 import { type ErrorCode, MintError } from '../../errors.ts';
 import type { Candidate } from '../../vms/candidates.ts';
-import type { JobReply, JobRequest } from '../job-protocol.ts';
 import { malformed, record } from './fields.ts';
+import type { JobReply, JobRequest } from './job-messages.ts';
 
 /**
  * Raise this number when the meaning of a message changes. An agent that hears from a newer program replies

@@ -1,6 +1,5 @@
 /** Parses the requests of clients on `run/control.sock`. The agent trusts nothing in them. */
 
-import { parseJobRequest } from '../job-protocol.ts';
 import {
   type Fields,
   malformed,
@@ -12,6 +11,7 @@ import {
   text,
   textRecord,
 } from './fields.ts';
+import { parseJobRequest } from './job-messages.ts';
 import { type AgentRequest, type Answer, formerNames, type SecretAnswer } from './protocol.ts';
 
 /**

@@ -9,7 +9,6 @@ import { vmName } from '../../settings/vm-name.ts';
 import { usualLogin } from '../../vms/usual-login.ts';
 import { Connection } from '../connection.ts';
 import type { Forward } from '../forward.ts';
-import { serveJob } from '../job-requests.ts';
 import { PendingConnections } from '../pending-connections.ts';
 import type { Services } from '../services.ts';
 import { assertReplaceable, refuseToLoseJobs } from '../upgrade.ts';
@@ -110,7 +109,9 @@ export class ControlServer {
       case 'job-list':
         if (!(await this.#speaks(request.version, reply))) return;
         return reply(
-          await serveJob(request, this.#services.jobs, this.#hooks.vms).finally(() => this.#hooks.changed()),
+          await this.#services.jobs
+            .serve(request, (name) => this.#hooks.vms.removeSocket(name))
+            .finally(() => this.#hooks.changed()),
         );
       case 'secret':
         return this.#proxy(socket).person.tell(request.answer);

@@ -35,7 +35,7 @@ export class JobCredential implements Credential {
     return {
       code: 'login-refused',
       message: `${vm.name} does not accept the key of its job for user ${user}`,
-      hint: 'has cloud-init come to its end there, and is that the user of `mint-ssh job list`?',
+      hint: 'check that cloud-init has finished there, and the user in `mint-ssh job list`',
     };
   }
 

@@ -1,12 +1,12 @@
 import { printable } from '../../cli/terminal.ts';
 import { MintError } from '../../errors.ts';
+import { isRegion } from '../../settings/region.ts';
 
 /** Matched before lower-casing, since Unicode has letters whose lower case is ASCII (U+212A). */
 const profilePattern = /^[A-Za-z0-9][A-Za-z0-9 _-]{0,62}$/;
 const namePattern = /^[a-z0-9][a-z0-9-]{0,62}$/;
 /** Behind a VM's own name, which may have dots: no file of another key (`.pub`, `.next`, `.old`) ends like this. */
 const dedicatedPattern = /^[a-z0-9][a-z0-9._-]{0,62}\.vm$/;
-const regionPattern = /^[a-z]{2,6}(?:-[a-z]{2,12})+-\d{1,2}$/;
 const shownCharacters = 40;
 
 /**
@@ -50,7 +50,7 @@ export function keyNameOf(given: string): string {
 /** What the key is called in EC2; undefined for no region. @throws MintError `usage` for what is no region */
 export function awsKeyName(name: string, region: string | undefined): string | undefined {
   if (region === undefined) return undefined;
-  if (regionPattern.test(region)) return `cws-${name}-${region}`;
+  if (isRegion(region)) return `cws-${name}-${region}`;
   throw new MintError('usage', `"${printable(region.slice(0, shownCharacters))}" is not an AWS region`, {
     hint: 'a region is a word such as eu-central-1',
   });

@@ -6,8 +6,8 @@
  */
 import { createInterface } from 'node:readline';
 import { AwsWorkers } from '../../../src/aws/workers.ts';
-import { type Lease, newLeaseId, thisHolder } from '../../../src/ci/lease.ts';
-import { openLeases } from '../../../src/ci/lease-store.ts';
+import { DynamoLeases, FileLeases } from '../../../src/ci/lease-stores.ts';
+import { type Lease, newLeaseId, takeLease, thisHolder } from '../../../src/ci/leases.ts';
 import { resolvePaths } from '../../../src/platform/paths.ts';
 
 const [configDir = '', count = '1', name] = process.argv.slice(2);
@@ -17,7 +17,7 @@ const table =
   name === undefined
     ? undefined
     : { name, send: (call: Parameters<typeof aws.table>[1]) => aws.table(caller, call) };
-const store = openLeases(resolvePaths({ configDir }), table);
+const store = table === undefined ? new FileLeases(resolvePaths({ configDir })) : new DynamoLeases(table);
 
 function lease(project: string): Lease {
   const now = Date.now();
@@ -27,6 +27,7 @@ function lease(project: string): Lease {
     port: 22,
     user: 'root',
     destroy: { kind: 'command' as const },
+    isToEnd: false,
   };
   return {
     id: newLeaseId(),
@@ -39,13 +40,13 @@ function lease(project: string): Lease {
 }
 
 // What takes time the first time is over before the race.
-await store.list();
+await store.readAll();
 process.stdout.write('ready\n');
 for await (const project of createInterface(process.stdin)) {
   const tried = await Promise.all(
     Array.from({ length: Number(count) }, async () => {
       const own = lease(project);
-      const held = await store.take(own, Date.now());
+      const held = await takeLease(store, own, Date.now());
       return { id: own.id, held: held?.id ?? null };
     }),
   );

@@ -1,7 +1,7 @@
 /** What other programs left in a config, said on a VM or wrote into a table. */
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
-import { parseLease } from '../../../src/ci/lease.ts';
+import { formatLeases, parseLeases } from '../../../src/ci/leases.ts';
 import { parseMoshServer } from '../../../src/commands/mosh-server.ts';
 import { parseOpenJobs } from '../../../src/settings/open-jobs.ts';
 import {
@@ -93,13 +93,19 @@ export const moshServer: Target = {
 const lease = {
   ...{ id: '0123456789ab', project: 'web', vm: 'ci-1', host: '203.0.113.7', port: 22, user: 'ubuntu' },
   ...{ holder: 'me@here, pid 1', startedAt: 1, endsAt: 2 },
-  destroy: { kind: 'terminate', instance: 'i-0123456789abcdef0', region: 'us-east-1' },
+  destroy: {
+    kind: 'terminate',
+    instance: 'i-0123456789abcdef0',
+    region: 'us-east-1',
+    account: '111122223333',
+  },
+  isToEnd: false,
 };
 
-/** A lease as a store gives it, to which others can write. */
+/** A project's leases, as anybody with access to the store can write them. */
 export const leases: Target = {
   name: 'lease',
-  modules: ['ci/lease.ts'],
+  modules: ['ci/leases.ts'],
   seeds: () => [
     Buffer.from(JSON.stringify(lease)),
     Buffer.from(JSON.stringify({ ...lease, destroy: { kind: 'command', command: 'rm -rf /' } })),
@@ -125,15 +131,15 @@ export const leases: Target = {
   ],
   longest: 1024,
   run(input) {
-    const value = json(input);
-    const read = parseLease(value);
-    if (read === undefined) return 'none';
-    assert.deepEqual(parseLease(JSON.parse(JSON.stringify(read))), read);
-    // Whoever wrote it has chosen no command for us to run.
-    assert.ok(!('command' in read.destroy));
-    for (const word of [read.vm, read.project, read.user, read.host, read.holder])
-      assert.doesNotMatch(word, /[\p{Cc}]/u);
-    return read.destroy.kind;
+    const record = parseLeases('web', `{"version":1,"leases":[${input.toString('latin1')}]}`);
+    if (record === undefined) return 'none';
+    assert.deepEqual(parseLeases('web', formatLeases(record)), record);
+    for (const { destroy, vm, project, user, host, holder } of record.leases) {
+      // A store has no say in what runs here.
+      assert.ok(!('command' in destroy));
+      for (const word of [vm, project, user, host, holder]) assert.doesNotMatch(word, /[\p{Cc}]/u);
+    }
+    return record.leases[0]?.destroy.kind ?? 'unreadable';
   },
 };
 
@@ -178,11 +184,3 @@ export const openJobs: Target = {
     return `${Math.min(read.length, 3)} ${read[0]?.host === undefined}`;
   },
 };
-
-function json(input: Buffer): unknown {
-  try {
-    return JSON.parse(input.toString('utf8'));
-  } catch {
-    return undefined;
-  }
-}

@@ -4,8 +4,7 @@ import { spawn, spawnSync } from 'node:child_process';
 import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, describe, test } from 'node:test';
-import { armProgram, type RemoteProgram, watchProgram } from '../../src/ci/vm-script.ts';
-import { waitFor } from '../openssh/child.ts';
+import { armProgram, type RemoteProgram } from '../../src/ci/armed-end.ts';
 import { testPath } from '../programs.ts';
 import { endings } from './job-vm.ts';
 
@@ -118,33 +117,13 @@ function suite(shell: readonly string[]): void {
     ]);
     assert.ok(calls().some((call) => call.startsWith('sudo -n systemd-run ')));
   });
-
-  test('what the person inside types is noticed, and one of an earlier lease is not', async () => {
-    machine({});
-    const first = run(watchProgram({ nonce, lease, seconds: 30 }));
-    await waitFor('the watch', 10_000, () => first.said().includes(`mint-debug-${nonce} watching`));
-    const { stdout } = spawnSync('sh', ['-c', 'sh ~/.mint-debug/end'], {
-      env: { HOME: directory, PATH: testPath },
-      encoding: 'utf8',
-    });
-    assert.match(stdout, /is destroyed in a moment/);
-    await first.ended;
-    assert.equal(first.said().at(-1), `mint-debug-${nonce} ended`);
-    const again = run(watchProgram({ nonce, lease, seconds: 30 }));
-    await again.ended;
-    assert.equal(again.said().at(-1), `mint-debug-${nonce} ended`, 'a watch that comes back still sees it');
-    const next = run(watchProgram({ nonce, lease: 'ba9876543210', seconds: 2 }));
-    await next.ended;
-    assert.ok(next.said().includes(`mint-debug-${nonce} watching`));
-    assert.ok(!next.said().includes(`mint-debug-${nonce} ended`));
-  });
 }
 
 test('nothing but numbers and our own names becomes part of a script', () => {
   const wrong = { nonce, lease: '$(reboot)', seconds: 1, endCommand: undefined };
   assert.throws(() => armProgram(wrong), RangeError);
   assert.throws(() => armProgram({ ...wrong, lease, seconds: Number.NaN }), RangeError);
-  assert.throws(() => watchProgram({ nonce: 'x; reboot', lease, seconds: 1 }), RangeError);
+  assert.throws(() => armProgram({ ...wrong, lease, nonce: 'x; reboot' }), RangeError);
   const { command, input } = armProgram({ nonce, lease, seconds: 1, endCommand: '$(reboot)' });
   assert.match(command, /^exec sh -c 'eval "\$\(dd bs=1 count=\d+ 2>\/dev\/null\)"'$/);
   assert.ok(input.toString().endsWith('$(reboot)'), 'it stands behind the script, as data');

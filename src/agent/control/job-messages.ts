@@ -1,10 +1,10 @@
 /** What `mint-ssh job` and the agent say to each other over `run/control.sock`. */
-import type { OpenJob } from '../settings/open-jobs.ts';
-import { type Fields, number, optional, portNumber, text } from './control/fields.ts';
+import type { OpenJob } from '../../settings/open-jobs.ts';
+import { type Fields, number, optional, portNumber, text } from './fields.ts';
 
-/** A job, and whether its key is there: it is made in the agent's memory, and is there alone. */
+/** A job, and whether the agent has its key, which is nowhere else. */
 export interface Job extends OpenJob {
-  /** `lost`: the agent that held its key is gone, and the key with it. */
+  /** `lost`: the agent that held its key has ended. */
   readonly state: 'open' | 'lost';
 }
 
@@ -15,7 +15,7 @@ export type JobRequest =
       readonly version: number;
       readonly name: string;
       readonly user: string;
-      /** The public half of the host key that the VM will have, base64: whoever made it keeps the private one. */
+      /** The public half of the host key that the VM will have, in base64. */
       readonly hostKey: string | undefined;
     }
   | {
@@ -24,19 +24,22 @@ export type JobRequest =
       readonly name: string;
       /** An address or a host name. */
       readonly host: string;
-      /** As it was where it is not told: 22 at first. */
+      /** Undefined leaves it as it is; it is 22 at first. */
       readonly port: number | undefined;
     }
   | { readonly type: 'job-end'; readonly version: number; readonly name: string }
   | { readonly type: 'job-list'; readonly version: number };
 
 export type JobReply =
-  /** Begun, or changed. */
+  /** For `job-begin` and `job-set`. */
   | { readonly type: 'job'; readonly job: Job }
   | { readonly type: 'job-ended'; readonly job: Job }
   | { readonly type: 'jobs'; readonly jobs: readonly Job[] };
 
-/** Undefined for what is no request about jobs. @throws MintError `agent-unavailable` for a malformed one */
+/**
+ * @returns undefined for a request that is not about jobs
+ * @throws MintError `agent-unavailable` for a malformed one
+ */
 export function parseJobRequest(fields: Fields): JobRequest | undefined {
   const version = () => number(fields, 'version');
   const name = () => text(fields, 'name');
