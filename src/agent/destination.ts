@@ -4,7 +4,7 @@ import type { Caller, TunnelReply } from '../aws/workers.ts';
 import { MintError } from '../errors.ts';
 import { writtenNames } from '../settings/approved-names.ts';
 import type { VmSettings } from '../settings/settings.ts';
-import { type Candidate, candidatesFor, requireCandidates } from '../vms/candidates.ts';
+import { type Candidate, candidatesFor, hostCandidate, requireCandidates } from '../vms/candidates.ts';
 import type { LocatedVm } from '../vms/located-vm.ts';
 import { isDefinite, type Wanted } from '../vms/names.ts';
 import type { AskPerson } from './questions.ts';
@@ -80,7 +80,7 @@ export class Destination {
   /** Undefined until `find` has found it. */
   get place(): Place | undefined {
     const { settings } = this.#traveller;
-    const { host, instance, region } = settings;
+    const { host, instance, region, via } = settings;
     if (this.#vm !== undefined) {
       const { account } = this.#vm;
       return {
@@ -93,7 +93,7 @@ export class Destination {
       };
     }
     if (host === undefined || instance === undefined) return undefined;
-    const candidates: readonly Candidate[] = [{ kind: 'public', host }];
+    const candidates: readonly Candidate[] = [hostCandidate(host, via)];
     return { candidates, instance, account: undefined, region, serial: this.#serial };
   }
 

@@ -1,5 +1,6 @@
 /** What is noted of a connection: in audit.log, with the pin, and for the next connection. No login fails for want of it. */
 import { type AuditEvent, appendAudit } from '../platform/audit.ts';
+import { isDirect } from '../vms/candidates.ts';
 import type { Credential, Login } from './credentials/credential.ts';
 import type { Services } from './services.ts';
 
@@ -27,7 +28,7 @@ export function noteAddress(
 ): void {
   // A client may be let in that has not waited to hear where to.
   const [first] = destination.place?.candidates ?? [];
-  if (first === undefined || first.kind === 'endpoint' || first.host !== host) return;
+  if (first === undefined || !isDirect(first) || first.host !== host) return;
   lastAddresses.note(vm.name, { host: first.host, port });
 }
 

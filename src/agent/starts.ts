@@ -7,7 +7,7 @@ import { command } from '../cli/shell-command.ts';
 import { printable } from '../cli/terminal.ts';
 import { MintError } from '../errors.ts';
 import type { VmSettings } from '../settings/settings.ts';
-import { candidatesFor } from '../vms/candidates.ts';
+import { candidatesFor, isDirect } from '../vms/candidates.ts';
 import type { LocatedVm } from '../vms/located-vm.ts';
 import { isDefinite, type Names, type Wanted } from '../vms/names.ts';
 import type { Log } from './log.ts';
@@ -135,7 +135,7 @@ export class Starts {
     for (;;) {
       // An address may come a moment after the state.
       const candidates = candidatesFor(vm, start.settings);
-      const direct = candidates.filter(({ kind }) => kind !== 'endpoint');
+      const direct = candidates.filter(isDirect);
       const answering = await Promise.all(direct.map(({ host }) => answers(host, start.port)));
       if (answering.includes(true)) return vm;
       const isTunnel = direct.length < candidates.length;

@@ -2,6 +2,7 @@
 
 import { MintError } from '../errors.ts';
 import { hasPartInAws } from '../settings/uses-aws.ts';
+import { hostCandidate } from '../vms/candidates.ts';
 import { Destination, type Place, type Traveller } from './destination.ts';
 import type { Services } from './services.ts';
 
@@ -12,10 +13,10 @@ export type Whereabouts = Pick<
 
 /** A VM that AWS has no part in is where ssh.toml, or its job, says. */
 export function whereabouts(services: Services, traveller: Traveller): Whereabouts {
-  const { name, host, access, identity } = traveller.settings;
+  const { name, host, access, identity, via } = traveller.settings;
   if (hasPartInAws(traveller.settings)) return new Destination(services, traveller);
   const isJobs = access === 'injected' && identity === undefined;
-  return elsewhere(name, () => (isJobs || host === undefined ? jobHost(services, name, host) : host));
+  return elsewhere(name, via, () => (isJobs || host === undefined ? jobHost(services, name, host) : host));
 }
 
 /** @throws MintError `job-not-found`, `job-lost`, and `dial-failed` where nobody has said it yet */
@@ -27,11 +28,11 @@ function jobHost({ jobs }: Services, name: string, host: string | undefined): st
   });
 }
 
-function elsewhere(name: string, where: () => string): Whereabouts {
+function elsewhere(name: string, via: string | undefined, where: () => string): Whereabouts {
   let place: Place | undefined;
   const find = async () => {
     place ??= {
-      candidates: [{ kind: 'public', host: where() }],
+      candidates: [hostCandidate(where(), via)],
       instance: undefined,
       account: undefined,
       region: undefined,

@@ -45,7 +45,7 @@ async function run(invocation: Invocation): Promise<number> {
   forbidCoreFiles({ wait: false });
   process.once('SIGHUP', () => client.destroy()).once('SIGTERM', () => client.destroy());
   try {
-    return await serve(invocation, { client, agent, early, vm: request.vm });
+    return await serve(invocation, { client, agent, early, vm: request.vm, runDir: paths.run });
   } catch (error) {
     if (error instanceof ClientLeft) return await reportLateAnswer(agent, request.vm);
     if (error instanceof AgentRefusal && error.warning !== undefined) warn(error.warning);
@@ -57,13 +57,14 @@ async function run(invocation: Invocation): Promise<number> {
 
 interface Parts {
   readonly vm: string;
+  readonly runDir: string;
   readonly client: ByteStream;
   readonly agent: AgentClient;
   readonly early: EarlyDial | undefined;
 }
 
 /** The main path. @returns the exit status @throws ClientLeft, MintError */
-async function serve(invocation: Invocation, { vm, client, agent, early }: Parts): Promise<number> {
+async function serve(invocation: Invocation, { vm, runDir, client, agent, early }: Parts): Promise<number> {
   const { verbose, timing: showTiming } = invocation.globals;
   const explain = verbose ? say : undefined;
   const timing = new Timing();
@@ -76,7 +77,7 @@ async function serve(invocation: Invocation, { vm, client, agent, early }: Parts
     explain?.(`${vm} is ${hostsOf(target)} port ${target.port}${target.sure ? '' : ', by the cache'}`);
 
     // 2. Connect to the first candidate that answers.
-    const connection = await whileWanted(connect({ vm, client, agent, early, timing, explain }));
+    const connection = await whileWanted(connect({ vm, runDir, client, agent, early, timing, explain }));
 
     // 3. Pass the key exchange on; hold the host key until the agent has accepted it.
     const held = await whileWanted(exchangeKeys(connection, { client, agent, timing, explain }));

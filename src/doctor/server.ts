@@ -2,7 +2,7 @@
 import net from 'node:net';
 import { quoted } from '../platform/files.ts';
 import { mintLogin, ordinaryLogin } from '../settings/usual-login.ts';
-import type { Candidate } from '../vms/candidates.ts';
+import { type Candidate, isDirect } from '../vms/candidates.ts';
 import type { VmCase } from './case.ts';
 import { type Finding, fail, notChecked, ok } from './check.ts';
 
@@ -22,7 +22,7 @@ export interface ServerFinding {
   readonly otherPort?: number | undefined;
 }
 
-/** Whether nothing answers at any address, and no endpoint leads to the VM. */
+/** Whether nothing answers at any address, and no endpoint or jump host leads to the VM. */
 export function isUnreachable({ error, hasTunnel }: ServerFinding): boolean {
   return error !== undefined && !hasTunnel;
 }
@@ -32,10 +32,10 @@ const bannerLimitMs = 4_000;
 /** A server may send lines before its own (RFC 4253 §4.2), but not for ever. */
 const maxSaidLength = 8_192;
 
-/** Dials the addresses at once; an endpoint is left to the login itself. */
+/** Dials the addresses at once; an endpoint and a jump host are left to the login itself. */
 export async function askServer({ vm }: VmCase, candidates: readonly Candidate[]): Promise<ServerFinding> {
-  const hosts = candidates.filter(({ kind }) => kind !== 'endpoint').map(({ host }) => host);
-  const hasTunnel = candidates.some(({ kind }) => kind === 'endpoint');
+  const hosts = candidates.filter(isDirect).map(({ host }) => host);
+  const hasTunnel = candidates.some((candidate) => !isDirect(candidate));
   const [first] = hosts;
   if (first === undefined) {
     return { host: undefined, hasTunnel, port: vm.port, error: 'no address', banner: undefined, said: '' };

@@ -17,6 +17,7 @@ import { direct, type EarlyDial } from './routes/direct.ts';
 import { endpoint } from './routes/endpoint.ts';
 import { AllFailed, race } from './routes/happy-eyeballs.ts';
 import type { Route } from './routes/route.ts';
+import { via } from './routes/via.ts';
 import type { Timing } from './timing.ts';
 
 /** From the first dial to the server's `SSH-` line, all attempts together. */
@@ -30,10 +31,11 @@ const doubtAfterMs = 1500;
 const bootTimeoutMs = 60_000;
 const bootPauseMs = 2000;
 
-const routes: Readonly<Record<Candidate['kind'], Route>> = { public: direct, private: direct, endpoint };
+const routes: Readonly<Record<Candidate['kind'], Route>> = { public: direct, private: direct, endpoint, via };
 
 export interface ConnectOptions {
   readonly vm: string;
+  readonly runDir: string;
   readonly client: ByteStream;
   readonly agent: AgentClient;
   readonly timing: Timing;
@@ -117,7 +119,9 @@ async function attemptTarget(options: ConnectOptions, target: Target, deadline: 
   if ('error' in dialled) return { kind: 'unreachable', error: dialled.error };
   const { server, candidate } = dialled;
   timing.markDial();
-  if (target.candidates.length > 1)
+  // Indirect routes have received the first bytes already, in their own time.
+  if (!isDirect(candidate)) deadline.restart();
+  if (target.candidates.length > 1 || candidate.kind === 'via')
     explain?.(`connected to ${vm} at ${candidate.host}${describe(candidate)}`);
   const opening = new Opening(client, server);
   try {
@@ -152,9 +156,10 @@ async function attemptTarget(options: ConnectOptions, target: Target, deadline: 
 export async function dialTarget(
   {
     vm,
+    runDir,
     agent,
     early,
-  }: Pick<ConnectOptions, 'vm' | 'early'> & { readonly agent: Pick<AgentClient, 'tunnel'> },
+  }: Pick<ConnectOptions, 'vm' | 'runDir' | 'early'> & { readonly agent: Pick<AgentClient, 'tunnel'> },
   { candidates, port }: Pick<Target, 'candidates' | 'port'>,
   leftMs: number,
 ): Promise<{ readonly server: ByteStream; readonly candidate: Candidate }> {
@@ -163,7 +168,7 @@ export async function dialTarget(
     headStartMs: at === 0 ? 0 : routes[candidate.kind].headStartMs(candidate, candidates[at - 1]),
     start: async (signal: AbortSignal) => {
       const timeoutMs = Math.max(1, until - performance.now());
-      const request = { vm, port, timeoutMs, tunnel: () => agent.tunnel(), early };
+      const request = { vm, port, runDir, timeoutMs, tunnel: () => agent.tunnel(), early };
       return { server: await routes[candidate.kind].dial(candidate, request, signal), candidate };
     },
   }));
@@ -307,6 +312,7 @@ function mayBeBooting(error: unknown, { serial, candidates }: Target): boolean {
   );
 }
 
-function describe({ kind }: Candidate): string {
+function describe({ kind, via: jumpHost }: Candidate): string {
+  if (kind === 'via') return `, through ${jumpHost}`;
   return kind === 'endpoint' ? ', through an EC2 Instance Connect Endpoint' : '';
 }

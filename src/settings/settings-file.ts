@@ -70,11 +70,35 @@ function parseTables(text: string, file: string): Tables {
       vms.get(vmName(second))?.values.set(key, checked(file, key, entry, 'vm'));
     }
   }
-  for (const { values } of vms.values()) refuseBothWays(file, values);
+  for (const [name, { values }] of vms) {
+    refuseBothWays(file, values);
+    refuseOwnJump(file, name, values);
+  }
   return { top, vms };
 }
 
-/** `host` settles where a VM is reached: a route beside it that leads elsewhere would be ignored. */
+/** A VM cannot be its own jump host, and a jump host does not open tunnels of an endpoint. */
+function refuseOwnJump(file: string, name: string, values: Values): void {
+  const via = values.get('via');
+  if (via === undefined) return;
+  if (String(via.value).split('@').at(-1) === name) {
+    throw badSetting(
+      file,
+      via.line,
+      `via of ${name} names ${name} itself`,
+      'name the jump host in front of it',
+    );
+  }
+  if (values.get('route')?.value !== 'endpoint') return;
+  throw badSetting(
+    file,
+    via.line,
+    'route = "endpoint" and via contradict each other',
+    'remove one of the two',
+  );
+}
+
+/** `host` is the VM's only address, so a route that leads elsewhere contradicts it. */
 function refuseBothWays(file: string, values: Values): void {
   const route = values.get('route');
   if (!values.has('host') || (route?.value !== 'endpoint' && route?.value !== 'private')) return;
@@ -82,7 +106,7 @@ function refuseBothWays(file: string, values: Values): void {
     file,
     route.line,
     `route = ${JSON.stringify(route.value)} and host contradict each other`,
-    'remove one of the two: where host is set, that is what is dialled',
+    'remove one of the two: the proxy dials host if it is set',
   );
 }
 

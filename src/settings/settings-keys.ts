@@ -46,6 +46,11 @@ export const settingsKeys: Readonly<Record<string, KeyRule>> = {
     accepts: oneOf('public', 'private', 'endpoint', 'auto'),
     scope: 'any',
   },
+  via: {
+    wants: 'the name of another host in your ssh config, such as "bastion" or "user@bastion"',
+    accepts: text(/^(?:[a-zA-Z0-9_][\w.-]{0,63}@)?[a-zA-Z0-9_][\w.-]{0,252}$/),
+    scope: 'any',
+  },
   verify: {
     wants: '"console" or "tofu"',
     accepts: oneOf('console', 'tofu'),

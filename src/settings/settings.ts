@@ -27,6 +27,8 @@ export interface VmSettings {
   readonly keyType: 'ed25519' | 'rsa-3072';
   readonly start: 'ask' | 'always' | 'never';
   readonly route: 'public' | 'private' | 'endpoint' | 'auto';
+  /** The jump host that leads to the VM, by its name in the user's ssh config. */
+  readonly via: string | undefined;
   /** How long a shared connection outlives its last session, as ssh_config has it; undefined: none is shared. */
   readonly multiplex: string | undefined;
   readonly preferredAuthentications: string;
@@ -202,6 +204,7 @@ function assemble(name: string, own: Values, sources: readonly Values[], usual: 
     keyType: (word('key_type') as VmSettings['keyType'] | undefined) ?? 'ed25519',
     start: (word('start') as VmSettings['start'] | undefined) ?? 'ask',
     route: (word('route') as VmSettings['route'] | undefined) ?? 'auto',
+    via: word('via'),
     multiplex: word('multiplex') === 'none' ? undefined : word('multiplex'),
     preferredAuthentications: word('preferred_authentications') ?? 'publickey',
     upstreamAgent: filePath(own, 'upstream_agent'),

@@ -6,23 +6,31 @@ import type { LocatedVm } from './located-vm.ts';
 
 export interface Candidate {
   /** `endpoint`: a tunnel through an EC2 Instance Connect Endpoint, which reaches `host` from inside the VPC. */
-  readonly kind: 'public' | 'private' | 'endpoint';
+  /** `via`: `ssh -W` through a jump host, which connects to `host`. */
+  readonly kind: 'public' | 'private' | 'endpoint' | 'via';
   /** An address; a host name only if ssh.toml gives one. */
   readonly host: string;
+  /** The jump host by its name in the user's ssh config; set for the kind `via` only. */
+  readonly via?: string | undefined;
 }
 
+type RouteSettings = Pick<VmSettings, 'host' | 'route' | 'via'>;
+
 /**
- * Chooses by `route` among the addresses that EC2 shows. A `host` in ssh.toml is the only candidate.
+ * Chooses by `route` among the addresses that EC2 shows. A `host` in ssh.toml is the only candidate. With `via` the
+ * jump host connects to one address: the private one, unless `route` is public.
  *
  * IPv4 comes before IPv6, unlike RFC 8305: many instances have an IPv6 address while their security group admits
  * IPv4 only.
  */
-export function candidatesFor(
-  vm: LocatedVm,
-  { host, route }: Pick<VmSettings, 'host' | 'route'>,
-): Candidate[] {
-  if (host !== undefined) return [{ kind: 'public', host }];
+export function candidatesFor(vm: LocatedVm, { host, route, via }: RouteSettings): Candidate[] {
+  if (host !== undefined) return [hostCandidate(host, via)];
   const inside = endpointAddress(vm);
+  if (via !== undefined) {
+    const outside = vm.publicAddress ?? vm.ipv6;
+    const address = route === 'public' ? outside : route === 'private' ? inside : (inside ?? outside);
+    return address === undefined ? [] : [hostCandidate(address, via)];
+  }
   const all: Candidate[] = [
     ...present('public', vm.publicAddress),
     ...present('public', vm.ipv6),
@@ -36,7 +44,7 @@ export function candidatesFor(
  * @returns the candidates, at least one
  * @throws MintError `dial-failed` if there is none
  */
-export function requireCandidates(vm: LocatedVm, settings: Pick<VmSettings, 'host' | 'route'>): Candidate[] {
+export function requireCandidates(vm: LocatedVm, settings: RouteSettings): Candidate[] {
   const candidates = candidatesFor(vm, settings);
   if (candidates.length > 0) return candidates;
   const { route } = settings;
@@ -48,6 +56,11 @@ export function requireCandidates(vm: LocatedVm, settings: Pick<VmSettings, 'hos
     : new MintError('dial-failed', `${called} has no ${described[route]}`, {
         hint: `set route for [vm.${vm.name}] in ssh.toml: "auto" takes what there is`,
       });
+}
+
+/** @returns the one candidate of a VM whose address is known */
+export function hostCandidate(host: string, via: string | undefined): Candidate {
+  return via === undefined ? { kind: 'public', host } : { kind: 'via', host, via };
 }
 
 /** @returns the address that an EC2 Instance Connect Endpoint connects to */

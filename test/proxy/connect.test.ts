@@ -32,7 +32,7 @@ async function greeter(): Promise<{ port: number; visits: number; leaving: Promi
 function dial(port: number, early: EarlyDial | undefined) {
   const candidates = [{ kind: 'public', host }] as const;
   const agent = { tunnel: () => Promise.reject(new Error('no tunnel')) };
-  return dialTarget({ vm: 'dev', agent, early }, { candidates, port }, 15_000);
+  return dialTarget({ vm: 'dev', runDir: '/nowhere', agent, early }, { candidates, port }, 15_000);
 }
 
 describe('what was dialled before it was known where to', { timeout: 60_000 }, () => {

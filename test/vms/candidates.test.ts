@@ -21,7 +21,7 @@ const full: LocatedVm = {
 type Route = Parameters<typeof candidatesFor>[1]['route'];
 
 function ways(vm: LocatedVm, route: Route, host?: string): string[] {
-  return candidatesFor(vm, { host, route }).map((way) => `${way.kind} ${way.host}`);
+  return candidatesFor(vm, { host, route, via: undefined }).map((way) => `${way.kind} ${way.host}`);
 }
 
 test('the ways are public, private, endpoint, and the route takes its own of them', () => {
@@ -55,7 +55,7 @@ test('a VM that no way leads to is told so, with what would help', () => {
   ];
   for (const [route, message, hint] of cases) {
     assert.throws(
-      () => requireCandidates(none, { host: undefined, route }),
+      () => requireCandidates(none, { host: undefined, route, via: undefined }),
       (error: unknown) => {
         assert.ok(error instanceof MintError && error.code === 'dial-failed');
         assert.match(error.message, message);
@@ -64,4 +64,13 @@ test('a VM that no way leads to is told so, with what would help', () => {
       },
     );
   }
+});
+
+test('via leads to one address, which the jump host connects to', () => {
+  const through = (vm: LocatedVm, route: Route, host?: string) =>
+    candidatesFor(vm, { host, route, via: 'bastion' }).map((one) => `${one.kind} ${one.host} ${one.via}`);
+  assert.deepEqual(through(full, 'auto'), ['via 10.0.0.7 bastion']);
+  assert.deepEqual(through(full, 'private'), ['via 10.0.0.7 bastion']);
+  assert.deepEqual(through(full, 'public'), [`via ${full.publicAddress} bastion`]);
+  assert.deepEqual(through(full, 'auto', 'dev.internal'), ['via dev.internal bastion']);
 });

@@ -6,6 +6,8 @@ import type { ByteStream } from '../byte-stream.ts';
 export interface DialRequest {
   readonly vm: string;
   readonly port: number;
+  /** The run directory, by which the sockets of our agent are known. */
+  readonly runDir: string;
   /** How long it may take, from now. */
   readonly timeoutMs: number;
   /** Asks the agent for a tunnel through an EC2 Instance Connect Endpoint. */
