@@ -21,6 +21,7 @@ const chunks = [
   'age-encryption',
   'yaml',
   'ws',
+  '@inquirer/core',
 ];
 
 /** The SDK's clients that a push does not need, by their modules in src/aws: with them, an AWS worker starts later. */

@@ -6,50 +6,44 @@
 import {
   commandWord,
   parseInvocation,
+  positionals,
   type SplitArguments,
   splitAtTerminator,
-  unknownOption,
   wantsHelp,
 } from './cli/arguments.ts';
-import { commandHelp, overview } from './cli/help.ts';
-import { print, printable, reportError } from './cli/terminal.ts';
+import { commandHelp } from './cli/help.ts';
+import { print, reportError } from './cli/terminal.ts';
 import { commands } from './commands/table.ts';
 import { MintError } from './errors.ts';
 import { hardenProcess } from './platform/hardening.ts';
 import { version } from './version.ts';
 
+const versionOptions = ['--version', '-v', '-V'];
+
 async function run(given: SplitArguments): Promise<number> {
-  const word = commandWord(given.own);
-  if (word === undefined) {
-    if (given.own.includes('--version')) {
-      print(`mint-ssh ${version}`);
-      return 0;
-    }
-    if (wantsHelp(given.own)) {
-      print(overview(commands));
-      return 0;
-    }
-    const option = unknownOption(given.own);
-    const what = option === undefined ? 'which command?' : `no option is called ${quotedStart(option)}`;
-    throw new MintError('usage', what, { hint: '`mint-ssh --help` lists them' });
+  const { own } = given;
+  const word = commandWord(own);
+  const isAsked = (options: readonly string[]) => options.some((option) => own.includes(option));
+  if (word === 'version' || (word === undefined && isAsked(versionOptions))) {
+    print(`mint-ssh ${version}`);
+    return 0;
   }
-  const entry = Object.hasOwn(commands, word) ? commands[word] : undefined;
-  if (entry === undefined) {
-    throw new MintError('usage', `no command is called ${quotedStart(word)}`, {
-      hint: '`mint-ssh --help` lists them',
-    });
+  const entry = word !== undefined && Object.hasOwn(commands, word) ? commands[word] : undefined;
+  if (word === undefined || entry === undefined) {
+    const frontDoor = await import('./commands/front-door.ts');
+    const words = positionals(own);
+    if (word === 'help') return await frontDoor.help(words.slice(1), commands);
+    if (word !== undefined) throw frontDoor.unknownCommand(word, own, commands);
+    return wantsHelp(own)
+      ? await frontDoor.help([], commands)
+      : await frontDoor.withoutCommand(own, commands);
   }
   const { command } = await entry.load();
-  if (wantsHelp(given.own)) {
-    print(commandHelp(command));
+  if (wantsHelp(own)) {
+    print(commandHelp(command, positionals(own)[1]));
     return 0;
   }
   return command.run(parseInvocation(command, given));
-}
-
-/** Of what was mistyped, as much as says what it was. */
-function quotedStart(word: string): string {
-  return `"${printable(word.slice(0, 40))}"`;
 }
 
 hardenProcess();

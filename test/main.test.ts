@@ -1,7 +1,11 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { commandHelp, overview } from '../src/cli/help.ts';
+import { commands } from '../src/commands/table.ts';
 
 const main = join(import.meta.dirname, '../src/main.ts');
 
@@ -9,21 +13,70 @@ function mint(...words: string[]) {
   return spawnSync(process.execPath, [main, '--config-dir', '/nowhere', ...words], { encoding: 'utf8' });
 }
 
-test('without a command it asks for one, and an option that nobody knows is named, without its value', () => {
-  assert.match(mint().stderr, /error: which command\? \(usage\)\n.*--help/);
+test('without a command and a terminal it prints the help; an unknown option is named, without its value', () => {
+  const { status, stdout } = mint();
+  assert.equal(status, 0);
+  assert.match(stdout, /^mint-ssh \S+: plain `ssh dev`/);
   for (const words of [['--bogus'], ['--bogus=secret'], ['--timing', '--bogus']]) {
     const { status, stderr, stdout } = mint(...words);
     assert.deepEqual([status, stdout], [2, '']);
-    assert.match(stderr, /^mint-ssh: error: no option is called "--bogus" \(usage\)\n.*hint: .*--help/);
+    assert.match(stderr, /^mint-ssh: error: unknown option: --bogus \(usage\)\n.*hint: /);
+    assert.doesNotMatch(stderr, /secret/);
   }
-  assert.match(mint('-x').stderr, /no option is called "-x"/);
-  assert.match(mint('--bogus\u202e\u001b[2J').stderr, /"--bogus\\u\{202e\}\\u\{1b\}\[2J"/);
+  assert.match(mint('-x').stderr, /unknown option: -x/);
+  assert.match(mint('--bogus\u202e\u001b[2J').stderr, /--bogus\\u\{202e\}\\u\{1b\}\[2J/);
 });
 
-test('an unknown word is named, and cut', () => {
+test('help, version, -v and -V are understood', () => {
+  for (const word of ['version', '-v', '-V', '--version'])
+    assert.match(mint(word).stdout, /^mint-ssh \d/, word);
+  for (const word of ['help', '--help', '-h'])
+    assert.match(mint(word).stdout, /^usage: mint-ssh COMMAND/m, word);
+  assert.match(mint('help', 'vms').stdout, /^usage: mint-ssh vms /);
+  const accept = mint('help', 'hosts', 'accept').stdout;
+  assert.match(accept, /^usage: mint-ssh hosts accept VM FINGERPRINT$/m);
+  assert.doesNotMatch(accept, /hosts list|forget/);
+  assert.equal(mint('hosts', 'accept', '--help').stdout, accept);
+});
+
+test('an unknown command, option or VM is answered with what was probably meant', () => {
+  assert.match(
+    mint('vsm').stderr,
+    /unknown command: vsm \(usage\)\nmint-ssh: hint: did you mean: mint-ssh vms\n/,
+  );
+  assert.match(
+    mint('vms', '--refesh').stderr,
+    /unknown option: --refesh \(usage\)\n.*did you mean: --refresh\n/,
+  );
+  assert.match(mint('--pofile', 'x').stderr, /did you mean: --profile/);
   const { status, stderr } = mint('x'.repeat(500));
   assert.equal(status, 2);
-  assert.match(stderr, /no command is called "x{40}" \(usage\)/);
+  assert.match(stderr, /unknown command: x{40} \(usage\)\n.*`mint-ssh help`/);
+});
+
+test('a VM is not a command: the error says what to type', (context) => {
+  const directory = mkdtempSync(join(tmpdir(), 'mint-main-'));
+  context.after(() => rmSync(directory, { recursive: true }));
+  writeFileSync(join(directory, 'ssh.toml'), '[vm.dev]\ninstance = "i-0123456789abcdef0"\n', { mode: 0o600 });
+  const words = [main, '--config-dir', directory, 'dev'];
+  const { status, stderr } = spawnSync(process.execPath, words, { encoding: 'utf8' });
+  assert.equal(status, 2);
+  assert.match(
+    stderr,
+    /unknown command: dev \(usage\)\n.*dev is a VM; to log in: ssh dev, or mint-ssh ssh dev\n/,
+  );
+});
+
+test('no line of any help is longer than 80 columns', async () => {
+  for (const [word, { load }] of Object.entries(commands)) {
+    const { command } = await load();
+    const texts = [
+      commandHelp(command),
+      ...(command.words ?? []).map(([form]) => commandHelp(command, form.split(' ')[0])),
+    ];
+    for (const line of texts.join('\n').split('\n')) assert.ok(line.length <= 80, `${word}: ${line}`);
+  }
+  for (const line of overview(commands).split('\n')) assert.ok(line.length <= 80, line);
 });
 
 test('a port of the proxy is decimal digits and nothing else', () => {

@@ -2,6 +2,7 @@
 import { parseArgs } from 'node:util';
 import { MintError } from '../errors.ts';
 import type { Command, GlobalOptions, Invocation, Options } from './command.ts';
+import { closest } from './suggest.ts';
 import { printable } from './terminal.ts';
 
 /** Options that every command takes; `--version` stands alone. */
@@ -19,7 +20,7 @@ export const globalOptions = {
   version: { type: 'boolean', hidden: true },
 } as const satisfies Options;
 
-/** What stands before the first lone `--` is ours, what stands behind it is passed on untouched. */
+/** Words before the first lone `--` are ours; words after it are passed on unchanged. */
 export interface SplitArguments {
   readonly own: readonly string[];
   readonly rest: readonly string[] | undefined;
@@ -30,28 +31,30 @@ export function splitAtTerminator(argv: readonly string[]): SplitArguments {
   return at < 0 ? { own: argv, rest: undefined } : { own: argv.slice(0, at), rest: argv.slice(at + 1) };
 }
 
-/** The first positional is the command word; global options may stand before it. */
-export function commandWord(own: readonly string[]): string | undefined {
-  const { tokens } = parseArgs({
-    args: [...own],
-    options: globalOptions,
-    strict: false,
-    allowPositionals: true,
-    tokens: true,
-  });
-  return tokens.find((token) => token.kind === 'positional')?.value;
+function tokensOf(own: readonly string[]) {
+  const options = globalOptions;
+  return parseArgs({ args: [...own], options, strict: false, allowPositionals: true, tokens: true }).tokens;
 }
 
-/** The first option that no command takes, where no command word says what the others mean. */
+/** All words that are not options, as far as the global options tell. */
+export function positionals(own: readonly string[]): readonly string[] {
+  return tokensOf(own).flatMap((token) => (token.kind === 'positional' ? [token.value] : []));
+}
+
+/** The first positional is the command word; global options may come before it. */
+export function commandWord(own: readonly string[]): string | undefined {
+  return positionals(own)[0];
+}
+
+/** The value of `--config-dir`, whatever else is wrong with the command line. */
+export function configDirectory(own: readonly string[]): string | undefined {
+  const found = tokensOf(own).find((token) => token.kind === 'option' && token.name === 'config-dir');
+  return found?.kind === 'option' ? found.value : undefined;
+}
+
+/** The first option that no command takes. */
 export function unknownOption(own: readonly string[]): string | undefined {
-  const { tokens } = parseArgs({
-    args: [...own],
-    options: globalOptions,
-    strict: false,
-    allowPositionals: true,
-    tokens: true,
-  });
-  const unknown = tokens.find(
+  const unknown = tokensOf(own).find(
     (token) => token.kind === 'option' && !Object.hasOwn(globalOptions, token.name),
   );
   return unknown?.kind === 'option' ? unknown.rawName : undefined;
@@ -76,17 +79,31 @@ export function parseInvocation(command: Command, { own, rest }: SplitArguments)
 }
 
 function parseStrictly(command: Command, own: readonly string[]) {
+  const options = { ...globalOptions, ...command.options };
   try {
-    return parseArgs({
-      args: [...own],
-      options: { ...globalOptions, ...command.options },
-      allowPositionals: true,
-    });
+    return parseArgs({ args: [...own], options, allowPositionals: true });
   } catch (error) {
-    // What was mistyped may be long, or a secret that came without its option: say no more than its beginning.
-    const [reason = ''] = String(error instanceof Error ? error.message : error).split(/\. |[\r\n]/);
-    throw new MintError('usage', printable(reason.charAt(0).toLowerCase() + reason.slice(1, 80)), {
-      hint: `usage: mint-ssh ${command.usage}`,
+    throw misused(error, command, options);
+  }
+}
+
+/** What was mistyped may be long, or a secret whose option is missing: only its beginning is shown. */
+function misused(error: unknown, command: Command, options: Options): MintError {
+  const usage = `usage: mint-ssh ${command.usage}`;
+  const { code, message } = error as NodeJS.ErrnoException;
+  const option = /'(-{1,2}[^'\s]{1,40})/.exec(message)?.[1];
+  if (code === 'ERR_PARSE_ARGS_UNKNOWN_OPTION' && option !== undefined) {
+    const visible = Object.entries(options).filter(([, { hidden }]) => hidden !== true);
+    const near = closest(
+      option,
+      visible.map(([name]) => `--${name}`),
+    );
+    return new MintError('usage', `unknown option: ${printable(option)}`, {
+      hint: near === undefined ? usage : `did you mean: ${near}`,
     });
   }
+  const [reason = ''] = String(message).split(/\. |[\r\n]/);
+  return new MintError('usage', printable(reason.charAt(0).toLowerCase() + reason.slice(1, 80)), {
+    hint: usage,
+  });
 }

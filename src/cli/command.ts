@@ -33,8 +33,11 @@ export interface Option {
 
 export type Options = Readonly<Record<string, Option>>;
 
-/** A word behind the command's own with what it takes (`show VM`), and one line about it. */
-export type Word = readonly [usage: string, description: string];
+/**
+ * A subcommand with what it takes (`show VM`), one line about it, and the names of the options that its own help shows;
+ * without them its help shows all options of the command.
+ */
+export type Word = readonly [usage: string, description: string, options?: readonly string[]];
 
 /** One table of these makes the parser, `--help`, the shells' completion and the manual page. */
 export interface Command {

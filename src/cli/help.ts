@@ -2,6 +2,7 @@
 import { version } from '../version.ts';
 import { globalOptions } from './arguments.ts';
 import type { Command, CommandTable, Option, Options } from './command.ts';
+import { wrap } from './wrap.ts';
 
 /** What a person reads of an option: how it is written, and what it does. */
 export interface OptionText {
@@ -22,27 +23,49 @@ function optionForm(name: string, { short, type, value }: Option): string {
   return short === undefined ? long : `-${short}, ${long}`;
 }
 
-export function commandHelp({ usage, help, words = [], options }: Command): string {
-  const own = optionTexts(options).map(asPair);
+/** No line of help is longer, so that it fits the smallest usual terminal. */
+const maxWidth = 80;
+
+/**
+ * The help of a command, or of one of its words (`hosts accept`).
+ * @param word what follows the command; ignored where it is not one of the command's words
+ */
+export function commandHelp(command: Command, word?: string): string {
+  const { usage, help, words = [], options } = command;
+  const [name = ''] = usage.split(' ');
+  const chosen = words.filter(([form]) => form.split(' ')[0] === word);
+  const about =
+    chosen.length === 0
+      ? [usageText(usage), reflow(help), lines(words)]
+      : chosen.flatMap(([form, description]) => [usageText(`${name} ${form}`), reflow(description)]);
+  const named = chosen.flatMap(([, , own]) => own ?? []);
+  const shown =
+    named.length === 0
+      ? options
+      : Object.fromEntries(Object.entries(options).filter(([key]) => named.includes(key)));
+  const own = optionTexts(shown).map(asPair);
   const width = widthOf([...own, ...globalPairs]);
-  const parts = [`usage: mint-ssh ${usage}`, help.trimEnd(), lines(words), lines(own, width)];
+  const parts = [...about, lines(own, width)];
   return [...parts.filter((part) => part !== ''), `${lines(globalPairs, width)}\n`].join('\n\n');
 }
 
 export function overview(commands: CommandTable): string {
   const summaries = Object.entries(commands).map(([word, { summary }]) => [word, summary] as const);
-  return `mint-ssh ${version}: plain \`ssh vmname\` to an EC2 VM, with no key to manage and no prompt to dismiss
+  return `mint-ssh ${version}: plain \`ssh dev\` to your EC2 instances
 
 usage: mint-ssh COMMAND …
+       mint-ssh            on a terminal: pick a VM
+
+To begin: \`mint-ssh setup\`, or \`mint-ssh vms\` and \`mint-ssh ssh VM\`
 
 ${lines(summaries)}
 
-\`mint-ssh COMMAND --help\` says more. Options of every command:
+\`mint-ssh help COMMAND\` says more. Options of every command:
 ${lines(globalPairs)}
 `;
 }
 
-type Pair = readonly [left: string, right: string];
+type Pair = readonly [left: string, right: string, ...rest: unknown[]];
 
 function asPair({ form, description }: OptionText): Pair {
   return [form, description];
@@ -50,16 +73,40 @@ function asPair({ form, description }: OptionText): Pair {
 
 const globalPairs = optionTexts(globalOptions).map(asPair);
 
-/** Of the left column; a very long entry does not count, and has its line to itself. */
+/** Of the left column; a very long entry does not count, and has a line of its own. */
 function widthOf(pairs: readonly Pair[]): number {
-  return Math.max(0, ...pairs.map(([left]) => left.length).filter((length) => length <= 34)) + 2;
+  return Math.max(0, ...pairs.map(([left]) => left.length).filter((length) => length <= 30)) + 2;
+}
+
+function usageText(usage: string): string {
+  return wrap(`usage: mint-ssh ${usage}`, maxWidth - 7).join('\n       ');
+}
+
+/** Joins the lines of each paragraph and wraps them; indented lines stay as they are. */
+function reflow(text: string): string {
+  const paragraphs = text.trimEnd().split(/\n{2,}/);
+  return paragraphs
+    .map((paragraph) =>
+      paragraph.split('\n').some((line) => line.startsWith('  '))
+        ? paragraph.split('\n').map(continued).join('\n')
+        : wrap(paragraph.replaceAll('\n', ' '), maxWidth).join('\n'),
+    )
+    .join('\n\n');
+}
+
+/** An example that is too long goes on in the next line, as a shell takes it. */
+function continued(line: string): string {
+  if (line.length <= maxWidth) return line;
+  const [first = '', ...more] = wrap(line.trimStart(), maxWidth - 8);
+  return `  ${[first, ...more].join(' \\\n      ')}`;
 }
 
 function lines(pairs: readonly Pair[], width = widthOf(pairs)): string {
+  const indent = ' '.repeat(width + 2);
   return pairs
     .map(([left, right]) => {
-      const start = left.length < width ? left.padEnd(width) : `${left}\n  ${' '.repeat(width)}`;
-      return `  ${start}${right}`;
+      const start = left.length < width ? left.padEnd(width) : `${left}\n${indent}`;
+      return `  ${start}${wrap(right, maxWidth - width - 2).join(`\n${indent}`)}`;
     })
     .join('\n');
 }

@@ -5,12 +5,8 @@ import { zshCompletion } from '../cli/completion/zsh.ts';
 import { type CommandWord, commandWords, loadCommands } from '../cli/grammar.ts';
 import { print } from '../cli/terminal.ts';
 import { MintError } from '../errors.ts';
-import { callerEnvironment } from '../platform/environment.ts';
 import { resolvePaths } from '../platform/paths.ts';
-import { writtenNames } from '../settings/approved-names.ts';
-import { loadSettings } from '../settings/settings.ts';
-import { listCached } from '../vms/list-vms.ts';
-import { VmCache } from '../vms/vm-cache.ts';
+import { knownNames } from '../vms/known-names.ts';
 
 const usage = 'completion bash|zsh|fish';
 
@@ -58,17 +54,9 @@ async function run(
   return 0;
 }
 
-/** The names of the VMs, one a line. Where they cannot be read there are none: nobody asked in so many words. */
+/** The names of the VMs, one a line. */
 function printVms(configDir: string | undefined): number {
-  try {
-    const paths = resolvePaths({ configDir });
-    const settings = loadSettings(paths, {});
-    const caller = { environment: callerEnvironment(process.env) };
-    const known = listCached(new VmCache(paths), { caller, settings }).vms.keys();
-    const vms = new Set([...settings.vms, ...writtenNames(paths).all, ...known]);
-    if (vms.size > 0) print([...vms].join('\n'));
-  } catch {
-    // `doctor` says what is wrong.
-  }
+  const vms = knownNames(resolvePaths({ configDir }));
+  if (vms.size > 0) print([...vms].join('\n'));
   return 0;
 }

@@ -50,6 +50,8 @@ written only when you give it as NAME. A block that Mint itself wrote for one of
     },
     yes: { type: 'boolean', short: 'y', description: 'do not ask' },
     refresh: { type: 'boolean', description: 'ask AWS, however new the last answer is' },
+    // `setup` shows what it writes, and asks, before it gets here.
+    quiet: { type: 'boolean', hidden: true },
     file: {
       type: 'string',
       value: 'PATH',
@@ -69,7 +71,8 @@ const maxListed = 10;
 async function run({ globals, values, positionals }: Invocation): Promise<number> {
   const named = positionals.map(vmName);
   const file = values['file'] as string | undefined;
-  const mode = { dryRun: values['dry-run'] === true, yes: values['yes'] === true };
+  const isQuiet = values['quiet'] === true;
+  const mode = { dryRun: values['dry-run'] === true, yes: values['yes'] === true, isQuiet };
   const paths = resolvePaths({ configDir: globals.configDir });
   if (values['remove'] === true) {
     return approveAndCarryOut(planRemoval(paths, readUserConfig(userConfigPath(file))), mode);
@@ -245,14 +248,14 @@ function sayWhatStays(paths: Paths, { bytes, path }: UserConfig, vms: ReadonlySe
  */
 async function approveAndCarryOut(
   change: Change,
-  mode: { readonly dryRun: boolean; readonly yes: boolean },
+  mode: { readonly dryRun: boolean; readonly yes: boolean; readonly isQuiet: boolean },
   summarize: () => string = () => 'remove the blocks and the Include line',
 ): Promise<number> {
   if (change.diff === '') {
     say('nothing to do');
     return 0;
   }
-  print(change.diff);
+  if (!mode.isQuiet) print(change.diff);
   if (mode.dryRun) return 0;
   checkChange(change);
   if (!mode.yes) {

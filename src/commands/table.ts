@@ -1,69 +1,73 @@
-/** Every word the user may type behind `mint-ssh`. Each is loaded by itself: none pays for another. */
+/** Every command. Each is loaded by itself, so that none pays for another. The order is that of the help. */
 import type { CommandTable } from '../cli/command.ts';
 
 export const commands: CommandTable = {
-  proxy: {
-    summary: 'what ssh runs as ProxyCommand: connect stdio to a VM',
-    load: () => import('./proxy.ts'),
-  },
-  agent: {
-    summary: 'the agent that holds keys in memory: run it, see it, end it',
-    load: () => import('./agent.ts'),
-  },
-  'ssh-config': {
-    summary: 'write the Host blocks and the Include that make `ssh VM` work',
-    load: () => import('./ssh-config.ts'),
-  },
-  ssh: {
-    summary: 'ssh to a VM without touching ~/.ssh/config',
-    load: () => import('./ssh.ts'),
-  },
-  mosh: {
-    summary: 'mosh to a VM: mosh-server over our ssh, then mosh-client',
-    load: () => import('./mosh.ts'),
+  setup: {
+    summary: 'find your VMs, try a login to each, and write the Host blocks',
+    load: () => import('./setup.ts'),
   },
   vms: {
-    summary: 'the VMs, their state, address and trust',
+    summary: 'list the VMs: state, address, host key, last login',
     load: () => import('./vms.ts'),
   },
+  ssh: {
+    summary: 'log in to a VM without touching ~/.ssh/config',
+    load: () => import('./ssh.ts'),
+  },
+  'ssh-config': {
+    summary: 'write the Host blocks that make plain `ssh VM` work',
+    load: () => import('./ssh-config.ts'),
+  },
   start: {
-    summary: 'start the instance of a VM',
+    summary: "start a VM's instance",
     load: () => import('./start.ts'),
   },
   stop: {
-    summary: 'stop the instance of a VM',
+    summary: "stop a VM's instance",
     load: () => import('./stop.ts'),
   },
+  doctor: {
+    summary: 'check everything that a login needs, and say how to fix it',
+    load: () => import('./doctor.ts'),
+  },
   hosts: {
-    summary: 'the host keys that are trusted: list, show, accept, forget',
+    summary: 'the pinned host keys: list, show, accept, forget, verify',
     load: () => import('./hosts.ts'),
   },
+  mosh: {
+    summary: 'mosh to a VM',
+    load: () => import('./mosh.ts'),
+  },
   key: {
-    summary: 'keys on a VM for clients that cannot use Instance Connect: add, list, remove',
+    summary: "other clients' keys on a VM (a phone's): add, list, remove",
     load: () => import('./key.ts'),
   },
   keys: {
-    summary: 'keys that are kept here, one for each profile: create, attach, rotate, share, migrate',
+    summary: 'managed keys, stored on this machine: create, attach, rotate, …',
     load: () => import('./keys.ts'),
   },
   job: {
-    summary: 'a key in memory for the VM of a CI job: begin, set, run, end, list',
+    summary: 'a key in memory for the VM of a CI job',
     load: () => import('./job.ts'),
   },
   debug: {
-    summary: 'let a person into a failed VM for a while, then destroy it: open, list, end, reap',
+    summary: 'access to the VM of a failed CI job, then its destruction',
     load: () => import('./debug.ts'),
   },
-  doctor: {
-    summary: 'look at everything a login rests on, and say what mends it',
-    load: () => import('./doctor.ts'),
+  agent: {
+    summary: 'the agent that holds keys in memory: status, stop, install',
+    load: () => import('./agent.ts'),
   },
   completion: {
-    summary: 'the words, options and VM names for your shell to complete',
+    summary: 'completion for bash, zsh or fish',
     load: async () => ({ command: (await import('./completion.ts')).completionOf(commands) }),
   },
   demo: {
-    summary: 'see it work against a cloud inside the process',
+    summary: 'try it against a cloud inside the process; no AWS account needed',
     load: () => import('./demo.ts'),
+  },
+  proxy: {
+    summary: 'what ssh runs as ProxyCommand',
+    load: () => import('./proxy.ts'),
   },
 };

@@ -10,14 +10,11 @@ import { MintError } from '../errors.ts';
 import { callerEnvironment } from '../platform/environment.ts';
 import { resolvePaths } from '../platform/paths.ts';
 import { writtenNames } from '../settings/approved-names.ts';
-import { loadSettings, type Settings, type VmSettings } from '../settings/settings.ts';
-import { isElsewhere } from '../trust/pin.ts';
-import { type HostEntry, TrustStore } from '../trust/store.ts';
-import { candidatesFor } from '../vms/candidates.ts';
+import { loadSettings } from '../settings/settings.ts';
+import { TrustStore } from '../trust/store.ts';
 import { elsewhere, type ListRequest, listCached, listVms } from '../vms/list-vms.ts';
-import type { LocatedVm } from '../vms/located-vm.ts';
-import { usualLogin } from '../vms/usual-login.ts';
 import { VmCache } from '../vms/vm-cache.ts';
+import { readRows, span, stateOf, type VmRow } from './vm-rows.ts';
 
 export const command: Command = {
   usage: 'vms [--refresh] [--json]',
@@ -36,19 +33,7 @@ Prints what is known, and asks AWS first when that is older than five minutes.`,
 /** An older answer is asked for again. */
 const maxAgeMs = 5 * 60_000;
 /** Names in a command that a hint proposes. */
-const maxProposed = 5;
-
-interface Row {
-  readonly name: string;
-  readonly vm: LocatedVm | undefined;
-  readonly own: VmSettings;
-  readonly hasBlock: boolean;
-  readonly address: string | undefined;
-  readonly instance: string | undefined;
-  readonly region: string | undefined;
-  readonly hostKey: string;
-  readonly lastUsed: string | undefined;
-}
+const maxProposed = 3;
 
 async function run({ positionals, values, globals }: Invocation): Promise<number> {
   if (positionals.length > 0) {
@@ -83,17 +68,24 @@ function knownRegions(environment: Readonly<Record<string, string>>): readonly s
   );
 }
 
+/** Whether it is called by its instance ID, for want of a name. */
+function hasId({ name, instance }: VmRow): boolean {
+  return name === instance;
+}
+
 /** The command that makes `ssh VM` work for the VMs that have no block. */
-function proposeBlocks(rows: readonly Row[]): void {
+function proposeBlocks(rows: readonly VmRow[]): void {
   const without = rows.filter(({ hasBlock, vm }) => !hasBlock && vm?.state !== 'terminated');
   if (without.length === 0) return;
-  const names = without.slice(0, maxProposed).map(({ name }) => name);
+  // Instances with a name of their own first: those are the ones to log in to.
+  const named = without.toSorted((one, other) => Number(hasId(one)) - Number(hasId(other)));
+  const names = named.slice(0, maxProposed).map(({ name }) => name);
   const what = without.length === 1 ? '1 VM has' : `${without.length} VMs have`;
-  say(`${what} no Host block yet: use \`mint-ssh ssh VM\`, or add blocks for plain \`ssh VM\``);
+  say(`${what} no Host block, which plain \`ssh VM\` needs`);
   hint(`mint-ssh ssh-config ${names.map(shellWord).join(' ')}`);
 }
 
-function isOld(cache: VmCache, request: ListRequest): boolean {
+export function isOld(cache: VmCache, request: ListRequest): boolean {
   const { allListedAt } = listCached(cache, request);
   const ageMs = Date.now() - (allListedAt ?? 0);
   return ageMs < 0 || ageMs > maxAgeMs;
@@ -105,7 +97,7 @@ function isOld(cache: VmCache, request: ListRequest): boolean {
  * @returns whether every call succeeded; what is known already is printed in either case
  * @throws MintError where nothing is known at all
  */
-async function refresh(cache: VmCache, request: ListRequest): Promise<boolean> {
+export async function refresh(cache: VmCache, request: ListRequest): Promise<boolean> {
   const before = listCached(cache, request);
   const aws = new AwsWorkers();
   try {
@@ -128,44 +120,7 @@ async function refresh(cache: VmCache, request: ListRequest): Promise<boolean> {
   }
 }
 
-function readRows(
-  settings: Settings,
-  known: ReadonlyMap<string, LocatedVm>,
-  blocks: ReadonlySet<string>,
-  entries: readonly HostEntry[],
-): Row[] {
-  const pins = new Map(entries.map((entry) => [entry.vm, entry]));
-  const names = [...new Set([...settings.vms, ...known.keys()])].sort();
-  return names.map((name) => {
-    const vm = known.get(name);
-    const own = settings.named(name, usualLogin(vm));
-    const entry = pins.get(name);
-    return {
-      name,
-      vm,
-      own,
-      hasBlock: blocks.has(name),
-      address: vm === undefined ? own.host : candidatesFor(vm, own)[0]?.host,
-      instance: own.instance ?? vm?.instance,
-      region: vm?.region ?? own.region,
-      hostKey: hostKeyState(entry, vm),
-      lastUsed: entry?.pin?.lastLogin,
-    };
-  });
-}
-
-/** The words of docs/json.md. */
-function hostKeyState(entry: HostEntry | undefined, vm: LocatedVm | undefined): string {
-  // A VM of that name in another account: its key would look like a changed one.
-  if (entry?.pin !== undefined && vm !== undefined && isElsewhere(entry.pin, vm)) return 'another VM';
-  if (entry?.problem !== undefined) return 'damaged';
-  if (entry?.contradiction !== undefined) return 'blocked';
-  if (entry?.refused !== undefined && entry.refused.reason !== 'type') return 'blocked';
-  if (entry?.pin === undefined) return 'unknown';
-  return entry.pin.evidence === 'console' ? 'verified' : 'pinned';
-}
-
-function table(rows: readonly Row[]): string {
+function table(rows: readonly VmRow[]): string {
   const head = ['VM', 'STATE', 'SSH', 'ADDRESS', 'HOST KEY', 'LAST LOGIN', 'INSTANCE', 'REGION'];
   const cells = rows.map(({ name, vm, hasBlock, address, instance, region, hostKey, lastUsed }) => [
     name,
@@ -180,14 +135,7 @@ function table(rows: readonly Row[]): string {
   return columns(head, cells, { maxWidth: outputWidth(), optional: [7, 6, 5] });
 }
 
-function stateOf(vm: LocatedVm | undefined): string {
-  if (vm === undefined) return 'unknown';
-  return vm.bootstrap === 'pending' || vm.bootstrap === 'failed'
-    ? `${vm.state} (setup ${vm.bootstrap})`
-    : vm.state;
-}
-
-function toJson({ name, vm, own, hasBlock, address, instance, region, hostKey, lastUsed }: Row) {
+function toJson({ name, vm, own, hasBlock, address, instance, region, hostKey, lastUsed }: VmRow) {
   return {
     vm: name,
     state: vm?.state ?? null,
@@ -204,11 +152,4 @@ function toJson({ name, vm, own, hasBlock, address, instance, region, hostKey, l
     last_login: lastUsed ?? null,
     seen_at: vm === undefined ? null : new Date(vm.seenAt).toISOString(),
   };
-}
-
-function span(milliseconds: number): string {
-  const seconds = Math.max(0, Math.round(milliseconds / 1000));
-  if (seconds < 120) return `${seconds} s`;
-  if (seconds < 7200) return `${Math.round(seconds / 60)} min`;
-  return seconds < 172_800 ? `${Math.round(seconds / 3600)} h` : `${Math.round(seconds / 86_400)} d`;
 }

@@ -41,12 +41,24 @@ export async function logIn(
   if (skipped !== undefined) {
     return { status: null, skipped, code: undefined, message: '', hint: undefined, milliseconds: 0 };
   }
-  const { paths, vm, globals, environment, proxyOptions } = about;
+  return await tryLogin(about, Math.max(1_000, loginLimit - marginMs - (performance.now() - start)));
+}
+
+/** Runs `true` on the VM. */
+export async function tryLogin(
+  {
+    paths,
+    vm,
+    globals,
+    environment,
+    proxyOptions,
+  }: Pick<VmCase, 'paths' | 'vm' | 'globals' | 'environment' | 'proxyOptions'>,
+  limitMs: number,
+): Promise<Login> {
   const quiet = { ...globals, verbose: false, timing: false };
   return await withLoginConfig({ paths, vm, globals: quiet, proxyOptions }, async (file) => {
-    const limit = Math.max(1_000, loginLimit - marginMs - (performance.now() - start));
     const words = sshArguments(file, [...options, '-T'], vm.name, 'true');
-    return explain(await runSsh(words, { limit, environment }));
+    return explain(await runSsh(words, { limit: limitMs, environment }));
   });
 }
 

@@ -1,0 +1,70 @@
+/** One row for each VM that ssh.toml, our blocks or AWS know, as `vms` and the picker show it. */
+import type { Settings, VmSettings } from '../settings/settings.ts';
+import { isElsewhere } from '../trust/pin.ts';
+import type { HostEntry } from '../trust/store.ts';
+import { candidatesFor } from '../vms/candidates.ts';
+import type { LocatedVm } from '../vms/located-vm.ts';
+import { usualLogin } from '../vms/usual-login.ts';
+
+export interface VmRow {
+  readonly name: string;
+  readonly vm: LocatedVm | undefined;
+  readonly own: VmSettings;
+  readonly hasBlock: boolean;
+  readonly address: string | undefined;
+  readonly instance: string | undefined;
+  readonly region: string | undefined;
+  readonly hostKey: string;
+  readonly lastUsed: string | undefined;
+}
+
+export function readRows(
+  settings: Settings,
+  known: ReadonlyMap<string, LocatedVm>,
+  blocks: ReadonlySet<string>,
+  entries: readonly HostEntry[],
+): VmRow[] {
+  const pins = new Map(entries.map((entry) => [entry.vm, entry]));
+  const names = [...new Set([...settings.vms, ...known.keys()])].sort();
+  return names.map((name) => {
+    const vm = known.get(name);
+    const own = settings.named(name, usualLogin(vm));
+    const entry = pins.get(name);
+    return {
+      name,
+      vm,
+      own,
+      hasBlock: blocks.has(name),
+      address: vm === undefined ? own.host : candidatesFor(vm, own)[0]?.host,
+      instance: own.instance ?? vm?.instance,
+      region: vm?.region ?? own.region,
+      hostKey: hostKeyState(entry, vm),
+      lastUsed: entry?.pin?.lastLogin,
+    };
+  });
+}
+
+/** The words of docs/json.md. */
+function hostKeyState(entry: HostEntry | undefined, vm: LocatedVm | undefined): string {
+  // A VM of that name in another account: its key would look like a changed one.
+  if (entry?.pin !== undefined && vm !== undefined && isElsewhere(entry.pin, vm)) return 'another VM';
+  if (entry?.problem !== undefined) return 'damaged';
+  if (entry?.contradiction !== undefined) return 'blocked';
+  if (entry?.refused !== undefined && entry.refused.reason !== 'type') return 'blocked';
+  if (entry?.pin === undefined) return 'unknown';
+  return entry.pin.evidence === 'console' ? 'verified' : 'pinned';
+}
+
+export function stateOf(vm: LocatedVm | undefined): string {
+  if (vm === undefined) return 'unknown';
+  return vm.bootstrap === 'pending' || vm.bootstrap === 'failed'
+    ? `${vm.state} (setup ${vm.bootstrap})`
+    : vm.state;
+}
+
+export function span(ms: number): string {
+  const seconds = Math.max(0, Math.round(ms / 1000));
+  if (seconds < 120) return `${seconds} s`;
+  if (seconds < 7200) return `${Math.round(seconds / 60)} min`;
+  return seconds < 172_800 ? `${Math.round(seconds / 3600)} h` : `${Math.round(seconds / 86_400)} d`;
+}

@@ -1,0 +1,21 @@
+import { callerEnvironment } from '../platform/environment.ts';
+import type { Paths } from '../platform/paths.ts';
+import { writtenNames } from '../settings/approved-names.ts';
+import { loadSettings } from '../settings/settings.ts';
+import { listCached } from './list-vms.ts';
+import { VmCache } from './vm-cache.ts';
+
+/**
+ * The names of all VMs that ssh.toml, our blocks and the cache know, for completion and suggestions. AWS is not asked.
+ * @returns an empty set where they cannot be read
+ */
+export function knownNames(paths: Paths): ReadonlySet<string> {
+  try {
+    const settings = loadSettings(paths, {});
+    const caller = { environment: callerEnvironment(process.env) };
+    const cached = listCached(new VmCache(paths), { caller, settings }).vms.keys();
+    return new Set([...settings.vms, ...writtenNames(paths).all, ...cached]);
+  } catch {
+    return new Set();
+  }
+}
