@@ -106,3 +106,8 @@ const systemErrorHints: Readonly<Record<string, string>> = {
 export function systemErrorHint(code: string | undefined): string | undefined {
   return code === undefined ? undefined : systemErrorHints[code];
 }
+
+/** The user pressed Ctrl-C at a prompt: the program ends with status 130, as one that SIGINT ended, and says nothing. */
+export class Interrupted extends Error {
+  override readonly name = 'Interrupted';
+}

@@ -14,7 +14,7 @@ import {
 import { commandHelp } from './cli/help.ts';
 import { print, reportError } from './cli/terminal.ts';
 import { commands } from './commands/table.ts';
-import { MintError } from './errors.ts';
+import { Interrupted, MintError } from './errors.ts';
 import { hardenProcess } from './platform/hardening.ts';
 import { version } from './version.ts';
 
@@ -51,6 +51,7 @@ const given = splitAtTerminator(process.argv.slice(2));
 run(given).then(
   (status) => process.exit(status),
   (error: unknown) => {
+    if (error instanceof Interrupted) process.exit(130);
     reportError(error, given.own.includes('--verbose'));
     process.exit(error instanceof MintError ? error.exitStatus : 1);
   },

@@ -11,6 +11,7 @@ import {
 } from '@inquirer/core';
 import { painter } from '../cli/colour.ts';
 import { columns, outputWidth } from '../cli/columns.ts';
+import { Interrupted } from '../errors.ts';
 import type { LocatedVm } from '../vms/located-vm.ts';
 
 const pageSize = 12;
@@ -23,7 +24,7 @@ export async function pickSeveral(vms: readonly LocatedVm[]): Promise<readonly L
       vms: vms.toSorted((one, other) => rank(one) - rank(other) || one.name.localeCompare(other.name)),
     });
   } catch (error) {
-    if (error instanceof Error && error.name === 'ExitPromptError') process.exit(130);
+    if (error instanceof Error && error.name === 'ExitPromptError') throw new Interrupted();
     throw error;
   }
 }

@@ -15,6 +15,7 @@ import { parseInvocation } from '../cli/arguments.ts';
 import { painter } from '../cli/colour.ts';
 import { columns, outputWidth } from '../cli/columns.ts';
 import { hint, print, printable, say } from '../cli/terminal.ts';
+import { Interrupted } from '../errors.ts';
 import { callerEnvironment } from '../platform/environment.ts';
 import { resolvePaths } from '../platform/paths.ts';
 import { writtenNames } from '../settings/approved-names.ts';
@@ -84,8 +85,7 @@ async function choose(rows: readonly VmRow[]): Promise<Choice> {
   try {
     return await prompt({ rows });
   } catch (error) {
-    // Ctrl-C ends the program as it ends every other.
-    if (error instanceof Error && error.name === 'ExitPromptError') process.exit(130);
+    if (error instanceof Error && error.name === 'ExitPromptError') throw new Interrupted();
     throw error;
   }
 }
