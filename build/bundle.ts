@@ -10,7 +10,7 @@ import { type BuildOptions, type BuildResult, build, type Plugin } from 'esbuild
 export const root = dirname(dirname(fileURLToPath(import.meta.url)));
 
 /** Commands that people wait for at each login: each is a part with nothing else in it. */
-const waitedFor = ['proxy', 'agent'];
+const waitedFor = ['proxy', 'agent', 'credentials'];
 
 /** Packages that the proxy, which starts on every connection, must not carry: each is an asset. */
 const chunks = [
@@ -24,8 +24,16 @@ const chunks = [
   '@inquirer/core',
 ];
 
-/** The SDK's clients that a push does not need, by their modules in src/aws: with them, an AWS worker starts later. */
-const sdks = ['ec2-sdk', 'dynamodb-sdk'];
+/**
+ * The parts of the AWS SDK, by their modules in src/aws: each is loaded when it is first needed. V8 compiles beforehand
+ * the ones that a login waits for.
+ */
+const sdks = {
+  'push-sdk': 'whole',
+  'credentials-sdk': 'outside',
+  'ec2-sdk': 'outside',
+  'dynamodb-sdk': undefined,
+} as const;
 
 /**
  * Parts of Node that take milliseconds to load (`crypto` five, `child_process` two) and that the proxy rarely
@@ -80,27 +88,31 @@ export async function bundle(folder: string): Promise<Bundle> {
     // ssh2's optional native parts: pure JavaScript does here.
     external: ['cpu-features', '*.node'],
   } satisfies BuildOptions;
-  // As ES modules the SDK's packages can be cut down to what is used.
-  const sdk = { ...shared, mainFields: ['module', 'main'] };
   // load-part.cjs calls a part as Node would call a module.
   const part = {
     banner: { js: `(function (exports, require, module, __filename, __dirname) {${shared.banner.js}` },
     footer: { js: '})' },
   };
-  const main = { ...shared, ...part, entryPoints: ['src/main.ts'], plugins: [loadChunks, loadLate] };
+  const main = {
+    ...shared,
+    ...part,
+    entryPoints: ['src/main.ts'],
+    plugins: [loadChunks, loadSdks, loadLate],
+  };
   const results: BuildResult<{ metafile: true }>[] = [
     await build({ ...main, outfile: join(folder, 'main.cjs') }),
-    await build({
-      ...sdk,
-      ...part,
-      entryPoints: ['src/aws/worker.ts'],
-      outfile: join(folder, 'aws.cjs'),
-      plugins: [loadSdks],
-    }),
   ];
-  for (const name of sdks)
+  for (const name of Object.keys(sdks))
     results.push(
-      await build({ ...sdk, entryPoints: [`src/aws/${name}.ts`], outfile: join(folder, assetName(name)) }),
+      await build({
+        ...shared,
+        ...part,
+        // As ES modules the SDK's packages can be cut down to what is used.
+        mainFields: ['module', 'main'],
+        entryPoints: [`src/aws/${name}.ts`],
+        outfile: join(folder, assetName(name)),
+        plugins: name === 'credentials-sdk' ? [] : [withoutProviders],
+      }),
     );
   for (const chunk of chunks)
     results.push(await build({ ...shared, entryPoints: [chunk], outfile: join(folder, assetName(chunk)) }));
@@ -119,10 +131,10 @@ export async function bundle(folder: string): Promise<Bundle> {
   return {
     folder,
     main: 'start.cjs',
-    assets: ['load-part.cjs', ...['main', 'aws', ...waitedFor, ...sdks, ...chunks].map(assetName)],
+    assets: ['load-part.cjs', ...['main', ...waitedFor, ...Object.keys(sdks), ...chunks].map(assetName)],
     compiled: {
       main: 'outside',
-      aws: 'whole',
+      ...Object.fromEntries(Object.entries(sdks).filter(([, extent]) => extent !== undefined)),
       ...Object.fromEntries(waitedFor.map((command) => [command, 'whole'])),
     },
     packages: [...new Set(inputs.flatMap(packageFolder))].sort(),
@@ -139,7 +151,7 @@ function onlyCommand(command: string): Plugin {
     setup({ onLoad }) {
       const entry = `{ summary: '', load: () => import('./${command}.ts') }`;
       onLoad({ filter: /\/commands\/table\.ts$/ }, () => ({
-        contents: `export const commands = { ${command}: ${entry} };`,
+        contents: `export const commands = { ${command}: ${entry} }; export const hiddenCommands = {};`,
         resolveDir: join(root, 'src/commands'),
       }));
     },
@@ -156,12 +168,27 @@ const loadChunks: Plugin = {
   },
 };
 
+/** Where src/aws imports a part of the SDK, the asset is loaded as the other parts of the program are. */
 const loadSdks: Plugin = {
   name: 'load-sdks',
   setup({ onResolve, onLoad }) {
-    const filter = new RegExp(`/(?:${sdks.join('|')})\\.ts$`);
-    onResolve({ filter }, ({ path }) => ({ path: basename(path, '.ts'), namespace: 'chunk' }));
-    onLoad({ filter: /.*/, namespace: 'chunk' }, ({ path }) => ({ contents: loadAsset(path) }));
+    const filter = new RegExp(`/(?:${Object.keys(sdks).join('|')})\\.ts$`);
+    onResolve({ filter }, ({ path }) => ({ path: basename(path, '.ts'), namespace: 'sdk' }));
+    onLoad({ filter: /.*/, namespace: 'sdk' }, ({ path }) => ({
+      contents: `${readFileSync(join(root, 'build/load-part.cjs'), 'utf8')}module.exports = loadPart('${path}');`,
+    }));
+  },
+};
+
+/** The clients are always given credentials: what would look for some stays out of their parts. */
+const withoutProviders: Plugin = {
+  name: 'without-providers',
+  setup({ onResolve, onLoad }) {
+    const filter = /^@aws-sdk\/credential-provider-node$/;
+    onResolve({ filter }, ({ path }) => ({ path, namespace: 'without' }));
+    onLoad({ filter: /.*/, namespace: 'without' }, () => ({
+      contents: "export const defaultProvider = () => { throw new Error('a client without credentials'); };",
+    }));
   },
 };
 

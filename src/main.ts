@@ -13,7 +13,7 @@ import {
 } from './cli/arguments.ts';
 import { commandHelp } from './cli/help.ts';
 import { print, reportError } from './cli/terminal.ts';
-import { commands } from './commands/table.ts';
+import { commands, hiddenCommands } from './commands/table.ts';
 import { Interrupted, MintError } from './errors.ts';
 import { hardenProcess } from './platform/hardening.ts';
 import { version } from './version.ts';
@@ -28,7 +28,8 @@ async function run(given: SplitArguments): Promise<number> {
     print(`mint-ssh ${version}`);
     return 0;
   }
-  const entry = word !== undefined && Object.hasOwn(commands, word) ? commands[word] : undefined;
+  const all = { ...commands, ...hiddenCommands };
+  const entry = word !== undefined && Object.hasOwn(all, word) ? all[word] : undefined;
   if (word === undefined || entry === undefined) {
     const frontDoor = await import('./commands/front-door.ts');
     const words = positionals(own);

@@ -2,7 +2,7 @@
  * New VMs of the caller's own get their blocks without a command: after a login to one of them, in our own file
  * only, and only while the user's config still brings that file in.
  */
-import type { Caller } from '../aws/workers.ts';
+import type { Caller } from '../platform/caller.ts';
 import { writtenNames } from '../settings/approved-names.ts';
 import { loadSettings } from '../settings/settings.ts';
 import { carryOut, planWriting } from '../ssh-config/apply.ts';

@@ -1,6 +1,7 @@
 /** One proxy as the agent knows it: from its `open` to the end of its control connection. */
 
 import { MintError } from '../errors.ts';
+import type { Caller } from '../platform/caller.ts';
 import type { VmSettings } from '../settings/settings.ts';
 import { parseHostKey } from '../ssh/hostkey.ts';
 import { isDefinite } from '../vms/names.ts';
@@ -39,10 +40,10 @@ export class Connection {
     vm: Vm,
     { settings, isInFile }: { readonly settings: VmSettings; readonly isInFile: boolean },
     request: OpenRequest,
+    caller: Caller,
     reply: (reply: AgentReply) => void,
   ) {
-    const { environment, user = settings.user, port = settings.port, established: isEstablished } = request;
-    const caller = { environment };
+    const { user = settings.user, port = settings.port, established: isEstablished } = request;
     this.vm = vm;
     this.upstreamAgent = request.upstreamAgent;
     this.#services = services;

@@ -1,7 +1,8 @@
 /** The agent's life: one per user, from its lock to its last socket. */
 import { closeSync, readdirSync, readFileSync, readlinkSync, rmSync } from 'node:fs';
+import { devNull } from 'node:os';
 import { join } from 'node:path';
-import { AwsWorkers } from '../aws/workers.ts';
+import { Aws } from '../aws/aws.ts';
 import { MintError } from '../errors.ts';
 import { ensureClosedDirectory, ensurePrivateDirectory } from '../platform/files.ts';
 import { forbidCoreFiles, reduceEnvironment } from '../platform/hardening.ts';
@@ -17,6 +18,7 @@ import type { AgentContext } from './context.ts';
 import { serveProven } from './control/proof.ts';
 import type { AgentStatus } from './control/protocol.ts';
 import { ControlServer } from './control/server.ts';
+import { HandedOverCredentials } from './credentials/handover.ts';
 import { requireDescriptors } from './descriptors.ts';
 import { Forward } from './forward.ts';
 import { HostKeyChecks } from './host-key-check.ts';
@@ -57,12 +59,13 @@ export interface AgentHooks {
 export async function runAgent(paths: Paths, hooks: AgentHooks): Promise<boolean> {
   process.umask(0o077);
   reduceEnvironment();
+  // A client of the SDK takes nothing from this user's own AWS files: each caller has its settings.
+  Object.assign(process.env, { AWS_CONFIG_FILE: devNull, AWS_SHARED_CREDENTIALS_FILE: devNull });
   forbidCoreFiles({ wait: true });
   closeInherited();
   requireDescriptors();
-  const aws = new AwsWorkers();
-  // Before all the rest, which is short beside the SDK's start.
-  if (hooks.isAwaited) aws.expectCaller();
+  const credentials = new HandedOverCredentials();
+  const aws = new Aws(credentials);
   socketPath(paths.control);
   ensurePrivateDirectory(paths.dir);
   for (const directory of [paths.run, paths.agentSockets, paths.sharedSockets])
@@ -80,6 +83,7 @@ export async function runAgent(paths: Paths, hooks: AgentHooks): Promise<boolean
   const jobs = new Jobs({ paths, log, trust });
   const services: Services = {
     ...context,
+    credentials,
     hostKeyChecks: new HostKeyChecks(context),
     starts: new Starts(aws, names, log),
     blocks: new BlockRefresh(context),

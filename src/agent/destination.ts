@@ -1,7 +1,8 @@
 /** Where one connection goes: found by name, confirmed by EC2 while it begins, found anew where it leads nowhere. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Caller, TunnelReply } from '../aws/workers.ts';
+import type { TunnelReply } from '../aws/requests.ts';
 import { MintError } from '../errors.ts';
+import type { Caller } from '../platform/caller.ts';
 import { writtenNames } from '../settings/approved-names.ts';
 import type { VmSettings } from '../settings/settings.ts';
 import { type Candidate, candidatesFor, hostCandidate, requireCandidates } from '../vms/candidates.ts';

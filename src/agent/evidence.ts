@@ -1,7 +1,8 @@
 /** Asks AWS about a host key, within a time limit. What does not come in time is silence, not an error. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { AwsWorkers, Caller } from '../aws/workers.ts';
+import type { Aws } from '../aws/aws.ts';
 import { MintError } from '../errors.ts';
+import type { Caller } from '../platform/caller.ts';
 import type { HostKey } from '../ssh/hostkey.ts';
 import { type ChangeEvidence, findingOf, type InstanceFacts } from '../trust/changed-key.ts';
 import { readConsoleKeys } from '../trust/console-host-keys.ts';
@@ -10,7 +11,7 @@ import type { Pin } from '../trust/store.ts';
 
 /** Whose credentials, and where. */
 export interface Asker {
-  readonly aws: AwsWorkers;
+  readonly aws: Aws;
   readonly caller: Caller;
   readonly region: string | undefined;
   readonly profile: string | undefined;

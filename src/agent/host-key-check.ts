@@ -4,8 +4,9 @@
  *
  * `HostKeyChecks` is shared by all connections, `ConnectionHost` belongs to one.
  */
-import type { Caller } from '../aws/workers.ts';
+
 import { MintError } from '../errors.ts';
+import type { Caller } from '../platform/caller.ts';
 import type { VmSettings } from '../settings/settings.ts';
 import { type HostKey, parseHostKey } from '../ssh/hostkey.ts';
 import { type ChangeEvidence, closest, isStrict, likelyCause } from '../trust/changed-key.ts';

@@ -5,7 +5,6 @@
 import { existsSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Caller } from '../aws/workers.ts';
 import { MintError } from '../errors.ts';
 import { metadataFile, readMetadata } from '../keys/store/journal.ts';
 import { isNamedInEc2 } from '../keys/store/key-store.ts';
@@ -13,6 +12,7 @@ import { blobOfLine } from '../keys/store/key-type.ts';
 import { keyForVm, recordUse, type WhichKey } from '../keys/store/key-use.ts';
 import { keyStoreDirectory } from '../keys/store/location.ts';
 import type { KeyRecord } from '../keys/store/metadata.ts';
+import type { Caller } from '../platform/caller.ts';
 import { acquireLock } from '../platform/lock.ts';
 import type { Paths } from '../platform/paths.ts';
 import type { SigningKey } from '../ssh/key-signature.ts';

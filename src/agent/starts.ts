@@ -2,10 +2,11 @@
 
 import net from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { AwsWorkers, Caller } from '../aws/workers.ts';
+import type { Aws } from '../aws/aws.ts';
 import { command } from '../cli/shell-command.ts';
 import { printable } from '../cli/terminal.ts';
 import { MintError } from '../errors.ts';
+import type { Caller } from '../platform/caller.ts';
 import type { VmSettings } from '../settings/settings.ts';
 import { candidatesFor, isDirect } from '../vms/candidates.ts';
 import type { LocatedVm } from '../vms/located-vm.ts';
@@ -48,13 +49,13 @@ interface Rising {
 }
 
 export class Starts {
-  readonly #aws: Pick<AwsWorkers, 'startInstance'>;
+  readonly #aws: Pick<Aws, 'startInstance'>;
   readonly #names: Names;
   readonly #log: Log;
   readonly #questions = new Questions();
   readonly #rising = new Map<string, Rising>();
 
-  constructor(aws: Pick<AwsWorkers, 'startInstance'>, names: Names, log: Log) {
+  constructor(aws: Pick<Aws, 'startInstance'>, names: Names, log: Log) {
     this.#aws = aws;
     this.#names = names;
     this.#log = log;

@@ -1,14 +1,12 @@
 /** EC2 Instance Connect Endpoints: which of them reaches a VM, and the signed URL of a tunnel through it. */
 
+import type { Ec2InstanceConnectEndpoint } from '@aws-sdk/client-ec2';
 import { SignatureV4 } from '@smithy/signature-v4';
 import { command, ec2Id, idOr } from '../cli/shell-command.ts';
 import { MintError } from '../errors.ts';
-import { clientOf } from './ec2.ts';
-import type { Ec2InstanceConnectEndpoint } from './ec2-sdk.ts';
-import type { TunnelReply, TunnelRequest } from './protocol.ts';
-import { type Call, rememberEndpoint, type Session } from './session.ts';
+import { type Call, tracked } from './clients.ts';
+import type { TunnelReply, TunnelRequest } from './requests.ts';
 
-const operation = 'ec2:DescribeInstanceConnectEndpoints';
 /** The longest tunnel that AWS grants. A policy may require the request to name it. */
 const tunnelSeconds = 3600;
 /** How long the URL is valid. */
@@ -26,44 +24,34 @@ interface Known {
   readonly at: number;
 }
 
-const known = new WeakMap<Call['warm'], Map<string, Known>>();
-
 /**
  * Finds an endpoint and signs the URL of a tunnel to the VM's port with the caller's credentials. The URL is a secret:
  * for a minute it opens that tunnel.
- * @param milliseconds how long all of it may take
  * @throws MintError `dial-failed` if no endpoint reaches the VM; `aws-…`
  */
-export async function tunnel(
-  session: Session,
-  request: TunnelRequest,
-  milliseconds: number,
-): Promise<TunnelReply> {
-  return await session.call(operation, request, milliseconds, async (call) => {
-    const client = await clientOf(call);
-    const endpoint = await find(call, request);
-    const id = endpoint.InstanceConnectEndpointId ?? '';
-    const isFips = await client.config.useFipsEndpoint();
-    const name = nameOf(endpoint, isFips, await client.config.useDualstackEndpoint()) ?? '';
-    if (!hostForm.test(name) || !idForm.test(id)) throw nameless(id, isFips);
-    const signingDate = new Date(Date.now() + client.config.systemClockOffset);
-    const url = await sign(call, name, signingDate, {
-      instanceConnectEndpointId: id,
-      remotePort: String(request.port),
-      privateIpAddress: addressFor(endpoint, request) ?? '',
-      maxTunnelDuration: String(tunnelSeconds),
-    });
-    return { endpoint: id, url, seconds: tunnelSeconds };
+export async function tunnel(call: Call, request: TunnelRequest): Promise<TunnelReply> {
+  const client = await call.clients.ec2();
+  const endpoint = await find(call, request);
+  const id = endpoint.InstanceConnectEndpointId ?? '';
+  const { useFips, useDualstack, caBundle } = call.clients.settings;
+  const name = nameOf(endpoint, useFips, useDualstack) ?? '';
+  if (!hostForm.test(name) || !idForm.test(id)) throw nameless(id, useFips);
+  const signingDate = new Date(Date.now() + client.config.systemClockOffset);
+  const url = await sign(call, name, signingDate, {
+    instanceConnectEndpointId: id,
+    remotePort: String(request.port),
+    privateIpAddress: addressFor(endpoint, request) ?? '',
+    maxTunnelDuration: String(tunnelSeconds),
   });
+  return { endpoint: id, url, seconds: tunnelSeconds, caBundle };
 }
 
 /** Prefers an endpoint in the VM's subnet, then one in its zone, where traffic is free, then any in its VPC. */
 async function find(call: Call, request: TunnelRequest): Promise<Ec2InstanceConnectEndpoint> {
   const { vpc, subnet, zone, ipv4, ipv6 } = request;
-  const byVpc = known.get(call.warm) ?? new Map<string, Known>();
-  known.set(call.warm, byVpc);
-  const place = [vpc, subnet, zone, ipv4 === undefined, ipv6 === undefined].join(' ');
-  const remembered = byVpc.get(place);
+  const { memory } = call.clients;
+  const place = ['endpoint', vpc, subnet, zone, ipv4 === undefined, ipv6 === undefined].join(' ');
+  const remembered = memory.get(place) as Known | undefined;
   if (remembered !== undefined && Math.abs(Date.now() - remembered.at) < knownMs) return remembered.endpoint;
   const all = await describe(call, vpc);
   const working = all.filter(({ State }) => workingStates.has(State ?? ''));
@@ -73,7 +61,7 @@ async function find(call: Call, request: TunnelRequest): Promise<Ec2InstanceConn
     usable.find(({ AvailabilityZone }) => AvailabilityZone === zone) ??
     usable[0];
   if (endpoint === undefined) throw none(request, all, call.attempt.region);
-  byVpc.set(place, { endpoint, at: Date.now() });
+  memory.set(place, { endpoint, at: Date.now() });
   return endpoint;
 }
 
@@ -104,17 +92,14 @@ function nameOf(
 
 async function describe(call: Call, vpc: string): Promise<Ec2InstanceConnectEndpoint[]> {
   const { DescribeInstanceConnectEndpointsCommand } = await import('./ec2-sdk.ts');
-  const client = await clientOf(call);
+  const client = await call.clients.ec2();
   const found: Ec2InstanceConnectEndpoint[] = [];
   let token: string | undefined;
   do {
     call.signal.throwIfAborted();
-    const command = new DescribeInstanceConnectEndpointsCommand({
-      Filters: [{ Name: 'vpc-id', Values: [vpc] }],
-      NextToken: token,
-    });
-    command.middlewareStack.add(...rememberEndpoint(call.attempt));
-    const answer = await client.send(command, { abortSignal: call.signal });
+    const input = { Filters: [{ Name: 'vpc-id', Values: [vpc] }], NextToken: token };
+    const page = tracked(call.attempt, new DescribeInstanceConnectEndpointsCommand(input));
+    const answer = await client.send(page, { abortSignal: call.signal });
     found.push(...(answer.InstanceConnectEndpoints ?? []));
     token = answer.NextToken || undefined;
   } while (token !== undefined);
@@ -132,7 +117,7 @@ async function sign(
   signingDate: Date,
   query: Record<string, string>,
 ): Promise<string> {
-  const { region, credentials, sha256 } = call.warm.client.config;
+  const { region, credentials, sha256 } = (await call.clients.ec2()).config;
   const signer = new SignatureV4({ service: 'ec2-instance-connect', region, credentials, sha256 });
   const [hostname = '', port] = host.split(':');
   const signed = await signer.presign(
@@ -164,7 +149,7 @@ function escaped(text: string): string {
 function none(
   { vpc, subnet }: TunnelRequest,
   all: readonly Ec2InstanceConnectEndpoint[],
-  region: string | undefined,
+  region: string,
 ): MintError {
   const unfinished = all.find(({ State }) => State === 'create-in-progress');
   if (unfinished !== undefined) {
@@ -188,7 +173,7 @@ function none(
   return new MintError('dial-failed', `${vpc} has no EC2 Instance Connect Endpoint`, {
     hint:
       command`create one, which takes some minutes: aws ec2 create-instance-connect-endpoint --subnet-id ${idOr(subnet, ec2Id, 'SUBNET')}` +
-      `${region === undefined ? '' : command` --region ${region}`}; or set route or via in ssh.toml`,
+      `${command` --region ${region}`}; or set route or via in ssh.toml`,
   });
 }
 

@@ -1,21 +1,25 @@
-/** How a worker's SDK clients reach AWS: kept-alive connections, the caller's proxies and certificates. */
+/** How the SDK's clients reach AWS: kept-alive connections through the caller's proxies, with its certificates. */
 import { type Agents, webAgents } from '../platform/https-agent.ts';
 
-/** Milliseconds for one attempt: two attempts that hang leave time for a third within a push's 10 s. */
+/** For one attempt: two attempts that hang leave time for a third within a push's 10 s. */
 const connectionTimeout = 3_000;
 const requestTimeout = 4_000;
 
-/** The `requestHandler` options of an SDK client. */
+/** The `requestHandler` options of an SDK client, times in milliseconds. */
 export interface RequestHandling extends Agents {
   readonly connectionTimeout: number;
   readonly requestTimeout: number;
   readonly throwOnRequestTimeout: true;
 }
 
-/** Takes the caller's environment. @throws MintError `bad-settings`, as `webAgents` */
-export function requestHandling(environment: NodeJS.ProcessEnv): RequestHandling {
+/**
+ * @param environment the caller's
+ * @param caBundle `ca_bundle` of the caller's profile; AWS_CA_BUNDLE overrides it
+ * @throws MintError `bad-settings`, as `webAgents`
+ */
+export function networkOf(environment: NodeJS.ProcessEnv, caBundle: string | undefined): RequestHandling {
   return {
-    ...webAgents(environment, true),
+    ...webAgents(environment, { keepAlive: true, caBundle }),
     connectionTimeout,
     requestTimeout,
     throwOnRequestTimeout: true,

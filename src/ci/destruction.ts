@@ -5,11 +5,14 @@
 import { spawn } from 'node:child_process';
 import { isIP } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { AwsWorkers, type Caller, type VmDescription } from '../aws/workers.ts';
+import type { Aws } from '../aws/aws.ts';
+import { ownAws } from '../aws/own-credentials.ts';
+import type { VmDescription } from '../aws/requests.ts';
 import { hint, printable, say } from '../cli/terminal.ts';
 import { MintError } from '../errors.ts';
 import { type AuditEvent, appendAudit } from '../platform/audit.ts';
-import { callerEnvironment } from '../platform/environment.ts';
+import type { Caller } from '../platform/caller.ts';
+import { thisCaller } from '../platform/caller.ts';
 import type { Paths } from '../platform/paths.ts';
 import { readOpenJobs } from '../settings/open-jobs.ts';
 import { endJobAndBlock } from './jobs.ts';
@@ -25,7 +28,7 @@ export interface Destruction {
 
 /** AWS as this process reaches it. */
 export interface AwsAccess {
-  readonly aws: AwsWorkers;
+  readonly aws: Aws;
   readonly caller: Caller;
   readonly profile: string | undefined;
   readonly region: string | undefined;
@@ -39,7 +42,7 @@ export function openAws({
   readonly profile: string | undefined;
   readonly region: string | undefined;
 }): AwsAccess {
-  return { aws: new AwsWorkers(), caller: { environment: callerEnvironment(process.env) }, profile, region };
+  return { aws: ownAws(), caller: thisCaller(), profile, region };
 }
 
 /**

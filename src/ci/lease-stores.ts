@@ -3,7 +3,7 @@ import { randomUUID } from 'node:crypto';
 import { readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { TableCall, TableReply } from '../aws/protocol.ts';
+import type { TableCall, TableReply } from '../aws/requests.ts';
 import { printable } from '../cli/terminal.ts';
 import { MintError } from '../errors.ts';
 import { ensureClosedDirectory, ioFailed, quoted, readPrivateFile, writeAtomic } from '../platform/files.ts';

@@ -11,7 +11,7 @@ import { type Finding, failed, runChecks, type Status } from '../doctor/check.ts
 import { allChecks, vmChecks } from '../doctor/checks.ts';
 import { administratorReport, type ReportedFinding } from '../doctor/report.ts';
 import { MintError } from '../errors.ts';
-import { callerEnvironment } from '../platform/environment.ts';
+import { thisCaller } from '../platform/caller.ts';
 import { type Paths, resolvePaths } from '../platform/paths.ts';
 import { loadSettings, type Settings, type VmSettings } from '../settings/settings.ts';
 import { vmName } from '../settings/vm-name.ts';
@@ -110,7 +110,7 @@ function read(settings: Settings, name: string, problems: Finding[]): VmSettings
 
 /** What AWS showed last of VMs that ssh.toml does not name, from the cache. */
 function discovered(paths: Paths, settings: Settings): ReadonlyMap<string, LocatedVm> {
-  const caller = { environment: callerEnvironment(process.env) };
+  const caller = thisCaller();
   const { vms } = listCached(new VmCache(paths), { caller, settings });
   return new Map([...vms].filter(([name, { found }]) => found !== 'id' && !settings.vms.includes(name)));
 }

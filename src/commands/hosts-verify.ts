@@ -1,10 +1,10 @@
 /** `mint-ssh hosts verify`: compares pinned keys with what AWS shows now. */
 import { type Asker, askConsole, askInstance } from '../agent/evidence.ts';
-import { AwsWorkers } from '../aws/workers.ts';
+import { ownAws } from '../aws/own-credentials.ts';
 import type { Invocation } from '../cli/command.ts';
 import { print, printable, say } from '../cli/terminal.ts';
 import { MintError } from '../errors.ts';
-import { callerEnvironment } from '../platform/environment.ts';
+import { thisCaller } from '../platform/caller.ts';
 import type { Paths } from '../platform/paths.ts';
 import { loadSettings } from '../settings/settings.ts';
 import { closest } from '../trust/changed-key.ts';
@@ -43,9 +43,9 @@ export async function verify(
     });
   }
   const settings = loadSettings(paths, { profile, region });
-  const aws = new AwsWorkers();
+  const aws = ownAws();
   try {
-    const caller = { environment: callerEnvironment(process.env) };
+    const caller = thisCaller();
     const verified: Verified[] = [];
     for (const { vm, pins, pin } of entries) {
       const own = settings.vm(vm);

@@ -1,10 +1,13 @@
 /** What `start` and `stop` share: the instance of a VM, asked for now, and waiting for its state to change. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { AwsWorkers, type Caller, type Target } from '../aws/workers.ts';
+import type { Aws } from '../aws/aws.ts';
+import { ownAws } from '../aws/own-credentials.ts';
+import type { Target } from '../aws/requests.ts';
 import type { Invocation } from '../cli/command.ts';
 import { withProgress } from '../cli/progress.ts';
 import { MintError } from '../errors.ts';
-import { callerEnvironment } from '../platform/environment.ts';
+import type { Caller } from '../platform/caller.ts';
+import { thisCaller } from '../platform/caller.ts';
 import { resolvePaths } from '../platform/paths.ts';
 import { loadSettings } from '../settings/settings.ts';
 import { hasPartInAws } from '../settings/uses-aws.ts';
@@ -14,7 +17,7 @@ import { Names } from '../vms/names.ts';
 
 export interface InstanceAccess {
   readonly name: string;
-  readonly aws: AwsWorkers;
+  readonly aws: Aws;
   readonly caller: Caller;
   readonly target: Target;
   /** As AWS has it now. */
@@ -44,8 +47,8 @@ export async function withInstance(
   if (!hasPartInAws(own)) {
     throw new MintError('vm-not-found', `${name} is not an EC2 instance, as far as ssh.toml says`);
   }
-  const aws = new AwsWorkers();
-  const caller = { environment: callerEnvironment(process.env) };
+  const aws = ownAws();
+  const caller = thisCaller();
   const names = new Names(paths, aws);
   const look = () => names.look({ caller, settings: own, byNameTag: true });
   try {

@@ -1,6 +1,7 @@
 /** `--aws`: the public halves of kept keys as key pairs of EC2. A name that has other content there is never reused. */
 
-import { AwsWorkers, type KeyPair } from '../aws/workers.ts';
+import { ownAws } from '../aws/own-credentials.ts';
+import type { KeyPair } from '../aws/requests.ts';
 import { command } from '../cli/shell-command.ts';
 import { printable } from '../cli/terminal.ts';
 import { MintError } from '../errors.ts';
@@ -8,7 +9,7 @@ import { awsFingerprint, isForEc2, plainFingerprint } from '../keys/aws-fingerpr
 import { blobOfLine } from '../keys/store/key-type.ts';
 import type { KeyRecord } from '../keys/store/metadata.ts';
 import { awsKeyName } from '../keys/store/profile-name.ts';
-import { callerEnvironment } from '../platform/environment.ts';
+import { thisCaller } from '../platform/caller.ts';
 import type { KeysRequest } from './keys-request.ts';
 
 /** A name of EC2 in its region. */
@@ -33,8 +34,8 @@ export async function withEc2<T>(
   { settings, globals }: KeysRequest,
   action: (ec2: Ec2KeyPairs) => Promise<T>,
 ): Promise<T> {
-  const aws = new AwsWorkers();
-  const caller = { environment: callerEnvironment(process.env) };
+  const aws = ownAws();
+  const caller = thisCaller();
   const profile = globals.profile ?? settings().named('default').profile;
   const target = ({ region, name }: Ec2Name) => ({ region, profile, keyName: name });
 

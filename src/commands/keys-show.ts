@@ -9,7 +9,7 @@ import {
   managedKeyText,
 } from '../keys/store/key-table.ts';
 import type { KeyRecord } from '../keys/store/metadata.ts';
-import { callerEnvironment } from '../platform/environment.ts';
+import { thisCaller } from '../platform/caller.ts';
 import { quoted } from '../platform/files.ts';
 import { listCached } from '../vms/list-vms.ts';
 import { VmCache } from '../vms/vm-cache.ts';
@@ -53,7 +53,7 @@ export async function printPublic(request: KeysRequest): Promise<number> {
 /** The instances with what EC2 said of each last, and what a rotation has still to do there. */
 function usesOf(request: KeysRequest, key: KeyRecord): InstanceUse[] {
   const { paths } = request;
-  const caller = { environment: callerEnvironment(process.env) };
+  const caller = thisCaller();
   const settings = request.settings();
   const { vms } = listCached(new VmCache(paths), { caller, settings });
   const lastUsed = new Map(Object.entries(key.lastUsed).map(([vm, at]) => [plainName(vm), at]));

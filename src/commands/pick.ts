@@ -16,7 +16,7 @@ import { painter } from '../cli/colour.ts';
 import { columns, outputWidth } from '../cli/columns.ts';
 import { hint, print, printable, say } from '../cli/terminal.ts';
 import { Interrupted } from '../errors.ts';
-import { callerEnvironment } from '../platform/environment.ts';
+import { thisCaller } from '../platform/caller.ts';
 import { resolvePaths } from '../platform/paths.ts';
 import { writtenNames } from '../settings/approved-names.ts';
 import { loadSettings } from '../settings/settings.ts';
@@ -72,7 +72,7 @@ async function readAll({
   const paths = resolvePaths({ configDir });
   const settings = loadSettings(paths, { profile, region });
   const cache = new VmCache(paths);
-  const caller = { environment: callerEnvironment(process.env) };
+  const caller = thisCaller();
   const written = writtenNames(paths);
   const request = { caller, settings, approved: [...written.approved], all: true };
   if (isOld(cache, request)) await refresh(cache, request);

@@ -4,14 +4,14 @@
  */
 import { lstatSync } from 'node:fs';
 import { isatty } from 'node:tty';
-import { AwsWorkers } from '../aws/workers.ts';
+import { ownAws } from '../aws/own-credentials.ts';
 import type { Command, GlobalOptions, Invocation } from '../cli/command.ts';
 import { startProgress, withProgress } from '../cli/progress.ts';
 import { closest } from '../cli/suggest.ts';
 import { hint, print, printable, say } from '../cli/terminal.ts';
 import { tryLogin } from '../doctor/login.ts';
 import { MintError } from '../errors.ts';
-import { callerEnvironment } from '../platform/environment.ts';
+import { thisCaller } from '../platform/caller.ts';
 import { ensurePrivateDirectory, quoted, readPrivateFile, writeAtomic } from '../platform/files.ts';
 import { type Paths, resolvePaths } from '../platform/paths.ts';
 import { loadSettings, type Settings, type VmSettings } from '../settings/settings.ts';
@@ -108,9 +108,9 @@ async function run({ positionals, values, globals }: Invocation): Promise<number
 
 /** @throws MintError why AWS could not be asked */
 async function findAll(paths: Paths, settings: Settings): Promise<ReadonlyMap<string, LocatedVm>> {
-  const aws = new AwsWorkers();
+  const aws = ownAws();
   const cache = new VmCache(paths);
-  const caller = { environment: callerEnvironment(process.env) };
+  const caller = thisCaller();
   try {
     const request = { caller, settings, approved: [], all: true };
     const { vms, problems } = await withProgress('asking AWS for your instances', () =>

@@ -1,12 +1,12 @@
 import { existsSync } from 'node:fs';
 import { isatty } from 'node:tty';
-import { AwsWorkers } from '../aws/workers.ts';
+import { ownAws } from '../aws/own-credentials.ts';
 import type { Command, Invocation } from '../cli/command.ts';
 import { withProgress } from '../cli/progress.ts';
 import { command as shellCommand, shellWord } from '../cli/shell-command.ts';
 import { hint, print, printable, say } from '../cli/terminal.ts';
 import { MintError } from '../errors.ts';
-import { callerEnvironment } from '../platform/environment.ts';
+import { thisCaller } from '../platform/caller.ts';
 import { quoted } from '../platform/files.ts';
 import { type Paths, resolvePaths } from '../platform/paths.ts';
 import { usesPipes } from '../platform/sockets.ts';
@@ -155,9 +155,9 @@ async function discover(
   named: readonly string[],
   refresh: boolean,
 ): Promise<Discovered> {
-  const aws = new AwsWorkers();
+  const aws = ownAws();
   const cache = new VmCache(paths);
-  const caller = { environment: callerEnvironment(process.env) };
+  const caller = thisCaller();
   try {
     const approved = [...new Set([...named, ...writtenNames(paths).approved])];
     const known = listCached(cache, { caller, settings });

@@ -1,6 +1,14 @@
 /** Every command. Each is loaded by itself, so that none pays for another. The order is that of the help. */
 import type { CommandTable } from '../cli/command.ts';
 
+/** Commands that mint-ssh itself starts; help and completion do not list them. */
+export const hiddenCommands: CommandTable = {
+  credentials: {
+    summary: 'resolve AWS credentials for the agent',
+    load: () => import('./credentials.ts'),
+  },
+};
+
 export const commands: CommandTable = {
   setup: {
     summary: 'find your VMs, try a login to each, and write the Host blocks',

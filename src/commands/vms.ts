@@ -1,13 +1,13 @@
 /** `mint-ssh vms`: the VMs there are, from the cache at once. */
 
-import { AwsWorkers } from '../aws/workers.ts';
+import { ownAws } from '../aws/own-credentials.ts';
 import { columns, outputWidth } from '../cli/columns.ts';
 import type { Command, Invocation } from '../cli/command.ts';
 import { withProgress } from '../cli/progress.ts';
 import { shellWord } from '../cli/shell-command.ts';
 import { hint, print, printable, say } from '../cli/terminal.ts';
 import { MintError } from '../errors.ts';
-import { callerEnvironment } from '../platform/environment.ts';
+import { thisCaller } from '../platform/caller.ts';
 import { resolvePaths } from '../platform/paths.ts';
 import { writtenNames } from '../settings/approved-names.ts';
 import { loadSettings } from '../settings/settings.ts';
@@ -43,7 +43,7 @@ async function run({ positionals, values, globals }: Invocation): Promise<number
   const paths = resolvePaths({ configDir: globals.configDir });
   const settings = loadSettings(paths, { profile, region });
   const cache = new VmCache(paths);
-  const caller = { environment: callerEnvironment(process.env) };
+  const caller = thisCaller();
   const written = writtenNames(paths);
   const request = { caller, settings, approved: [...written.approved], all: true };
   const isAsked = values['refresh'] === true || isOld(cache, request);
@@ -99,7 +99,7 @@ export function isOld(cache: VmCache, request: ListRequest): boolean {
  */
 export async function refresh(cache: VmCache, request: ListRequest): Promise<boolean> {
   const before = listCached(cache, request);
-  const aws = new AwsWorkers();
+  const aws = ownAws();
   try {
     const { problems, unusable } = await withProgress('asking AWS', () => listVms(aws, cache, request));
     cache.flush();

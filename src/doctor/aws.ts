@@ -1,8 +1,10 @@
 /** AWS as the caller's own settings reach it: who they are there, and what EC2 says of a VM. */
-import { AwsWorkers, type Caller, type Identity, type Target } from '../aws/workers.ts';
+import { ownAws } from '../aws/own-credentials.ts';
+import type { Identity, Target } from '../aws/requests.ts';
 import { command } from '../cli/shell-command.ts';
 import { MintError } from '../errors.ts';
-import { callerEnvironment } from '../platform/environment.ts';
+import type { Caller } from '../platform/caller.ts';
+import { thisCaller } from '../platform/caller.ts';
 import type { Paths } from '../platform/paths.ts';
 import type { VmSettings } from '../settings/settings.ts';
 import { type Candidate, candidatesFor } from '../vms/candidates.ts';
@@ -26,15 +28,15 @@ export type InstanceFinding = Instance | { readonly error: unknown } | 'absent' 
 /** What came of a call to AWS; `not-made` where there was nothing to ask about. */
 export type Attempt = 'allowed' | 'not-made' | { readonly error: unknown };
 
-/** The worker thread that answers, in this process: the agent need not run for it. `close` it at the end. */
+/** AWS as this process reaches it, whether or not the agent runs. `close` it at the end. */
 export class Aws {
-  readonly #workers = new AwsWorkers();
+  readonly #aws = ownAws();
   readonly #caller: Caller;
   readonly #paths: Paths;
 
   constructor(paths: Paths, environment: NodeJS.ProcessEnv) {
     this.#paths = paths;
-    this.#caller = { environment: callerEnvironment(environment) };
+    this.#caller = thisCaller(environment);
   }
 
   async credentials(target: Target): Promise<Finding> {
@@ -44,7 +46,7 @@ export class Aws {
 
   /** @throws MintError `aws-…` */
   identity(target: Target): Promise<Identity> {
-    return this.#workers.identity(this.#caller, target);
+    return this.#aws.identity(this.#caller, target);
   }
 
   /** By its ID where ssh.toml has one, else by its name. */
@@ -52,7 +54,7 @@ export class Aws {
     const { region, profile, instance } = vm;
     try {
       if (instance === undefined) return await this.#byName(vm);
-      const [found] = await this.#workers.describeVms(this.#caller, { region, profile, ids: [instance] });
+      const [found] = await this.#aws.describeVms(this.#caller, { region, profile, ids: [instance] });
       if (found === undefined) return 'absent';
       return instanceOf(located(vm.name, 'id', found), vm);
     } catch (error) {
@@ -62,7 +64,7 @@ export class Aws {
   }
 
   async #byName(vm: VmSettings): Promise<Instance> {
-    const names = new Names(this.#paths, this.#workers);
+    const names = new Names(this.#paths, this.#aws);
     const found = await names.look({ caller: this.#caller, settings: vm, byNameTag: true });
     names.cache.flush();
     return instanceOf(found, vm);
@@ -71,7 +73,7 @@ export class Aws {
   async consoleOutput({ region, profile }: VmSettings, instanceId: string | undefined): Promise<Attempt> {
     if (instanceId === undefined) return 'not-made';
     try {
-      await this.#workers.consoleOutput(this.#caller, { region, profile, instanceId });
+      await this.#aws.consoleOutput(this.#caller, { region, profile, instanceId });
       return 'allowed';
     } catch (error) {
       return { error };
@@ -79,7 +81,7 @@ export class Aws {
   }
 
   close(): Promise<void> {
-    return this.#workers.close();
+    return this.#aws.close();
   }
 }
 

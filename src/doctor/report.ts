@@ -1,5 +1,5 @@
 /** `mint-ssh doctor --report`: a page for the administrator of an AWS account, as Markdown. */
-import type { Identity } from '../aws/workers.ts';
+import type { Identity } from '../aws/requests.ts';
 import { version } from '../version.ts';
 import type { Finding } from './check.ts';
 

@@ -24,10 +24,15 @@ export interface ProgramCall {
  * inside (build/executable.ts). What the shell itself adds to the environment is removed.
  *
  * @param words the command and its arguments, such as `['agent', '--background']`
+ * @param options `keepsEnvironment`: what the shell adds to it is not removed, because the caller's may be among it
  */
-export function ownProcess(words: readonly string[]): ProgramCall {
+export function ownProcess(
+  words: readonly string[],
+  { keepsEnvironment = false }: { readonly keepsEnvironment?: boolean } = {},
+): ProgramCall {
   if (process.platform === 'win32') return { file: programPath(), words };
   // POSIX sh: the words are passed as arguments, never as text of the script.
-  const script = 'ulimit -c 0 2>/dev/null; unset PWD OLDPWD SHLVL; exec "$0" "$@"';
+  const reduce = keepsEnvironment ? '' : 'unset PWD OLDPWD SHLVL; ';
+  const script = `ulimit -c 0 2>/dev/null; ${reduce}exec "$0" "$@"`;
   return { file: '/bin/sh', words: ['-c', script, programPath(), ...words] };
 }

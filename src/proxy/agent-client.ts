@@ -17,11 +17,12 @@ import type {
   SecretQuestion,
 } from '../agent/control/protocol.ts';
 import { connectOrStart } from '../agent/start.ts';
-import type { TunnelReply } from '../aws/workers.ts';
+import type { TunnelReply } from '../aws/requests.ts';
 import { printable, warn } from '../cli/terminal.ts';
 import { MintError } from '../errors.ts';
 import type { Paths } from '../platform/paths.ts';
 import { AgentRefusal } from './errors.ts';
+import { startCredentials } from './start-credentials.ts';
 
 /** How long the agent may take to resolve a name to an address. */
 const firstReplyTimeoutMs = 8000;
@@ -248,7 +249,11 @@ export class AgentClient {
         void this.#putSecretQuestion(reply.question);
         break;
       case 'progress':
-        warn(`mint-ssh: ${printable(reply.line)}`);
+        if (reply.line !== undefined) warn(`mint-ssh: ${printable(reply.line)}`);
+        this.#extendFirstReply();
+        break;
+      case 'resolve-credentials':
+        this.#startCredentials(reply);
         this.#extendFirstReply();
         break;
       case 'superseded':
@@ -262,6 +267,13 @@ export class AgentClient {
     }
     this.#waiting.get(reply.type)?.resolve(reply);
     this.#waiting.delete(reply.type);
+  }
+
+  #startCredentials(request: Reply<'resolve-credentials'>): void {
+    const connection = this.#connection;
+    startCredentials(this.#paths, request, () =>
+      connection?.send({ type: 'credentials-ended', id: request.id }),
+    );
   }
 
   #stop(): void {

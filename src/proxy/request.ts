@@ -4,7 +4,7 @@ import { type OpenRequest, protocolVersion } from '../agent/control/protocol.ts'
 import type { Invocation } from '../cli/command.ts';
 import { printable } from '../cli/terminal.ts';
 import { MintError } from '../errors.ts';
-import { callerEnvironment } from '../platform/environment.ts';
+import { callerEnvironment, sessionKey } from '../platform/caller.ts';
 import type { Paths } from '../platform/paths.ts';
 import { vmName } from '../settings/vm-name.ts';
 import { readLastAddress } from '../vms/last-address.ts';
@@ -56,6 +56,7 @@ export function readRequest(
     profile: globals.profile,
     region: globals.region,
     environment: callerEnvironment(process.env),
+    session: sessionKey(process.env),
     upstreamAgent: (values['upstream-agent'] as string | undefined) ?? userAgentSocket(paths.run),
     established: false,
     byName: isByName,

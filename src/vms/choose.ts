@@ -1,5 +1,5 @@
 /** Which of the instances that EC2 showed a name stands for. */
-import type { VmDescription } from '../aws/workers.ts';
+import type { VmDescription } from '../aws/requests.ts';
 import { printable } from '../cli/terminal.ts';
 import { MintError } from '../errors.ts';
 import { type LocatedVm, located } from './located-vm.ts';

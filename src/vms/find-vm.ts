@@ -1,8 +1,10 @@
 /** The VM that a user named on our command line, with the user and port to log in with. */
-import { AwsWorkers, type Caller, type Target } from '../aws/workers.ts';
+import { ownAws } from '../aws/own-credentials.ts';
+import type { Target } from '../aws/requests.ts';
 import { withProgress } from '../cli/progress.ts';
 import { MintError } from '../errors.ts';
-import { callerEnvironment } from '../platform/environment.ts';
+import type { Caller } from '../platform/caller.ts';
+import { thisCaller } from '../platform/caller.ts';
 import type { Paths } from '../platform/paths.ts';
 import { writtenNames } from '../settings/approved-names.ts';
 import type { Settings, VmSettings } from '../settings/settings.ts';
@@ -39,7 +41,7 @@ export async function findVm({ paths, settings, name }: FindRequest): Promise<Fo
   if (isKnown && (own.hasLogin || !hasPartInAws(own))) {
     return { vm: own, located: undefined, isTypedOnly: false };
   }
-  const caller = { environment: callerEnvironment(process.env) };
+  const caller = thisCaller();
   const wanted = { caller, settings: own, byNameTag: true };
   const known = (located: LocatedVm): FoundVm => ({
     vm: settings.named(name, usualLogin(located)),
@@ -52,7 +54,7 @@ export async function findVm({ paths, settings, name }: FindRequest): Promise<Fo
   if (written !== undefined) {
     return { vm: settings.named(name, written), located: undefined, isTypedOnly: false };
   }
-  const aws = new AwsWorkers();
+  const aws = ownAws();
   try {
     const names = new Names(paths, aws);
     const located = await withProgress(`asking AWS about ${name}`, () => names.look(wanted));

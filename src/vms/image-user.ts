@@ -2,7 +2,7 @@
  * The user that a VM's image comes with. EC2 does not say it; distributions keep to one name each:
  * https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/managing-users.html and the distributions' own pages.
  */
-import type { ImageDescription } from '../aws/workers.ts';
+import type { ImageDescription } from '../aws/requests.ts';
 
 /**
  * What an image's name, its description or the product it is billed as contains, and the user that goes with it. The

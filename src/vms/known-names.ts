@@ -1,4 +1,4 @@
-import { callerEnvironment } from '../platform/environment.ts';
+import { thisCaller } from '../platform/caller.ts';
 import type { Paths } from '../platform/paths.ts';
 import { writtenNames } from '../settings/approved-names.ts';
 import { loadSettings } from '../settings/settings.ts';
@@ -12,7 +12,7 @@ import { VmCache } from './vm-cache.ts';
 export function knownNames(paths: Paths): ReadonlySet<string> {
   try {
     const settings = loadSettings(paths, {});
-    const caller = { environment: callerEnvironment(process.env) };
+    const caller = thisCaller();
     const cached = listCached(new VmCache(paths), { caller, settings }).vms.keys();
     return new Set([...settings.vms, ...writtenNames(paths).all, ...cached]);
   } catch {

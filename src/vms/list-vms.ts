@@ -1,6 +1,8 @@
 /** Lists VMs: those of ssh.toml, the caller's own, those approved by name, and on request every instance of the region. */
-import type { Caller, Target, VmDescription } from '../aws/workers.ts';
+
+import type { Target, VmDescription } from '../aws/requests.ts';
 import { MintError } from '../errors.ts';
+import type { Caller } from '../platform/caller.ts';
 import type { Settings, VmSettings } from '../settings/settings.ts';
 import { vmName } from '../settings/vm-name.ts';
 import { choose } from './choose.ts';

@@ -1,6 +1,6 @@
 /** A VM as EC2 showed it last: which instance a name stands for, and where it is reached. */
 import { isIP } from 'node:net';
-import type { VmDescription } from '../aws/workers.ts';
+import type { VmDescription } from '../aws/requests.ts';
 import { imageUsers } from './image-user.ts';
 
 /** How the name led to the instance: by Mint's own tag, by the `Name` tag, or by an instance id. */

@@ -1,6 +1,7 @@
 /** Turns names into instances: from the cache at once, from EC2 when it has to be. */
-import type { AwsWorkers, Caller } from '../aws/workers.ts';
+import type { Aws } from '../aws/aws.ts';
 import { MintError } from '../errors.ts';
+import type { Caller } from '../platform/caller.ts';
 import type { Paths } from '../platform/paths.ts';
 import type { VmSettings } from '../settings/settings.ts';
 import { choose } from './choose.ts';
@@ -11,7 +12,7 @@ import { VmCache } from './vm-cache.ts';
 /** An answer younger than this is used without asking again, in milliseconds. */
 export const freshTime = 60_000;
 
-export type Ec2 = Pick<AwsWorkers, 'describeVms' | 'identity' | 'images'>;
+export type Ec2 = Pick<Aws, 'describeVms' | 'identity' | 'images'>;
 
 export interface Wanted {
   readonly caller: Caller;

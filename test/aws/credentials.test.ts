@@ -1,192 +1,200 @@
-/** Where credentials come from: each caller's own home, and the words when there are none. */
+/** Which source credentials come from, and what callers share. test/openssh/credentials.test.ts logs in with each. */
 import assert from 'node:assert/strict';
-import { createHash } from 'node:crypto';
-import { createServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
-import { type TestContext, test } from 'node:test';
-import { addKey, failureOf, request, setUp, writeHome } from './setup.ts';
+import { test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { HandedOverCredentials } from '../../src/agent/credentials/handover.ts';
+import { chooseSource, credentialsAtHand, type Profiles } from '../../src/aws/credentials.ts';
+import type { Credentials } from '../../src/aws/requests.ts';
+import { MintError } from '../../src/errors.ts';
+import { callerEnvironment, environmentKey, sessionKey } from '../../src/platform/caller.ts';
+import { addKey, failureOf, instanceId, publicKey, request, setUp, writeHome } from './setup.ts';
 
-/** The SSO portal: gives the role's keys to who has the right access token. */
-async function startPortal(t: TestContext, keys: Readonly<Record<string, { id: string; secret: string }>>) {
-  const portal = createServer((message, response) => {
-    const key = keys[String(message.headers['x-amz-sso_bearer_token'])];
-    const answer =
-      key === undefined
-        ? { __type: 'UnauthorizedException', message: 'Session token not found or invalid' }
-        : {
-            roleCredentials: {
-              accessKeyId: key.id,
-              secretAccessKey: key.secret,
-              sessionToken: 'sso-session-token',
-              expiration: Date.now() + 3_600_000,
-            },
-          };
-    response.writeHead(key === undefined ? 401 : 200, {
-      'content-type': 'application/json',
-      ...(key === undefined ? { 'x-amzn-errortype': 'UnauthorizedException' } : {}),
-    });
-    response.end(JSON.stringify(answer));
+const keys = { AWS_ACCESS_KEY_ID: 'AKIA1', AWS_SECRET_ACCESS_KEY: 's' };
+const profiles: Profiles = {
+  config: {
+    default: { aws_access_key_id: 'AKIA2', aws_secret_access_key: 's' },
+    sso: { sso_session: 'corp' },
+    role: { role_arn: 'arn', source_profile: 'process' },
+    process: { credential_process: 'x' },
+    web: { role_arn: 'arn', web_identity_token_file: '/f' },
+    login: { login_session: 'arn' },
+    both: { sso_start_url: 'https://x', aws_access_key_id: 'AKIA3', credential_process: 'x' },
+    mixed: { credential_process: 'x', aws_access_key_id: 'AKIA4' },
+    loop: { role_arn: 'arn', source_profile: 'loop' },
+    empty: { region: 'eu-west-1' },
+  },
+  credentials: {
+    old: { aws_access_key_id: 'AKIA5' },
+    mixed: {},
+    both: {},
+    filed: { aws_access_key_id: 'A' },
+  },
+};
+
+/** Each as the AWS CLI 1.46 decides it (botocore's create_credential_resolver). */
+const choices: readonly (readonly [
+  what: string,
+  environment: Record<string, string>,
+  explicit: string | undefined,
+  expected: string,
+])[] = [
+  ['keys in the environment', keys, undefined, 'environment'],
+  ['keys before AWS_PROFILE', { ...keys, AWS_PROFILE: 'sso' }, undefined, 'environment'],
+  ['an explicit profile before keys', keys, 'sso', 'sso sso'],
+  ['AWS_PROFILE', { AWS_PROFILE: 'sso' }, undefined, 'sso sso'],
+  ['AWS_DEFAULT_PROFILE', { AWS_DEFAULT_PROFILE: 'sso' }, undefined, 'sso sso'],
+  [
+    'AWS_DEFAULT_PROFILE before AWS_PROFILE',
+    { AWS_DEFAULT_PROFILE: 'sso', AWS_PROFILE: 'process' },
+    undefined,
+    'sso sso',
+  ],
+  ['a profile that is set to nothing', { AWS_PROFILE: '' }, undefined, 'config-file default'],
+  ['the default profile', {}, undefined, 'config-file default'],
+  ['a role, whose source runs a process', {}, 'role', 'role role +process'],
+  ['a role that is its own source', {}, 'loop', 'role loop'],
+  ['a web identity of the profile', {}, 'web', 'web-identity web'],
+  [
+    'a web identity of the environment before the profile',
+    { AWS_WEB_IDENTITY_TOKEN_FILE: '/f', AWS_ROLE_ARN: 'arn' },
+    undefined,
+    'web-identity',
+  ],
+  [
+    'an explicit profile before a web identity of the environment',
+    { AWS_WEB_IDENTITY_TOKEN_FILE: '/f', AWS_ROLE_ARN: 'arn' },
+    'process',
+    'process process +process',
+  ],
+  ['SSO before keys in the config file', {}, 'both', 'sso both'],
+  ['a process before keys in the config file', {}, 'mixed', 'process mixed +process'],
+  ['keys in the credentials file', {}, 'filed', 'credentials-file filed'],
+  ['a login session', {}, 'login', 'login login'],
+  ['a container', { AWS_CONTAINER_CREDENTIALS_FULL_URI: 'http://x' }, 'empty', 'container'],
+  ['the metadata service', {}, 'empty', 'instance empty'],
+];
+
+for (const [what, environment, explicit, expected] of choices)
+  test(`the source is ${what}`, () => {
+    const { kind, profile, runsProcess } = chooseSource(environment, profiles, explicit);
+    assert.equal([kind, profile, runsProcess ? '+process' : undefined].filter(Boolean).join(' '), expected);
   });
-  await new Promise<void>((resolve) => portal.listen(0, '127.0.0.1', resolve));
-  t.after(() => {
-    portal.close();
-    portal.closeAllConnections();
-  });
-  return `http://127.0.0.1:${(portal.address() as AddressInfo).port}`;
-}
 
-const ssoConfig = `[profile work]
-sso_session = corp
-sso_account_id = 123456789012
-sso_role_name = dev
-region = us-east-1
-[sso-session corp]
-sso_start_url = https://corp.awsapps.com/start
-sso_region = us-east-1
-`;
-
-const ssoCache = `.aws/sso/cache/${createHash('sha1').update('corp').digest('hex')}.json`;
-
-function ssoToken(accessToken: string, milliseconds: number): string {
-  return JSON.stringify({ accessToken, expiresAt: new Date(Date.now() + milliseconds).toISOString() });
-}
-
-test("shared credentials files are found by each caller's own HOME", async (t) => {
-  const { cloud, workers, home, homeEnvironment } = await setUp(t);
-  const pushed = await Promise.all(
-    ['anna', 'bert'].map(async (name) => {
-      const key = addKey(cloud, name);
-      const where = home({
-        '.aws/credentials': `[default]\naws_access_key_id=${key.id}\naws_secret_access_key=${key.secret}\naws_account_id=123456789012\n`,
-      });
-      const { requestId, account } = await workers.push({ environment: homeEnvironment(where) }, request);
-      assert.equal(account, '123456789012');
-      return { requestId, id: key.id };
-    }),
+test('a misspelt profile, half a key and no source at all each have their own words', () => {
+  const message = (environment: Record<string, string>, explicit?: string) => {
+    try {
+      chooseSource(environment, profiles, explicit);
+      return 'nothing';
+    } catch (error) {
+      return error instanceof MintError ? `${error.code}: ${error.message} / ${error.hint}` : String(error);
+    }
+  };
+  assert.match(message({}, "o'brien"), /^aws-credentials: the profile o'brien does not exist/);
+  assert.match(
+    message({ ...keys, AWS_PROFILE: 'wrok' }),
+    /the profile wrok, which AWS_PROFILE .* the profiles are/,
   );
-  for (const { requestId, id } of pushed) {
-    assert.equal(cloud.pushes.find((each) => each.requestId === requestId)?.accessKeyId, id);
+  assert.match(message({ AWS_ACCESS_KEY_ID: 'AKIA1' }), /without AWS_SECRET_ACCESS_KEY/);
+  assert.match(
+    message({ AWS_EC2_METADATA_DISABLED: 'true' }, 'empty'),
+    /the profile empty has no credentials/,
+  );
+  const old = chooseSource({}, profiles, 'old');
+  assert.throws(() => credentialsAtHand({}, profiles, old), {
+    code: 'aws-credentials',
+    message: /aws_secret_access_key/,
+  });
+});
+
+test('callers are told apart by their AWS settings; shells by everything but the terminal', () => {
+  const one = environmentKey({ AWS_PROFILE: 'a', HOME: '/h' });
+  assert.equal(one, environmentKey({ HOME: '/h', AWS_PROFILE: 'a' }));
+  assert.notEqual(one, environmentKey({ AWS_PROFILE: 'a/h', HOME: '' }));
+  assert.notEqual(one, environmentKey({ AWS_PROFILE: 'b', HOME: '/h' }));
+  const shell = { VAULT_TOKEN: 'a', SHLVL: '1', TERM: 'xterm', SSH_TTY: '/dev/pts/1' };
+  assert.equal(sessionKey(shell, '/w'), sessionKey({ VAULT_TOKEN: 'a', SHLVL: '2' }, '/w'));
+  assert.notEqual(sessionKey(shell, '/w'), sessionKey({ ...shell, VAULT_TOKEN: 'b' }, '/w'));
+  assert.notEqual(sessionKey(shell, '/w'), sessionKey(shell, '/v'));
+  const kept = callerEnvironment({
+    AWS_CONFIG_FILE: '~/c',
+    HOME: '/h',
+    VAULT_TOKEN: 'x',
+    AWS_CA_BUNDLE: 'ca.pem',
+  });
+  assert.deepEqual(kept, { AWS_CONFIG_FILE: '/h/c', HOME: '/h', AWS_CA_BUNDLE: `${process.cwd()}/ca.pem` });
+});
+
+test('a push authorizes the key for that user of that instance and tells the request id', async (t) => {
+  const { cloud, aws, environment } = await setUp(t);
+  const { requestId } = await aws.push({ environment: environment() }, request);
+  assert.equal(requestId, cloud.pushes[0]?.requestId);
+  assert.deepEqual(cloud.authorizedKeys(instanceId, 'ubuntu'), [publicKey]);
+  assert.deepEqual(cloud.authorizedKeys(instanceId, 'root'), []);
+});
+
+test('two callers at the same moment each use their own credentials', async (t) => {
+  const { cloud, aws, environment } = await setUp(t);
+  const callers = ['anna', 'bert'].map((name) => {
+    const { id, secret } = addKey(cloud, name);
+    return { name, id, environment: environment({ AWS_ACCESS_KEY_ID: id, AWS_SECRET_ACCESS_KEY: secret }) };
+  });
+  const release = cloud.faults.hold();
+  const pushes = [...callers, ...callers, ...callers].map((caller) =>
+    aws.push(caller, { ...request, osUser: caller.name }),
+  );
+  while (cloud.faults.waiting < 6) await sleep(5);
+  release();
+  await Promise.all(pushes);
+  assert.equal(cloud.pushes.length, 6);
+  for (const { user, accessKeyId } of cloud.pushes)
+    assert.equal(accessKeyId, callers.find((caller) => caller.name === user)?.id);
+});
+
+test('shared credentials files are found by the HOME of each caller, and read again when they change', async (t) => {
+  const { cloud, aws, home, homeEnvironment } = await setUp(t);
+  const write = (where: string, { id, secret }: { id: string; secret: string }) =>
+    writeHome(
+      where,
+      '.aws/credentials',
+      `[default]\naws_access_key_id=${id}\naws_secret_access_key=${secret}\n`,
+    );
+  for (const name of ['anna', 'bert', 'carl']) {
+    // Carl's keys replace those of Bert.
+    const where = home();
+    for (const key of [addKey(cloud, name), addKey(cloud, `${name}s2`)]) {
+      write(where, key);
+      await aws.push({ environment: homeEnvironment(where) }, request);
+      assert.equal(cloud.pushes.at(-1)?.accessKeyId, key.id);
+    }
   }
 });
 
-test("a credential_process runs with its caller's environment", async (t) => {
-  const { cloud, workers, home, homeEnvironment } = await setUp(t);
-  for (const name of ['anna', 'bert']) {
-    const key = addKey(cloud, name);
-    const keys = { Version: 1, AccessKeyId: key.id, SecretAccessKey: key.secret };
-    const where = home({
-      '.aws/config': '[profile work]\ncredential_process = cat "$HOME/keys.json"\n',
-      'keys.json': JSON.stringify(keys),
-    });
-    await workers.push({ environment: homeEnvironment(where) }, { ...request, profile: 'work' });
-    assert.equal(cloud.pushes.at(-1)?.accessKeyId, key.id);
-  }
-});
-
-test('the SSO session of each HOME gives its own credentials', async (t) => {
-  const { cloud, workers, home, homeEnvironment } = await setUp(t);
-  const anna = addKey(cloud, 'anna', { sessionToken: 'sso-session-token' });
-  const bert = addKey(cloud, 'bert', { sessionToken: 'sso-session-token' });
-  const portal = await startPortal(t, { 'token-a': anna, 'token-b': bert });
-  for (const [token, key] of [
-    ['token-a', anna],
-    ['token-b', bert],
-  ] as const) {
-    const where = home({ '.aws/config': ssoConfig, [ssoCache]: ssoToken(token, 3_600_000) });
-    const environment = homeEnvironment(where, { AWS_ENDPOINT_URL_SSO: portal, AWS_PROFILE: 'work' });
-    await workers.push({ environment }, request);
-    assert.equal(cloud.pushes.at(-1)?.accessKeyId, key.id);
-  }
-});
-
-test('an expired SSO session names `aws sso login`, and the first push after that login succeeds', async (t) => {
-  const { cloud, workers, home, homeEnvironment } = await setUp(t);
-  const key = addKey(cloud, 'anna', { sessionToken: 'sso-session-token' });
-  const portal = await startPortal(t, { 'token-new': key });
-  const where = home({ '.aws/config': ssoConfig, [ssoCache]: ssoToken('token-old', -1000) });
-  const environment = homeEnvironment(where, { AWS_ENDPOINT_URL_SSO: portal });
-  const expired = await failureOf(workers, environment, { profile: 'work' });
-  assert.equal(expired.code, 'aws-credentials');
-  assert.equal(expired.hint, 'aws sso login --profile work');
-  writeHome(where, ssoCache, ssoToken('token-revoked', 3_600_000));
-  const revoked = await failureOf(workers, environment, { profile: 'work' });
-  assert.equal(revoked.code, 'aws-credentials');
-  assert.equal(revoked.hint, 'aws sso login --profile work');
-  writeHome(where, ssoCache, ssoToken('token-new', 3_600_000));
-  await workers.push({ environment }, { ...request, profile: 'work' });
-  assert.equal(cloud.pushes.at(-1)?.accessKeyId, key.id);
-});
-
-test('an SSO profile nobody has logged in to names `aws sso login` as well', async (t) => {
-  const { workers, home, homeEnvironment } = await setUp(t);
-  const error = await failureOf(workers, homeEnvironment(home({ '.aws/config': ssoConfig })), {
-    profile: 'work',
+test('expired credentials fail for their own caller alone', async (t) => {
+  const { cloud, aws, environment } = await setUp(t);
+  const old = addKey(cloud, 'old', { sessionToken: 'the-token-of-old', expiresAt: Date.now() - 1000 });
+  const expired = environment({
+    AWS_ACCESS_KEY_ID: old.id,
+    AWS_SECRET_ACCESS_KEY: old.secret,
+    AWS_SESSION_TOKEN: 'the-token-of-old',
   });
+  const [error] = await Promise.all([
+    failureOf(aws, expired),
+    aws.push({ environment: environment() }, request),
+  ]);
   assert.equal(error.code, 'aws-credentials');
-  assert.equal(error.hint, 'aws sso login --profile work');
-});
-
-test('no credentials anywhere are told in words, quickly, with no metadata service to ask', async (t) => {
-  const { workers, home, homeEnvironment } = await setUp(t);
-  const started = performance.now();
-  // Nothing answers at this address: what a laptop sees of 169.254.169.254.
-  const error = await failureOf(workers, {
-    ...homeEnvironment(home()),
-    AWS_EC2_METADATA_DISABLED: 'false',
-    AWS_EC2_METADATA_SERVICE_ENDPOINT: 'http://192.0.2.1',
-  });
-  assert.equal(error.code, 'aws-credentials');
-  assert.equal(error.message, 'there are no AWS credentials');
-  assert.match(error.hint ?? '', /aws sso login/);
-  assert.ok(performance.now() - started < 5_000);
-});
-
-test('a profile that is not there is named, also where the environment has keys', async (t) => {
-  const { workers, environment } = await setUp(t);
-  const error = await failureOf(workers, environment(), { profile: "o'brien" });
-  assert.equal(error.code, 'aws-credentials');
-  assert.match(error.message, /the profile o'brien/);
-  assert.match(error.hint ?? '', /--profile 'o'\\''brien'/);
-});
-
-test('a credential_process that fails is quoted without its command line', async (t) => {
-  const { workers, home, homeEnvironment } = await setUp(t);
-  const where = home({
-    '.aws/config':
-      "[profile work]\ncredential_process = sh -c 'echo first >&2; echo vault is sealed >&2; exit 3' --password hunter2hunter2\n",
-  });
-  const error = await failureOf(workers, homeEnvironment(where), { profile: 'work' });
-  assert.equal(error.code, 'aws-credentials');
-  assert.match(error.message, /credential_process.*: vault is sealed$/);
-  assert.match(error.hint ?? '', /aws configure get credential_process --profile work/);
-  assert.doesNotMatch(`${error.message} ${error.hint}`, /hunter2/);
-});
-
-test('a credential_process that never ends is given up after 10 s', async (t) => {
-  const { workers, home, homeEnvironment } = await setUp(t);
-  const where = home({ '.aws/config': '[profile work]\ncredential_process = sleep 12\n' });
-  const started = performance.now();
-  const error = await failureOf(workers, homeEnvironment(where), { profile: 'work' });
-  assert.equal(error.code, 'aws-credentials');
-  assert.match(error.message, /within 10 s/);
-  assert.ok(performance.now() - started < 10_500);
+  assert.match(error.message, /have expired/);
+  assert.match(error.hint ?? '', /AWS_SESSION_TOKEN/);
 });
 
 test('the region comes from the request, AWS_REGION, AWS_DEFAULT_REGION, then the profile', async (t) => {
-  const { cloud, workers, home, environment } = await setUp(t);
+  const { aws, home, environment } = await setUp(t);
   const where = home({
     '.aws/config': '[profile east]\nregion = eu-west-3\n[default]\nregion = eu-west-4\n',
   });
   const regionOf = async (more: Record<string, string>, target: { region?: string } = {}) => {
     const { AWS_REGION: _, ...base } = environment({ HOME: where, AWS_CONFIG_FILE: '', ...more });
-    const error = await failureOf(
-      workers,
-      { ...base, ...('AWS_REGION' in more ? more : {}) },
-      {
-        ...target,
-        instanceId: 'i-0000000000000000f',
-      },
-    );
+    const all = { ...base, ...('AWS_REGION' in more ? more : {}) };
+    const error = await failureOf(aws, all, { ...target, instanceId: 'i-0000000000000000f' });
     return / in ([\w-]+)/.exec(error.message)?.[1];
   };
   const all = { AWS_REGION: 'eu-west-1', AWS_DEFAULT_REGION: 'eu-west-2' };
@@ -194,17 +202,124 @@ test('the region comes from the request, AWS_REGION, AWS_DEFAULT_REGION, then th
   assert.equal(await regionOf(all), 'eu-west-1');
   assert.equal(await regionOf({ AWS_DEFAULT_REGION: 'eu-west-2' }), 'eu-west-2');
   assert.equal(await regionOf({}), 'eu-west-4');
-  assert.equal(cloud.pushes.length, 0);
+  // The profile names a region, and the keys of the environment sign.
+  assert.equal(await regionOf({ AWS_PROFILE: 'east' }), 'eu-west-3');
 });
 
-test('no region, and one that is no host name, are bad settings', async (t) => {
-  const { workers, environment } = await setUp(t);
+test('no region, and one that is not a host name, are bad settings', async (t) => {
+  const { aws, environment } = await setUp(t);
   const { AWS_REGION: _, ...without } = environment();
-  const missing = await failureOf(workers, without);
+  const missing = await failureOf(aws, without);
   assert.equal(missing.code, 'bad-settings');
   assert.equal(missing.message, 'no AWS region is set');
   assert.match(missing.hint ?? '', /ssh\.toml or AWS_REGION/);
-  const odd = await failureOf(workers, environment(), { region: 'evil.example/\u001b[31m' });
+  const odd = await failureOf(aws, environment(), { region: 'evil.example/\u001b[31m' });
   assert.equal(odd.code, 'bad-settings');
   assert.ok(!odd.message.includes('\u001b'));
+});
+
+test('an endpoint of the profile is used, unless a variable names another or forbids it', async (t) => {
+  const { cloud, aws, home, environment } = await setUp(t);
+  const where = home({
+    '.aws/config': `[default]\nservices = mine\n[services mine]\nec2_instance_connect =\n  endpoint_url = ${cloud.endpoint}\n`,
+  });
+  const { AWS_ENDPOINT_URL: _, ...base } = environment({ HOME: where });
+  await aws.push({ environment: base }, request);
+  assert.equal(cloud.pushes.length, 1);
+  const nowhere = { ...base, AWS_ENDPOINT_URL: 'http://nowhere.invalid' };
+  assert.match((await failureOf(aws, nowhere)).message, /^nowhere\.invalid cannot be reached/);
+});
+
+test('without a login to ask, a source that needs the caller gives no credentials', async (t) => {
+  const { aws, home, homeEnvironment } = await setUp(t);
+  const where = home({ '.aws/config': '[default]\ncredential_process = false\n' });
+  const error = await failureOf(aws, homeEnvironment(where));
+  assert.equal(error.code, 'aws-credentials');
+});
+
+/** A login as the agent sees it: it notes what it is asked. */
+function makeLogin() {
+  const asked: string[] = [];
+  const told: (string | undefined)[] = [];
+  const login = {
+    isAvailable: true,
+    resolve: (id: string) => asked.push(id),
+    tell: (line?: string) => told.push(line),
+  };
+  return { asked, told, login };
+}
+
+const processProfiles: Profiles = { config: { default: { credential_process: 'x' } }, credentials: {} };
+const resolved = (expiresAt?: number): Credentials => ({
+  accessKeyId: 'AKIA',
+  secretAccessKey: 's',
+  expiresAt,
+  source: { kind: 'process', profile: 'default', runsProcess: true },
+});
+
+test('logins that wait for the same credentials ask one of them, and the next one when it ends', async () => {
+  const handover = new HandedOverCredentials();
+  const [first, second] = [makeLogin(), makeLogin()];
+  const get = (login: ReturnType<typeof makeLogin>, session = 'shell') =>
+    handover.get({ environment: {}, session, resolver: login.login }, processProfiles, {});
+  const results = [get(first), get(second)];
+  await sleep(0);
+  assert.deepEqual([first.asked.length, second.asked.length], [1, 0]);
+  handover.leave(first.login);
+  assert.equal(second.asked.length, 1);
+  const resolution = handover.resolution(second.asked[0] ?? '');
+  resolution?.attach();
+  resolution?.tell('waiting for it');
+  assert.deepEqual(second.told, ['waiting for it']);
+  const credentials = resolved(Date.now() + 3_600_000);
+  resolution?.settle(credentials);
+  assert.deepEqual(await Promise.all(results), [credentials, credentials]);
+  assert.equal(await get(first), credentials, 'a later login finds them');
+  assert.equal(first.asked.length, 1);
+  // Another shell, in which the process may say something else.
+  const other = makeLogin();
+  void get(other, 'other shell');
+  await sleep(0);
+  assert.equal(other.asked.length, 1);
+});
+
+test('a result that comes when nobody waits any more serves the next login', async () => {
+  const handover = new HandedOverCredentials();
+  const [first, second] = [makeLogin(), makeLogin()];
+  const caller = (login: ReturnType<typeof makeLogin>) => ({
+    environment: {},
+    session: '',
+    resolver: login.login,
+  });
+  void handover.get(caller(first), processProfiles, {});
+  await sleep(0);
+  const resolution = handover.resolution(first.asked[0] ?? '');
+  resolution?.attach();
+  handover.leave(first.login);
+  const credentials = resolved(Date.now() + 3_600_000);
+  resolution?.settle(credentials);
+  await sleep(0);
+  assert.equal(await handover.get(caller(second), processProfiles, {}), credentials);
+  assert.equal(second.asked.length, 0);
+});
+
+test('credentials about to expire are not used for another login; a failure is not kept', async () => {
+  const handover = new HandedOverCredentials();
+  const login = makeLogin();
+  const caller = { environment: {}, session: '', resolver: login.login };
+  const answer = async (result: Credentials | MintError) => {
+    const got = handover.get(caller, processProfiles, {});
+    await sleep(0);
+    handover.resolution(login.asked.at(-1) ?? '')?.settle(result);
+    return await got;
+  };
+  await answer(resolved(Date.now() + 30_000));
+  await assert.rejects(answer(new MintError('aws-credentials', 'no')), { code: 'aws-credentials' });
+  const last = resolved(Date.now() + 3_600_000);
+  assert.equal(await answer(last), last);
+  assert.equal(login.asked.length, 3);
+  // AWS has refused them.
+  handover.forget(last);
+  await answer(resolved(Date.now() + 3_600_000));
+  assert.equal(login.asked.length, 4);
 });

@@ -1,14 +1,13 @@
 /** Describing, starting and reading the console of instances, and who the caller is. */
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { ownerOf } from '../../src/aws/identity.ts';
+import { ownerOf } from '../../src/aws/operations.ts';
 import { demoSubnet, demoVpc, type Instance } from '../../src/demo/instance.ts';
 import { queryFailureNames } from '../../src/demo/wire-failure.ts';
 import { MintError } from '../../src/errors.ts';
 import { demoAccessKey } from '../cloud/cloud.ts';
-import { addKey, instanceId, request, type Setup, setUp } from './setup.ts';
+import { addKey, instanceId, type Setup, setUp } from './setup.ts';
 
 let next = 0;
 
@@ -42,7 +41,7 @@ test('a VM is described with its tags, addresses, launch, account and zone', asy
     zone: 'us-east-1b',
     account: '210987654321',
   });
-  assert.deepEqual(await setup.workers.describeVms(caller, { names: ['dev'] }), [
+  assert.deepEqual(await setup.aws.describeVms(caller, { names: ['dev'] }), [
     {
       instanceId: id,
       state: 'running',
@@ -60,6 +59,8 @@ test('a VM is described with its tags, addresses, launch, account and zone', asy
       keyName: 'old-key',
       vpc: demoVpc,
       subnet: demoSubnet,
+      image: 'ami-0d3f0000000000001',
+      isMint: true,
     },
   ]);
 });
@@ -72,14 +73,14 @@ test('every page is followed, two owners and two regions are kept apart', async 
   add(setup, mint('vm-0', 'bert'));
   const far = add(setup, { ...mint('vm-0', 'anna'), region: 'eu-west-1' });
   add(setup, { tags: { Name: 'not-mints' } });
-  const all = await setup.workers.describeVms(caller, {});
+  const all = await setup.aws.describeVms(caller, {});
   assert.equal(all.length, 14);
   assert.equal(setup.cloud.requests.filter(({ operation }) => operation === 'DescribeInstances').length, 3);
-  const annas = await setup.workers.describeVms(caller, { owner: 'anna' });
+  const annas = await setup.aws.describeVms(caller, { owner: 'anna' });
   assert.deepEqual(annas.map(({ name }) => name).toSorted(), names.toSorted());
-  const both = await setup.workers.describeVms(caller, { names: ['vm-0'] });
+  const both = await setup.aws.describeVms(caller, { names: ['vm-0'] });
   assert.deepEqual(both.map(({ owner }) => owner).toSorted(), ['anna', 'bert']);
-  const [there, ...more] = await setup.workers.describeVms(caller, { region: 'eu-west-1', names: ['vm-0'] });
+  const [there, ...more] = await setup.aws.describeVms(caller, { region: 'eu-west-1', names: ['vm-0'] });
   assert.equal(there?.instanceId, far);
   assert.equal(there?.region, 'eu-west-1');
   assert.deepEqual(more, []);
@@ -94,8 +95,7 @@ test('a name is found in any case, literally, and by the tag that was asked for'
   add(setup, mint('dev-2', 'anna'));
   const named = add(setup, { tags: { Name: 'Dev' } });
   const star = add(setup, mint('*', 'anna'));
-  const ids = async (more: object) =>
-    (await setup.workers.describeVms(caller, more)).map((vm) => vm.instanceId);
+  const ids = async (more: object) => (await setup.aws.describeVms(caller, more)).map((vm) => vm.instanceId);
   assert.deepEqual(await ids({ names: ['dev'] }), [dev, shouted]);
   assert.deepEqual(await ids({ names: ['*'] }), [star]);
   assert.deepEqual(await ids({ nameTags: ['dev'] }), [named]);
@@ -109,7 +109,7 @@ test('more names than one filter takes are asked for in several requests', async
   setup.cloud.pageSize = 1000;
   const digits = Array.from({ length: 450 }, (_, at) => String(1000 + at));
   for (const name of digits) add(setup, mint(name, 'anna'));
-  const found = await setup.workers.describeVms({ environment: setup.environment() }, { names: digits });
+  const found = await setup.aws.describeVms({ environment: setup.environment() }, { names: digits });
   assert.equal(found.length, 450);
   assert.equal(setup.cloud.requests.length, 3);
 });
@@ -120,12 +120,12 @@ test('terminated instances are left out unless their id is asked for, and what i
   const gone = add(setup, { ...mint('dev', 'anna'), state: 'terminated' });
   add(setup, { ...mint('dev', 'anna'), state: 'shutting-down' });
   const stopped = add(setup, { ...mint('dev', 'anna'), state: 'stopped', privateIp: '10.0.0.8' });
-  const [found, ...more] = await setup.workers.describeVms(caller, { names: ['dev'] });
+  const [found, ...more] = await setup.aws.describeVms(caller, { names: ['dev'] });
   assert.deepEqual(more, []);
   assert.equal(found?.instanceId, stopped);
   assert.equal(found?.publicAddress, undefined);
   assert.equal(found?.privateAddress, '10.0.0.8');
-  const [byId] = await setup.workers.describeVms(caller, { ids: [gone] });
+  const [byId] = await setup.aws.describeVms(caller, { ids: [gone] });
   assert.equal(byId?.state, 'terminated');
 });
 
@@ -133,18 +133,18 @@ test('an address that is none is left out', async (t) => {
   const setup = await setUp(t);
   const caller = { environment: setup.environment() };
   const id = add(setup, { publicIp: '-oProxyCommand=x', privateIp: 'localhost' });
-  const [vm] = await setup.workers.describeVms(caller, { ids: [id] });
+  const [vm] = await setup.aws.describeVms(caller, { ids: [id] });
   assert.equal(vm?.publicAddress, undefined);
   assert.equal(vm?.privateAddress, undefined);
 });
 
 test('an id that is not there, or is no id, has its own words', async (t) => {
-  const { workers, environment } = await setUp(t);
+  const { aws, environment } = await setUp(t);
   const caller = { environment: environment() };
-  const missing = await rejection(workers.describeVms(caller, { ids: ['i-0ffffffffffffffff'] }));
+  const missing = await rejection(aws.describeVms(caller, { ids: ['i-0ffffffffffffffff'] }));
   assert.equal(missing.code, 'vm-not-found');
-  assert.match(missing.message, /no instance i-0ffffffffffffffff in us-east-1: .*does not exist/);
-  const malformed = await rejection(workers.describeVms(caller, { ids: ['dev'] }));
+  assert.match(missing.message, /no instance i-0ffffffffffffffff in us-east-1 for arn:\S+: .*does not exist/);
+  const malformed = await rejection(aws.describeVms(caller, { ids: ['dev'] }));
   assert.equal(malformed.code, 'bad-settings');
   assert.match(malformed.hint ?? '', /ssh\.toml/);
 });
@@ -153,16 +153,16 @@ test('the console output comes as text, empty at first, its newest 64 KB, with t
   const setup = await setUp(t);
   const caller = { environment: setup.environment() };
   const early = add(setup);
-  assert.equal((await setup.workers.consoleOutput(caller, { instanceId: early })).text, '');
+  assert.equal((await setup.aws.consoleOutput(caller, { instanceId: early })).text, '');
   const at = Date.parse('2026-01-02T03:04:05Z');
   const id = add(setup, { console: { text: '[    0.000000] Linux\r\nübung \u001b[1m\u0000end\r\n', at } });
-  assert.deepEqual(await setup.workers.consoleOutput(caller, { instanceId: id }), {
+  assert.deepEqual(await setup.aws.consoleOutput(caller, { instanceId: id }), {
     text: '[    0.000000] Linux\r\nübung \u001b[1m\u0000end\r\n',
     at: '2026-01-02T03:04:05.000Z',
   });
   // Cut in the middle of a character.
   const long = add(setup, { console: { text: `x${'ü'.repeat(64 * 1024)}`, at } });
-  const { text } = await setup.workers.consoleOutput(caller, { instanceId: long });
+  const { text } = await setup.aws.consoleOutput(caller, { instanceId: long });
   assert.equal(text, 'ü'.repeat(32 * 1024));
 });
 
@@ -170,20 +170,20 @@ test('a stopped instance starts, is pending, then runs at its new address', asyn
   const setup = await setUp(t);
   const caller = { environment: setup.environment() };
   const id = add(setup, { state: 'stopped', start: { milliseconds: 300, publicIp: '203.0.113.9' } });
-  assert.deepEqual(await setup.workers.startInstance(caller, { instanceId: id }), { state: 'pending' });
-  assert.equal((await setup.workers.describeVms(caller, { ids: [id] }))[0]?.state, 'pending');
+  assert.deepEqual(await setup.aws.startInstance(caller, { instanceId: id }), { state: 'pending' });
+  assert.equal((await setup.aws.describeVms(caller, { ids: [id] }))[0]?.state, 'pending');
   await sleep(400);
-  const [vm] = await setup.workers.describeVms(caller, { ids: [id] });
+  const [vm] = await setup.aws.describeVms(caller, { ids: [id] });
   assert.equal(vm?.state, 'running');
   assert.equal(vm?.publicAddress, '203.0.113.9');
-  assert.deepEqual(await setup.workers.startInstance(caller, { instanceId: id }), { state: 'running' });
+  assert.deepEqual(await setup.aws.startInstance(caller, { instanceId: id }), { state: 'running' });
   const gone = add(setup, { state: 'terminated' });
-  const error = await rejection(setup.workers.startInstance(caller, { instanceId: gone }));
+  const error = await rejection(setup.aws.startInstance(caller, { instanceId: gone }));
   assert.equal(error.code, 'vm-not-running');
 });
 
 test('an identity is the caller’s own, with the owner tag that Mint would give it', async (t) => {
-  const { cloud, workers, environment } = await setUp(t);
+  const { cloud, aws, environment } = await setUp(t);
   const anna = addKey(cloud, 'anna');
   cloud.accessKeys.set(anna.id, {
     secret: anna.secret,
@@ -195,7 +195,7 @@ test('an identity is the caller’s own, with the owner tag that Mint would give
     environment(),
   ];
   const [hers, other] = await Promise.all(
-    environments.map((each) => workers.identity({ environment: each }, {})),
+    environments.map((each) => aws.identity({ environment: each }, {})),
   );
   assert.deepEqual(hers, {
     account: '210987654321',
@@ -213,14 +213,14 @@ test('an owner follows Mint’s rule', () => {
 
 test('what one may not do is told by the name of the action, and the rest still works', async (t) => {
   const setup = await setUp(t);
-  const { cloud, workers } = setup;
+  const { cloud, aws } = setup;
   const id = add(setup, mint('dev', 'anna'));
   type Call = (caller: { environment: Record<string, string> }) => Promise<unknown>;
   const calls: Readonly<Record<string, Call>> = {
-    'ec2:GetConsoleOutput': (caller) => workers.consoleOutput(caller, { instanceId: id }),
-    'ec2:StartInstances': (caller) => workers.startInstance(caller, { instanceId: id }),
-    'ec2:DescribeInstances': (caller) => workers.describeVms(caller, { names: ['dev'] }),
-    'sts:GetCallerIdentity': (caller) => workers.identity(caller, {}),
+    'ec2:GetConsoleOutput': (caller) => aws.consoleOutput(caller, { instanceId: id }),
+    'ec2:StartInstances': (caller) => aws.startInstance(caller, { instanceId: id }),
+    'ec2:DescribeInstances': (caller) => aws.describeVms(caller, { names: ['dev'] }),
+    'sts:GetCallerIdentity': (caller) => aws.identity(caller, {}),
   };
   for (const denied of Object.keys(calls)) {
     const key = addKey(cloud, denied.replace(/\W/g, ''));
@@ -236,18 +236,25 @@ test('what one may not do is told by the name of the action, and the rest still 
       const error = await rejection(call(caller));
       assert.equal(error.code, 'aws-denied');
       assert.match(error.message, new RegExp(`does not allow ${action}`));
-      assert.match(error.hint ?? '', new RegExp(`allow ${action}, for: aws sts get-caller-identity`));
+      assert.match(
+        error.hint ?? '',
+        new RegExp(
+          action.startsWith('sts:')
+            ? `allow ${action}, for: aws`
+            : `allow ${action} to arn:aws:iam::123456789012:user/`,
+        ),
+      );
     }
   }
 });
 
 test('every answer of EC2 and STS has a code, a hint, and nothing secret in it', async (t) => {
-  const { cloud, workers, environment } = await setUp(t);
+  const { cloud, aws, environment } = await setUp(t);
   const caller = { environment: environment() };
   const codes: Record<string, string> = {};
   for (const name of queryFailureNames) {
     cloud.faults.failNext(name, Number.POSITIVE_INFINITY);
-    const error = await rejection(workers.describeVms(caller, { ids: [instanceId] }));
+    const error = await rejection(aws.describeVms(caller, { ids: [instanceId] }));
     cloud.faults.clear();
     codes[name] = error.code;
     assert.ok(error.hint, name);
@@ -284,7 +291,7 @@ test('every answer of EC2 and STS has a code, a hint, and nothing secret in it',
 });
 
 test('a wrong secret and an expired token fail for EC2 and STS as they do for a push', async (t) => {
-  const { cloud, workers, environment } = await setUp(t);
+  const { cloud, aws, environment } = await setUp(t);
   const old = addKey(cloud, 'old', { sessionToken: 'the-token-of-old', expiresAt: Date.now() - 1000 });
   const expired = environment({
     AWS_ACCESS_KEY_ID: old.id,
@@ -294,10 +301,7 @@ test('a wrong secret and an expired token fail for EC2 and STS as they do for a 
   const wrong = environment({ AWS_SECRET_ACCESS_KEY: 'not the right secret' });
   for (const each of [expired, wrong]) {
     const caller = { environment: each };
-    const errors = [
-      await rejection(workers.describeVms(caller, {})),
-      await rejection(workers.identity(caller, {})),
-    ];
+    const errors = [await rejection(aws.describeVms(caller, {})), await rejection(aws.identity(caller, {}))];
     for (const error of errors) {
       assert.equal(error.code, 'aws-credentials');
       assert.match(error.hint ?? '', /AWS_SESSION_TOKEN/);
@@ -306,28 +310,13 @@ test('a wrong secret and an expired token fail for EC2 and STS as they do for a 
 });
 
 test('an endpoint that hangs ends in time, and a throttled request is tried again', async (t) => {
-  const { cloud, workers, environment } = await setUp(t);
+  const { cloud, aws, environment } = await setUp(t);
   const caller = { environment: environment() };
   cloud.faults.failNext('RequestLimitExceeded', 2);
-  assert.equal((await workers.describeVms(caller, { ids: [instanceId] })).length, 1);
+  assert.equal((await aws.describeVms(caller, { ids: [instanceId] })).length, 1);
   cloud.faults.hang();
   const start = performance.now();
-  const error = await rejection(workers.consoleOutput(caller, { instanceId }));
+  const error = await rejection(aws.consoleOutput(caller, { instanceId }));
   assert.equal(error.code, 'aws-unreachable');
   assert.ok(performance.now() - start < 11_000);
-});
-
-test('a credential_process runs once for a push, a description and an identity', async (t) => {
-  const { cloud, workers, home, homeEnvironment } = await setUp(t);
-  const key = addKey(cloud, 'anna');
-  const keys = { Version: 1, AccessKeyId: key.id, SecretAccessKey: key.secret };
-  const where = home({
-    '.aws/config': '[default]\ncredential_process = sh -c "echo run >> $HOME/runs; cat $HOME/keys.json"\n',
-    'keys.json': JSON.stringify(keys),
-  });
-  const caller = { environment: homeEnvironment(where) };
-  await workers.push(caller, request);
-  await workers.describeVms(caller, {});
-  await workers.identity(caller, {});
-  assert.equal(readFileSync(`${where}/runs`, 'utf8'), 'run\n');
 });

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
-import type { TunnelRequest } from '../../src/aws/workers.ts';
+import type { TunnelRequest } from '../../src/aws/requests.ts';
 import { demoVpc } from '../../src/demo/instance.ts';
 import { MintError } from '../../src/errors.ts';
 import { demoAccessKey, demoRegion } from '../cloud/cloud.ts';
@@ -32,7 +32,7 @@ function show({ cloud }: Setup, id: string, more: Partial<InstanceConnectEndpoin
 }
 
 async function open(setup: Setup, more: Partial<TunnelRequest> = {}, environment = setup.environment()) {
-  return await setup.workers.tunnel({ environment }, { ...request, ...more });
+  return await setup.aws.tunnel({ environment }, { ...request, ...more });
 }
 
 async function failureOf(promise: Promise<unknown>): Promise<MintError> {

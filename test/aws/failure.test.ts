@@ -1,8 +1,8 @@
 /** Each failure of the service: its code, its hint, and nothing in it that must not be there. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { Attempt } from '../../src/aws/attempt.ts';
-import { explainFailure } from '../../src/aws/failure.ts';
+import { type Attempt, explainFailure, explainNoCredentials } from '../../src/aws/errors.ts';
+import type { Source } from '../../src/aws/requests.ts';
 import type { WireFailureName } from '../../src/demo/wire-failure.ts';
 import type { ErrorCode } from '../../src/errors.ts';
 import { demoAccessKey } from '../cloud/cloud.ts';
@@ -33,48 +33,49 @@ const answers: readonly (readonly [WireFailureName, ErrorCode, RegExp])[] = [
 ];
 
 test('every answer of EC2 Instance Connect has its code, its hint and its request id', async (t) => {
-  const { cloud, workers, environment } = await setUp(t);
+  const { cloud, aws, environment } = await setUp(t);
   for (const [name, code, hint] of answers) {
     cloud.faults.failNext(name, 3);
-    const error = await failureOf(workers, environment());
+    const error = await failureOf(aws, environment());
     cloud.faults.clear();
     assert.equal(error.code, code, name);
     assert.match(error.hint ?? '', hint, name);
-    const requestId = cloud.requests.at(-1)?.requestId;
+    const requestId = cloud.requests
+      .filter(({ operation }) => operation === 'SendSSHPublicKey')
+      .at(-1)?.requestId;
     assert.ok(error.message.endsWith(`(request ${requestId})`), `${name}: ${error.message}`);
     assert.doesNotMatch(`${error.message} ${error.hint}`, new RegExp(demoAccessKey.secret));
   }
 });
 
 test('a throttled push and an answer that was lost are tried again, and succeed', async (t) => {
-  const { cloud, workers, environment } = await setUp(t);
+  const { cloud, aws, environment } = await setUp(t);
   cloud.faults.failNext('ThrottlingException', 2);
-  await workers.push({ environment: environment() }, request);
+  await aws.push({ environment: environment() }, request);
   cloud.faults.loseAnswers(1);
-  await workers.push({ environment: environment() }, request);
+  await aws.push({ environment: environment() }, request);
   assert.equal(cloud.pushes.length, 3);
 });
 
 test('a stopped instance, one of another region, a wrong secret and a wrong user each have their own words', async (t) => {
-  const { cloud, workers, environment } = await setUp(t);
-  const far = await failureOf(workers, environment(), { region: 'eu-west-1', profile: undefined });
+  const { cloud, aws, environment } = await setUp(t);
+  const far = await failureOf(aws, environment(), { region: 'eu-west-1', profile: undefined });
   assert.equal(far.code, 'vm-not-found');
   assert.match(far.hint ?? '', /--region eu-west-1/);
-  const wrong = await failureOf(workers, environment({ AWS_SECRET_ACCESS_KEY: 'not the right secret' }));
+  const wrong = await failureOf(aws, environment({ AWS_SECRET_ACCESS_KEY: 'not the right secret' }));
   assert.equal(wrong.code, 'aws-credentials');
-  const user = await failureOf(workers, environment(), { osUser: 'not a user' });
+  const user = await failureOf(aws, environment(), { osUser: 'not a user' });
   assert.equal(user.code, 'push-failed');
   const instance = cloud.instances.get(instanceId);
   if (instance !== undefined) cloud.instances.set(instanceId, { ...instance, state: 'stopped' });
-  assert.equal((await failureOf(workers, environment())).code, 'vm-not-running');
+  assert.equal((await failureOf(aws, environment())).code, 'vm-not-running');
 });
 
 const attempt = (more: Partial<Attempt> = {}): Attempt => ({
   operation: 'ec2-instance-connect:SendSSHPublicKey',
-  stage: 'endpoint',
   region: 'us-east-1',
   profile: undefined,
-  environmentKeys: false,
+  source: { kind: 'environment', profile: undefined, runsProcess: false },
   endpoint: 'https://ec2-instance-connect.us-east-1.amazonaws.com',
   instanceId,
   osUser: 'ubuntu',
@@ -109,41 +110,79 @@ test('what only an administrator can decode is left out of what EC2 says', () =>
   );
 });
 
-test('renewing credentials is told by where they came from', () => {
-  const hintFor = (...sources: string[]) =>
-    explainFailure(named('ExpiredTokenException', 'expired'), attempt({ profile: 'work', sources })).hint ??
-    '';
-  assert.equal(hintFor('CREDENTIALS_PROFILE_SSO'), 'aws sso login --profile work');
-  assert.equal(hintFor('CREDENTIALS_PROFILE_LOGIN', 'CREDENTIALS_LOGIN'), 'aws login --profile work');
-  assert.match(
-    hintFor('CREDENTIALS_PROFILE_PROCESS', 'CREDENTIALS_PROCESS'),
-    /credential_process --profile work/,
-  );
-  assert.match(hintFor('CREDENTIALS_PROFILE'), /\.aws\/credentials/);
-  assert.match(hintFor('CREDENTIALS_IMDS'), /by itself/);
-  assert.equal(hintFor(), 'aws sso login --profile work');
+const source = (kind: Source['kind'], runsProcess = false): Source => ({
+  kind,
+  profile: 'work',
+  runsProcess,
 });
 
-test('a role that may not be taken is a denial, a clock that is wrong is named', () => {
-  const stage = 'credentials';
-  const role = explainFailure(
-    named('AccessDenied', 'User: x is not authorized to perform: sts:AssumeRole', {
-      $metadata: { httpStatusCode: 403 },
-    }),
-    attempt({ stage }),
+test('the hint for rejected credentials depends on where they came from', () => {
+  const hintFor = (kind: Source['kind']) =>
+    explainFailure(named('ExpiredTokenException', 'expired'), attempt({ source: source(kind) })).hint ?? '';
+  assert.equal(hintFor('sso'), 'aws sso login --profile work');
+  assert.equal(hintFor('login'), 'aws login --profile work');
+  assert.match(hintFor('process'), /credential_process --profile work/);
+  assert.match(hintFor('credentials-file'), /\.aws\/credentials/);
+  assert.match(hintFor('instance'), /by itself/);
+  assert.equal(hintFor('role'), 'aws sso login --profile work');
+});
+
+const noCode = { code: undefined, isRefused: false };
+
+test('a source that gives no credentials is explained by what it is, not by the words of its error', () => {
+  const explain = (of: Source, error: Error, mfa: Parameters<typeof explainNoCredentials>[2] = noCode) =>
+    explainNoCredentials(error, of, mfa, ['s3cr3t-value']);
+  // Words about a login in the output of a process do not lead to `aws login`.
+  const words =
+    'credential_process failed with exit status 1\nyour session has expired, run: saml2aws login\n';
+  const process = explain(source('process', true), new Error(words));
+  assert.equal(
+    process.message,
+    'the credential_process of profile work failed with exit status 1: your session has expired, run: saml2aws login',
   );
-  assert.equal(role.code, 'aws-denied');
-  const sso = explainFailure(
-    named('CredentialsProviderError', 'ForbiddenException: No access'),
-    attempt({ stage }),
+  assert.doesNotMatch(process.hint ?? '', /aws login|sso login/);
+  const hostile = explain(
+    source('process', true),
+    new Error('credential_process failed with exit status 1\n\u001b]0;x\u0007 s3cr3t-value\n'),
   );
-  assert.equal(sso.code, 'aws-denied');
+  assert.match(hostile.message, /\\u\{1b\}\]0;x\\u\{7\} \[hidden\]$/);
+  assert.equal(
+    explain(source('sso'), new Error('The SSO session has expired. To refresh this SSO session run …')).hint,
+    'aws sso login --profile work',
+  );
+  const denied = Object.assign(new Error('User x is not authorized to perform: sts:AssumeRole'), {
+    name: 'AccessDenied',
+  });
+  assert.equal(explain(source('role'), denied).code, 'aws-denied');
+  const wrongCode = Object.assign(
+    new Error('MultiFactorAuthentication failed with invalid MFA one time pass code'),
+    {
+      name: 'AccessDenied',
+    },
+  );
+  const mfa = explain(source('role'), wrongCode, { code: '123456', isRefused: false });
+  assert.equal(mfa.code, 'aws-credentials');
+  assert.match(mfa.message, /did not accept the MFA code/);
+  assert.match(
+    explain(source('role'), denied, { code: undefined, isRefused: true }).message,
+    /needs an MFA code/,
+  );
+});
+
+test('a clock that is wrong is named', () => {
   const skewed = explainFailure(
     named('InvalidSignatureException', 'Signature expired: 20260102T030405Z is now earlier than 2026'),
     attempt(),
   );
   assert.equal(skewed.code, 'aws-credentials');
   assert.match(skewed.hint ?? '', /clock/);
+});
+
+test('a denial names the identity it concerns', () => {
+  const identity = 'arn:aws:iam::123456789012:user/anna';
+  const error = explainFailure(named('AuthException', 'no'), attempt({ identity }));
+  assert.match(error.message, /to i-\w+ as ubuntu for arn:aws:iam::123456789012:user\/anna: no$/);
+  assert.match(error.hint ?? '', /SendSSHPublicKey .* to arn:aws:iam::123456789012:user\/anna$/);
 });
 
 test('what is no Error, and an error nobody foresaw, are still a failed push', () => {

@@ -1,14 +1,14 @@
-/** What the tests of src/aws share: the stand-in cloud with one VM, homes of their own, a look at the threads. */
-
+/** What the tests of src/aws share: the stand-in cloud with one VM, and homes of their own. */
 import { generateKeyPairSync } from 'node:crypto';
-import * as diagnostics from 'node:diagnostics_channel';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import type { TestContext } from 'node:test';
-import type { Worker } from 'node:worker_threads';
-import { AwsWorkers, type Caller, type PushRequest } from '../../src/aws/workers.ts';
+import { HandedOverCredentials } from '../../src/agent/credentials/handover.ts';
+import { Aws } from '../../src/aws/aws.ts';
+import type { PushRequest } from '../../src/aws/requests.ts';
 import { MintError } from '../../src/errors.ts';
+import type { Caller } from '../../src/platform/caller.ts';
 import { type Cloud, demoAccessKey, demoRegion, startCloud } from '../cloud/cloud.ts';
 import { testPath } from '../programs.ts';
 
@@ -18,18 +18,16 @@ export const request: PushRequest = { instanceId, osUser: 'ubuntu', publicKey };
 
 export interface Setup {
   readonly cloud: Cloud;
-  readonly workers: AwsWorkers;
+  readonly aws: Aws;
   /** An empty home directory, ended with the test. */
   home(files?: Readonly<Record<string, string>>): string;
   /** An environment that reaches the cloud with the key that is there from the start. */
   environment(more?: Readonly<Record<string, string>>): Record<string, string>;
   /** An environment without keys: what it has, it has from its home. */
   homeEnvironment(home: string, more?: Readonly<Record<string, string>>): Record<string, string>;
-  /** The threads started so far. */
-  readonly threads: readonly Worker[];
 }
 
-export async function setUp(t: TestContext, options: { readonly limit?: number } = {}): Promise<Setup> {
+export async function setUp(t: TestContext): Promise<Setup> {
   const cloud = await startCloud();
   cloud.instances.set(instanceId, {
     id: instanceId,
@@ -37,14 +35,10 @@ export async function setUp(t: TestContext, options: { readonly limit?: number }
     state: 'running',
     address: '127.0.0.1',
   });
-  const workers = new AwsWorkers(options);
-  const threads: Worker[] = [];
-  const started = (message: unknown) => threads.push((message as { worker: Worker }).worker);
-  diagnostics.subscribe('worker_threads', started);
+  const aws = new Aws(new HandedOverCredentials());
   const homes: string[] = [];
   t.after(async () => {
-    diagnostics.unsubscribe('worker_threads', started);
-    await workers.close();
+    await aws.close();
     await cloud.close();
     for (const home of homes) rmSync(home, { recursive: true, force: true });
   });
@@ -65,8 +59,7 @@ export async function setUp(t: TestContext, options: { readonly limit?: number }
   const empty = home();
   return {
     cloud,
-    workers,
-    threads,
+    aws,
     home,
     homeEnvironment,
     environment: (more = {}) =>
@@ -86,12 +79,12 @@ export function writeHome(home: string, name: string, text: string): void {
 
 /** The MintError that a push ends with; fails where it succeeds. */
 export async function failureOf(
-  workers: AwsWorkers,
+  aws: Aws,
   environment: Caller['environment'],
   more: Partial<PushRequest> = {},
 ): Promise<MintError> {
   try {
-    await workers.push({ environment }, { ...request, ...more });
+    await aws.push({ environment }, { ...request, ...more });
   } catch (error) {
     if (error instanceof MintError) return error;
     throw error;

@@ -1,13 +1,12 @@
 /** What is between us and AWS: names, ports, silence, proxies, certificates. */
 import assert from 'node:assert/strict';
-import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { createServer as createHttpServer, request as httpRequest } from 'node:http';
 import { type AddressInfo, connect, createServer, type Server } from 'node:net';
 import { type TestContext, test } from 'node:test';
 import { createServer as createTlsServer } from 'node:tls';
 import { fileURLToPath } from 'node:url';
-import { failureOf, request, setUp, writeHome } from './setup.ts';
+import { failureOf, request, setUp } from './setup.ts';
 
 const certificate = fileURLToPath(new URL('./tls/certificate.pem', import.meta.url));
 const key = fileURLToPath(new URL('./tls/key.pem', import.meta.url));
@@ -49,101 +48,89 @@ async function listenTls(t: TestContext, endpoint: string): Promise<number> {
 }
 
 test('an endpoint that never answers is given up in time, and named', async (t) => {
-  const { cloud, workers, environment } = await setUp(t);
-  await workers.push({ environment: environment() }, request);
+  const { cloud, aws, environment } = await setUp(t);
+  await aws.push({ environment: environment() }, request);
   cloud.faults.hang();
   const started = performance.now();
-  const error = await failureOf(workers, environment());
+  const error = await failureOf(aws, environment());
   assert.ok(performance.now() - started < 10_500, `${performance.now() - started} ms`);
   assert.equal(error.code, 'aws-unreachable');
   assert.ok(error.message.includes(new URL(cloud.endpoint).host), error.message);
 });
 
 test('one connection that went silent costs a retry and not the push', async (t) => {
-  const { cloud, workers, environment } = await setUp(t);
-  await workers.push({ environment: environment() }, request);
+  const { cloud, aws, environment } = await setUp(t);
+  await aws.push({ environment: environment() }, request);
   cloud.faults.hang();
-  const pushed = workers.push({ environment: environment() }, request);
+  const pushed = aws.push({ environment: environment() }, request);
   while (cloud.faults.waiting === 0) await new Promise((resolve) => setTimeout(resolve, 5));
   cloud.faults.hang(false);
   await pushed;
 });
 
 test('an endpoint that refuses connections is named with its port', async (t) => {
-  const { workers, environment } = await setUp(t);
+  const { aws, environment } = await setUp(t);
   const port = await closedPort();
-  const error = await failureOf(workers, environment({ AWS_ENDPOINT_URL: `http://127.0.0.1:${port}` }));
+  const error = await failureOf(aws, environment({ AWS_ENDPOINT_URL: `http://127.0.0.1:${port}` }));
   assert.equal(error.code, 'aws-unreachable');
   assert.equal(error.message, `127.0.0.1:${port} cannot be reached: the connection was refused`);
   assert.match(error.hint ?? '', /curl -v http:\/\/127\.0\.0\.1/);
 });
 
 test('an endpoint whose name does not resolve is named', async (t) => {
-  const { workers, environment } = await setUp(t);
+  const { aws, environment } = await setUp(t);
   const environmentOf = environment({ AWS_ENDPOINT_URL_EC2_INSTANCE_CONNECT: 'http://nowhere.invalid' });
-  const error = await failureOf(workers, environmentOf);
+  const error = await failureOf(aws, environmentOf);
   assert.equal(error.code, 'aws-unreachable');
   assert.match(error.message, /^nowhere\.invalid cannot be reached: .*resolve/);
 });
 
 test('an endpoint that cuts every connection is unreachable', async (t) => {
-  const { workers, environment } = await setUp(t);
+  const { aws, environment } = await setUp(t);
   const port = await listen(
     t,
     createServer((socket) => socket.destroy()),
   );
-  const error = await failureOf(workers, environment({ AWS_ENDPOINT_URL: `http://127.0.0.1:${port}` }));
+  const error = await failureOf(aws, environment({ AWS_ENDPOINT_URL: `http://127.0.0.1:${port}` }));
   assert.equal(error.code, 'aws-unreachable');
 });
 
 test('a sign-in page that answers in place of AWS is told apart', async (t) => {
-  const { workers, environment } = await setUp(t);
+  const { aws, environment } = await setUp(t);
   const page = createHttpServer((_, response) => {
     response.setHeader('content-type', 'text/html');
     response.end('<html>please sign in</html>');
   });
   const port = await listen(t, page);
-  const error = await failureOf(workers, environment({ AWS_ENDPOINT_URL: `http://127.0.0.1:${port}` }));
+  const error = await failureOf(aws, environment({ AWS_ENDPOINT_URL: `http://127.0.0.1:${port}` }));
   assert.equal(error.code, 'aws-unreachable');
   assert.match(error.message, /answered, but not as AWS does/);
 });
 
-test('the SSO portal that cannot be reached is unreachable too, and not an expired session', async (t) => {
-  const { workers, home, homeEnvironment } = await setUp(t);
-  const where = home({
-    '.aws/config':
-      '[profile work]\nsso_start_url = https://corp.awsapps.com/start\nsso_region = us-east-1\nsso_account_id = 1\nsso_role_name = dev\n',
-  });
-  const portal = `http://127.0.0.1:${await closedPort()}`;
-  const name = createHash('sha1').update('https://corp.awsapps.com/start').digest('hex');
-  const expiresAt = new Date(Date.now() + 3_600_000).toISOString();
-  writeHome(where, `.aws/sso/cache/${name}.json`, JSON.stringify({ accessToken: 'token', expiresAt }));
-  const error = await failureOf(workers, homeEnvironment(where, { AWS_ENDPOINT_URL_SSO: portal }), {
-    profile: 'work',
-  });
-  assert.equal(error.code, 'aws-unreachable');
-  assert.ok(error.message.includes(new URL(portal).host), error.message);
-});
-
-test('AWS_CA_BUNDLE and NODE_EXTRA_CA_CERTS are trusted for their own caller only', async (t) => {
-  const { cloud, workers, environment } = await setUp(t);
+test('AWS_CA_BUNDLE, NODE_EXTRA_CA_CERTS and ca_bundle of the profile are trusted for their own caller only', async (t) => {
+  const { cloud, aws, home, environment } = await setUp(t);
   const endpoint = `https://127.0.0.1:${await listenTls(t, cloud.endpoint)}`;
-  const untrusted = await failureOf(workers, environment({ AWS_ENDPOINT_URL: endpoint }));
+  const untrusted = await failureOf(aws, environment({ AWS_ENDPOINT_URL: endpoint }));
   assert.equal(untrusted.code, 'aws-unreachable');
   assert.match(untrusted.hint ?? '', /AWS_CA_BUNDLE/);
   for (const name of ['AWS_CA_BUNDLE', 'NODE_EXTRA_CA_CERTS']) {
-    await workers.push(
+    await aws.push(
       { environment: environment({ AWS_ENDPOINT_URL: endpoint, [name]: certificate }) },
       request,
     );
   }
-  assert.equal(cloud.pushes.length, 2);
-  const missing = await failureOf(workers, environment({ AWS_CA_BUNDLE: '/nowhere.pem' }));
+  const { AWS_REGION = '', ...base } = environment({ AWS_ENDPOINT_URL: endpoint });
+  const where = home({
+    '.aws/config': `[profile work]\nregion = ${AWS_REGION}\nca_bundle = ${certificate}\n`,
+  });
+  await aws.push({ environment: { ...base, HOME: where, AWS_PROFILE: 'work' } }, request);
+  assert.equal(cloud.pushes.length, 3);
+  const missing = await failureOf(aws, environment({ AWS_CA_BUNDLE: '/nowhere.pem' }));
   assert.equal(missing.code, 'bad-settings');
 });
 
 test("HTTP_PROXY and HTTPS_PROXY are used, NO_PROXY is left alone, and a proxy's password is not shown", async (t) => {
-  const { cloud, workers, environment } = await setUp(t);
+  const { cloud, aws, environment } = await setUp(t);
   const secure = await listenTls(t, cloud.endpoint);
   const seen: string[] = [];
   const proxy = createHttpServer((message, response) => {
@@ -170,10 +157,10 @@ test("HTTP_PROXY and HTTPS_PROXY are used, NO_PROXY is left alone, and a proxy's
   });
   const address = `http://anna:geheim99@127.0.0.1:${await listen(t, proxy)}`;
 
-  await workers.push({ environment: environment({ HTTP_PROXY: address }) }, request);
+  await aws.push({ environment: environment({ HTTP_PROXY: address }) }, request);
   assert.equal(seen.at(-1), `POST ${cloud.endpoint}/`);
   const tls = { AWS_ENDPOINT_URL: `https://127.0.0.1:${secure}`, AWS_CA_BUNDLE: certificate };
-  await workers.push(
+  await aws.push(
     { environment: environment({ ...tls, https_proxy: address.slice('http://'.length) }) },
     request,
   );
@@ -181,19 +168,32 @@ test("HTTP_PROXY and HTTPS_PROXY are used, NO_PROXY is left alone, and a proxy's
   assert.equal(cloud.pushes.length, 2);
 
   const before = seen.length;
-  await workers.push(
+  await aws.push(
     { environment: environment({ ...tls, HTTPS_PROXY: address, NO_PROXY: '127.0.0.1' }) },
     request,
   );
   assert.equal(seen.length, before);
 
   const elsewhere = { AWS_ENDPOINT_URL: 'https://aws.invalid', HTTPS_PROXY: address };
-  const refused = await failureOf(workers, environment(elsewhere));
+  const refused = await failureOf(aws, environment(elsewhere));
   assert.equal(refused.code, 'aws-unreachable');
   assert.match(refused.message, /^aws\.invalid cannot be reached: the proxy did not let/);
   assert.doesNotMatch(`${refused.message} ${refused.hint}`, /geheim99/);
 
-  const bad = await failureOf(workers, environment({ HTTPS_PROXY: 'http://anna:geheim99@no such host' }));
+  const bad = await failureOf(aws, environment({ HTTPS_PROXY: 'http://anna:geheim99@no such host' }));
   assert.equal(bad.code, 'bad-settings');
   assert.doesNotMatch(`${bad.message} ${bad.hint}`, /geheim99/);
+});
+
+test('a SOCKS proxy is not supported, and is not bypassed without a word', async (t) => {
+  const { cloud, aws, environment } = await setUp(t);
+  for (const name of ['HTTPS_PROXY', 'https_proxy', 'ALL_PROXY']) {
+    const error = await failureOf(aws, environment({ [name]: 'socks5h://anna:geheim99@127.0.0.1:1' }));
+    assert.equal(error.code, 'bad-settings');
+    assert.match(error.message, /_PROXY names a SOCKS proxy, which is not supported/);
+    assert.doesNotMatch(`${error.message} ${error.hint}`, /geheim99/);
+  }
+  const direct = environment({ ALL_PROXY: 'socks5://127.0.0.1:1', NO_PROXY: 'localhost,.amazonaws.com' });
+  await aws.push({ environment: direct }, request);
+  assert.equal(cloud.pushes.length, 1);
 });

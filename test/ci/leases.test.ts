@@ -3,7 +3,8 @@ import assert from 'node:assert/strict';
 import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { AwsWorkers } from '../../src/aws/workers.ts';
+import { HandedOverCredentials } from '../../src/agent/credentials/handover.ts';
+import { Aws } from '../../src/aws/aws.ts';
 import { DynamoLeases, FileLeases, type LeaseTable } from '../../src/ci/lease-stores.ts';
 import {
   closeLease,
@@ -40,7 +41,7 @@ function lease(project: string, changes: Partial<Lease> = {}): Lease {
 
 describe('leases', { timeout: 180_000 }, () => {
   const directory = mkdtempSync('/tmp/ml-');
-  const aws = new AwsWorkers();
+  const aws = new Aws(new HandedOverCredentials());
   let dynamo: Dynamo;
   let table: LeaseTable;
   let environment: Record<string, string>;

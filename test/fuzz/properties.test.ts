@@ -108,6 +108,7 @@ test('the requests to our own agent come through its socket as they were said', 
     profile: maybe(text),
     region: maybe(text),
     environment: fc.dictionary(fc.string(), text),
+    session: maybe(text),
     upstreamAgent: maybe(text),
     established: fc.boolean(),
   });

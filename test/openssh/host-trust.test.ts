@@ -359,11 +359,12 @@ describe('evidence that may answer for the person', () => {
 
 /** What Mint would tag an instance of this caller with. */
 async function callersOwner(world: World): Promise<string> {
-  const { AwsWorkers } = await import('../../src/aws/workers.ts');
-  const workers = new AwsWorkers();
+  const { Aws } = await import('../../src/aws/aws.ts');
+  const { HandedOverCredentials } = await import('../../src/agent/credentials/handover.ts');
+  const aws = new Aws(new HandedOverCredentials());
   try {
-    return (await workers.identity({ environment: world.environment }, {})).owner;
+    return (await aws.identity({ environment: world.environment }, {})).owner;
   } finally {
-    await workers.close();
+    await aws.close();
   }
 }

@@ -36,7 +36,7 @@ interface Pair {
 
 /** A tunnel, and the WebSocket at its far side. */
 async function makeTunnel(t: TestContext): Promise<Pair> {
-  const { cloud, workers, environment } = await setUp(t);
+  const { cloud, aws, environment } = await setUp(t);
   const endpoint = await startEndpoint({ cloud, tls: pem });
   t.after(() => endpoint.close());
   const opened = Promise.withResolvers<WebSocket>();
@@ -48,7 +48,7 @@ async function makeTunnel(t: TestContext): Promise<Pair> {
     },
   };
   const request = { vpc: demoVpc, ipv4: '10.0.0.7', port: 22 };
-  const tunnel = await workers.tunnel({ environment: environment() }, request);
+  const tunnel = await aws.tunnel({ environment: environment() }, request);
   const options = { vm: 'dev', port: 22, timeoutMs: 15_000, signal: new AbortController().signal };
   const end = await openTunnel(tunnel, options);
   t.after(() => end.destroy());
@@ -173,13 +173,13 @@ test('what is written in one piece goes out in frames of 65,000 bytes, in order'
 });
 
 test('a tunnel that is no longer wanted while it is opened is closed', async (t) => {
-  const { cloud, workers, environment } = await setUp(t);
+  const { cloud, aws, environment } = await setUp(t);
   const endpoint = await startEndpoint({ cloud, tls: pem });
   t.after(() => endpoint.close());
   let closed = false;
   endpoint.reception = { kind: 'open', act: (socket) => socket.on('close', () => (closed = true)) };
   const request = { vpc: demoVpc, ipv4: '10.0.0.7', port: 22 };
-  const tunnel = await workers.tunnel({ environment: environment() }, request);
+  const tunnel = await aws.tunnel({ environment: environment() }, request);
   const unwanted = new AbortController();
   const opening = openTunnel(tunnel, { vm: 'dev', port: 22, timeoutMs: 60_000, signal: unwanted.signal });
   opening.catch(() => {});

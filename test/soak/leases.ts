@@ -5,7 +5,7 @@
  */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { parseArgs } from 'node:util';
-import { AwsWorkers } from '../../src/aws/workers.ts';
+import { ownAws } from '../../src/aws/own-credentials.ts';
 import { startDynamo } from '../ci/dynamo.ts';
 import { race } from '../ci/lease-race.ts';
 
@@ -13,7 +13,7 @@ const { values } = parseArgs({ options: { rounds: { type: 'string', default: '10
 const rounds = Number(values.rounds);
 const configDir = mkdtempSync('/tmp/ml-');
 const dynamo = await startDynamo();
-const aws = new AwsWorkers();
+const aws = ownAws();
 const environment = {
   AWS_ENDPOINT_URL_DYNAMODB: dynamo.endpoint,
   AWS_ACCESS_KEY_ID: 'AKIADEMODEMODEMODEMO',

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { VmDescription } from '../../src/aws/workers.ts';
+import type { VmDescription } from '../../src/aws/requests.ts';
 import { MintError } from '../../src/errors.ts';
 import { choose } from '../../src/vms/choose.ts';
 

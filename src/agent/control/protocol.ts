@@ -16,7 +16,7 @@
  * The agent may send `error` at any time; it is final. The commands of the user send `status`, `stop` and the job
  * requests.
  */
-import type { TunnelReply } from '../../aws/workers.ts';
+import type { Credentials, TunnelReply } from '../../aws/requests.ts';
 import { type ErrorCode, MintError } from '../../errors.ts';
 import type { Candidate } from '../../vms/candidates.ts';
 import { malformed, record } from './fields.ts';
@@ -27,7 +27,7 @@ import type { JobReply, JobRequest } from './job-messages.ts';
  * `superseded` and exits, and the newer program starts the next agent. An agent refuses an older program, except for
  * a session that is already established.
  */
-export const protocolVersion = 4;
+export const protocolVersion = 5;
 
 /**
  * Names that versions up to 3 used. A proxy of such a version keeps running while its session lasts and reports the
@@ -71,6 +71,18 @@ export type AgentRequest =
   | { readonly type: 'client-accepted-host' }
   /** The connection ended before the login could have succeeded. Asks whether the VM refused our key. */
   | { readonly type: 'explain-refusal' }
+  /** The proxy's `mint-ssh credentials` has ended, or could not be started. */
+  | { readonly type: 'credentials-ended'; readonly id: string }
+  /** From `mint-ssh credentials`, on a connection of its own: it resolves the credentials that `id` names. */
+  | { readonly type: 'credentials-begin'; readonly id: string }
+  /** What it waits for, for the user. */
+  | { readonly type: 'credentials-progress'; readonly line: string }
+  /** Its result, one of the two. */
+  | {
+      readonly type: 'credentials';
+      readonly credentials: Credentials | undefined;
+      readonly failure: FailureReply | undefined;
+    }
   | { readonly type: 'status' }
   /** `force`: stop even if that loses keys that exist only in the agent. */
   | { readonly type: 'stop'; readonly force?: boolean | undefined };
@@ -83,8 +95,10 @@ export interface OpenRequest {
   readonly user: string | undefined;
   readonly profile: string | undefined;
   readonly region: string | undefined;
-  /** The AWS variables of the caller's environment, from `callerEnvironment`. */
+  /** The AWS settings of the caller's environment, from `callerEnvironment`. */
   readonly environment: Readonly<Record<string, string>>;
+  /** From `sessionKey`. */
+  readonly session: string | undefined;
   /** The path of the user's own agent socket, or `none`; undefined if the proxy cannot tell. */
   readonly upstreamAgent: string | undefined;
   /** The user typed this name to mint-ssh: the VM may be found by its `Name` tag. */
@@ -113,8 +127,17 @@ export type AgentReply =
       readonly tunnel: TunnelReply | undefined;
       readonly failure: FailureReply | undefined;
     }
-  /** A line to show to the user while something takes long. */
-  | { readonly type: 'progress'; readonly line: string }
+  /** A line to show to the user while something takes long; undefined if the proxy is only to keep waiting. */
+  | { readonly type: 'progress'; readonly line: string | undefined }
+  /** Asks the proxy to start `mint-ssh credentials` in its environment, directory and terminal. */
+  | {
+      readonly type: 'resolve-credentials';
+      readonly id: string;
+      readonly profile: string | undefined;
+      readonly region: string | undefined;
+    }
+  /** The agent has the result of `mint-ssh credentials`. */
+  | { readonly type: 'credentials-received' }
   /** The host key is accepted: a pinned one, or a new one. */
   | {
       readonly type: 'host-key-checked';

@@ -1,5 +1,7 @@
 /** Parses the requests of clients on `run/control.sock`. The agent trusts nothing in them. */
 
+import type { Source } from '../../aws/requests.ts';
+import type { ErrorCode } from '../../errors.ts';
 import {
   type Fields,
   malformed,
@@ -13,6 +15,9 @@ import {
 } from './fields.ts';
 import { parseJobRequest } from './job-messages.ts';
 import { type AgentRequest, type Answer, formerNames, type SecretAnswer } from './protocol.ts';
+
+/** Session tokens are some 2,000 characters long; AWS names no limit. */
+const maxKeyCharacters = 32_768;
 
 /**
  * @param message one parsed line of a client
@@ -33,6 +38,7 @@ export function parseRequest(message: unknown): AgentRequest {
         profile: optional(fields, 'profile', text),
         region: optional(fields, 'region', text),
         environment: textRecord(fields['environment']),
+        session: optional(fields, 'session', text),
         upstreamAgent: optional(fields, 'upstreamAgent', text),
         byName: fields['byName'] === true,
         established: fields['established'] === true,
@@ -48,6 +54,13 @@ export function parseRequest(message: unknown): AgentRequest {
       return { type: 'answer', answer: answer(fields) };
     case 'secret':
       return { type: 'secret', answer: secretAnswer(fields) };
+    case 'credentials-ended':
+    case 'credentials-begin':
+      return { type, id: text(fields, 'id') };
+    case 'credentials-progress':
+      return { type, line: text(fields, 'line') };
+    case 'credentials':
+      return { type, ...resolvedCredentials(fields) };
     case 'retarget':
     case 'tunnel':
     case 'await-push':
@@ -69,6 +82,67 @@ export function parseRequest(message: unknown): AgentRequest {
 function answer(fields: Fields): Answer {
   const said = fields['answer'];
   return said === 'yes' || said === 'timeout' || said === 'nobody' ? said : 'no';
+}
+
+const sourceKinds: ReadonlySet<unknown> = new Set<Source['kind']>([
+  'environment',
+  'role',
+  'web-identity',
+  'sso',
+  'credentials-file',
+  'login',
+  'process',
+  'config-file',
+  'container',
+  'instance',
+]);
+
+/** Reads the result of `mint-ssh credentials`. */
+function resolvedCredentials(
+  fields: Fields,
+): Pick<Extract<AgentRequest, { type: 'credentials' }>, 'credentials' | 'failure'> {
+  if (fields['failure'] !== undefined) {
+    const failure = record(fields['failure']);
+    const code = text(failure, 'code');
+    if (!/^[a-z-]{1,40}$/.test(code)) throw malformed('code is not an error code');
+    return {
+      credentials: undefined,
+      failure: {
+        type: 'error',
+        code: code as ErrorCode,
+        message: text(failure, 'message'),
+        hint: optional(failure, 'hint', text),
+        unsafe: failure['unsafe'] === true,
+        warning: undefined,
+      },
+    };
+  }
+  const given = record(fields['credentials']);
+  const source = record(given['source']);
+  if (!sourceKinds.has(source['kind'])) throw malformed('an unknown source of credentials');
+  return {
+    failure: undefined,
+    credentials: {
+      accessKeyId: key(given, 'accessKeyId'),
+      secretAccessKey: key(given, 'secretAccessKey'),
+      sessionToken: optional(given, 'sessionToken', key),
+      accountId: optional(given, 'accountId', text),
+      expiresAt: optional(given, 'expiresAt', number),
+      source: {
+        kind: source['kind'] as Source['kind'],
+        profile: optional(source, 'profile', text),
+        runsProcess: source['runsProcess'] === true,
+      },
+    },
+  };
+}
+
+/** Reads a part of an access key; it is never quoted in a message. */
+function key(fields: Fields, name: string): string {
+  const value = text(fields, name);
+  if (value === '' || value.length > maxKeyCharacters || /[^\x21-\x7e]/.test(value))
+    throw malformed(`${name} cannot be a part of an access key`);
+  return value;
 }
 
 /** Reads the answer to a `secret-question`. */

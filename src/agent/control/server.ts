@@ -1,6 +1,8 @@
 /** `run/control.sock`: where proxies announce themselves, and people ask for status and stop. */
 import type { Socket } from 'node:net';
+import type { Credentials } from '../../aws/requests.ts';
 import { MintError } from '../../errors.ts';
+import type { Caller, CredentialResolver } from '../../platform/caller.ts';
 import { vmPaths } from '../../platform/paths.ts';
 import { loadSettings, type VmSettings } from '../../settings/settings.ts';
 import { hasPartInAws } from '../../settings/uses-aws.ts';
@@ -8,6 +10,7 @@ import type { UsualLogin } from '../../settings/usual-login.ts';
 import { vmName } from '../../settings/vm-name.ts';
 import { usualLogin } from '../../vms/usual-login.ts';
 import { Connection } from '../connection.ts';
+import type { Resolution } from '../credentials/handover.ts';
 import type { Forward } from '../forward.ts';
 import { PendingConnections } from '../pending-connections.ts';
 import type { Services } from '../services.ts';
@@ -41,6 +44,8 @@ export class ControlServer {
   readonly #hooks: ControlHooks;
   readonly #pending = new PendingConnections({ limit: 128, timeoutMs: 10_000 });
   readonly #proxies = new Map<Socket, Connection>();
+  /** Of the `mint-ssh credentials` that are connected. */
+  readonly #resolutions = new Map<Socket, Resolution>();
 
   constructor(services: Services, hooks: ControlHooks) {
     this.#services = services;
@@ -83,6 +88,8 @@ export class ControlServer {
       }
     });
     socket.once('close', () => {
+      this.#resolutions.get(socket)?.detach();
+      this.#resolutions.delete(socket);
       const connection = this.#proxies.get(socket);
       connection?.end();
       if (connection !== undefined) {
@@ -113,6 +120,15 @@ export class ControlServer {
             .serve(request, (name) => this.#hooks.vms.removeSocket(name))
             .finally(() => this.#hooks.changed()),
         );
+      case 'credentials-begin':
+        return this.#beginCredentials(socket, request.id);
+      case 'credentials-progress':
+        return this.#resolutions.get(socket)?.tell(request.line);
+      case 'credentials':
+        this.#resolutions.get(socket)?.settle(resultOf(request));
+        return reply({ type: 'credentials-received' });
+      case 'credentials-ended':
+        return this.#services.credentials.resolution(request.id)?.ended();
       case 'secret':
         return this.#proxy(socket).person.tell(request.answer);
       case 'check-host-key': {
@@ -135,6 +151,15 @@ export class ControlServer {
     }
   }
 
+  #beginCredentials(socket: Socket, id: string): void {
+    const resolution = this.#services.credentials.resolution(id);
+    if (resolution === undefined)
+      throw new MintError('agent-unavailable', 'no login waits for these credentials');
+    this.#pending.accept(socket);
+    this.#resolutions.set(socket, resolution);
+    resolution.attach();
+  }
+
   async #open(socket: Socket, request: OpenRequest, reply: (message: AgentReply) => void): Promise<void> {
     if (this.#proxies.has(socket)) {
       throw new MintError('agent-unavailable', 'a second `open` on one connection');
@@ -146,14 +171,15 @@ export class ControlServer {
     if (!isSettled && !(await this.#speaks(request.version, reply))) return;
     const name = vmName(request.vm);
     const { profile, region } = request;
+    const caller = this.#callerOf(socket, request, reply);
     const file = loadSettings(this.#services.paths, { profile, region });
-    const usual = this.#usualLogin(request, file.named(name));
+    const usual = this.#usualLogin(request, caller, file.named(name));
     const settings = file.named(name, usual instanceof Promise ? await usual : usual);
     const isInFile = file.vms.includes(name);
     // Refused before anything begins where the run directory is too deep for its socket.
     vmPaths(this.#services.paths, name).socket;
     const vm = this.#hooks.vms.get(name);
-    const connection = new Connection(this.#services, vm, { settings, isInFile }, request, reply);
+    const connection = new Connection(this.#services, vm, { settings, isInFile }, request, caller, reply);
     this.#proxies.set(socket, connection);
     this.#hooks.changed();
     await connection.begin();
@@ -161,15 +187,34 @@ export class ControlServer {
     if (notice !== undefined) reply({ type: 'progress', line: notice });
   }
 
+  /** The proxy's caller. The proxy resolves credentials until the login is done: then the terminal is the session's. */
+  #callerOf(
+    socket: Socket,
+    { environment, session }: OpenRequest,
+    reply: (message: AgentReply) => void,
+  ): Caller {
+    const isAvailable = () =>
+      !socket.destroyed && (this.#proxies.get(socket)?.credential.isLoggingIn ?? true);
+    const resolver: CredentialResolver = {
+      get isAvailable() {
+        return isAvailable();
+      },
+      resolve: (id, { profile, region }) => reply({ type: 'resolve-credentials', id, profile, region }),
+      tell: (line) => reply({ type: 'progress', line }),
+    };
+    socket.once('close', () => this.#services.credentials.leave(resolver));
+    return { environment, session, resolver };
+  }
+
   /**
    * For a request that leaves out the user or the port, as a ProxyCommand written by hand may do. No promise for an
    * established session: its `check-host-key` may follow in the same chunk, and has to find the connection.
    */
-  #usualLogin(request: OpenRequest, settings: VmSettings): UsualLogin | Promise<UsualLogin> {
+  #usualLogin(request: OpenRequest, caller: Caller, settings: VmSettings): UsualLogin | Promise<UsualLogin> {
     const isComplete = request.established || (request.user !== undefined && request.port !== undefined);
     if (isComplete || settings.hasLogin || !hasPartInAws(settings)) return {};
     const { names } = this.#services;
-    const wanted = { caller: { environment: request.environment }, settings, byNameTag: true };
+    const wanted = { caller, settings, byNameTag: true };
     const cached = names.cached(wanted)?.vm;
     if (cached !== undefined) return usualLogin(cached);
     // A failure is left to the connection itself, which asks again.
@@ -195,4 +240,13 @@ export class ControlServer {
     if (connection === undefined) throw new MintError('agent-unavailable', 'a request before `open`');
     return connection;
   }
+}
+
+function resultOf({
+  credentials,
+  failure,
+}: Extract<AgentRequest, { type: 'credentials' }>): Credentials | MintError {
+  if (credentials !== undefined) return credentials;
+  const { code, message, hint, unsafe } = failure ?? failureReply(new Error('no result'));
+  return new MintError(code, message, { hint, unsafe });
 }

@@ -2,7 +2,7 @@
  * What authorizes the client of one connection to log in: a key that is pushed, a managed key, the key of a job, or a
  * key of the user's own. The checks of the host key are the same for all of them.
  */
-import type { Caller } from '../../aws/workers.ts';
+import type { Caller } from '../../platform/caller.ts';
 import type { VmSettings } from '../../settings/settings.ts';
 import type { SigningKey } from '../../ssh/key-signature.ts';
 import type { RefusalWords } from '../control/protocol.ts';

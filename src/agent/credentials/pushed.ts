@@ -2,7 +2,6 @@
  * EC2 Instance Connect: a public key is pushed to the instance while the connection is being made, and the VM accepts
  * it for 60 seconds.
  */
-import { environmentKey } from '../../aws/worker-pool.ts';
 import { MintError } from '../../errors.ts';
 import { appendAudit } from '../../platform/audit.ts';
 import { parseHostKey } from '../../ssh/hostkey.ts';
@@ -163,7 +162,7 @@ export class PushedCredential implements Credential {
         { hint: `set access of [vm.${vm.name}] in ssh.toml` },
       );
     }
-    const scope = JSON.stringify([environmentKey(caller.environment), profile, region, instance, user]);
+    const scope = JSON.stringify([this.#services.aws.scope(caller, { profile }), region, instance, user]);
     this.#pushedTo = instance;
     this.#push = this.#key.push(scope, (line) => this.#send(line, instance));
     this.#foundPushed = this.#push.milliseconds !== undefined;

@@ -1,7 +1,7 @@
 /** A tunnel of an EC2 Instance Connect Endpoint: a WebSocket to AWS. */
 import type { IncomingMessage } from 'node:http';
 import { isatty } from 'node:tty';
-import type { TunnelReply } from '../../aws/workers.ts';
+import type { TunnelReply } from '../../aws/requests.ts';
 import { printable, warn } from '../../cli/terminal.ts';
 import { MintError } from '../../errors.ts';
 import { webAgents } from '../../platform/https-agent.ts';
@@ -36,7 +36,7 @@ export interface TunnelOptions {
  */
 export async function openTunnel(tunnel: TunnelReply, options: TunnelOptions): Promise<ByteStream> {
   const { WebSocket } = await import('ws');
-  const { httpsAgent } = webAgents(process.env, false);
+  const { httpsAgent } = webAgents(process.env, { keepAlive: false, caBundle: tunnel.caBundle });
   const socket = new WebSocket(tunnel.url, {
     agent: httpsAgent,
     perMessageDeflate: false,

@@ -1,4 +1,4 @@
-import type { TunnelReply } from '../../aws/workers.ts';
+import type { TunnelReply } from '../../aws/requests.ts';
 import type { Candidate } from '../../vms/candidates.ts';
 import type { Address } from '../../vms/last-address.ts';
 import type { ByteStream } from '../byte-stream.ts';

@@ -1,18 +1,17 @@
 /** Makes the calls that are named on its input, one a line, and says what came of each. */
 import { createInterface } from 'node:readline';
-import { AwsWorkers } from '../../../src/aws/workers.ts';
+import { ownAws } from '../../../src/aws/own-credentials.ts';
 import { MintError } from '../../../src/errors.ts';
 import { instanceId, request } from '../setup.ts';
 
-const workers = new AwsWorkers();
+const aws = ownAws();
 const caller = { environment: process.env as Record<string, string> };
 const vpc = process.argv[2] ?? '';
 
 const calls: Readonly<Record<string, () => Promise<unknown>>> = {
-  push: () => workers.push(caller, request),
-  describe: () => workers.describeVms(caller, { ids: [instanceId] }),
-  identity: () => workers.identity(caller, {}),
-  tunnel: () => workers.tunnel(caller, { vpc, ipv4: '10.0.0.7', port: 22 }),
+  push: () => aws.push(caller, request),
+  describe: () => aws.describeVms(caller, { ids: [instanceId] }),
+  tunnel: () => aws.tunnel(caller, { vpc, ipv4: '10.0.0.7', port: 22 }),
 };
 
 for await (const line of createInterface({ input: process.stdin })) {
@@ -22,4 +21,4 @@ for await (const line of createInterface({ input: process.stdin })) {
     console.log(JSON.stringify({ failure: error instanceof MintError ? error.message : String(error) }));
   }
 }
-await workers.close();
+await aws.close();

@@ -5,13 +5,13 @@
  *     race-for-leases.ts CONFIG-DIRECTORY HOW-MANY [TABLE]
  */
 import { createInterface } from 'node:readline';
-import { AwsWorkers } from '../../../src/aws/workers.ts';
+import { ownAws } from '../../../src/aws/own-credentials.ts';
 import { DynamoLeases, FileLeases } from '../../../src/ci/lease-stores.ts';
 import { type Lease, newLeaseId, takeLease, thisHolder } from '../../../src/ci/leases.ts';
 import { resolvePaths } from '../../../src/platform/paths.ts';
 
 const [configDir = '', count = '1', name] = process.argv.slice(2);
-const aws = new AwsWorkers();
+const aws = ownAws();
 const caller = { environment: { ...(process.env as Record<string, string>) } };
 const table =
   name === undefined

@@ -1,10 +1,39 @@
-/** What the agent's main thread and an AWS worker say to each other, as structured clones. */
-import { type ErrorCode, MintError } from '../errors.ts';
+/** What AWS can be asked, and what it answers: plain values that the agent, the proxy and the commands share. */
 
-/** Where a call goes and as whom; what is absent comes from the SDK's own chain. */
+/** Where a request goes and with which profile; what is missing comes from the caller's environment and AWS files. */
 export interface Target {
   readonly region?: string | undefined;
   readonly profile?: string | undefined;
+}
+
+/** An access key that requests are signed with, and where it came from. */
+export interface Credentials {
+  readonly accessKeyId: string;
+  readonly secretAccessKey: string;
+  readonly sessionToken?: string | undefined;
+  readonly accountId?: string | undefined;
+  /** Milliseconds since 1970; undefined where the source names no end. */
+  readonly expiresAt?: number | undefined;
+  readonly source: Source;
+}
+
+/** Where credentials come from; `chooseSource` decides. */
+export interface Source {
+  readonly kind:
+    | 'environment'
+    | 'role'
+    | 'web-identity'
+    | 'sso'
+    | 'credentials-file'
+    | 'login'
+    | 'process'
+    | 'config-file'
+    | 'container'
+    | 'instance';
+  /** Undefined where no profile has a part in it. */
+  readonly profile: string | undefined;
+  /** A credential_process runs, for this profile or for one that it takes its role from. */
+  readonly runsProcess: boolean;
 }
 
 export interface PushRequest extends Target {
@@ -16,21 +45,19 @@ export interface PushRequest extends Target {
 
 export interface PushReply {
   readonly requestId: string;
-  /** The AWS account the credentials belong to, where their source says so. */
-  readonly account?: string;
 }
 
 /**
- * Which instances to describe: those that `names`, `nameTags` or `ids` name, each of these a question of its own.
- * Without any of them: with `all` every instance of the region, else every instance that has Mint's tag.
+ * Which instances to describe: those that `names`, `nameTags`, `ids` or `keyNames` select, each of these a question of
+ * its own. Without any of them: with `all` every instance of the region, else every instance that has Mint's tag.
  */
 export interface DescribeVmsRequest extends Target {
   readonly all?: boolean | undefined;
-  /** Only instances whose `mint:owner` tag is this; does not count for `nameTags` and `ids`. */
+  /** Only instances whose `mint:owner` tag has this value; ignored for `nameTags` and `ids`. */
   readonly owner?: string | undefined;
   /** Values of the `mint:vm` tag, in any case: `dev` finds `Dev` as well. */
   readonly names?: readonly string[] | undefined;
-  /** Values of the `Name` tag, likewise. */
+  /** Values of the `Name` tag, in any case. */
   readonly nameTags?: readonly string[] | undefined;
   /** Instances by id, terminated ones too. */
   readonly ids?: readonly string[] | undefined;
@@ -40,7 +67,7 @@ export interface DescribeVmsRequest extends Target {
 
 export type InstanceState = 'pending' | 'running' | 'shutting-down' | 'terminated' | 'stopping' | 'stopped';
 
-/** An instance as EC2 describes it. Tags are what their authors wrote: nothing in them has been checked. */
+/** An instance as EC2 describes it. Tags are as their authors wrote them: nothing in them has been checked. */
 export interface VmDescription {
   readonly instanceId: string;
   readonly state: InstanceState;
@@ -72,12 +99,12 @@ export interface VmDescription {
   readonly isMint?: boolean;
 }
 
-/** @property ids at most 200 image IDs */
 export interface ImagesRequest extends Target {
+  /** At most 200 image IDs. */
   readonly ids: readonly string[];
 }
 
-/** An image as EC2 describes it. The texts are what the image's author wrote: nothing in them has been checked. */
+/** An image as EC2 describes it. The texts are as the image's author wrote them: nothing in them has been checked. */
 export interface ImageDescription {
   readonly id: string;
   readonly name?: string;
@@ -111,10 +138,12 @@ export interface TunnelReply {
   readonly url: string;
   /** How long the tunnel may last. */
   readonly seconds: number;
+  /** The `ca_bundle` of the profile: a file. */
+  readonly caBundle?: string | undefined;
 }
 
 export interface ConsoleOutput {
-  /** At most 64 KB; empty while EC2 has nothing. What the machine printed, control characters and all. */
+  /** At most 64 KB; empty while EC2 has nothing. As the machine printed it, control characters included. */
   readonly text: string;
   /** When EC2 took it, ISO 8601. */
   readonly at?: string;
@@ -151,7 +180,7 @@ export interface TableReply {
 export interface Identity {
   readonly account: string;
   readonly arn: string;
-  /** What Mint writes into `mint:owner` for this caller. */
+  /** The value that Mint writes into `mint:owner` for this caller. */
   readonly owner: string;
 }
 
@@ -173,62 +202,3 @@ export interface KeyPair {
 
 /** `taken`: there is a key pair of that name, which stays as it is. */
 export type ImportKeyPairReply = 'imported' | 'taken';
-
-/** What a worker can be asked, and what it gives back. */
-export interface Operations {
-  readonly warm: { readonly request: Target; readonly reply: undefined };
-  readonly push: { readonly request: PushRequest; readonly reply: PushReply };
-  readonly describeVms: { readonly request: DescribeVmsRequest; readonly reply: readonly VmDescription[] };
-  readonly images: { readonly request: ImagesRequest; readonly reply: readonly ImageDescription[] };
-  readonly consoleOutput: { readonly request: InstanceRequest; readonly reply: ConsoleOutput };
-  readonly startInstance: { readonly request: InstanceRequest; readonly reply: StartReply };
-  readonly endInstance: { readonly request: EndRequest; readonly reply: EndReply };
-  readonly setShutdown: { readonly request: EndRequest; readonly reply: undefined };
-  readonly table: { readonly request: TableRequest; readonly reply: TableReply };
-  readonly identity: { readonly request: Target; readonly reply: Identity };
-  readonly keyPair: { readonly request: KeyPairRequest; readonly reply: KeyPair | undefined };
-  readonly importKeyPair: { readonly request: ImportKeyPairRequest; readonly reply: ImportKeyPairReply };
-  readonly deleteKeyPair: { readonly request: KeyPairRequest; readonly reply: undefined };
-  readonly tunnel: { readonly request: TunnelRequest; readonly reply: TunnelReply };
-}
-
-export type OperationName = keyof Operations;
-
-/**
- * Milliseconds on the clock that all threads of a process share: a call's time runs while its worker still starts.
- */
-export function sharedClock(): number {
-  return Number(process.hrtime.bigint()) / 1e6;
-}
-
-/** `deadline` is by `sharedClock`. */
-export type WorkerRequest = {
-  [Name in OperationName]: {
-    readonly id: number;
-    readonly kind: Name;
-    readonly deadline: number;
-    readonly request: Operations[Name]['request'];
-  };
-}[OperationName];
-
-/** A MintError without its cause, which may hold anything and stays in the worker. */
-export interface Failure {
-  readonly code: ErrorCode;
-  readonly message: string;
-  readonly hint: string | undefined;
-}
-
-export type WorkerReply =
-  | { readonly id: number; readonly reply: Operations[OperationName]['reply'] }
-  | { readonly id: number; readonly failure: Failure };
-
-/** Packs an error for the way to the main thread. */
-export function packFailure(error: MintError): Failure {
-  return { code: error.code, message: error.message, hint: error.hint };
-}
-
-/** Makes the error anew on the main thread. */
-export function unpackFailure(failure: Failure, clean: (text: string) => string): MintError {
-  const hint = failure.hint === undefined ? undefined : clean(failure.hint);
-  return new MintError(failure.code, clean(failure.message), { hint });
-}

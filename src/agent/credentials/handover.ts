@@ -1,0 +1,235 @@
+/**
+ * The AWS credentials of the agent's callers, in memory only and until they expire.
+ *
+ * Keys in the environment or in a file are at hand. For every other source the agent asks the proxy of a login that
+ * needs them to start `mint-ssh credentials`, which runs in the caller's environment, working directory and terminal
+ * and hands its result over on the control socket. Logins that need the same credentials wait for one result.
+ */
+import { randomBytes } from 'node:crypto';
+import type { CredentialSource } from '../../aws/aws.ts';
+import { chooseSource, credentialsAtHand, filesStamp, type Profiles } from '../../aws/credentials.ts';
+import type { Credentials, Source, Target } from '../../aws/requests.ts';
+import { MintError } from '../../errors.ts';
+import { type Caller, type CredentialResolver, environmentKey } from '../../platform/caller.ts';
+
+/** Credentials that expire sooner are not used for another login. */
+const minRemainingMs = 60_000;
+/** A source that names no end of its credentials is asked again after this time. */
+const unlimitedForMs = 15 * 60_000;
+/** How often a waiting proxy hears that its request is still being worked on. */
+const keepAliveMs = 5_000;
+/** So many sets of credentials are kept. */
+const maxKnown = 64;
+
+interface Known {
+  readonly credentials: Credentials;
+  /** Of the caller's AWS files when the credentials came. */
+  readonly stamp: string;
+}
+
+export class HandedOverCredentials implements CredentialSource {
+  /** The longest unused first. */
+  readonly #known = new Map<string, Known>();
+  /** The source of the last credentials, by environment and profile. */
+  readonly #sources = new Map<string, Source>();
+  readonly #resolutions = new Map<string, Resolution>();
+  /** Kept alive with their connections, by id. */
+  readonly #byId = new Map<string, Resolution>();
+
+  async get(caller: Caller, profiles: Profiles, target: Target): Promise<Credentials> {
+    const { profile: explicit } = target;
+    const source = chooseSource(caller.environment, profiles, explicit);
+    this.#noteSource(caller, explicit, source);
+    const key = this.scope(caller, explicit);
+    const atHand = credentialsAtHand(caller.environment, profiles, source);
+    const known = this.#fresh(caller, key);
+    if (atHand !== undefined)
+      return known !== undefined && isSame(known, atHand) ? known : this.#keep(caller, key, atHand);
+    return known ?? (await this.#resolve(caller, key, target));
+  }
+
+  current(caller: Caller, explicit: string | undefined): Credentials | undefined {
+    return this.#fresh(caller, this.scope(caller, explicit));
+  }
+
+  forget(credentials: Credentials): void {
+    for (const [key, known] of this.#known) if (known.credentials === credentials) this.#known.delete(key);
+  }
+
+  /** A credential_process may depend on any variable and on the working directory; every other source does not. */
+  scope({ environment, session }: Caller, explicit: string | undefined): string {
+    const base = baseKey(environment, explicit);
+    return this.#sources.get(base)?.runsProcess ? `${base} ${session ?? ''}` : base;
+  }
+
+  /** A connection has ended: it resolves nothing any more. */
+  leave(resolver: CredentialResolver): void {
+    for (const resolution of this.#resolutions.values()) resolution.leave(resolver);
+  }
+
+  /**
+   * `mint-ssh credentials` has connected.
+   * @returns undefined where nobody waits for its result
+   */
+  resolution(id: string): Resolution | undefined {
+    return this.#byId.get(id);
+  }
+
+  async #resolve(caller: Caller, key: string, target: Target): Promise<Credentials> {
+    const { resolver } = caller;
+    let resolution = this.#resolutions.get(key);
+    if (resolution === undefined) {
+      if (!resolver?.isAvailable) throw noResolver();
+      resolution = new Resolution(target);
+      this.#begin(caller, key, resolution);
+    }
+    if (resolver?.isAvailable) resolution.join(resolver);
+    return await resolution.result;
+  }
+
+  #begin(caller: Caller, key: string, resolution: Resolution): void {
+    this.#resolutions.set(key, resolution);
+    this.#byId.set(resolution.id, resolution);
+    const done = () => {
+      this.#resolutions.delete(key);
+      this.#byId.delete(resolution.id);
+    };
+    resolution.result.then((credentials) => {
+      done();
+      const { expiresAt = Date.now() + unlimitedForMs } = credentials;
+      this.#keep(caller, key, Object.assign(credentials, { expiresAt }));
+    }, done);
+  }
+
+  #keep(caller: Caller, key: string, credentials: Credentials): Credentials {
+    this.#known.delete(key);
+    this.#known.set(key, { credentials, stamp: filesStamp(caller.environment) });
+    const [oldest] = this.#known.keys();
+    if (this.#known.size > maxKnown && oldest !== undefined) this.#known.delete(oldest);
+    return credentials;
+  }
+
+  #fresh({ environment }: Caller, key: string): Credentials | undefined {
+    const known = this.#known.get(key);
+    if (known === undefined) return undefined;
+    const { expiresAt } = known.credentials;
+    const isFresh = expiresAt === undefined || expiresAt - Date.now() > minRemainingMs;
+    if (isFresh && known.stamp === filesStamp(environment)) return known.credentials;
+    this.#known.delete(key);
+    return undefined;
+  }
+
+  #noteSource({ environment }: Caller, explicit: string | undefined, source: Source): void {
+    const base = baseKey(environment, explicit);
+    this.#sources.delete(base);
+    this.#sources.set(base, source);
+    const [oldest] = this.#sources.keys();
+    if (this.#sources.size > maxKnown && oldest !== undefined) this.#sources.delete(oldest);
+  }
+}
+
+/** One result that one or more logins wait for. */
+export class Resolution {
+  readonly id = randomBytes(16).toString('hex');
+  readonly result: Promise<Credentials>;
+  readonly #target: Target;
+  readonly #waiting = new Set<CredentialResolver>();
+  /** Those that have been asked. */
+  readonly #asked = new Set<CredentialResolver>();
+  readonly #succeed: (credentials: Credentials) => void;
+  readonly #fail: (error: MintError) => void;
+  readonly #keepAlive: NodeJS.Timeout;
+  #active: CredentialResolver | undefined;
+  #isAttached = false;
+  #line: string | undefined;
+
+  constructor(target: Target) {
+    const { promise, resolve, reject } = Promise.withResolvers<Credentials>();
+    this.result = promise;
+    promise.catch(() => {});
+    this.#target = target;
+    this.#succeed = resolve;
+    this.#fail = reject;
+    this.#keepAlive = setInterval(() => this.#tellAll(undefined), keepAliveMs).unref();
+  }
+
+  /** Another login waits; the first one that waits resolves. */
+  join(resolver: CredentialResolver): void {
+    if (this.#waiting.has(resolver)) return;
+    this.#waiting.add(resolver);
+    if (this.#line !== undefined) resolver.tell(this.#line);
+    if (this.#active === undefined && !this.#isAttached) this.#askNext();
+  }
+
+  leave(resolver: CredentialResolver): void {
+    if (!this.#waiting.delete(resolver) || this.#active !== resolver) return;
+    this.#active = undefined;
+    // A process that runs already finishes: its result serves the next login.
+    if (!this.#isAttached) this.#askNext();
+  }
+
+  /** The process that resolves has connected. */
+  attach(): void {
+    this.#isAttached = true;
+  }
+
+  /** The process that was asked for has ended. Where it has connected, the end of its connection counts. */
+  ended(): void {
+    if (!this.#isAttached) this.detach();
+  }
+
+  /** The connection has ended; after `settle` this means nothing. */
+  detach(): void {
+    this.#isAttached = false;
+    this.#active = undefined;
+    this.#askNext();
+  }
+
+  tell(line: string): void {
+    this.#line = line;
+    this.#tellAll(line);
+  }
+
+  settle(result: Credentials | MintError): void {
+    clearInterval(this.#keepAlive);
+    if (result instanceof MintError) this.#fail(result);
+    else this.#succeed(result);
+  }
+
+  #askNext(): void {
+    const next = [...this.#waiting].find((each) => each.isAvailable && !this.#asked.has(each));
+    if (next === undefined) {
+      this.settle(noResolver());
+      return;
+    }
+    this.#active = next;
+    this.#asked.add(next);
+    next.resolve(this.id, this.#target);
+  }
+
+  #tellAll(line: string | undefined): void {
+    for (const resolver of this.#waiting) resolver.tell(line);
+  }
+}
+
+function baseKey(environment: Caller['environment'], explicit: string | undefined): string {
+  return JSON.stringify([environmentKey(environment), explicit ?? null]);
+}
+
+function isSame(one: Credentials, other: Credentials): boolean {
+  return (
+    one.accessKeyId === other.accessKeyId &&
+    one.secretAccessKey === other.secretAccessKey &&
+    one.sessionToken === other.sessionToken
+  );
+}
+
+function noResolver(): MintError {
+  return new MintError(
+    'aws-credentials',
+    'the agent has no AWS credentials for this, and no login to ask for them',
+    {
+      hint: 'connect again',
+    },
+  );
+}

@@ -1,0 +1,110 @@
+/** Runs a credential_process where the user sits: with their terminal, and its own words shown to them. */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { closeSync, openSync } from 'node:fs';
+import { inForeground } from '../cli/foreground.ts';
+import { printable, warn } from '../cli/terminal.ts';
+
+/** A process that prints more than this does not print credentials. */
+const maxOutputBytes = 64 * 1024;
+/** As much of its stderr is kept, from its end. */
+const maxErrorCharacters = 4_000;
+/** Its stderr is shown as it comes once it has taken longer than this: most processes are done before. */
+const showAfterMs = 1_000;
+/** A prompt without a newline at its end is shown after this pause. */
+const partialLineMs = 200;
+
+/** The SDK passes on nothing but the message, so the words of the process are a part of it: errors.ts reads them. */
+function processFailure(how: string, words: string): Error {
+  return new Error(`credential_process ${how}\n${words}`);
+}
+
+type Finished = (error: Error | null, output?: { readonly stdout: string }) => void;
+
+/**
+ * A stand-in for `child_process.exec`, which the SDK runs a credential_process with. The process gets the terminal as
+ * its stdin, as under the AWS CLI; stdin of this program may be the SSH stream.
+ */
+export function runCredentialProcess(environment: NodeJS.ProcessEnv) {
+  return (command: string, finished: Finished): void => {
+    const input = terminalInput();
+    let child: ChildProcess;
+    try {
+      child = spawn(command, {
+        shell: true,
+        env: environment,
+        stdio: [input ?? 'ignore', 'pipe', 'pipe'],
+        windowsHide: true,
+      });
+    } finally {
+      if (input !== undefined) closeSync(input);
+    }
+    const output: Buffer[] = [];
+    let bytes = 0;
+    child.stdout?.on('data', (chunk: Buffer) => {
+      bytes += chunk.length;
+      if (bytes > maxOutputBytes) child.kill();
+      else output.push(chunk);
+    });
+    const stderr = showStderr(child);
+    child.once('error', (error) => {
+      stderr.end();
+      finished(processFailure(`could not be started: ${error.message}`, ''));
+    });
+    child.once('close', (status, signal) => {
+      const words = stderr.end();
+      if (bytes > maxOutputBytes) finished(processFailure('printed too much', words));
+      else if (status === 0) finished(null, { stdout: Buffer.concat(output).toString('utf8') });
+      else
+        finished(
+          processFailure(
+            signal === null ? `failed with exit status ${status}` : `was ended by ${signal}`,
+            words,
+          ),
+        );
+    });
+  };
+}
+
+/** The terminal, for reading; undefined where there is none, or another job has it. */
+function terminalInput(): number | undefined {
+  if (process.platform === 'win32' || !inForeground()) return undefined;
+  try {
+    return openSync('/dev/tty', 'r');
+  } catch {
+    return undefined;
+  }
+}
+
+/** Shows what the process says to the user, line by line and escaped. */
+function showStderr(child: ChildProcess): { readonly end: () => string } {
+  let all = '';
+  let unshown = '';
+  let isShown = false;
+  let partial: NodeJS.Timeout | undefined;
+  const show = () => {
+    if (unshown === '') return;
+    for (const line of unshown.replace(/\r?\n$/, '').split(/\r?\n/)) warn(printable(line));
+    unshown = '';
+  };
+  const begin = setTimeout(() => {
+    isShown = true;
+    show();
+  }, showAfterMs);
+  child.stderr?.setEncoding('utf8');
+  child.stderr?.on('data', (text: string) => {
+    all = (all + text).slice(-maxErrorCharacters);
+    unshown = (unshown + text).slice(-maxErrorCharacters);
+    if (!isShown) return;
+    clearTimeout(partial);
+    if (unshown.endsWith('\n')) show();
+    else partial = setTimeout(show, partialLineMs);
+  });
+  return {
+    end() {
+      clearTimeout(begin);
+      clearTimeout(partial);
+      if (isShown) show();
+      return all;
+    },
+  };
+}

@@ -1,0 +1,66 @@
+/**
+ * `mint-ssh credentials` (hidden): resolves AWS credentials in the environment of the user's shell and hands them over
+ * to the agent. A proxy starts it where the agent has none that are fresh.
+ */
+import { connectControl } from '../agent/control/client.ts';
+import { type AgentRequest, failureReply } from '../agent/control/protocol.ts';
+import { resolveCredentials } from '../aws/credentials.ts';
+import { terminalInteraction } from '../aws/own-credentials.ts';
+import type { Command, Invocation } from '../cli/command.ts';
+import { MintError } from '../errors.ts';
+import { resolvePaths } from '../platform/paths.ts';
+
+export const command: Command = {
+  usage: 'credentials',
+  help: 'Resolves AWS credentials for the agent. A login starts this by itself.',
+  options: { id: { type: 'string', hidden: true } },
+  run,
+};
+
+/** A result that comes later than this serves nobody. */
+const limitMs = 10 * 60_000;
+/** How often this process looks whether the proxy that started it is still there. */
+const parentPollMs = 500;
+
+async function run({ values, globals }: Invocation): Promise<number> {
+  const id = values['id'] as string | undefined;
+  if (id === undefined) throw new MintError('usage', 'the agent starts this command itself');
+  const { profile, region, configDir } = globals;
+  const { promise: received, resolve } = Promise.withResolvers<void>();
+  const connection = await connectControl(resolvePaths({ configDir }), {
+    received: (reply) => {
+      // An error means that nobody waits for the result.
+      if (reply.type === 'credentials-received' || reply.type === 'error') resolve();
+    },
+    lost: resolve,
+  });
+  if (connection === undefined) return 1;
+  connection.send({ type: 'credentials-begin', id });
+  const tell = (line: string) => connection.send({ type: 'credentials-progress', line });
+  const resolving = resolveCredentials({ profile, region }, terminalInteraction(tell, signalOfParent()));
+  resolving.then(
+    (credentials) => connection.send({ type: 'credentials', credentials, failure: undefined }),
+    (error: unknown) => connection.send(resultOf(error)),
+  );
+  const limit = setTimeout(resolve, limitMs);
+  await received;
+  clearTimeout(limit);
+  connection.close();
+  return 0;
+}
+
+function resultOf(error: unknown): AgentRequest {
+  return { type: 'credentials', credentials: undefined, failure: failureReply(error) };
+}
+
+/** Aborted when the proxy has ended: then its terminal is no longer asked. */
+function signalOfParent(): AbortSignal {
+  const parent = process.ppid;
+  const ended = new AbortController();
+  const poll = setInterval(() => {
+    if (process.ppid === parent) return;
+    clearInterval(poll);
+    ended.abort();
+  }, parentPollMs).unref();
+  return ended.signal;
+}
