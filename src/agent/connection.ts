@@ -152,9 +152,9 @@ export class Connection {
   }
 
   tellWhetherRefused(): void {
-    const words = this.credential.refusal;
-    this.#isRefused = words !== undefined;
-    this.#reply({ type: 'refusal', words });
+    const { refusal, explanation } = this.credential;
+    this.#isRefused = refusal !== undefined;
+    this.#reply({ type: 'refusal', words: refusal ?? explanation });
   }
 
   fail(error: unknown): void {

@@ -365,6 +365,11 @@ export class ConnectionHost {
     return this.#exchange;
   }
 
+  /** Whether the client went on after it had verified the host's signature. */
+  get hasProceeded(): boolean {
+    return this.#hasProceeded;
+  }
+
   /** Where the connection runs to, as its proxy says. */
   get address(): string | undefined {
     return this.#address;

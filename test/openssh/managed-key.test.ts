@@ -182,7 +182,7 @@ describe('managed keys', () => {
 
   test('that the VM does not want, or that are not there, are told of with what mends it', async () => {
     const refused = await world.startSsh(['stranger', 'true'], { env: withoutAws }).done;
-    assert.match(refused.stderr, /does not accept the key stranger for user .* \(login-refused\)/);
+    assert.match(refused.stderr, /refused the managed key stranger, .* \(login-refused\)/);
     assert.match(refused.stderr, /mint-ssh keys public stranger/);
     const absent = await world.startSsh(['nobody', 'true'], { env: withoutAws }).done;
     assert.match(absent.stderr, /there is no key of "nobody".* \(key-not-found\)/);

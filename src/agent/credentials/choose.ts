@@ -87,6 +87,17 @@ const outOfDescriptors: RefusalWords = {
   hint: 'connect again when other connections have ended; for more of them, where ssh runs: ulimit -n 4096, then: mint-ssh agent stop',
 };
 
+/** The client went on after the key exchange, and never connected to the agent's socket. */
+function keyNotAskedFor(vm: string): RefusalWords {
+  return {
+    code: 'login-refused',
+    message: `the login to ${vm} ended, and ssh never asked the mint-ssh agent for its key`,
+    hint:
+      'the client needs IdentityAgent beside ProxyCommand, as in the block that `mint-ssh ssh-config` writes; ' +
+      '-o IdentityAgent=none turns it off',
+  };
+}
+
 /**
  * The credential of one connection over its life: which one it is now, and its signature. That a request to sign
  * belongs to this connection, and that the host there owns its key, has been checked before (binding.ts).
@@ -128,8 +139,17 @@ export class ConnectionCredential {
   get refusal(): RefusalWords | undefined {
     const { isSignedElsewhere, refusal } = this.#current;
     if (isSignedElsewhere || (this.#isListed && !this.#hasSigned)) return refusal;
-    const wasNeverAsked = !this.#isListed && !this.#login.isEstablished;
-    return wasNeverAsked && descriptorsAreScarce() ? outOfDescriptors : undefined;
+    return this.#wasNeverAsked && descriptorsAreScarce() ? outOfDescriptors : undefined;
+  }
+
+  /** What to tell about a login that ended early, although it is not known that the VM refused it. */
+  get explanation(): RefusalWords | undefined {
+    const isUnused = this.#wasNeverAsked && this.#host.hasProceeded;
+    return isUnused ? keyNotAskedFor(this.#login.vm.name) : undefined;
+  }
+
+  get #wasNeverAsked(): boolean {
+    return !this.#isListed && !this.#login.isEstablished;
   }
 
   /**

@@ -34,7 +34,7 @@ export class JobCredential implements Credential {
     const { vm, user } = this.#login;
     return {
       code: 'login-refused',
-      message: `${vm.name} does not accept the key of its job for user ${user}`,
+      message: `${vm.name} refused the key of its job, or ssh did not offer it, for user ${user}`,
       hint: 'check that cloud-init has finished there, and the user in `mint-ssh job list`',
     };
   }

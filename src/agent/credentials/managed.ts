@@ -60,7 +60,7 @@ export class ManagedCredential implements Credential {
     }
     return {
       code: 'login-refused',
-      message: `${vm.name} does not accept the key ${name} for user ${user}`,
+      message: `${vm.name} refused the managed key ${name}, or ssh did not offer it, for user ${user}`,
       hint: `is its public key (mint-ssh keys public ${name}) in ~/.ssh/authorized_keys of ${user} there?`,
     };
   }

@@ -43,10 +43,11 @@ export function ephemeralKey({ vm, user, settings, isEstablished }: Login): KeyT
     },
     refusal: {
       code: 'login-refused',
-      message: `${vm.name} does not accept the pushed key for user ${user}`,
+      message: `${vm.name} refused the keys that ssh offered for user ${user}`,
       hint:
-        `is there a user ${user} on it, and is ec2-instance-connect installed? ` +
-        '`user` in ssh.toml names another user; AWS answers a push with success in either case.' +
+        `check that the VM has a user ${user} (\`user\` in ssh.toml names another one) and has ` +
+        'ec2-instance-connect installed: AWS accepts a push in either case. ' +
+        'With -i and IdentitiesOnly=yes ssh does not offer the pushed key.' +
         (settings.keyType === 'ed25519'
           ? ' Where sshd accepts no Ed25519 keys (FIPS mode), set key_type = "rsa-3072" in ssh.toml'
           : ''),

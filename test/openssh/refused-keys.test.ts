@@ -1,4 +1,4 @@
-/** A VM that accepts no Ed25519 keys, as one in FIPS mode: an RSA key is pushed where `key_type` says so. */
+/** What the user is told when sshd refuses the login, and the setting for a VM that accepts no Ed25519 keys. */
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { makeWorld, type World } from './world.ts';
@@ -15,7 +15,7 @@ describe('a VM whose sshd accepts RSA keys only', () => {
   test('refuses the Ed25519 key, and the hint names the setting', async () => {
     const { status, stderr } = await world.ssh('dev', 'true');
     assert.equal(status, 255);
-    assert.match(stderr, /does not accept the pushed key for user \w+ \(login-refused\)/);
+    assert.match(stderr, /refused the keys that ssh offered for user \w+ \(login-refused\)/);
     assert.match(stderr, /hint: .*key_type = "rsa-3072" in ssh\.toml/);
   });
 
@@ -37,5 +37,29 @@ describe('a VM whose sshd accepts RSA keys only', () => {
     const { status, stderr } = await world.ssh('dev', 'true');
     assert.equal(status, 255);
     assert.match(stderr, /key_type = "rsa-3072"/);
+  });
+});
+
+describe('a login in which ssh does not use the key of the agent', () => {
+  let world: World;
+  before(async () => {
+    world = await makeWorld();
+    await world.run('ssh-keygen', ['-q', '-t', 'ed25519', '-N', '', '-f', `${world.directory}/own`]);
+  });
+  after(() => world.end());
+
+  test('-o IdentityAgent=none: the message says that the agent was not asked', async () => {
+    const { status, stderr } = await world.ssh('-o', 'IdentityAgent=none', 'dev', 'true');
+    assert.equal(status, 255);
+    assert.match(stderr, /ssh never asked the mint-ssh agent for its key \(login-refused\)/);
+    assert.match(stderr, /hint: .*IdentityAgent/);
+  });
+
+  test('-i KEY -o IdentitiesOnly=yes: no message claims that the pushed key was refused', async () => {
+    const options = ['-i', `${world.directory}/own`, '-o', 'IdentitiesOnly=yes'];
+    const { status, stderr } = await world.ssh(...options, 'dev', 'true');
+    assert.equal(status, 255);
+    assert.match(stderr, /dev refused the keys that ssh offered for user \w+ \(login-refused\)/);
+    assert.match(stderr, /hint: .*With -i and IdentitiesOnly=yes ssh does not offer the pushed key/);
   });
 });
