@@ -4,6 +4,7 @@ import { MintError } from '../errors.ts';
 import type { Caller } from '../platform/caller.ts';
 import type { VmSettings } from '../settings/settings.ts';
 import { parseHostKey } from '../ssh/hostkey.ts';
+import { isDirect } from '../vms/candidates.ts';
 import { isDefinite } from '../vms/names.ts';
 import { type AgentReply, failureReply, type OpenRequest } from './control/protocol.ts';
 import { ConnectionCredential } from './credentials/choose.ts';
@@ -80,7 +81,9 @@ export class Connection {
       recheck: () => this.#recheck(),
       placeOf: (address) => {
         if (!leadsTo(this.#place, address)) throw moved(vm.name, address, this.#place);
-        return { ...this.#place, isMintVm: this.#destination.isOwnByTag };
+        const candidate = this.#place.candidates.find(({ host }) => host === address);
+        const direct = candidate !== undefined && isDirect(candidate) ? { host: address, port } : undefined;
+        return { ...this.#place, isMintVm: this.#destination.isOwnByTag, direct };
       },
       ask,
       failed: (error) => this.fail(error),

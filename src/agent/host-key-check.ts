@@ -11,7 +11,7 @@ import type { VmSettings } from '../settings/settings.ts';
 import { type HostKey, parseHostKey } from '../ssh/hostkey.ts';
 import { type ChangeEvidence, closest, isStrict, likelyCause } from '../trust/changed-key.ts';
 import { type ConsoleAnswer, type Refused, typeOf } from '../trust/decide.ts';
-import { isElsewhere, mintType, type Place } from '../trust/pin.ts';
+import { type Evidence, isElsewhere, mintType, type Place } from '../trust/pin.ts';
 import type { Pin, Provisional, Sighting } from '../trust/store.ts';
 import {
   changedKeyQuestion,
@@ -23,6 +23,7 @@ import {
 import type { SeenExchange } from './binding.ts';
 import type { AgentContext } from './context.ts';
 import { type Asker, askConsole, askInstance, gatherEvidence } from './evidence.ts';
+import { type Address, askForEd25519Key } from './host-key-probe.ts';
 import { type AskPerson, Questions, type Settled } from './questions.ts';
 
 /** How long a connection waits for the console output. */
@@ -54,7 +55,7 @@ export interface Presented {
 export type Accepted =
   | { readonly outcome: 'match' }
   /** A new key: pinned once the server has proved that it owns it. */
-  | { readonly outcome: 'unknown'; readonly provisional: Provisional };
+  | { readonly outcome: 'unknown'; readonly provisional: Provisional; readonly evidence: Evidence };
 
 /** A key that is refused, with a warning of several lines to be shown before the error. */
 export class HostKeyRefusal extends MintError {
@@ -102,7 +103,7 @@ export class HostKeyChecks {
           return { outcome: 'match' };
         case 'new':
           log(`${vm}: new host key ${key.fingerprint}, ${checked.evidence}`);
-          return { outcome: 'unknown', provisional: checked.provisional };
+          return { outcome: 'unknown', provisional: checked.provisional, evidence: checked.evidence };
         case 'ask-console':
           console = await this.#askConsole(presented);
           log(`${vm}: host key ${key.fingerprint}; the console ${describe(console)}`);
@@ -332,7 +333,11 @@ export interface HostHooks {
   /** An unexpected key: asks EC2 whether the name still stands for this machine. */
   readonly recheck: () => Promise<void>;
   /** Where the name leads now. @throws MintError `dial-failed` where this address is not part of it */
-  readonly placeOf: (address: string) => Place & { readonly isMintVm: boolean };
+  readonly placeOf: (address: string) => Place & {
+    readonly isMintVm: boolean;
+    /** Where the server can be reached again; undefined behind a tunnel. */
+    readonly direct: Address | undefined;
+  };
   readonly ask: AskPerson;
   /** A new key cannot be pinned. */
   readonly failed: (error: unknown) => void;
@@ -349,6 +354,8 @@ export class ConnectionHost {
   #provisional: Provisional | undefined;
   #presented: Presented | undefined;
   #pinTimer: NodeJS.Timeout | undefined;
+  /** The server's ed25519 key, where the client was shown one of another type at first contact. */
+  #mintKey: Promise<HostKey | undefined> | undefined;
   #isChecked = false;
   #hasProceeded = false;
   #ended: { readonly isRefused: boolean } | undefined;
@@ -388,7 +395,7 @@ export class ConnectionHost {
     const { vm, settings, caller, found, recheck, placeOf, ask } = this.#hooks;
     await found();
     if (!this.#trust.isPinned(vm, hostKey)) await recheck();
-    const { isMintVm, instance, account, region } = placeOf(address);
+    const { isMintVm, direct, instance, account, region } = placeOf(address);
     this.#address = address;
     this.#presented = {
       sighting: { vm, key: hostKey, instance, account, region },
@@ -401,6 +408,9 @@ export class ConnectionHost {
       const accepted = await this.#checks.check(this.#presented);
       if (accepted.outcome === 'unknown') {
         this.#provisional = accepted.provisional;
+        if (accepted.evidence === 'first-use' && hostKey.type !== mintType && direct !== undefined) {
+          this.#askForMintKey(direct);
+        }
         this.#endNewKey();
       }
       this.#exchange = { hostKey, signature };
@@ -452,6 +462,25 @@ export class ConnectionHost {
     }
   }
 
+  /** Begins while the client logs in; the key counts once the one that the client was shown is pinned. */
+  #askForMintKey(address: Address): void {
+    this.#mintKey = askForEd25519Key(address).catch((error: unknown) => {
+      this.#log(`${this.#hooks.vm}: cannot ask for the ed25519 host key: ${String(error)}`);
+      return undefined;
+    });
+  }
+
+  async #pinMintKey({ sighting }: Presented): Promise<void> {
+    const key = await this.#mintKey;
+    if (key === undefined) return;
+    try {
+      this.#trust.addFirstUse({ ...sighting, key });
+      this.#log(`${sighting.vm}: the same server's ed25519 host key ${key.fingerprint}, first-use`);
+    } catch (error) {
+      this.#log(`${sighting.vm}: cannot pin the ed25519 host key: ${String(error)}`);
+    }
+  }
+
   #pinQuietly(): void {
     try {
       this.#pin();
@@ -465,6 +494,7 @@ export class ConnectionHost {
     try {
       this.#provisional.pin();
       this.#provisional = undefined;
+      void this.#pinMintKey(this.#presented);
       this.#checks.verifyLater(this.#presented);
     } catch (error) {
       this.#hooks.failed(error);

@@ -36,6 +36,8 @@ export interface Paths {
 export interface VmPaths {
   readonly record: string;
   readonly knownHosts: string;
+  /** The same keys under the name that libssh looks for. */
+  readonly libsshKnownHosts: string;
   readonly lastAddress: string;
   readonly socket: string;
   /** What `-A` forwards where the VM has an `upstream_agent` of its own. */
@@ -107,6 +109,7 @@ export function vmPaths(paths: Paths, vm: string): VmPaths {
   return {
     record: join(paths.hosts, `${vm}.json`),
     knownHosts: join(paths.hosts, `${vm}.known_hosts`),
+    libsshKnownHosts: join(paths.hosts, `${vm}.libssh_known_hosts`),
     lastAddress: join(paths.cache, `${vm}.address`),
     // Only whoever wants the socket hears that it cannot be.
     get socket() {

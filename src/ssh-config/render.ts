@@ -116,6 +116,8 @@ function ownLines(block: Block, options: RenderOptions): Line[] {
     ...(isForWindows(options) ? windowsForwardLines(block, options) : forwardLines(block, own, options)),
     ['PreferredAuthentications', vm.preferredAuthentications],
     ['UserKnownHostsFile', quotePath(own.knownHosts, options.platform)],
+    // Not the system's, and in a file of its own: ssh updates no key that the user's file has under two names.
+    ['GlobalKnownHostsFile', quotePath(own.libsshKnownHosts, options.platform)],
     ...multiplexLines(block, options),
   ];
 }
@@ -174,7 +176,6 @@ function sharedLines(options: RenderOptions): Line[] {
     // The name that OpenSSH 8.4 knows; since 8.5 it is an alias of PubkeyAcceptedAlgorithms.
     ['PubkeyAcceptedKeyTypes', '+ssh-ed25519'],
     ['HostKeyAlgorithms', '^ssh-ed25519'],
-    ['GlobalKnownHostsFile', '/dev/null'],
     ['StrictHostKeyChecking', 'yes'],
     // The pinned host proves its other keys inside the session, and ssh adds them to the VM's known-hosts file.
     ['UpdateHostKeys', 'yes'],

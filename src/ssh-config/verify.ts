@@ -29,6 +29,7 @@ const keywords = [
   'globalknownhostsfile',
   'stricthostkeychecking',
   'updatehostkeys',
+  'hashknownhosts',
   'checkhostip',
   'verifyhostkeydns',
   'canonicalizehostname',

@@ -11,7 +11,7 @@ import { ioFailed, readPrivateFile, writeAtomic } from '../platform/files.ts';
 import { type HostKey, parseHostKey } from '../ssh/hostkey.ts';
 import { mldsa44Ed25519 } from '../ssh/mldsa44-ed25519.ts';
 
-const derivedEnding = '.known_hosts';
+const derivedEndings = ['.known_hosts', '.libssh_known_hosts'];
 const recordEnding = '.json';
 /** What `writeAtomic` calls a file until it is whole; a killed process leaves it behind. */
 const temporaryName = /^\..+\.[0-9a-f]{16}\.tmp$/;
@@ -24,17 +24,23 @@ const maxBytes = 64 * 1024;
 export const maxKeys = 16;
 
 /**
- * The text for a VM's keys. The generated Host block sets HostKeyAlias to the VM's name, so that neither port nor
- * address stands here.
- *
- * @param shown the key of the connection that is being made. It has a second line for libssh, which does not know
- *   HostKeyAlias and looks for the name with the port. No other key has one: ssh drops no key that stands under
- *   another name as well, and would then not update the file at all.
+ * The text of `hosts/<vm>.known_hosts`. The generated Host block sets HostKeyAlias to the VM's name, so that neither
+ * port nor address stands here.
  */
-export function derivedText(vm: string, keys: readonly HostKey[], shown: HostKey | undefined): string {
-  const line = (name: string, { type, blob }: HostKey) => `${name} ${type} ${blob.toString('base64')}\n`;
-  const named = keys.map((key) => line(vm, key)).join('');
-  return shown === undefined ? named : `${named}${line(`[${vm}]:*`, shown)}`;
+export function derivedText(vm: string, keys: readonly HostKey[]): string {
+  return keys.map((key) => lineOf(vm, key)).join('');
+}
+
+/**
+ * The text of `hosts/<vm>.libssh_known_hosts`: libssh does not know HostKeyAlias, and looks for the name with the port.
+ * It is not in the same file because ssh adds and drops no key that stands there under another name as well.
+ */
+export function libsshText(vm: string, keys: readonly HostKey[]): string {
+  return keys.map((key) => lineOf(`[${vm}]:*`, key)).join('');
+}
+
+function lineOf(name: string, { type, blob }: HostKey): string {
+  return `${name} ${type} ${blob.toString('base64')}\n`;
 }
 
 /** The file as text; undefined where there is none. @throws MintError `io-failed`, `unsafe-permissions` */
@@ -89,9 +95,9 @@ export function putDerived(path: string, text: string, found: string | undefined
 export function removeOrphans(hosts: string): void {
   const names = new Set(namesIn(hosts));
   for (const name of names) {
-    const vm = name.slice(0, -derivedEnding.length);
-    const orphan = name.endsWith(derivedEnding) && !names.has(`${vm}${recordEnding}`);
-    if (orphan || isAbandoned(hosts, name)) removeFile(join(hosts, name));
+    const ending = derivedEndings.find((each) => name.endsWith(each));
+    const isOrphan = ending !== undefined && !names.has(`${name.slice(0, -ending.length)}${recordEnding}`);
+    if (isOrphan || isAbandoned(hosts, name)) removeFile(join(hosts, name));
   }
 }
 

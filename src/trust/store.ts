@@ -16,6 +16,7 @@ import { type ConsoleAnswer, contradicted, type Decision, decide, type Refused, 
 import {
   derivedText,
   keysIn,
+  libsshText,
   maxKeys,
   pinnedTypes,
   putDerived,
@@ -132,7 +133,7 @@ export class TrustStore {
           block: answer.kind === 'block' ? answer.block : undefined,
         };
         const keys = this.#derivedKeys(vm, pins);
-        putDerived(this.#files.of(vm).knownHosts, derivedText(vm, withKey(keys, key), key), derived);
+        this.#putDerived(vm, withKey(keys, key), derived);
         return { ...decision, provisional: this.#provisional.hold(sighting, grounds) };
       }
       case 'changed':
@@ -205,8 +206,7 @@ export class TrustStore {
       };
       this.#files.setLine(vm, lineFor(keys, finding));
       this.#files.writeRecord(vm, record);
-      const { knownHosts } = this.#files.of(vm);
-      putDerived(knownHosts, derivedText(vm, blobsOf(keys), undefined), readDerived(knownHosts));
+      this.#putDerived(vm, blobsOf(keys));
       return { ...accepted, ...place };
     });
   }
@@ -219,9 +219,9 @@ export class TrustStore {
     return this.#files.locked(() => {
       // A file that is refused as a whole is refused before anything is removed.
       const hasLine = findPin(this.#files.text(), vm).kind !== 'absent';
-      const { record, knownHosts } = this.#files.of(vm);
+      const { record, knownHosts, libsshKnownHosts } = this.#files.of(vm);
       // The record goes first: were it to outlive the line, it would bring the line back.
-      const hadFiles = [record, knownHosts].map(removeFile).includes(true);
+      const hadFiles = [record, knownHosts, libsshKnownHosts].map(removeFile).includes(true);
       if (hasLine) this.#files.setLine(vm, undefined);
       return hasLine || hadFiles;
     });
@@ -257,12 +257,9 @@ export class TrustStore {
         const noted = { ...record, instance: block.instance, ...knownPart(place), console: block };
         const denied = contradicted(pinsOf({ ...noted, keys: counting }), block);
         const keys = denied === undefined ? withConsoleKeys(counting, block) : counting;
-        const { knownHosts } = this.#files.of(vm);
         this.#files.setLine(vm, lineFor(keys, finding));
         this.#files.writeRecord(vm, { ...noted, keys });
-        if (keys.length > counting.length) {
-          putDerived(knownHosts, derivedText(vm, blobsOf(keys), undefined), readDerived(knownHosts));
-        }
+        if (keys.length > counting.length) this.#putDerived(vm, blobsOf(keys));
         answer = denied === undefined ? 'agrees' : 'contradicts';
       });
     });
@@ -283,12 +280,14 @@ export class TrustStore {
     });
   }
 
-  /** Adds a key that the same server owns, while nothing of its type is pinned. @throws MintError */
+  /** Pins a key that the server of a first use owns as well, while nothing of its type is pinned. @throws MintError */
   addFirstUse(sighting: Sighting): void {
     this.#files.locked(() => {
       const { record } = this.#files.record(sighting.vm);
       const counting = countingKeys(findPin(this.#files.text(), sighting.vm), record);
-      if (counting.length === 0 || counting.some((one) => typeOf(one) === sighting.key.type)) return;
+      // What was accepted or verified meanwhile does not vouch for it.
+      if (!counting.some(({ evidence }) => evidence === 'first-use')) return;
+      if (counting.some((one) => typeOf(one) === sighting.key.type)) return;
       this.#pinLocked(sighting, { evidence: 'first-use' });
     });
   }
@@ -359,7 +358,7 @@ export class TrustStore {
     const { vm, key } = sighting;
     this.#provisional.settle(vm, key);
     const keys = withKey(this.#derivedKeys(vm, pins), key);
-    putDerived(this.#files.of(vm).knownHosts, derivedText(vm, keys, key), derived);
+    this.#putDerived(vm, keys, derived);
     if (isComplete(pins, sighting, finding)) return;
     // The key is trusted whether or not this can be written: a full disk must not lock the user out.
     succeeds(() => {
@@ -415,8 +414,7 @@ export class TrustStore {
       console: block ?? (record.console?.instance === sighting.instance ? record.console : undefined),
       refused: record.refused.filter((one) => one.key.fingerprint !== key.fingerprint),
     });
-    const { knownHosts } = this.#files.of(vm);
-    putDerived(knownHosts, derivedText(vm, blobsOf(keys), key), readDerived(knownHosts));
+    this.#putDerived(vm, blobsOf(keys));
   }
 
   /** The connection is refused whether or not this can be written. */
@@ -475,6 +473,17 @@ export class TrustStore {
     }
   }
 
+  /** @param found the derived file's text now, where the caller has read it */
+  #putDerived(
+    vm: string,
+    keys: readonly HostKey[],
+    found: string | undefined = readDerived(this.#files.of(vm).knownHosts),
+  ): void {
+    const { knownHosts, libsshKnownHosts } = this.#files.of(vm);
+    putDerived(libsshKnownHosts, libsshText(vm, keys), readDerived(libsshKnownHosts));
+    putDerived(knownHosts, derivedText(vm, keys), found);
+  }
+
   /** The keys for the derived file: the pinned ones, and first keys whose type is not pinned. */
   #derivedKeys(vm: string, pins: readonly PinnedKey[]): HostKey[] {
     const isFree = ({ type }: HostKey) => !pins.some((one) => typeOf(one) === type);
@@ -494,7 +503,7 @@ export class TrustStore {
       const record = this.#files.record(vm).record ?? emptyRecord;
       if (!isThere || record.keys.some(({ fingerprint }) => fingerprint === key.fingerprint)) return;
       const rest = this.#derivedKeys(vm, record.keys);
-      putDerived(knownHosts, derivedText(vm, rest, undefined), derived);
+      this.#putDerived(vm, rest, derived);
     });
   }
 

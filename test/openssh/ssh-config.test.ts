@@ -107,9 +107,10 @@ function assertOurs({ mint: directory, config }: Place, host = 'dev'): void {
     pubkeyauthentication: 'true',
     preferredauthentications: 'publickey',
     userknownhostsfile: `${directory}/hosts/dev.known_hosts`,
-    globalknownhostsfile: '/dev/null',
+    globalknownhostsfile: `${directory}/hosts/dev.libssh_known_hosts`,
     stricthostkeychecking: 'true',
-    updatehostkeys: 'false',
+    updatehostkeys: 'true',
+    hashknownhosts: 'no',
     checkhostip: 'no',
     verifyhostkeydns: 'false',
     canonicalizehostname: 'false',
@@ -242,7 +243,8 @@ const hostileOptions = [
   'StrictHostKeyChecking accept-new',
   'UserKnownHostsFile /dev/null',
   'GlobalKnownHostsFile /etc/hosts',
-  'UpdateHostKeys yes',
+  'UpdateHostKeys no',
+  'HashKnownHosts yes',
   'CheckHostIP yes',
   'VerifyHostKeyDNS yes',
   'KnownHostsCommand /bin/true',
@@ -604,6 +606,9 @@ test('of very many VMs each has what all of them share, and no Host line is long
     const { stdout, stderr } = spawnSync('ssh', ['-F', file, '-G', name], { encoding: 'utf8', input: '' });
     assert.match(stdout, /^stricthostkeychecking true$/m, stderr);
     assert.match(stdout, /^identityfile none$/m);
-    assert.match(stdout, /^globalknownhostsfile \/dev\/null$/m);
+    assert.match(
+      stdout,
+      new RegExp(`^globalknownhostsfile \\S*/hosts/${name.replace('mint-', '')}\\.libssh_known_hosts$`, 'm'),
+    );
   }
 });

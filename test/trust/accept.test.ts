@@ -3,16 +3,7 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { describe, test } from 'node:test';
 import type { MintError } from '../../src/errors.ts';
 import { TrustStore } from '../../src/trust/store.ts';
-import {
-  derivedOf,
-  derivedWithoutShown,
-  ecdsaKey,
-  ed25519Key,
-  filesOf,
-  keysOfRecord,
-  lineOf,
-  temporaryPaths,
-} from './place.ts';
+import { derivedOf, ecdsaKey, ed25519Key, filesOf, keysOfRecord, lineOf, temporaryPaths } from './place.ts';
 
 const [old, next] = [ed25519Key(), ed25519Key()];
 
@@ -36,7 +27,7 @@ describe('accepting a key', () => {
     );
     const { line, record, derived } = filesOf(paths, 'dev');
     assert.equal(line, `# x\n${lineOf('dev', next)}y=1\n`);
-    assert.equal(derived, derivedWithoutShown('dev', next));
+    assert.equal(derived, derivedOf('dev', next));
     assert.equal(keysOfRecord(record)[0]?.['key'], next.blob.toString('base64'));
     assert.equal(store.show('dev')?.refused, undefined);
     assert.equal((await store.check({ vm: 'dev', key: next, instance: 'i-2' })).outcome, 'pinned');

@@ -32,16 +32,8 @@ export function lineOf(vm: string, key: HostKey): string {
   return `${vm}=${key.fingerprint}\n`;
 }
 
-/** The derived file with these keys. @param shown the key of the last connection; the first one unless given */
-export function derivedOf(vm: string, keys: HostKey | readonly HostKey[], shown?: HostKey): string {
-  const all = [keys].flat() as HostKey[];
-  const line = (name: string, key: HostKey | undefined) =>
-    key === undefined ? '' : `${name} ${key.type} ${key.blob.toString('base64')}\n`;
-  return all.map((key) => line(vm, key)).join('') + line(`[${vm}]:*`, shown ?? all[0]);
-}
-
-/** The derived file after a command has written it: no connection was shown a key. */
-export function derivedWithoutShown(vm: string, ...keys: readonly HostKey[]): string {
+/** The derived file with these keys. */
+export function derivedOf(vm: string, ...keys: readonly HostKey[]): string {
   return keys.map((key) => `${vm} ${key.type} ${key.blob.toString('base64')}\n`).join('');
 }
 
