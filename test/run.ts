@@ -21,8 +21,10 @@ import { type Tier, tierOf, tiers } from './tiers.ts';
 /** More files than this do not fail by chance. */
 const mostRepeated = 5;
 /** A test that takes longer than this hangs. Some set a longer limit themselves. */
-const timeoutMs = 300_000;
+const timeoutMs = 600_000;
 const root = join(import.meta.dirname, '..');
+/** Whether a signal asked the runner to stop. */
+let interrupted = false;
 const isCi = ['true', '1'].includes(process.env['CI'] ?? '');
 
 type FileResult = Extract<ReportLine, { kind: 'file' }>;
@@ -63,7 +65,10 @@ async function run(files: readonly string[], atOnce: number, scratch: string): P
     stdio: ['ignore', 'inherit', 'inherit'],
     env: { ...environment, PATH: join(scratch, 'bin') },
   });
-  const stop = (signal: NodeJS.Signals) => child.kill(signal);
+  const stop = (signal: NodeJS.Signals) => {
+    interrupted = true;
+    child.kill(signal);
+  };
   process.on('SIGINT', stop).on('SIGTERM', stop);
   const status = await new Promise<number | null>((resolve, reject) => {
     child.once('error', reject).once('exit', resolve);
@@ -147,7 +152,7 @@ try {
   const outcomes: Outcome[] = [];
   for (const tier of tiers) {
     const wanted = files.filter((file) => tierOf(file) === tier);
-    if (wanted.length > 0) outcomes.push(await run(wanted, concurrency(tier), scratch));
+    if (wanted.length > 0 && !interrupted) outcomes.push(await run(wanted, concurrency(tier), scratch));
   }
   const all: Outcome = {
     good: outcomes.every(({ good }) => good),
@@ -155,7 +160,7 @@ try {
     failures: outcomes.flatMap((outcome) => outcome.failures),
   };
   const failed = [...new Set(all.failures.map(({ file }) => relative(root, file)))];
-  const isRepeated = !all.good && failed.length > 0 && failed.length <= mostRepeated;
+  const isRepeated = !all.good && !interrupted && failed.length > 0 && failed.length <= mostRepeated;
   const unsteady = isRepeated ? await repeat(all, failed, scratch) : [];
   const left = await endLeftProcesses(bin);
   if (left.length > 0) print(`\ntest: LEFT RUNNING by a test, and killed:\n${left.join('\n')}`);

@@ -64,7 +64,7 @@ async function readAll(socket: net.Socket): Promise<string> {
 }
 
 test('with the same secret both go on, and nothing that was said behind it is lost', {
-  timeout: 30_000,
+  timeout: 180_000,
 }, async (context) => {
   const secret = randomBytes(32);
   const ends = await agent(context, secret);
@@ -78,7 +78,7 @@ test('with the same secret both go on, and nothing that was said behind it is lo
   assert.equal(ends.heard(), '{"type":"status"}\n');
 });
 
-test('a client tells another program nothing but a random number', { timeout: 30_000 }, async (context) => {
+test('a client tells another program nothing but a random number', { timeout: 180_000 }, async (context) => {
   const secret = randomBytes(32);
   for (const impostor of [
     await agent(context, randomBytes(32)),
@@ -95,7 +95,7 @@ test('a client tells another program nothing but a random number', { timeout: 30
   }
 });
 
-test('what any other server says is no proof', { timeout: 30_000 }, async (context) => {
+test('what any other server says is no proof', { timeout: 180_000 }, async (context) => {
   const zeros = '0'.repeat(64);
   const path = join(ownDirectory(context), 's');
   let answer: (client: string) => string = () => '';
@@ -132,7 +132,9 @@ test('what any other server says is no proof', { timeout: 30_000 }, async (conte
   for (const said of heard) assert.match(said, /^[0-9a-f]{64}\n$/);
 });
 
-test('an agent that just ends is another matter, to be tried again', { timeout: 30_000 }, async (context) => {
+test('an agent that just ends is another matter, to be tried again', {
+  timeout: 180_000,
+}, async (context) => {
   const path = join(ownDirectory(context), 's');
   const server = net.createServer((socket) => socket.destroy());
   server.listen(path);
@@ -146,7 +148,7 @@ test('an agent that just ends is another matter, to be tried again', { timeout: 
 });
 
 test('an agent gives its own proof once and serves nobody who has none', {
-  timeout: 30_000,
+  timeout: 180_000,
 }, async (context) => {
   const secret = randomBytes(32);
   const ends = await agent(context, secret);
@@ -163,7 +165,7 @@ test('an agent gives its own proof once and serves nobody who has none', {
   assert.deepEqual(ends.served, []);
 });
 
-test('no other bytes are answered, and none are served', { timeout: 30_000 }, async (context) => {
+test('no other bytes are answered, and none are served', { timeout: 180_000 }, async (context) => {
   const ends = await agent(context, randomBytes(32));
   const lines = fc.oneof(
     fc.uint8Array({ maxLength: 400 }).map((bytes) => Buffer.from(bytes)),

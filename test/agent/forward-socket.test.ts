@@ -12,7 +12,7 @@ import { encodeByte, encodeString } from '../../src/ssh/wire.ts';
 import { waitFor } from '../openssh/child.ts';
 import { connected } from './clients.ts';
 
-describe('a forwarded socket', { timeout: 30_000 }, () => {
+describe('a forwarded socket', { timeout: 180_000 }, () => {
   let directory: string;
   let run: string;
   let upstreamPath: string;

@@ -21,7 +21,7 @@ const forwardPath = (world: World) => join(world.configDir, 'run/forward/dev.soc
 /** What `ssh-add -l` says of an agent that holds nothing. */
 const empty = [1, 'The agent has no identities.\n'];
 
-describe('ssh -A', { timeout: 120_000 }, () => {
+describe('ssh -A', { timeout: 300_000 }, () => {
   let world: World;
   let agent: UsersAgent;
   before(async () => {

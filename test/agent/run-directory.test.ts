@@ -21,7 +21,7 @@ const isRoot = process.getuid?.() === 0;
 /** Mounts of the test's own, and files of another user, are root's to make. */
 const asRoot = isRoot ? {} : { skip: 'needs root: a mount or a file of another user' };
 
-describe('a run directory', { timeout: 120_000 }, () => {
+describe('a run directory', { timeout: 300_000 }, () => {
   let world: World;
   before(async () => {
     world = await makeWorld({ withoutSshConfig: true });

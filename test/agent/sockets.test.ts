@@ -18,7 +18,7 @@ import {
 } from './clients.ts';
 import { megabytes } from './memory.ts';
 
-describe('the agent’s sockets', { timeout: 60_000 }, () => {
+describe('the agent’s sockets', { timeout: 300_000 }, () => {
   let world: World;
   before(async () => {
     world = await makeWorld({ vms: { dev: {}, other: {} } });

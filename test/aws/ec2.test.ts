@@ -318,5 +318,5 @@ test('an endpoint that hangs ends in time, and a throttled request is tried agai
   const start = performance.now();
   const error = await rejection(aws.consoleOutput(caller, { instanceId }));
   assert.equal(error.code, 'aws-unreachable');
-  assert.ok(performance.now() - start < 11_000);
+  assert.ok(performance.now() - start < 60_000);
 });

@@ -8,7 +8,7 @@ import { findInMemory, mayRead, seedInMemory } from '../openssh/memory.ts';
 import { runningProcesses } from '../openssh/processes.ts';
 import { type DebugWorld, makeDebugWorld } from './debug-world.ts';
 
-describe('debug access', { timeout: 180_000 }, () => {
+describe('debug access', { timeout: 300_000 }, () => {
   let debug: DebugWorld;
   before(async () => {
     debug = await makeDebugWorld();

@@ -5,6 +5,7 @@ import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync 
 import { join } from 'node:path';
 import { after, describe, test } from 'node:test';
 import { armProgram, type RemoteProgram } from '../../src/ci/armed-end.ts';
+import { killProcessesOf } from '../openssh/processes.ts';
 import { testPath } from '../programs.ts';
 import { endings } from './job-vm.ts';
 
@@ -14,7 +15,7 @@ const shells = [['dash'], ['bash', '--posix'], ['busybox', 'sh']].filter(
 const nonce = '0123456789abcdef';
 const lease = '0123456789ab';
 
-describe('what runs on the VM', { concurrency: true, timeout: 60_000 }, () => {
+describe('what runs on the VM', { concurrency: true, timeout: 300_000 }, () => {
   for (const shell of shells) {
     describe(`under ${shell[0]}`, { concurrency: 1 }, () => suite(shell));
   }
@@ -24,7 +25,10 @@ function suite(shell: readonly string[]): void {
   const directory = mkdtempSync('/tmp/mv-');
   const bin = join(directory, 'bin');
   mkdirSync(bin);
-  after(() => rmSync(directory, { recursive: true, force: true }));
+  after(() => {
+    killProcessesOf(directory);
+    rmSync(directory, { recursive: true, force: true });
+  });
 
   /** The programs of the machine; what is not told is there, and fails. */
   function machine(programs: Readonly<Record<string, string>>): void {

@@ -90,7 +90,7 @@ describe('cloud-config', () => {
   });
 });
 
-describe('a VM that was booted with it', { timeout: 120_000 }, () => {
+describe('a VM that was booted with it', { timeout: 300_000 }, () => {
   let debug: DebugWorld;
   before(async () => {
     debug = await makeDebugWorld();

@@ -7,7 +7,7 @@ import { demoRegion } from '../cloud/cloud.ts';
 import { mintProgram, waitFor } from '../openssh/world.ts';
 import { type DebugWorld, makeDebugWorld } from './debug-world.ts';
 
-describe('the end of debug access', { timeout: 180_000 }, () => {
+describe('the end of debug access', { timeout: 300_000 }, () => {
   let debug: DebugWorld;
   before(async () => {
     debug = await makeDebugWorld();

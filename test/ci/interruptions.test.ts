@@ -128,7 +128,7 @@ for (const killed of ['holder', 'agent', 'both'] as const) {
   });
 }
 
-describe('a VM whose holder is killed', { timeout: 120_000 }, () => {
+describe('a VM whose holder is killed', { timeout: 300_000 }, () => {
   let debug: DebugWorld;
   before(async () => {
     debug = await makeDebugWorld();

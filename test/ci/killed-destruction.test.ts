@@ -156,7 +156,7 @@ describe('a holder that is killed while it terminates an instance', { timeout: 3
   });
 });
 
-describe('a holder that is killed while a command destroys the VM', { timeout: 120_000 }, () => {
+describe('a holder that is killed while a command destroys the VM', { timeout: 300_000 }, () => {
   let debug: DebugWorld;
   before(async () => {
     debug = await makeDebugWorld();

@@ -39,7 +39,7 @@ function lease(project: string, changes: Partial<Lease> = {}): Lease {
   };
 }
 
-describe('leases', { timeout: 180_000 }, () => {
+describe('leases', { timeout: 300_000 }, () => {
   const directory = mkdtempSync('/tmp/ml-');
   const aws = new Aws(new HandedOverCredentials());
   let dynamo: Dynamo;

@@ -9,7 +9,7 @@ import type { JobVm } from './job-vm.ts';
 
 const instance = 'i-0123456789abcdef0';
 
-describe('debug access is refused', { timeout: 180_000 }, () => {
+describe('debug access is refused', { timeout: 300_000 }, () => {
   let debug: DebugWorld;
   let vm: JobVm;
   before(async () => {

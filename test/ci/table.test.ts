@@ -11,7 +11,7 @@ import { type Dynamo, startDynamo } from './dynamo.ts';
 
 const leases = ['--leases', 'dynamodb:mint-leases'];
 
-describe('two machines with one table of leases', { timeout: 180_000 }, () => {
+describe('two machines with one table of leases', { timeout: 300_000 }, () => {
   let dynamo: Dynamo;
   let debug: DebugWorld;
   before(async () => {

@@ -22,7 +22,7 @@ export function askCommand(question: object = {}): string {
 /** A command on a terminal of its own; what is written to `stdin` is typed there. */
 export function onTerminal(command: string, env: Readonly<Record<string, string>> = {}): Child {
   const words = ['-qefc', command, '/dev/null'];
-  return startChild('script', words, { ...environment, ...env }, { holdInput: true, timeout: 20_000 });
+  return startChild('script', words, { ...environment, ...env }, { holdInput: true, timeout: 60_000 });
 }
 
 /** The question in the foreground of a terminal. */
@@ -33,7 +33,7 @@ export function askOnTerminal({ env = {}, question = {} }: Options = {}): Child 
 /** The question where there is no terminal: a session of its own. */
 export function askWithout({ env = {}, question = {} }: Options = {}): Child {
   const words = [program, JSON.stringify(question)];
-  return startChild(process.execPath, words, { ...environment, ...env }, { timeout: 20_000 });
+  return startChild(process.execPath, words, { ...environment, ...env }, { timeout: 60_000 });
 }
 
 /** The answer that came, once the program has ended by itself. */

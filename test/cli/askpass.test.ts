@@ -76,7 +76,7 @@ describe('the question through SSH_ASKPASS', () => {
       for (const question of [{ seconds: 1 }, { withdrawAfter: 500 }]) {
         const child = askWithout({ env, question });
         assert.equal(await answerOf(child), 'timeout');
-        assert.ok((await child.done).milliseconds < 15_000);
+        assert.ok((await child.done).milliseconds < 60_000);
         child.kill('SIGKILL');
       }
     });

@@ -8,7 +8,7 @@ import { assertBound } from './bound.ts';
 
 const forks = 20;
 
-describe('ansible', { timeout: 120_000 }, () => {
+describe('ansible', { timeout: 300_000 }, () => {
   let world: World;
   before(async () => {
     world = await makeWorld();

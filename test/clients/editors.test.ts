@@ -6,7 +6,7 @@ import { after, before, describe, test } from 'node:test';
 import { freePort, makeWorld, type World, waitFor } from '../openssh/world.ts';
 import { assertBound } from './bound.ts';
 
-describe('editors that run ssh without a terminal', { timeout: 60_000 }, () => {
+describe('editors that run ssh without a terminal', { timeout: 300_000 }, () => {
   let world: World;
   let asked: string;
   let environment: Record<string, string>;

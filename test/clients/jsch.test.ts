@@ -12,7 +12,7 @@ import { assertBound } from './bound.ts';
 const library = join(homedir(), '.m2/repository/com/github/mwiede/jsch/0.2.23/jsch-0.2.23.jar');
 const sum = 'c45ff978dd4c1d4890e2524f0cb382cbad9477a87dab0e9c5a9e019d9353ea48';
 
-describe('JSch, the library of Java programs', { timeout: 170_000 }, () => {
+describe('JSch, the library of Java programs', { timeout: 300_000 }, () => {
   let world: World;
   before(async () => {
     world = await makeWorld();

@@ -19,7 +19,7 @@ import { testPath } from '../programs.ts';
 
 const unitName = 'mint-ssh-agent.service';
 
-describe('the agent from login on', { timeout: 170_000 }, () => {
+describe('the agent from login on', { timeout: 300_000 }, () => {
   let world: World;
   let bin: string;
   before(async () => {

@@ -8,7 +8,7 @@ import { type Child, loginUser, makeWorld, mintProgram, type World, waitFor } fr
 /** So long that only ssh's own hash of it fits a socket's path. */
 const long = `long-${'x'.repeat(58)}`;
 
-describe('multiplex', { timeout: 170_000 }, () => {
+describe('multiplex', { timeout: 300_000 }, () => {
   let world: World;
   before(async () => {
     world = await makeWorld({

@@ -10,7 +10,7 @@ import { assertBound } from './bound.ts';
 /** Debian's own: a version manager's has none of the packages. */
 const python = '/usr/bin/python3';
 
-describe('clients other than OpenSSH, none of which knows session-bind', { timeout: 120_000 }, () => {
+describe('clients other than OpenSSH, none of which knows session-bind', { timeout: 300_000 }, () => {
   let world: World;
   before(async () => {
     const names = ['dropbear', 'plink', 'pscp', 'paramiko', 'asyncssh', 'libssh', 'curl'];

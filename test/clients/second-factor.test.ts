@@ -7,7 +7,7 @@ import ssh2, { type Server } from 'ssh2';
 import { makeHostKey } from '../../src/demo/hosts.ts';
 import { freePort, loginUser, makeWorld, type World } from '../openssh/world.ts';
 
-describe('a VM that wants a second factor', { timeout: 60_000 }, () => {
+describe('a VM that wants a second factor', { timeout: 300_000 }, () => {
   let world: World;
   let server: Server;
   let environment: Record<string, string>;

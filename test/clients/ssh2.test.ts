@@ -11,7 +11,7 @@ import { assertBound } from './bound.ts';
 
 const { Client, OpenSSHAgent } = ssh2;
 
-describe('ssh2, the library of Node programs and editors', { timeout: 60_000 }, () => {
+describe('ssh2, the library of Node programs and editors', { timeout: 300_000 }, () => {
   let world: World;
   before(async () => {
     world = await makeWorld({ vms: { plain: {}, remote: {} } });

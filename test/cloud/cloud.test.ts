@@ -87,7 +87,7 @@ describe('a push with a right signature', { concurrency: true }, () => {
     assert.equal(cloud.authorizedKeys(instance, 'several').length, 2);
   });
 
-  test('is good for 60 s and not for 61', { timeout: 90_000 }, async () => {
+  test('is good for 60 s and not for 61', { timeout: 300_000 }, async () => {
     const [first, again] = [freshEd25519Line(), freshEd25519Line()];
     await push({ SSHPublicKey: first, InstanceOSUser: 'minute' });
     await push({ SSHPublicKey: again, InstanceOSUser: 'minute' });
@@ -103,7 +103,7 @@ describe('a push with a right signature', { concurrency: true }, () => {
   });
 });
 
-describe('a caller who is not who it says', { timeout: 30_000 }, () => {
+describe('a caller who is not who it says', { timeout: 180_000 }, () => {
   const refusedAs = (name: string) => ({ name });
   const credentials = { accessKeyId: demoAccessKey.id, secretAccessKey: demoAccessKey.secret };
 
@@ -183,7 +183,7 @@ describe('a caller who is not who it says', { timeout: 30_000 }, () => {
   });
 });
 
-describe('a push that cannot be', { timeout: 30_000 }, () => {
+describe('a push that cannot be', { timeout: 180_000 }, () => {
   const cases: Record<string, [Partial<SendSSHPublicKeyCommandInput>, string]> = {
     'an instance id of another form': [{ InstanceId: 'i-XYZ' }, 'InvalidArgsException'],
     'an empty user': [{ InstanceOSUser: '' }, 'InvalidArgsException'],
@@ -233,7 +233,7 @@ describe('a push that cannot be', { timeout: 30_000 }, () => {
   });
 });
 
-describe('on request', { timeout: 60_000 }, () => {
+describe('on request', { timeout: 300_000 }, () => {
   for (const name of wireFailureNames) {
     test(`the next push fails with ${name}`, async () => {
       cloud.faults.failNext(name);

@@ -56,7 +56,7 @@ async function ids(input: DescribeInstancesCommandInput): Promise<(string | unde
 
 const filter = (Name: string, ...Values: string[]) => ({ Filters: [{ Name, Values }] });
 
-describe('DescribeInstances', { timeout: 30_000 }, () => {
+describe('DescribeInstances', { timeout: 180_000 }, () => {
   test('filters by tag, tag key, state and id; every filter and any of its values has to match', async () => {
     const [one, two, three] = [
       add(1, { tags: { team: 'a', Name: 'x' } }),
@@ -132,7 +132,7 @@ test('starting takes its time, and what is being stopped cannot be started', asy
   await assert.rejects(start(), { name: 'IncorrectInstanceState' });
 });
 
-describe('a caller of a Query service', { timeout: 30_000 }, () => {
+describe('a caller of a Query service', { timeout: 180_000 }, () => {
   test('is who its key says', async () => {
     const arn = 'arn:aws:sts::210987654321:assumed-role/dev/anna';
     cloud.accessKeys.set('AKIAANNA', { secret: 's', arn, account: '210987654321' });
@@ -207,7 +207,7 @@ describe('a caller of a Query service', { timeout: 30_000 }, () => {
   });
 });
 
-describe('a fault', { timeout: 30_000 }, () => {
+describe('a fault', { timeout: 180_000 }, () => {
   const console = () => ec2.send(new GetConsoleOutputCommand({ InstanceId: id(1) }));
 
   test('can be that of one operation alone: it fails, is late or hangs, and comes back', async () => {

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { makeWorld, type World } from '../openssh/world.ts';
 
-describe('vms, where nothing is known', { timeout: 60_000 }, () => {
+describe('vms, where nothing is known', { timeout: 300_000 }, () => {
   let world: World;
   before(async () => {
     world = await makeWorld({

@@ -32,7 +32,7 @@ function assertNothingLeft(stage: string): void {
   assert.deepEqual(processesOf(stage), []);
 }
 
-describe('the demo', { concurrency: 2, timeout: 120_000 }, () => {
+describe('the demo', { concurrency: 2, timeout: 300_000 }, () => {
   test('logs in twice, blocks a changed key, goes on with the accepted one, and leaves nothing', async () => {
     // Settings of the caller's that would lead to accounts, agents or configuration of theirs.
     const { demo, home } = startDemo('whole', {

@@ -181,7 +181,7 @@ test('every mint-ssh that a document names has a command and options that there 
   assert.ok(seen > 50, `${seen}`);
 });
 
-describe('the commands of README', { timeout: 180_000 }, () => {
+describe('the commands of README', { timeout: 300_000 }, () => {
   /** The VM's side: a home directory of the test's own, whoever runs the tests. */
   let remote: string;
   let home: string;

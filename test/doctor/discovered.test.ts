@@ -5,7 +5,7 @@ import { after, before, describe, test } from 'node:test';
 import { type Machine, type Machines, makeMachines, tags } from '../openssh/machines.ts';
 import { doctor } from './told.ts';
 
-describe('a VM that is found by its tags', { timeout: 120_000 }, () => {
+describe('a VM that is found by its tags', { timeout: 300_000 }, () => {
   let machines: Machines;
   let dev: Machine;
   before(async () => {

@@ -8,7 +8,7 @@ import { after, before, describe, test } from 'node:test';
 import { makeWorld, mintProgram, type World, waitFor } from '../openssh/world.ts';
 import { doctor, general } from './told.ts';
 
-describe('a machine and a VM on which all is well', { timeout: 120_000 }, () => {
+describe('a machine and a VM on which all is well', { timeout: 300_000 }, () => {
   let world: World;
   before(async () => {
     world = await makeWorld({ vms: { dev: {}, build: {} } });

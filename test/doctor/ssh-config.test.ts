@@ -6,7 +6,7 @@ import { after, before, describe, test } from 'node:test';
 import { makeWorld, mintProgram, type World } from '../openssh/world.ts';
 import { doctor, general } from './told.ts';
 
-describe('the ssh config of the user', { timeout: 120_000 }, () => {
+describe('the ssh config of the user', { timeout: 300_000 }, () => {
   let world: World;
   before(async () => {
     world = await makeWorld({ vms: { dev: {}, build: {} } });

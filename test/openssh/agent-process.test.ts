@@ -6,7 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { agentWorld, socketsIn } from './agent-world.ts';
 import { mintProgram, waitFor } from './world.ts';
 
-describe('the agent as a process', { timeout: 120_000 }, () => {
+describe('the agent as a process', { timeout: 300_000 }, () => {
   const { world, run, runDirectory, oneAgent, openSession, isAlive, logsIn } = agentWorld({ dev: {} });
 
   test('runs in the foreground, and ends with SIGTERM and SIGINT, leaving no socket', async () => {
@@ -18,7 +18,7 @@ describe('the agent as a process', { timeout: 120_000 }, () => {
       agent.kill(signal);
       const { status, milliseconds } = await agent.done;
       assert.equal(status, 0);
-      assert.ok(milliseconds < 20_000);
+      assert.ok(milliseconds < 60_000);
       assert.deepEqual(socketsIn(runDirectory()), []);
       assert.ok(!existsSync(run('machine')));
       assert.ok(lstatSync(run('forward.sock')).isFile());
@@ -76,7 +76,7 @@ describe('the agent as a process', { timeout: 120_000 }, () => {
     const command = `ssh -F ${world().sshConfigFile} dev echo hello 2>&1 | tail -n 1`;
     const { stdout, milliseconds } = await world().run('sh', ['-c', command]);
     assert.equal(stdout, 'hello\n');
-    assert.ok(milliseconds < 20_000, `${milliseconds} ms`);
+    assert.ok(milliseconds < 60_000, `${milliseconds} ms`);
     oneAgent();
   });
 
@@ -127,7 +127,7 @@ describe('the agent as a process', { timeout: 120_000 }, () => {
       assert.equal(login.status, 255);
       assert.match(login.stderr, /the agent does not answer \(agent-unavailable\)/);
       assert.match(status.stderr, /the agent does not answer \(agent-unavailable\)/);
-      assert.ok(login.milliseconds < 30_000);
+      assert.ok(login.milliseconds < 60_000);
     } finally {
       process.kill(pid, 'SIGCONT');
     }

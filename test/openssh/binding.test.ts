@@ -23,7 +23,7 @@ import {
 } from '../agent/clients.ts';
 import { makeWorld, type World } from './world.ts';
 
-describe('stream binding: the agent signs', { timeout: 60_000 }, () => {
+describe('stream binding: the agent signs', { timeout: 300_000 }, () => {
   const host = new Host();
   const otherHost = new Host();
   let world: World;

@@ -54,7 +54,7 @@ sso_region = ${demoRegion}
 const ssoCache = `.aws/sso/cache/${createHash('sha1').update('corp').digest('hex')}.json`;
 const processConfig = `[profile work]\nregion = ${demoRegion}\ncredential_process = cat "$HOME/keys.json"\n`;
 
-describe('shells with credentials of their own, at the same moment', { timeout: 120_000 }, () => {
+describe('shells with credentials of their own, at the same moment', { timeout: 300_000 }, () => {
   let world: World;
   let portal: Server;
   const shells: Record<string, { readonly id: string; readonly env: Record<string, string | undefined> }> =
@@ -151,7 +151,7 @@ describe('shells with credentials of their own, at the same moment', { timeout: 
   });
 });
 
-describe('two accounts with a VM of one name', { timeout: 120_000 }, () => {
+describe('two accounts with a VM of one name', { timeout: 300_000 }, () => {
   let machines: Machines;
   const account = '999988887777';
   const secret = 'another/secret/another/secret/another/sec';

@@ -9,7 +9,7 @@ import { Host, keyPath } from '../agent/clients.ts';
 import { type Impostor, listen, startImpostor } from './impostor.ts';
 import { freePort, loginUser, makeWorld, mintProgram, type World, waitFor } from './world.ts';
 
-describe('a host key', { timeout: 120_000 }, () => {
+describe('a host key', { timeout: 300_000 }, () => {
   let world: World;
   let openPort: number;
   let openServer: ssh2.Server;

@@ -24,7 +24,7 @@ export interface RunOptions {
   readonly holdInput?: boolean;
   readonly env?: Readonly<Record<string, string | undefined>>;
   readonly cwd?: string;
-  /** In milliseconds, 30 s unless told: then the whole group is killed and the run rejects. */
+  /** In milliseconds, times `patience`; 30 s by default. Then the whole group is killed and the run rejects. */
   readonly timeout?: number;
   /** Counts and hashes stdout instead of keeping it: `stdout` is then `<bytes> <sha256>`. */
   readonly hashOutput?: boolean;
@@ -44,10 +44,22 @@ export interface Child {
   until(form: RegExp, milliseconds?: number): Promise<RegExpExecArray>;
 }
 
+/**
+ * Time limits that catch a hang are written for a quiet machine, and multiplied by this: a busy one takes several times as
+ * long. Shorter ones than a second are what a test is about, and stay.
+ */
+export const patience = 4;
+
+function patient(milliseconds: number): number {
+  return milliseconds < 1000 ? milliseconds : milliseconds * patience;
+}
+
 const running = new Set<ChildProcess>();
 process.once('exit', () => {
   for (const child of running) killGroup(child, 'SIGKILL');
 });
+// The runner ends a file that hangs with SIGTERM, which by itself would run no exit handler.
+process.once('SIGTERM', () => process.exit(143));
 
 /** Starts a program with exactly this environment. */
 export function startChild(
@@ -57,6 +69,7 @@ export function startChild(
   { input, holdInput = false, cwd, timeout = 30_000, hashOutput = false, env = {} }: RunOptions = {},
 ): Child {
   const startedAt = performance.now();
+  const limitMs = patient(timeout);
   const process = spawn(program, args, {
     env: { ...environment, ...env },
     cwd,
@@ -72,8 +85,8 @@ export function startChild(
     const limit = setTimeout(() => {
       killGroup(process, 'SIGKILL');
       const told = `${output.text()}${errors.text()}`.slice(-4000);
-      reject(new Error(`${program} ${args.join(' ')}: not done after ${timeout} ms; it said:\n${told}`));
-    }, timeout);
+      reject(new Error(`${program} ${args.join(' ')}: not done after ${limitMs} ms; it printed:\n${told}`));
+    }, limitMs);
     process.once('error', (error) => {
       clearTimeout(limit);
       running.delete(process);
@@ -119,17 +132,20 @@ export function startChild(
   };
 }
 
-/** Polls until `look` gives something other than undefined or false. */
+/**
+ * Polls until `look` returns something other than undefined or false.
+ * @param milliseconds the time limit on a quiet machine
+ */
 export async function waitFor<T>(
   what: string,
   milliseconds: number,
   look: () => T | undefined | false,
 ): Promise<T> {
-  const end = performance.now() + milliseconds;
+  const end = performance.now() + patient(milliseconds);
   for (;;) {
     const found = look();
     if (found !== undefined && found !== false) return found;
-    if (performance.now() >= end) throw new Error(`waited ${milliseconds} ms for ${what}`);
+    if (performance.now() >= end) throw new Error(`waited ${patient(milliseconds)} ms for ${what}`);
     await new Promise((resolve) => setTimeout(resolve, 10));
   }
 }

@@ -39,7 +39,7 @@ function forgetAsMint({ world }: Machines, name: string): void {
   writeFileSync(join(world.configDir, 'known_hosts'), kept.join('\n'), { mode: 0o600 });
 }
 
-describe('ssh, by a name that only EC2 knows', { timeout: 180_000 }, () => {
+describe('ssh, by a name that only EC2 knows', { timeout: 300_000 }, () => {
   let machines: Machines;
   before(async () => {
     machines = await makeMachines();
@@ -161,7 +161,7 @@ describe('ssh, by a name that only EC2 knows', { timeout: 180_000 }, () => {
   });
 });
 
-describe('what a tag can take over', { timeout: 120_000 }, () => {
+describe('what a tag can take over', { timeout: 300_000 }, () => {
   let machines: Machines;
   before(async () => {
     machines = await makeMachines();
@@ -260,7 +260,7 @@ describe('what a tag can take over', { timeout: 120_000 }, () => {
   });
 });
 
-describe('callers and regions', { timeout: 120_000 }, () => {
+describe('callers and regions', { timeout: 300_000 }, () => {
   test('two shells with different credentials reach each their own dev through one agent', async (context) => {
     const machines = await makeMachines();
     context.after(() => machines.end());
@@ -299,7 +299,7 @@ describe('callers and regions', { timeout: 120_000 }, () => {
   });
 });
 
-describe('a VM that is stopped', { timeout: 120_000 }, () => {
+describe('a VM that is stopped', { timeout: 300_000 }, () => {
   let machines: Machines;
   before(async () => {
     machines = await makeMachines();
@@ -430,7 +430,7 @@ describe('a VM that is stopped', { timeout: 120_000 }, () => {
   });
 });
 
-describe('mint-ssh vms', { timeout: 120_000 }, () => {
+describe('mint-ssh vms', { timeout: 300_000 }, () => {
   let machines: Machines;
   before(async () => {
     machines = await makeMachines();

@@ -17,10 +17,10 @@ function assertTold(result: Result, code: string, form?: RegExp): void {
   assert.doesNotMatch(stderr, /^ +at /m);
   assert.doesNotMatch(stderr, /internal error/);
   assert.equal(stderr.match(/mint-ssh: error/g)?.length, 1, stderr);
-  assert.ok(milliseconds < 30_000, `${milliseconds} ms`);
+  assert.ok(milliseconds < 60_000, `${milliseconds} ms`);
 }
 
-describe('what Instance Connect may answer is told by ssh dev', { timeout: 120_000 }, () => {
+describe('what Instance Connect may answer is told by ssh dev', { timeout: 300_000 }, () => {
   let world: World;
   before(async () => {
     world = await makeWorld();
@@ -88,7 +88,7 @@ describe('what Instance Connect may answer is told by ssh dev', { timeout: 120_0
   });
 });
 
-describe('a VM that cannot be reached is told of by ssh', { concurrency: true, timeout: 60_000 }, () => {
+describe('a VM that cannot be reached is told of by ssh', { concurrency: true, timeout: 300_000 }, () => {
   let world: World;
   let filtered: { readonly port: number; end(): void };
   before(async () => {
@@ -159,7 +159,7 @@ describe('a VM that cannot be reached is told of by ssh', { concurrency: true, t
   });
 });
 
-describe('a failure that nobody reads on stderr', { timeout: 60_000 }, () => {
+describe('a failure that nobody reads on stderr', { timeout: 300_000 }, () => {
   let world: World;
   before(async () => {
     world = await makeWorld({ vms: { dev: {}, other: {} } });
@@ -181,7 +181,7 @@ describe('a failure that nobody reads on stderr', { timeout: 60_000 }, () => {
       const { stdout, milliseconds } = await onTerminal(`${command}; echo status $?`);
       assert.match(stdout, /\(aws-denied\)\r\nmint-ssh: hint: /);
       assert.match(stdout, /status 255/);
-      assert.ok(milliseconds < 20_000);
+      assert.ok(milliseconds < 60_000);
     } finally {
       world.cloud.faults.clear();
     }
@@ -192,7 +192,7 @@ describe('a failure that nobody reads on stderr', { timeout: 60_000 }, () => {
     const { stdout, milliseconds } = await onTerminal(`bash -mc '${script}'`);
     assert.match(stdout, /status 255/);
     assert.doesNotMatch(stdout, /Stopped/);
-    assert.ok(milliseconds < 30_000, `${milliseconds} ms`);
+    assert.ok(milliseconds < 60_000, `${milliseconds} ms`);
   });
 
   test('ends ssh where there is no terminal at all', async () => {

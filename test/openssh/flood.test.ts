@@ -8,7 +8,7 @@ import { descriptors, megabytes } from '../agent/memory.ts';
 import { stranger } from '../agent/strangers.ts';
 import { makeWorld, type World, waitFor } from './world.ts';
 
-describe('the agent before a crowd', { timeout: 120_000 }, () => {
+describe('the agent before a crowd', { timeout: 300_000 }, () => {
   let world: World;
   let pid: number;
   before(async () => {
@@ -40,7 +40,7 @@ describe('the agent before a crowd', { timeout: 120_000 }, () => {
       assert.equal(status, 0, stderr);
     }
     const took = performance.now() - startedAt;
-    assert.ok(took < 60_000);
+    assert.ok(took < 240_000);
     assert.equal(world.agents()[0]?.pid, pid);
     assert.ok(most < before.descriptors + 2 * 128 + 150, `${most} descriptors`);
     for (const socket of stayed) socket.destroy();
@@ -60,7 +60,7 @@ describe('the agent before a crowd', { timeout: 120_000 }, () => {
     );
     const { status, stderr, milliseconds } = await world.ssh('dev', 'true');
     assert.equal(status, 0, stderr);
-    assert.ok(milliseconds < 15_000, `${milliseconds} ms`);
+    assert.ok(milliseconds < 60_000, `${milliseconds} ms`);
     await waitFor('the crowd to thin', 15_000, () => crowd.filter((socket) => !socket.closed).length <= 256);
     for (const socket of crowd) socket.destroy();
   });
@@ -73,7 +73,7 @@ describe('the agent before a crowd', { timeout: 120_000 }, () => {
     const startedAt = performance.now();
     await once(idle, 'close');
     const waited = performance.now() - startedAt;
-    assert.ok(waited > 9000 && waited < 25_000, `${waited} ms`);
+    assert.ok(waited > 9000 && waited < 60_000, `${waited} ms`);
     assert.equal((await talker.list()).length, 1);
     talker.close();
     const status = await controlClient(controlPath(world));

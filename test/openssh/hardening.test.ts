@@ -15,7 +15,7 @@ import { mayRead, seedInMemory } from './memory.ts';
 import { descendantsOf } from './processes.ts';
 import { type Child, makeWorld, mintProgram, type World, waitFor } from './world.ts';
 
-describe('debugger ports, core files and coverage', { timeout: 120_000 }, () => {
+describe('debugger ports, core files and coverage', { timeout: 300_000 }, () => {
   let world: World;
   let session: Child;
 

@@ -19,7 +19,7 @@ import { publicKeyLine } from '../../src/ssh/key-encoding.ts';
 import { certify, hostileComments, makeKey, securityKeyLine } from '../keys/key-lines.ts';
 import { loginUser, makeWorld, mintProgram, type Result, type World } from './world.ts';
 
-describe('mint-ssh key', { timeout: 180_000 }, () => {
+describe('mint-ssh key', { timeout: 300_000 }, () => {
   /** The VM's side: made before the world, because its sshd is told of it. */
   const remote = mkdtempSync('/tmp/mk-');
   const [home, wrapper] = [join(remote, 'home'), join(remote, 'wrapper')];

@@ -7,7 +7,7 @@ import { startChild } from './child.ts';
 import { loginUser, type Sshd, startSshd } from './sshd.ts';
 import { mintProgram } from './world.ts';
 
-describe('mint-ssh keys', { timeout: 120_000 }, () => {
+describe('mint-ssh keys', { timeout: 300_000 }, () => {
   const directory = mkdtempSync('/tmp/mks-');
   const authorizedKeys = join(directory, 'authorized');
   const store = join(directory, 'store');

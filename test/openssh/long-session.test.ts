@@ -8,7 +8,7 @@ import { type Child, makeWorld, mintProgram, type World, waitFor } from './world
 
 const day = 86_400;
 
-describe('a session', { timeout: 170_000 }, () => {
+describe('a session', { timeout: 300_000 }, () => {
   let world: World;
   let clock: string;
   before(async () => {

@@ -19,7 +19,7 @@ function* gigabyte(): Generator<Buffer> {
   }
 }
 
-describe('ssh, by the name of a VM', { timeout: 180_000 }, () => {
+describe('ssh, by the name of a VM', { timeout: 300_000 }, () => {
   let world: World;
   before(async () => {
     world = await makeWorld();
@@ -164,7 +164,7 @@ describe('ssh, by the name of a VM', { timeout: 180_000 }, () => {
     const script = `ssh -F ${world.sshConfigFile} dev yes | head -n 1`;
     const { stdout, milliseconds } = await world.run('sh', ['-c', script]);
     assert.equal(stdout, 'y\n');
-    assert.ok(milliseconds < 15_000, `${milliseconds} ms`);
+    assert.ok(milliseconds < 60_000, `${milliseconds} ms`);
     await noProxies();
   });
 
@@ -178,7 +178,7 @@ describe('ssh, by the name of a VM', { timeout: 180_000 }, () => {
       if (/^sshd: /.test(command)) process.kill(child, 'SIGKILL');
     const { status, milliseconds } = await session.done;
     assert.equal(status, 255);
-    assert.ok(milliseconds < 15_000);
+    assert.ok(milliseconds < 60_000);
     await noProxies();
   });
 
@@ -189,7 +189,7 @@ describe('ssh, by the name of a VM', { timeout: 180_000 }, () => {
       // To ssh alone, not to its group.
       process.kill(session.pid, signal);
       const { milliseconds } = await session.done;
-      assert.ok(milliseconds < 15_000);
+      assert.ok(milliseconds < 60_000);
       await noProxies();
       const { pid = 0 } = world.sshd('dev');
       await waitFor('the session to end', 15_000, () => descendantsOf(pid).length === 0);
@@ -206,7 +206,7 @@ describe('ssh, by the name of a VM', { timeout: 180_000 }, () => {
       process.kill(session.pid, 'SIGKILL');
       const { stderr, milliseconds } = await session.done;
       await noProxies();
-      assert.ok(milliseconds < 15_000, `${milliseconds} ms`);
+      assert.ok(milliseconds < 60_000, `${milliseconds} ms`);
       assert.equal(stderr, '');
     } finally {
       release();

@@ -8,7 +8,7 @@ import { makePrivateVm } from './private-vm.ts';
 import { processesOf } from './processes.ts';
 import { makeWorld, mintProgram, type World, waitFor } from './world.ts';
 
-describe('mint-ssh mosh', { timeout: 120_000 }, () => {
+describe('mint-ssh mosh', { timeout: 300_000 }, () => {
   let world: World;
   let bare: string;
   const terminal = { TERM: 'xterm-256color', LANG: 'C.UTF-8' };
@@ -99,7 +99,7 @@ describe('mint-ssh mosh', { timeout: 120_000 }, () => {
 });
 
 test('a VM behind an Instance Connect Endpoint is said to have no address for mosh', {
-  timeout: 60_000,
+  timeout: 300_000,
 }, async (context) => {
   const vm = await makePrivateVm();
   context.after(() => vm.end());

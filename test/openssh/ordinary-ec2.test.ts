@@ -25,7 +25,7 @@ const images = {
 
 const canBindPort22 = process.getuid?.() === 0 && loginUser === 'root';
 
-describe('ordinary EC2 instances', { timeout: 180_000, skip: !canBindPort22 && 'needs port 22' }, () => {
+describe('ordinary EC2 instances', { timeout: 300_000, skip: !canBindPort22 && 'needs port 22' }, () => {
   let world: World;
   let sshd: Sshd;
 

@@ -37,6 +37,17 @@ export function processesOf(directory: string): RunningProcess[] {
   );
 }
 
+/** Kills them, for the end of a test that started something which outlives its parent. */
+export function killProcessesOf(directory: string): void {
+  for (const { pid } of processesOf(directory)) {
+    try {
+      process.kill(pid, 'SIGKILL');
+    } catch {
+      // It ended meanwhile.
+    }
+  }
+}
+
 /** A process's children, their children, and so on. */
 export function descendantsOf(pid: number): RunningProcess[] {
   const all = runningProcesses();

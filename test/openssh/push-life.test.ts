@@ -19,7 +19,7 @@ import {
 } from '../agent/clients.ts';
 import { loginUser, makeWorld, type World, waitFor } from './world.ts';
 
-describe('a pushed key', { timeout: 150_000 }, () => {
+describe('a pushed key', { timeout: 300_000 }, () => {
   let world: World;
   before(async () => {
     world = await makeWorld({

@@ -23,7 +23,7 @@ const ownRoutes = [
   ['named', 'host = "localhost"\nroute = "auto"'],
 ].map(([name, line]) => `[vm.${name}]\n${line}`);
 
-describe('the route to a VM', { timeout: 180_000 }, () => {
+describe('the route to a VM', { timeout: 300_000 }, () => {
   let machines: Machines;
   let world: World;
   let endpoint: Endpoint;

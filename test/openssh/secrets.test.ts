@@ -12,7 +12,7 @@ import { type Child, makeWorld } from './world.ts';
 const keyLifetime = 50_000;
 
 test('a private key is in the memory of the agent, nowhere else, and in the end not even there', {
-  timeout: 110_000,
+  timeout: 300_000,
 }, async (context) => {
   const begin = Date.now() - 1000;
   const world = await makeWorld();

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { makeWorld, waitFor } from './world.ts';
 
 test('an agent that falls silent with a connection in its hands does not keep ssh for ever', {
-  timeout: 100_000,
+  timeout: 300_000,
 }, async () => {
   const world = await makeWorld({ vms: { dev: { relay: true } } });
   let stopped: number | undefined;

@@ -43,7 +43,7 @@ const files: Readonly<Record<string, string | undefined>> = {
   'every hostile line, without a Host line': `${hostile.join('\n')}\n`,
 };
 
-describe('ssh dev logs in, and --remove gives the file back', { timeout: 120_000 }, () => {
+describe('ssh dev logs in, and --remove gives the file back', { timeout: 300_000 }, () => {
   let world: World;
   before(async () => {
     world = await makeWorld({ withoutSshConfig: true });

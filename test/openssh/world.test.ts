@@ -9,7 +9,7 @@ import { processesOf } from './processes.ts';
 import { canMakeUsers, greeting } from './vm-users.ts';
 import { loginUser, makeWorld, type World, waitFor } from './world.ts';
 
-describe('a world', { timeout: 120_000 }, () => {
+describe('a world', { timeout: 300_000 }, () => {
   let world: World;
   before(async () => {
     world = await makeWorld({ vms: { dev: { relay: true }, other: {} }, withoutSshConfig: true });

@@ -27,7 +27,7 @@ async function makeEnd(limit = 5000): Promise<{ end: ByteStream; far: net.Socket
   return { end, far };
 }
 
-describe('an end of the connection', { concurrency: true, timeout: 60_000 }, () => {
+describe('an end of the connection', { concurrency: true, timeout: 300_000 }, () => {
   test('outlives the time limit of its dialling', async () => {
     const { end, far } = await makeEnd(200);
     await sleep(500);

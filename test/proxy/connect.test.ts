@@ -35,7 +35,7 @@ function dial(port: number, early: EarlyDial | undefined) {
   return dialTarget({ vm: 'dev', runDir: '/nowhere', agent, early }, { candidates, port }, 15_000);
 }
 
-describe('what was dialled before it was known where to', { timeout: 60_000 }, () => {
+describe('what was dialled before it was known where to', { timeout: 300_000 }, () => {
   test('is the connection where the agent names the same address', async () => {
     const server = await greeter();
     const { server: end } = await dial(server.port, new EarlyDial({ host, port: server.port }));

@@ -114,5 +114,5 @@ test('a server that never ends a packet costs no more than one packet of memory,
   const endless = Buffer.concat([encodeUint32(34_996), Buffer.alloc(34_995, 4)]);
   for (let at = 0; at < endless.length; at++)
     assert.deepEqual(observer.server(endless.subarray(at, at + 1)), []);
-  assert.ok(performance.now() - begin < 2000);
+  assert.ok(performance.now() - begin < 15_000);
 });

@@ -9,7 +9,7 @@ import { makeKey } from '../key-lines.ts';
 import { keysPlace, readDirectory } from './keys-program.ts';
 
 test('fifty processes that create, import, list and delete at once lose nothing and tear nothing', {
-  timeout: 170_000,
+  timeout: 300_000,
 }, async (context) => {
   const place = keysPlace(context);
   makeKey(place.directory, 'mine', '-t', 'ed25519');

@@ -49,7 +49,7 @@ async function killAtEachWrite(
   }
 }
 
-describe('mint-ssh keys, killed at every write', { timeout: 170_000 }, () => {
+describe('mint-ssh keys, killed at every write', { timeout: 300_000 }, () => {
   for (const word of ['create', 'import'] as const) {
     test(`of ${word} leaves no key or the whole one, and nothing besides`, async (context) => {
       const place = keysPlace(context);

@@ -6,7 +6,7 @@ import { after, before, beforeEach, describe, test } from 'node:test';
 import { readDirectory } from '../store/keys-program.ts';
 import { type KeyWorld, makeKeyWorld } from './key-world.ts';
 
-describe('mint-ssh keys', { timeout: 180_000 }, () => {
+describe('mint-ssh keys', { timeout: 300_000 }, () => {
   let place: KeyWorld;
 
   before(async () => {

@@ -16,7 +16,7 @@ import { type KeyWorld, makeKeyWorld } from './key-world.ts';
 
 const region = 'us-east-1';
 
-describe('mint-ssh keys with --aws', { timeout: 180_000 }, () => {
+describe('mint-ssh keys with --aws', { timeout: 300_000 }, () => {
   let place: KeyWorld;
 
   before(async () => {

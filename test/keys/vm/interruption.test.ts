@@ -14,7 +14,7 @@ import { type KeyWorld, makeKeyWorld } from './key-world.ts';
 
 const preload = join(import.meta.dirname, '../store/programs/copied-at-step.ts');
 
-describe('mint-ssh keys, cut off at every write', { timeout: 180_000 }, () => {
+describe('mint-ssh keys, cut off at every write', { timeout: 300_000 }, () => {
   let place: KeyWorld;
   /** Where older systems keep theirs. */
   let older: string;

@@ -19,7 +19,7 @@ import { makeKey } from '../key-lines.ts';
 import { readDirectory, snapshot } from '../store/keys-program.ts';
 import { type KeyWorld, makeKeyWorld } from './key-world.ts';
 
-describe('mint-ssh keys migrate', { timeout: 180_000 }, () => {
+describe('mint-ssh keys migrate', { timeout: 300_000 }, () => {
   let place: KeyWorld;
   let from: string;
 

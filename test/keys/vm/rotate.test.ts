@@ -10,7 +10,7 @@ const up = ['a', 'b', 'c', 'd', 'e', 'f', 'g'];
 const down = ['x', 'y', 'z'];
 const all = [...up, ...down];
 
-describe('mint-ssh keys rotate', { timeout: 180_000 }, () => {
+describe('mint-ssh keys rotate', { timeout: 300_000 }, () => {
   let place: KeyWorld;
   let [first, second] = ['', ''];
 
