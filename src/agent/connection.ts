@@ -52,6 +52,7 @@ export class Connection {
     this.#reply = reply;
     this.person = new Person(reply);
     const ask: AskPerson = (question) => this.person.ask(question);
+    const tell = (line: string) => reply({ type: 'progress', line });
     this.#destination = whereabouts(services, {
       caller,
       settings,
@@ -60,7 +61,7 @@ export class Connection {
       isEstablished,
       port,
       ask,
-      tell: (line) => reply({ type: 'progress', line }),
+      tell,
     });
     this.#login = {
       vm,
@@ -72,6 +73,7 @@ export class Connection {
       place: () => this.#place,
       recover: (error) => this.#recover(error),
       askSecret: (question) => this.person.askSecret(question),
+      tell,
     };
     this.host = new ConnectionHost(services, services.hostKeyChecks, {
       vm: vm.name,

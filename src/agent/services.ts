@@ -2,9 +2,9 @@
 import type { BlockRefresh } from './block-refresh.ts';
 import type { AgentContext } from './context.ts';
 import type { HandedOverCredentials } from './credentials/handover.ts';
+import type { ManagedKeys } from './credentials/managed-keys.ts';
 import type { HostKeyChecks } from './host-key-check.ts';
 import type { Jobs } from './jobs.ts';
-import type { ManagedKeys } from './managed-keys.ts';
 import type { Starts } from './starts.ts';
 
 /** A part listed here takes an `AgentContext` itself; it must not import this file. */

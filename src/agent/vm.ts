@@ -24,7 +24,7 @@ export interface LiveConnection extends ForwardingConnection {
   clientBinds: boolean | undefined;
   readonly credential: {
     readonly isLoggingIn: boolean;
-    readonly listed: Buffer | undefined;
+    readonly listed: readonly Buffer[];
     noteListed(): void;
     sign(
       request: UserauthRequest,
@@ -105,16 +105,22 @@ export class Vm {
   #list(binds: SessionBinds): Buffer {
     const hostKeys = [...this.connections].flatMap(({ host }) => host.exchange?.hostKey.blob ?? []);
     if (!binds.allowHost(hostKeys) || this.#lacksBinding(binds)) return identitiesAnswer([]);
-    const keyBlob = this.#served;
-    if (keyBlob === undefined) return identitiesAnswer([]);
+    const served = this.#served;
+    if (served.length === 0) return identitiesAnswer([]);
     for (const { credential } of this.connections) credential.noteListed();
-    return identitiesAnswer([{ keyBlob, comment: `mint-ssh ${this.name}` }]);
+    return identitiesAnswer(served.map((keyBlob) => ({ keyBlob, comment: `mint-ssh ${this.name}` })));
   }
 
-  /** One key, never two: that of the connection which is being made, else that of the one to come. */
-  get #served(): Buffer | undefined {
-    const standing = [...this.connections].filter(({ credential }) => credential.isLoggingIn);
-    return standing.at(-1)?.credential.listed ?? this.#expected(this);
+  /**
+   * What the connection that is being made offers, else what the one to come will. One key, or a managed key and its
+   * fallback: sshd ends a login after a few that it does not accept.
+   */
+  get #served(): readonly Buffer[] {
+    const loggingIn = [...this.connections].filter(({ credential }) => credential.isLoggingIn);
+    const listed = loggingIn.at(-1)?.credential.listed ?? [];
+    if (listed.length > 0) return listed;
+    const expected = this.#expected(this);
+    return expected === undefined ? [] : [expected];
   }
 
   #sign(

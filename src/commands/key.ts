@@ -1,5 +1,6 @@
 /** `mint-ssh key`: keys in a VM's authorized_keys, for clients that cannot use Instance Connect. */
 import type { Command, Invocation } from '../cli/command.ts';
+import { command as shellCommand } from '../cli/shell-command.ts';
 import { hint, print, printable, say } from '../cli/terminal.ts';
 import { MintError } from '../errors.ts';
 import { type AuthorizedKey, addKey, authorizedKeys, withoutKeys } from '../keys/authorized-keys.ts';
@@ -20,7 +21,7 @@ import { TrustStore } from '../trust/store.ts';
 
 export const command: Command = {
   usage: 'key [add VM KEY|FILE|- | list VM | remove VM FINGERPRINT] [--json]',
-  help: `Keys in ~/.ssh/authorized_keys on a VM, for clients that cannot use Instance Connect: a phone, a tablet.
+  help: `Edits ~/.ssh/authorized_keys on a VM, for clients that cannot use Instance Connect: a phone, a tablet.
 They are put there through a login by Instance Connect. A key that is there already, with whatever comment and
 options, is left as it is. Of a certificate, the key inside is added: authorized_keys takes no certificates.`,
   words: [
@@ -43,6 +44,11 @@ options, is left as it is. Of a certificate, the key inside is added: authorized
   run,
 };
 
+/** What `mint-ssh keys` can do. */
+const managedKeyWords = new Set(
+  'show public create import export share delete rotate attach detach dedicated migrate doctor'.split(' '),
+);
+
 interface Request {
   readonly login: Login;
   readonly words: readonly string[];
@@ -55,11 +61,9 @@ async function run({ positionals, values, rest, globals }: Invocation): Promise<
   const [word, given, ...words] = [...positionals, ...(rest ?? [])];
   const action = word !== undefined && Object.hasOwn(actions, word) ? actions[word] : undefined;
   if (action === undefined) {
-    throw misused(
-      word === undefined ? 'add, list or remove?' : `key cannot "${printable(word.slice(0, 40))}"`,
-    );
+    throw unknownWord(word);
   }
-  if (given === undefined) throw misused('which VM?');
+  if (given === undefined) throw misused('missing argument: VM');
   for (const option of ['expires', 'comment']) {
     if (word !== 'add' && values[option] !== undefined) throw misused(`--${option} goes with add`);
   }
@@ -206,6 +210,15 @@ function standing(vm: string, key: AuthorizedKey, kind: 'bound' | 'expired'): Mi
   const how = key.options === '' ? 'without an end' : 'with options of its own';
   return new MintError('key-exists', `${vm} lets this key in already, ${how}; nothing has changed`, {
     hint: remedy,
+  });
+}
+
+/** `key` and `keys` are easily confused: names the one that was meant. */
+function unknownWord(word: string | undefined): MintError {
+  if (word === undefined) return misused('missing command: add, list or remove');
+  if (!managedKeyWords.has(word)) return misused(`unknown command: key ${printable(word.slice(0, 40))}`);
+  return new MintError('usage', `unknown command: key ${word}`, {
+    hint: `${shellCommand`mint-ssh keys ${word}`} manages the private keys that mint-ssh keeps; mint-ssh key edits authorized_keys on a VM`,
   });
 }
 

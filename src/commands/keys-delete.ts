@@ -1,39 +1,64 @@
-/** `keys delete`: a key that no one needs any more, here and with `--aws` in EC2. */
+/** `keys delete`: removes a key here, and with `--aws` in EC2. */
 import { printable, say } from '../cli/terminal.ts';
 import { askOnTerminal } from '../cli/terminal-question.ts';
 import { MintError } from '../errors.ts';
-import { findKey, readPublicKey, removeKey } from '../keys/store/key-store.ts';
-import { blobOfLine } from '../keys/store/key-type.ts';
-import type { KeyRecord } from '../keys/store/metadata.ts';
-import { ec2Names, withEc2 } from './keys-ec2.ts';
+import { findKey, type KeyRecord, removeKey } from '../keys/store/key-store.ts';
+import { publicBlobOf } from '../keys/store/store-files.ts';
+import { parseHostKey } from '../ssh/hostkey.ts';
+import { noteKey } from './keys-audit.ts';
+import { withEc2 } from './keys-ec2.ts';
+import { findMachines } from './keys-machines.ts';
 import { type KeysRequest, misused } from './keys-request.ts';
 
-/** Works also where the files are gone: that is how a person says so. */
+/** Works also where the key's files are gone: this is how the user confirms that. */
 export async function deleteKey(request: KeysRequest): Promise<number> {
   const { directory, profile, values } = request;
   const key = findKey(directory, profile);
-  if (values['force'] !== true && !(await isConfirmed(key))) {
+  const uses = await usesOf(request, key);
+  if (values['force'] !== true && !(await isConfirmed(key.name, uses))) {
     say('nothing was deleted');
     return 1;
   }
+  const blob = publicBlobOf(directory, key.name);
   // First: only the entry knows what it is called there.
   if (values['aws'] === true) await deleteFromEc2(request, key);
   removeKey(directory, key.name);
-  say(`the key of ${key.name} is gone`);
+  noteKey(request, {
+    event: 'key-deleted',
+    key: key.name,
+    keyFingerprint: blob && parseHostKey(blob).fingerprint,
+  });
+  say(`deleted the key of ${key.name} from the store`);
+  if (uses.length > 0) say(`note: still accepted by ${printable(uses.join(', '))}`);
   return 0;
 }
 
-async function isConfirmed({ name, instances, rotation }: KeyRecord): Promise<boolean> {
-  const all = [...new Set([...instances, ...Object.keys(rotation?.instances ?? {})])];
-  const used = all.length === 0 ? [] : [`${name} lets you in to ${printable(all.join(', '))}.`, ''];
+/** Who still accepts the key. EC2 is asked as well; where it cannot be, that is one of them. */
+async function usesOf(request: KeysRequest, key: KeyRecord): Promise<readonly string[]> {
+  const { targets, unasked } = await findMachines(request, key);
+  const names = [...new Set(targets.map(({ name }) => name))];
+  return [
+    ...names,
+    ...[...unasked.keys()].map((region) => `instances in ${region}, where EC2 could not be asked`),
+  ];
+}
+
+async function isConfirmed(name: string, uses: readonly string[]): Promise<boolean> {
+  const count = `${uses.length} ${uses.length === 1 ? 'instance' : 'instances'}`;
+  const framed =
+    uses.length === 0
+      ? ''
+      : `Key '${name}' is used by ${count}: ${printable(uses.join(', '))}.\nThey go on accepting it, and you cannot log in to them with it any more.\n`;
   const answer = await askOnTerminal({
-    framed: used.join('\n'),
-    prompt: `Delete the key of ${name}? It cannot be brought back. (yes/no) `,
-    accepts: ['yes'],
+    framed,
+    prompt: uses.length === 0 ? `Delete key '${name}'? [y/N] ` : 'Delete anyway? [y/N] ',
+    accepts: ['y', 'yes'],
     seconds: Number.POSITIVE_INFINITY,
+    // Anything but a yes is a no.
+    attempts: 1,
   });
   if (answer !== 'nobody') return answer === 'yes';
-  if (all.length > 0) say(`${name} is used by ${printable(all.join(', '))}`);
+  if (uses.length > 0) say(`${name} is used by ${printable(uses.join(', '))}`);
   throw new MintError('usage', 'there is no terminal to ask on, and nothing was deleted', {
     hint: 'run it again with --force',
   });
@@ -41,25 +66,16 @@ async function isConfirmed({ name, instances, rotation }: KeyRecord): Promise<bo
 
 async function deleteFromEc2(request: KeysRequest, key: KeyRecord): Promise<void> {
   const { directory } = request;
-  const names = ec2Names(key);
-  if (names.length === 0) throw misused(`the key of ${key.name} has no name in EC2`);
-  const roles = key.rotation === undefined ? [undefined] : ([undefined, 'next', 'old'] as const);
-  const blobs = roles.flatMap((role) => blobOf(directory, key.name, role) ?? []);
+  const { name, ec2Names } = key;
+  if (ec2Names.length === 0) throw misused(`the key of ${name} has no name in EC2`);
+  const roles = [undefined, 'next', 'old'] as const;
+  const blobs = roles.flatMap((role) => publicBlobOf(directory, name, role) ?? []);
   await withEc2(request, async (ec2) => {
     // All are looked at before the first is deleted.
-    for (const at of names) await ec2.check(at, blobs);
-    for (const at of names) {
+    for (const at of ec2Names) await ec2.check(at, blobs);
+    for (const at of ec2Names) {
       const wasThere = await ec2.remove(at, blobs);
       say(`EC2 has ${wasThere ? 'no longer' : 'no'} key pair ${at.name} in ${at.region}`);
     }
   });
-}
-
-function blobOf(directory: string, name: string, role: 'next' | 'old' | undefined): Buffer | undefined {
-  try {
-    return blobOfLine(readPublicKey(directory, name, role));
-  } catch (error) {
-    if (error instanceof MintError && error.code === 'key-store') return undefined;
-    throw error;
-  }
 }

@@ -1,11 +1,11 @@
-/** `keys doctor`: the store as it is found, what was mended in it, and what a person has to do. */
+/** `keys doctor`: what was repaired in the store, and what is left to the user. */
 import { existsSync } from 'node:fs';
 import { hint, printable, say } from '../cli/terminal.ts';
 import { listKeys } from '../keys/store/key-store.ts';
 import { repairStore } from '../keys/store/repair.ts';
 import { quoted } from '../platform/files.ts';
 
-/** Exit status 1 where something is left to a person. */
+/** Exit status 1 where something is left to the user. */
 export async function repairKeys(directory: string): Promise<number> {
   if (!existsSync(directory)) {
     say(`there is no store yet: ${quoted(directory)}`);
@@ -13,13 +13,17 @@ export async function repairKeys(directory: string): Promise<number> {
   }
   const findings = await repairStore(directory);
   for (const { what, remedy } of findings) {
-    say(remedy === 'mended' ? `mended: ${printable(what)}` : `error: ${printable(what)} (key-store)`);
-    if (remedy !== 'mended') hint(remedy.hint);
+    if (remedy === 'repaired') say(`repaired: ${printable(what)}`);
+    else if (remedy === 'left') say(`note: ${printable(what)}`);
+    else {
+      say(`error: ${printable(what)} (key-store)`);
+      hint(remedy.hint);
+    }
   }
-  if (findings.length === 0) say(`all is well in ${quoted(directory)}`);
-  for (const { name, rotation } of listKeys(directory)) {
-    if (rotation !== undefined)
+  if (findings.length === 0) say(`no problems found in ${quoted(directory)}`);
+  for (const { name, rotation, hasNext } of listKeys(directory)) {
+    if (rotation !== undefined || hasNext)
       hint(`the rotation of ${name} is not finished: \`mint-ssh keys rotate ${name}\``);
   }
-  return findings.every(({ remedy }) => remedy === 'mended') ? 0 : 1;
+  return findings.every(({ remedy }) => typeof remedy === 'string') ? 0 : 1;
 }

@@ -1,5 +1,4 @@
-/** `--aws`: the public halves of kept keys as key pairs of EC2. A name that has other content there is never reused. */
-
+/** The public halves of managed keys as key pairs of EC2. A name that has other content there is never reused. */
 import { ownAws } from '../aws/own-credentials.ts';
 import type { KeyPair } from '../aws/requests.ts';
 import { command } from '../cli/shell-command.ts';
@@ -7,16 +6,10 @@ import { printable } from '../cli/terminal.ts';
 import { MintError } from '../errors.ts';
 import { awsFingerprint, isForEc2, plainFingerprint } from '../keys/aws-fingerprint.ts';
 import { blobOfLine } from '../keys/store/key-type.ts';
-import type { KeyRecord } from '../keys/store/metadata.ts';
+import type { Ec2Name } from '../keys/store/own-state.ts';
 import { awsKeyName } from '../keys/store/profile-name.ts';
 import { thisCaller } from '../platform/caller.ts';
 import type { KeysRequest } from './keys-request.ts';
-
-/** A name of EC2 in its region. */
-export interface Ec2Name {
-  readonly region: string;
-  readonly name: string;
-}
 
 export interface Ec2KeyPairs {
   /** Throws `key-exists` where the name has other content than one of these; undefined where it has none. */
@@ -25,8 +18,6 @@ export interface Ec2KeyPairs {
   readonly put: (at: Ec2Name, line: string) => Promise<'imported' | 'present'>;
   /** Takes the key pair away, where it is one of these; false where there is none. */
   readonly remove: (at: Ec2Name, blobs: readonly Buffer[]) => Promise<boolean>;
-  /** The ids of living instances in this region that were launched with the name. */
-  readonly instances: (at: Ec2Name) => Promise<readonly string[]>;
 }
 
 /** Calls `action` with the key pairs of the caller's account. */
@@ -62,31 +53,10 @@ export async function withEc2<T>(
         await aws.deleteKeyPair(caller, target(at));
         return true;
       },
-      async instances({ region, name }) {
-        const found = await aws.describeVms(caller, { region, profile, keyNames: [name] });
-        return found.map(({ instanceId }) => instanceId);
-      },
     });
   } finally {
     await aws.close();
   }
-}
-
-/** Where the key is in EC2, as metadata.json says. */
-export function ec2Names({ region, awsKeyName: name, awsKeyNames }: KeyRecord): Ec2Name[] {
-  const own = region === undefined || name === undefined ? [] : [{ region, name }];
-  return [
-    ...own,
-    ...Object.entries(awsKeyNames).map(([further, other]) => ({ region: further, name: other })),
-  ];
-}
-
-/** The living instances that were launched with one of these names, by the name that a person has for each. */
-export async function launchedWith(request: KeysRequest, names: readonly Ec2Name[]): Promise<string[]> {
-  const settings = request.settings();
-  const byId = new Map(settings.vms.map((vm) => [settings.named(vm).instance, vm]));
-  const found = await withEc2(request, (ec2) => Promise.all(names.map(ec2.instances)));
-  return found.flat().map((id) => byId.get(id) ?? id);
 }
 
 /** The name that a key gets in a region. @throws MintError `usage` where no region is set */

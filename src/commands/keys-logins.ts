@@ -1,13 +1,13 @@
-/** Kept keys in logins: opened once, and the VMs that they let in to. */
+/** Managed keys in logins of our own: opened once, and tried on the machines that accept them. */
 import type { KeyObject } from 'node:crypto';
 import { MintError } from '../errors.ts';
 import type { KeptKey, Outcome } from '../keys/key-change.ts';
-import type { RotationKey } from '../keys/store/journal.ts';
 import { parseKeyFile } from '../keys/store/key-file.ts';
-import { lookUp, readPrivateKey } from '../keys/store/key-store.ts';
+import { type KeyRecord, lookUp } from '../keys/store/key-store.ts';
 import { publicBlob, publicLine } from '../keys/store/key-type.ts';
-import type { KeyRecord } from '../keys/store/metadata.ts';
 import { openKeyFile } from '../keys/store/private-key.ts';
+import type { MachineId } from '../keys/store/rotation.ts';
+import { type RotationKey, readPrivateKey } from '../keys/store/store-files.ts';
 import { type KeySessions, withKeySessions } from '../keys/vm-session.ts';
 import { knownVm } from '../settings/known-vm.ts';
 import { vmName } from '../settings/vm-name.ts';
@@ -15,8 +15,17 @@ import type { Login } from '../ssh-config/login-config.ts';
 import { openWithPassphrase } from './keys-passphrase.ts';
 import type { KeysRequest } from './keys-request.ts';
 
-/** VMs that are logged in to at a time: each is an ssh and a proxy, and waits rather than works. */
+/** How many machines are logged in to at a time: each is an ssh and a proxy, and waits rather than works. */
 const atOnce = 6;
+
+/** A machine and the way to log in to it. */
+export interface Target extends MachineId {
+  readonly region: string | undefined;
+  /** The name to log in by: one that leads to this very machine, or its instance id. */
+  readonly vm: string;
+  /** Why no login is tried, such as `it is stopped`; undefined where one is. */
+  readonly notTried: string | undefined;
+}
 
 export interface OpenedKey extends KeptKey {
   /** The one it is kept under. */
@@ -50,11 +59,11 @@ export function loginTo({ paths, globals, settings }: KeysRequest, vm: string): 
   return { paths, globals, vm: knownVm(settings(), vmName(vm)) };
 }
 
-/** The instances that metadata.json names, and the VMs whose `access` in ssh.toml is this key. */
-export function instancesOf({ settings }: KeysRequest, record: KeyRecord): string[] {
-  const all = settings();
-  const configured = all.vms.filter((vm) => usesKey(all.named(vm).access, record));
-  return [...new Set([...record.instances.map(plainName), ...configured])];
+/** The login to a machine that was found; by its instance id, where no name leads to it, in its own region. */
+function loginToTarget(request: KeysRequest, { vm, instance, region }: Target): Login {
+  if (vm !== instance || region === undefined) return loginTo(request, vm);
+  const globals = { ...request.globals, region };
+  return { paths: request.paths, globals, vm: { ...knownVm(request.settings(), vmName(vm)), region } };
 }
 
 /** Whether `access` of a VM names this key. */
@@ -68,26 +77,20 @@ export function usesKey(access: string | undefined, record: KeyRecord): boolean 
   }
 }
 
-/** As `vmName` has it; whatever else stands there stays as it is, and is no VM. */
-export function plainName(instance: string): string {
-  try {
-    return vmName(instance);
-  } catch {
-    return instance;
-  }
-}
-
 /**
- * Does something on each of the VMs, several at a time. What is no VM of ours has failed like one that is down.
+ * Does something on each of the machines, several at a time. A machine that is not reached has failed like one that
+ * refuses.
+ *
+ * @returns the outcome of each
  * @throws MintError `io-failed` after Ctrl-C, which ends the sessions that run
  */
 export async function onEach(
   request: KeysRequest,
-  vms: readonly string[],
-  action: (sessions: KeySessions, vm: string) => Promise<Outcome>,
-): Promise<Map<string, Outcome>> {
-  const outcomes = new Map<string, Outcome>();
-  const waiting = [...vms];
+  targets: readonly Target[],
+  action: (sessions: KeySessions, target: Target) => Promise<Outcome>,
+): Promise<Map<Target, Outcome>> {
+  const outcomes = new Map<Target, Outcome>();
+  const waiting = [...targets];
   let isInterrupted = false;
   // While an ssh runs it is ssh that the terminal's signal ends, and not us.
   const interrupt = () => {
@@ -96,12 +99,12 @@ export async function onEach(
   };
   process.on('SIGINT', interrupt);
   const work = async (): Promise<void> => {
-    for (let vm = waiting.shift(); vm !== undefined; vm = waiting.shift()) {
-      outcomes.set(vm, await onOne(request, vm, action));
+    for (let target = waiting.shift(); target !== undefined; target = waiting.shift()) {
+      outcomes.set(target, await onOne(request, target, action));
     }
   };
   try {
-    await Promise.all(Array.from({ length: Math.min(atOnce, vms.length) }, work));
+    await Promise.all(Array.from({ length: Math.min(atOnce, targets.length) }, work));
   } finally {
     process.off('SIGINT', interrupt);
   }
@@ -111,11 +114,12 @@ export async function onEach(
 
 async function onOne(
   request: KeysRequest,
-  vm: string,
-  action: (sessions: KeySessions, vm: string) => Promise<Outcome>,
+  target: Target,
+  action: (sessions: KeySessions, target: Target) => Promise<Outcome>,
 ): Promise<Outcome> {
+  if (target.notTried !== undefined) return { failed: target.notTried };
   try {
-    return await withKeySessions(loginTo(request, vm), (sessions) => action(sessions, vm));
+    return await withKeySessions(loginToTarget(request, target), (sessions) => action(sessions, target));
   } catch (error) {
     if (error instanceof MintError) return { failed: `${error.message} (${error.code})` };
     throw error;

@@ -1,13 +1,15 @@
 /** `keys create` and `import`: a key comes into the store, and with `--aws` its public half into EC2. */
 import { hint, say } from '../cli/terminal.ts';
 import { MintError } from '../errors.ts';
-import { addAwsName } from '../keys/store/instances.ts';
 import { materialOf } from '../keys/store/key-material.ts';
-import { addKey, checkFree, findKey, type KeyMaterial, listKeys, lookUp } from '../keys/store/key-store.ts';
+import { addKey, checkFree, findKey, type KeyRecord, listKeys, lookUp } from '../keys/store/key-store.ts';
 import { generateKey, publicBlob } from '../keys/store/key-type.ts';
-import type { KeyRecord } from '../keys/store/metadata.ts';
 import { awsKeyName, profileName } from '../keys/store/profile-name.ts';
-import { checkForEc2, ec2Names, nameInEc2, withEc2 } from './keys-ec2.ts';
+import { addEc2Name } from '../keys/store/rotation.ts';
+import type { KeyMaterial } from '../keys/store/store-files.ts';
+import { parseHostKey } from '../ssh/hostkey.ts';
+import { noteKey } from './keys-audit.ts';
+import { checkForEc2, nameInEc2, withEc2 } from './keys-ec2.ts';
 import { blobOf, detailsOf, type KeysRequest, reportMade } from './keys-request.ts';
 import { readKeyFile } from './keys-transfer.ts';
 
@@ -42,12 +44,18 @@ async function keep(
 ): Promise<number> {
   const { directory, profile, values } = request;
   const place = { profile, region: request.region() };
-  if (values['aws'] !== true) return reportMade(request, addKey(directory, place, material));
+  const add = () => {
+    const key = addKey(directory, place, material);
+    const event = values['key-file'] === undefined ? 'key-created' : 'key-imported';
+    noteKey(request, { event, key: name, keyFingerprint: parseHostKey(blob).fingerprint });
+    return key;
+  };
+  if (values['aws'] !== true) return reportMade(request, add());
   const at = nameInEc2(name, place.region);
   checkForEc2(blob);
   // What stands in the way there is said before anything is kept here.
   await withEc2(request, (ec2) => ec2.check(at, [blob]));
-  const key = addKey(directory, place, material);
+  const key = add();
   try {
     await putInEc2(request, key);
   } catch (error) {
@@ -65,8 +73,8 @@ async function putInEc2(request: KeysRequest, key: KeyRecord): Promise<void> {
   const { publicKey } = detailsOf(directory, key);
   checkForEc2(blobOf(publicKey, name));
   const region = request.region() ?? key.region;
-  const at = ec2Names(key).find((own) => own.region === region) ?? nameInEc2(name, region);
+  const at = key.ec2Names.find((own) => own.region === region) ?? nameInEc2(name, region);
   const outcome = await withEc2(request, (ec2) => ec2.put(at, publicKey));
-  addAwsName(directory, name, at.region, at.name);
+  addEc2Name(directory, name, at.region, at.name);
   say(`EC2 ${outcome === 'imported' ? 'has it now' : 'had it already'} as ${at.name} in ${at.region}`);
 }

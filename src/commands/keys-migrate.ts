@@ -1,6 +1,7 @@
 /**
- * `keys migrate`: the keys that older systems left in ~/.ssh come into the store. An original stays until every
- * instance of its key has shown that it lets the kept one in; a run that was cut off is gone on with by the next.
+ * `keys migrate`: the keys that CloudWorkstation and Prism left in ~/.ssh come into the store. The originals are
+ * removed only where a login with the key in the store has succeeded on every instance that is known; where nothing
+ * was proved they stay. A run that was cut off is continued by the next.
  */
 import { lstatSync, readdirSync, readFileSync, unlinkSync } from 'node:fs';
 import { join, resolve } from 'node:path';
@@ -8,26 +9,30 @@ import { printable, say } from '../cli/terminal.ts';
 import { MintError } from '../errors.ts';
 import { isFailed } from '../keys/key-change.ts';
 import { type OlderKey, olderKeys } from '../keys/older-keys.ts';
-import { addAwsName, addInstance } from '../keys/store/instances.ts';
 import { invalid, parseKeyFile } from '../keys/store/key-file.ts';
 import { materialOf } from '../keys/store/key-material.ts';
-import { addKey, findKey, listKeys, lookUp, readPublicKey, timestamp } from '../keys/store/key-store.ts';
+import { addKey, findKey, type KeyRecord, listKeys, lookUp } from '../keys/store/key-store.ts';
 import { blobOfLine, publicBlob } from '../keys/store/key-type.ts';
-import type { KeyRecord } from '../keys/store/metadata.ts';
 import { profileName } from '../keys/store/profile-name.ts';
+import { addEc2Name, addMachines } from '../keys/store/rotation.ts';
+import { publicBlobOf, timestamp } from '../keys/store/store-files.ts';
 import { ioFailed, quoted, readPrivateFile } from '../platform/files.ts';
 import { homeDirectory } from '../platform/paths.ts';
 import { parseHostKey } from '../ssh/hostkey.ts';
-import { launchedWith } from './keys-ec2.ts';
-import { instancesOf, keptKey, onEach } from './keys-logins.ts';
+import { noteKey } from './keys-audit.ts';
+import { keptKey, onEach } from './keys-logins.ts';
+import { findMachines } from './keys-machines.ts';
 import { openWithPassphrase } from './keys-passphrase.ts';
-import type { KeysRequest } from './keys-request.ts';
+import { type KeysRequest, misused } from './keys-request.ts';
 
 const maxBytes = 65_536;
 
-/** Exit status 1 where something stays where it is. */
+/** Exit status 1 where an original stays that was not to be kept. */
 export async function migrateKeys(request: KeysRequest): Promise<number> {
   const { values } = request;
+  if (values['force'] === true && values['keep-originals'] === true) {
+    throw misused('--force removes the originals, and --keep-originals keeps them');
+  }
   const from = resolve((values['from'] as string | undefined) || join(homeDirectory(), '.ssh'));
   const found = olderKeys(filesIn(from));
   if (found.length === 0) say(`there are no cws-* or prism-* keys in ${quoted(from)}`);
@@ -40,7 +45,7 @@ export async function migrateKeys(request: KeysRequest): Promise<number> {
     } catch (error) {
       if (!(error instanceof MintError)) throw error;
       isWhole = false;
-      say(`not taken in: ${printable(older.name)}: ${error.message} (${error.code})`);
+      say(`not migrated: ${printable(older.name)}: ${error.message} (${error.code})`);
       if (error.hint !== undefined) say(`hint: ${error.hint}`);
     }
   }
@@ -76,9 +81,9 @@ function tellPlan({ directory }: KeysRequest, from: string, older: OlderKey): bo
   return true;
 }
 
-/** Whether its originals are gone, too. */
+/** @returns whether nothing is left to do for it */
 async function migrate(request: KeysRequest, from: string, older: OlderKey): Promise<boolean> {
-  const { directory } = request;
+  const { directory, values } = request;
   const name = profileName(older.profile);
   const kept = lookUp(listKeys(directory), name);
   if (older.privateFiles.length === 0) return removeLonelyHalf(request, from, older, kept);
@@ -86,22 +91,30 @@ async function migrate(request: KeysRequest, from: string, older: OlderKey): Pro
   const opened = await openAll(from, older);
   if (kept !== undefined) refuseOther(directory, kept, [opened.key.blob]);
   const record = kept ?? (await takeIn(request, from, older, opened));
-  if (older.region !== undefined) addAwsName(directory, record.name, older.region, older.name);
+  if (older.region !== undefined) addEc2Name(directory, record.name, older.region, older.name);
+  const { fingerprint } = parseHostKey(opened.key.blob);
+  if (kept === undefined) noteKey(request, { event: 'key-migrated', key: name, keyFingerprint: fingerprint });
 
-  const { failures, count } = await tryEverywhere(request, older, record.name, opened.key);
-  for (const [vm, reason] of failures) {
-    say(`${name}: ${printable(vm)} did not let it in: ${printable(reason)}`);
-  }
+  const { accepting, doubts } = await tryEverywhere(request, record.name, opened.key);
+  for (const doubt of doubts) say(`${name}: ${printable(doubt)}`);
   const files = [...older.publicFiles, ...older.privateFiles];
+  const isProved = accepting.length > 0 && doubts.length === 0;
   const reference = referenceTo(files);
-  const stays = failures.length > 0 ? 'until they do' : reference;
+  const stays =
+    values['keep-originals'] === true
+      ? 'as you asked'
+      : !isProved && values['force'] !== true
+        ? 'until a login has proved the key on each instance; --force removes it all the same'
+        : reference;
   if (stays !== undefined) {
     say(`${name}: is in the store; the original in ${quoted(from)} stays ${stays}`);
-    return false;
+    return values['keep-originals'] === true;
   }
   for (const file of files) remove(join(from, file));
-  const tried = count === 0 ? 'no instance of it is known' : `let in by ${count} of ${count}`;
-  say(`${name}: moved into the store (${parseHostKey(opened.key.blob).fingerprint}); ${tried}`);
+  const proof = isProved
+    ? `accepted by ${printable(accepting.join(', '))}`
+    : 'not proved by a login everywhere (--force)';
+  say(`${name}: moved into the store (${fingerprint}); ${proof}`);
   return true;
 }
 
@@ -146,26 +159,31 @@ async function takeIn(
   return addKey(directory, place, material);
 }
 
+/** Logs in with the key on every machine that is known or that EC2 shows. */
 async function tryEverywhere(
   request: KeysRequest,
-  older: OlderKey,
   name: string,
   key: Opened['key'],
-): Promise<{ readonly failures: readonly (readonly [string, string])[]; readonly count: number }> {
-  const { directory, values } = request;
-  const region = older.region ?? request.region();
-  const asksEc2 = values['aws'] === true && region !== undefined;
-  const launched = asksEc2 ? await launchedWith(request, [{ region, name: older.name }]) : [];
-  const vms = [...new Set([...instancesOf(request, findKey(directory, name)), ...launched])];
-  const outcomes = await onEach(request, vms, async (sessions, vm) => {
+): Promise<{ readonly accepting: readonly string[]; readonly doubts: readonly string[] }> {
+  const { directory } = request;
+  const record = findKey(directory, name);
+  const { targets, unasked } = await findMachines(request, record);
+  const proved = parseHostKey(key.blob).fingerprint;
+  const outcomes = await onEach(request, targets, async (sessions, { instance, name: vm, user }) => {
     if (!(await sessions.proves(key))) return { failed: sessions.said };
-    addInstance(directory, name, vm);
+    addMachines(directory, name, [{ instance, name: vm, user, proved }]);
     return 'done';
   });
-  const failures = [...outcomes].flatMap(([vm, outcome]) =>
-    isFailed(outcome) ? [[vm, outcome.failed] as const] : [],
-  );
-  return { failures, count: vms.length };
+  const accepting: string[] = [];
+  const doubts = [...unasked].map(([region, reason]) => `EC2 in ${region} could not be asked: ${reason}`);
+  if (record.ec2Names.length === 0) doubts.push('no region is known in which EC2 could be asked');
+  if (targets.length === 0) doubts.push('no instance of it is known, so no login was tried');
+  for (const target of targets) {
+    const outcome = outcomes.get(target);
+    if (outcome !== undefined && !isFailed(outcome)) accepting.push(target.name);
+    else doubts.push(`${target.name} did not accept it: ${outcome?.failed ?? 'it was not tried'}`);
+  }
+  return { accepting, doubts };
 }
 
 /** What a run left that was killed while it removed the originals; any other .pub is not ours to remove. */
@@ -175,7 +193,7 @@ function removeLonelyHalf(
   { name, publicFiles }: OlderKey,
   kept: KeyRecord | undefined,
 ): boolean {
-  const ours = kept === undefined ? undefined : blobOfLine(readPublicKey(directory, kept.name));
+  const ours = kept === undefined ? undefined : publicBlobOf(directory, kept.name);
   for (const file of publicFiles) {
     const blob = blobOfLine(read(from, file, false).toString('latin1').trim());
     if (ours === undefined || blob?.equals(ours) !== true) {
@@ -189,7 +207,7 @@ function removeLonelyHalf(
 
 /** @throws MintError `key-exists` where the profile has another key: two are never merged */
 function refuseOther(directory: string, { name }: KeyRecord, blobs: readonly Buffer[]): void {
-  const ours = blobOfLine(readPublicKey(directory, name));
+  const ours = publicBlobOf(directory, name);
   const other = blobs.find((blob) => ours?.equals(blob) !== true);
   if (other === undefined) return;
   const [theirs, own] = [other, ours].map((blob) => blob && parseHostKey(blob).fingerprint);

@@ -1,19 +1,22 @@
-/** What every word of `mint-ssh keys` is given, and what several of them do. */
+/** What every subcommand of `mint-ssh keys` is given, and what several of them do. */
 import type { GlobalOptions, Invocation } from '../cli/command.ts';
 import { hint, print, say } from '../cli/terminal.ts';
 import { MintError } from '../errors.ts';
 import { materialOf } from '../keys/store/key-material.ts';
-import { addKey, checkFree, keyFiles, listKeys, lookUp, readPublicKey } from '../keys/store/key-store.ts';
+import { addKey, checkFree, type KeyRecord, listKeys, lookUp } from '../keys/store/key-store.ts';
 import { type InstanceUse, type KeyDetails, managedKeyJson } from '../keys/store/key-table.ts';
 import { blobOfLine, generateKey } from '../keys/store/key-type.ts';
-import type { KeyRecord } from '../keys/store/metadata.ts';
 import { awsKeyName, profileName } from '../keys/store/profile-name.ts';
+import { keyFiles, readPublicKey } from '../keys/store/store-files.ts';
 import { quoted } from '../platform/files.ts';
 import type { Paths } from '../platform/paths.ts';
 import type { Settings } from '../settings/settings.ts';
 import { parseHostKey } from '../ssh/hostkey.ts';
+import { noteKey } from './keys-audit.ts';
 
 export interface KeysRequest {
+  /** What `keys` is to do: `create`, `rotate` … */
+  readonly word: string;
   readonly directory: string;
   /** Empty for those that take none. */
   readonly profile: string;
@@ -28,7 +31,7 @@ export interface KeysRequest {
 }
 
 /** Makes a key and keeps it; the place is that of the request. */
-export async function makeKey({ directory, profile, region }: KeysRequest, type: string): Promise<KeyRecord> {
+async function makeKey({ directory, profile, region }: KeysRequest, type: string): Promise<KeyRecord> {
   const name = profileName(profile);
   const place = { profile, region: region() };
   awsKeyName(name, place.region);
@@ -36,12 +39,22 @@ export async function makeKey({ directory, profile, region }: KeysRequest, type:
   return addKey(directory, place, await materialOf(await generateKey(type), name));
 }
 
-/** The key of "default" is made when it is needed first. */
-export async function makeDefault(request: KeysRequest): Promise<void> {
+/** Makes the key of a profile where there is none yet. */
+export async function getOrMake(request: KeysRequest): Promise<void> {
   const { directory, profile } = request;
-  if (profile.toLowerCase() !== 'default' || lookUp(listKeys(directory), profile) !== undefined) return;
-  await makeKey(request, 'ed25519');
-  say(`made the key of "default" in ${quoted(directory)}`);
+  if (lookUp(listKeys(directory), profile) !== undefined) return;
+  const { name } = await makeKey(request, 'ed25519');
+  noteKey(request, {
+    event: 'key-created',
+    key: name,
+    keyFingerprint: detailsOf(directory, { name }).fingerprint,
+  });
+  say(`made the key of ${JSON.stringify(name)} in ${quoted(directory)}`);
+}
+
+/** The key of "default" is made when it is first needed. */
+export async function makeDefault(request: KeysRequest): Promise<void> {
+  if (request.profile.toLowerCase() === 'default') await getOrMake(request);
 }
 
 export function reportMade({ directory, values }: KeysRequest, key: KeyRecord): number {
@@ -51,7 +64,9 @@ export function reportMade({ directory, values }: KeysRequest, key: KeyRecord): 
     return 0;
   }
   say(`${key.name} is ${details.fingerprint} (${key.type}), in ${quoted(directory)}`);
-  hint(`\`mint-ssh keys public ${key.name}\` prints what its machines have to let in`);
+  hint(
+    `\`mint-ssh keys public ${key.name}\` prints the line for authorized_keys; \`mint-ssh keys attach ${key.name} VM\` adds it on a VM`,
+  );
   return 0;
 }
 
@@ -60,8 +75,8 @@ export function printKey(
   { path, fingerprint, publicKey }: KeyDetails,
   uses: readonly InstanceUse[] = [],
 ): void {
-  const used = uses.map(({ name, state = null, lastUsed = null, waits = null }) => {
-    return { name, state, last_used: lastUsed, waits_for: waits };
+  const used = uses.map(({ name, instance = null, state = null, lastUsed = null, waits = null }) => {
+    return { name, instance, state, last_used: lastUsed, waits_for: waits };
   });
   const json = { ...managedKeyJson(key), path, fingerprint, public_key: publicKey, used_by: used };
   print(JSON.stringify(json, undefined, 2));
@@ -79,7 +94,7 @@ export function blobOf(line: string, name: string): Buffer {
   const blob = blobOfLine(line);
   if (blob !== undefined) return blob;
   throw new MintError('key-store', `the public key of ${name} is damaged`, {
-    hint: '`mint-ssh keys doctor` makes it anew from the private one',
+    hint: '`mint-ssh keys doctor` restores it from the private key',
   });
 }
 

@@ -1,206 +1,285 @@
 /**
- * `keys rotate`: a new key on every instance, proven by a login, then the old one removed from each.
- *
- * At every moment the key that the agent serves for an instance is one that it lets in: until the switch that is the
- * old one, which nobody has removed yet; from then on the new one, but for the instances that were down. Whatever is
- * left is in metadata.json, and the next run goes on there.
+ * `keys rotate`: a new key on every machine, proved by a login; then the old one is removed from each, proved by a
+ * login that is refused. Until nothing may need the old key any more, it is kept (`needsOldKey`), and the agent serves
+ * it to the machines that accept it alone.
  */
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { hint, printable, say } from '../cli/terminal.ts';
 import { MintError } from '../errors.ts';
-import { bringKey, isFailed, type KeptKey, type Outcome, takeKey } from '../keys/key-change.ts';
+import { installKey, isFailed, type KeptKey, type Outcome, removeOldKey } from '../keys/key-change.ts';
 import { materialOf } from '../keys/store/key-material.ts';
-import { findKey } from '../keys/store/key-store.ts';
+import { findKey, type KeyRecord } from '../keys/store/key-store.ts';
 import { generateKey, keyTypes, publicBlob } from '../keys/store/key-type.ts';
-import type { KeyRecord } from '../keys/store/metadata.ts';
-import { beginRotation, endRotation, noteInstance, noteRegion, switchKeys } from '../keys/store/rotation.ts';
-import { type Rotation, those } from '../keys/store/rotation-state.ts';
-import { acquireLock } from '../platform/lock.ts';
-import { checkForEc2, ec2Names, launchedWith, withEc2 } from './keys-ec2.ts';
-import { instancesOf, type OpenedKey, onEach, openKept, openOther } from './keys-logins.ts';
+import {
+  beginRotation,
+  endRotation,
+  machineOf,
+  needsOldKey,
+  noteMachine,
+  noteRegions,
+  switchKeys,
+} from '../keys/store/rotation.ts';
+import { acquireLock, type Lock } from '../platform/lock.ts';
+import { parseHostKey } from '../ssh/hostkey.ts';
+import { noteKey } from './keys-audit.ts';
+import { checkForEc2, withEc2 } from './keys-ec2.ts';
+import { type OpenedKey, onEach, openKept, openOther, type Target } from './keys-logins.ts';
+import { type FoundMachines, findMachines, plainName } from './keys-machines.ts';
 import { detailsOf, type KeysRequest, misused } from './keys-request.ts';
 
 /**
- * Milliseconds between the switch and the first removal: a login that has begun with the old key is still let in,
- * and every later one is given the new key.
+ * Between the switch and the first removal: a login that has begun with the old key is still accepted, and every later
+ * one is given the new key.
  */
-const grace = 2_000;
+const graceMs = 2_000;
+/** How long a rotation waits for another one. */
+const turnLimitMs = 120_000;
 
-/** Both keys of a rotation, whichever of them is in use. */
-interface Pair {
-  readonly old: KeptKey;
-  readonly next: KeptKey;
+interface Rotation {
+  readonly request: KeysRequest;
+  readonly name: string;
+  readonly targets: readonly Target[];
+  readonly pair: { readonly old: KeptKey; readonly next: KeptKey };
+  /** Why a machine could not be done. */
+  readonly failures: Map<Target, string>;
 }
 
-/** Why an instance could not be done, by its name. */
-type Failures = Map<string, string>;
-
-/** Exit status 1 where something is left to the next run. */
+/** Exit status 1 where something is left to do. */
 export async function rotateKey(request: KeysRequest): Promise<number> {
   const { directory, profile } = request;
   const { name } = findKey(directory, profile);
-  const lock = acquireLock(join(directory, '.rotation.lock'), { waitMilliseconds: 0 });
-  if (lock === undefined) {
-    throw new MintError('io-failed', 'another command is rotating a key', {
-      hint: 'wait for it to end, then run again',
-    });
-  }
+  const lock = waitForTurn(join(directory, '.rotation.lock'));
   try {
-    return await rotate(request, name);
+    return request.vm === '' ? await rotate(request, name) : await finishOn(request, name);
   } finally {
     lock.release();
   }
 }
 
-async function rotate(request: KeysRequest, name: string): Promise<number> {
-  const { directory } = request;
-  const found = findKey(directory, name);
-  const current = await openKept(directory, name);
-  if (found.rotation === undefined) await begin(request, found, current);
-  else say(`going on with the rotation of ${name} that began at ${found.rotation.startedAt}`);
+/** One rotation at a time in a store; the agent may be finishing one at this moment. */
+function waitForTurn(path: string): Lock {
+  const lock = acquireLock(path, { waitMilliseconds: 0 });
+  if (lock !== undefined) return lock;
+  say('another command is rotating a key: waiting for it');
+  const later = acquireLock(path, { waitMilliseconds: turnLimitMs });
+  if (later !== undefined) return later;
+  throw new MintError('io-failed', 'another command is rotating a key', {
+    hint: 'wait for it to end, then run again',
+  });
+}
 
-  const isSwitched = found.rotation?.stage === 'removing';
+async function rotate(request: KeysRequest, name: string): Promise<number> {
+  const { directory, values } = request;
+  const isForced = values['force'] === true;
+  const current = await openKept(directory, name);
+  const before = findKey(directory, name);
+  const isNew = before.rotation === undefined && !before.hasNext;
+  if (!isNew) say(`continuing the rotation of ${name}`);
+  const ec2 = await ec2Left(request, before, current);
+  if (isNew) await begin(request, before, current);
+  const found = await findMachines(request, findKey(directory, name));
+
+  const isSwitched = before.rotation !== undefined;
   const other = await openOther(directory, name, isSwitched ? 'old' : 'next', current.passphrase);
   const pair = isSwitched ? { old: other, next: current } : { old: current, next: other };
-  const failures: Failures = new Map();
-  const isNew = isSwitched ? 0 : await bringToAll(request, name, pair, failures);
-  if (isNew !== undefined) {
-    await takeFromAll(request, name, pair, failures, isNew > 0);
-    await replaceInEc2(request, name, pair).catch((error: unknown) => {
-      say(
-        `note: EC2 does not have the new key of ${name}: \`mint-ssh keys rotate ${name} --aws\` goes on there`,
-      );
-      throw error;
-    });
+  const rotation = { request, name, targets: found.targets, pair, failures: new Map<Target, string>() };
+  const unasked = [...new Set([...ec2.unasked, ...found.unasked.keys()])];
+  if (isSwitched) {
+    noteRegions(directory, name, { regions: ec2.regions, unasked });
+  } else if (!(await switchToNew(rotation, { regions: ec2.regions, unasked }))) {
+    return reportUnchanged(rotation);
   }
-  return report(request, name, failures);
+  await removeFromAll(rotation, !isSwitched);
+  await replaceInEc2(rotation, unasked);
+  return report(rotation, found, isForced);
 }
 
-/** Everything that can refuse the rotation refuses it here, before there is one. */
+/** Finishes an open rotation on one machine; the agent starts this after a login there. */
+async function finishOn(request: KeysRequest, name: string): Promise<number> {
+  const { directory } = request;
+  const vm = plainName(request.vm);
+  const record = findKey(directory, name);
+  if (record.rotation === undefined) {
+    say(`no rotation of ${name} is open`);
+    return 0;
+  }
+  const machine = record.machines.find((one) => one.instance === vm || plainName(one.name) === vm);
+  if (machine?.accepts === undefined) {
+    say(`the rotation of ${name} has nothing to do on ${printable(vm)}`);
+    return 0;
+  }
+  const { instance, region, user } = machine;
+  const target = { instance, name: machine.name, user, region, vm, notTried: undefined };
+  const current = await openKept(directory, name);
+  const old = await openOther(directory, name, 'old', current.passphrase);
+  const failures = new Map<Target, string>();
+  const rotation = { request, name, targets: [target], pair: { old, next: current }, failures };
+  await removeFromAll(rotation, false);
+  return report(rotation, { targets: [target], unasked: new Map() }, false);
+}
+
 async function begin(request: KeysRequest, record: KeyRecord, current: OpenedKey): Promise<void> {
   const { directory, values } = request;
-  const { name } = record;
   const type = (values['type'] as string | undefined) ?? typeLike(record.type);
-  const names = values['aws'] === true ? ec2Names(record) : [];
-  if (values['aws'] === true && names.length === 0) throw misused(`the key of ${name} has no name in EC2`);
   const key = await generateKey(type);
-  const material = await materialOf(key, name, current.passphrase);
-  if (names.length > 0) {
-    checkForEc2(publicBlob(key));
-    await withEc2(request, async (ec2) => {
-      for (const at of names) await ec2.check(at, [current.blob]);
-    });
-  }
-  const regions = names.map(({ region }) => region);
-  beginRotation(directory, name, material, regions);
+  if (values['aws'] === true) checkForEc2(publicBlob(key));
+  beginRotation(directory, record.name, await materialOf(key, record.name, current.passphrase));
 }
 
-/** What a person has chosen stays, as far as such a key is made here. */
+/** What the user has chosen stays, as far as such a key is made here. */
 function typeLike(type: string): string {
   if (keyTypes.some((known) => known === type)) return type;
   if (type.startsWith('rsa-')) return 'rsa-4096';
   return type.startsWith('ecdsa-') ? 'ecdsa-p256' : 'ed25519';
 }
 
-/** How many have the new key; undefined where none could be given it, and nothing is switched then. */
-async function bringToAll(
+/**
+ * Where EC2 has the old public key, or is to be given the new one (`--aws`). As long as it has the old one, new
+ * instances may be launched with it.
+ *
+ * @throws MintError `key-exists` where a name of the key has other content in EC2; nothing has changed then
+ */
+async function ec2Left(
   request: KeysRequest,
-  name: string,
-  pair: Pair,
-  failures: Failures,
-): Promise<number | undefined> {
+  record: KeyRecord,
+  current: OpenedKey,
+): Promise<{ readonly regions: string[]; readonly unasked: string[] }> {
   const { directory, values } = request;
-  const record = findKey(directory, name);
-  const known = instancesOf(request, record);
-  const more = values['aws'] === true ? await launchedWith(request, ec2Names(record)) : [];
-  const vms = [...new Set([...known, ...more])];
-  const outcomes = await onEach(request, vms, (sessions, vm) => bringKey(sessions, vm, pair));
-  const proven = vms.filter((vm) => note(failures, vm, outcomes.get(vm)));
-  if (vms.length > 0 && proven.length === 0) return undefined;
-  switchKeys(directory, name, { proven, others: vms });
-  return proven.length;
+  const { name, ec2Names, rotation } = record;
+  const wantsAll = values['aws'] === true;
+  if (wantsAll && ec2Names.length === 0) throw misused(`the key of ${name} has no name in EC2`);
+  const regions = new Set<string>(rotation?.regions);
+  const unasked: string[] = [];
+  if (ec2Names.length === 0) return { regions: [], unasked };
+  const old = rotation === undefined ? current : await openOther(directory, name, 'old', current.passphrase);
+  const ours = rotation === undefined ? [current.blob] : [current.blob, old.blob];
+  await withEc2(request, async (ec2) => {
+    for (const at of ec2Names) {
+      try {
+        const there = await ec2.check(at, ours);
+        if (wantsAll || there?.equals(old.blob)) regions.add(at.region);
+      } catch (error) {
+        if (!(error instanceof MintError)) throw error;
+        if (error.code === 'key-exists' || wantsAll) throw error;
+        unasked.push(at.region);
+      }
+    }
+  });
+  return { regions: [...regions], unasked };
+}
+
+/** @returns false where machines are known and none could be given the new key: then nothing is switched */
+async function switchToNew(
+  rotation: Rotation,
+  left: { readonly regions: readonly string[]; readonly unasked: readonly string[] },
+): Promise<boolean> {
+  const { request, name, targets, pair } = rotation;
+  const outcomes = await onEach(request, targets, (sessions, { name: vm }) => installKey(sessions, vm, pair));
+  const proven = targets.filter((target) => noted(rotation, target, outcomes.get(target)));
+  if (targets.length > 0 && proven.length === 0) return false;
+  switchKeys(request.directory, name, { proven, left, fingerprint: fingerprintOf(pair.next) });
+  return true;
 }
 
 /** @param wasSwitched logins with the old key may be under way */
-async function takeFromAll(
-  request: KeysRequest,
-  name: string,
-  pair: Pair,
-  failures: Failures,
-  wasSwitched: boolean,
-): Promise<void> {
+async function removeFromAll(rotation: Rotation, wasSwitched: boolean): Promise<void> {
+  const { request, name, targets, pair, failures } = rotation;
   const { directory } = request;
-  const late = those(rotationOf(request, name), 'old').filter((vm) => !failures.has(vm));
-  const brought = await onEach(request, late, async (sessions, vm) => {
-    const outcome = await bringKey(sessions, vm, pair);
-    if (!isFailed(outcome)) noteInstance(directory, name, vm, 'both');
+  const fingerprint = fingerprintOf(pair.next);
+  const accepting = (accepts: 'old' | 'both') => {
+    const { machines } = findKey(directory, name);
+    return targets.filter((target) => machineOf(machines, target)?.accepts === accepts);
+  };
+  const late = accepting('old').filter((target) => !failures.has(target));
+  const installed = await onEach(request, late, async (sessions, target) => {
+    const outcome = await installKey(sessions, target.name, pair);
+    if (!isFailed(outcome)) noteMachine(directory, name, target, 'both', fingerprint);
     return outcome;
   });
-  const isNew = late.filter((vm) => note(failures, vm, brought.get(vm))).length > 0;
-  if (wasSwitched || isNew) await sleep(grace);
-  const ready = those(rotationOf(request, name), 'both');
-  const taken = await onEach(request, ready, async (sessions, vm) => {
-    const outcome = await takeKey(sessions, vm, pair);
-    if (!isFailed(outcome)) noteInstance(directory, name, vm, 'done');
+  for (const target of late) noted(rotation, target, installed.get(target));
+  const ready = accepting('both');
+  if (wasSwitched || late.length > 0) await sleep(graceMs);
+  const removed = await onEach(request, ready, async (sessions, target) => {
+    const outcome = await removeOldKey(sessions, target.name, pair);
+    if (!isFailed(outcome)) noteMachine(directory, name, target, 'done', fingerprint);
     return outcome;
   });
-  for (const vm of ready) {
-    if (!note(failures, vm, taken.get(vm)) || taken.get(vm) !== 'absent') continue;
-    say(`note: authorized_keys on ${vm} did not have the old key`);
-  }
+  for (const target of ready) noted(rotation, target, removed.get(target));
 }
 
 /**
- * EC2 cannot change a key pair. It is deleted and imported anew under its name, so that the KeyName of an instance
+ * EC2 cannot change a key pair. It is deleted and imported again under its name, so that the KeyName of an instance
  * goes on leading to its key; between the two a launch with it fails, and none gets the old key.
  */
-async function replaceInEc2(request: KeysRequest, name: string, pair: Pair): Promise<void> {
-  const { directory, values } = request;
-  const record = findKey(directory, name);
-  const regions = rotationOf(request, name)?.regions ?? [];
-  const all = ec2Names(record).filter(({ region }) => values['aws'] === true || regions.includes(region));
-  if (all.length === 0) return;
+async function replaceInEc2({ request, name, pair }: Rotation, unasked: readonly string[]): Promise<void> {
+  const { directory } = request;
+  const { ec2Names, rotation } = findKey(directory, name);
+  const regions = new Set(rotation?.regions);
+  if (regions.size === 0) return;
   await withEc2(request, async (ec2) => {
-    for (const at of all) {
-      const there = await ec2.check(at, [pair.next.blob, pair.old.blob]);
-      if (there?.equals(pair.old.blob)) await ec2.remove(at, [pair.old.blob]);
-      await ec2.put(at, pair.next.line);
-      noteRegion(directory, name, at.region);
+    for (const at of ec2Names.filter(({ region }) => regions.has(region))) {
+      try {
+        const there = await ec2.check(at, [pair.next.blob, pair.old.blob]);
+        if (there?.equals(pair.old.blob)) await ec2.remove(at, [pair.old.blob]);
+        await ec2.put(at, pair.next.line);
+      } catch (error) {
+        if (!(error instanceof MintError)) throw error;
+        say(`note: EC2 in ${at.region} was not given the new key: ${error.message} (${error.code})`);
+        continue;
+      }
+      regions.delete(at.region);
+      noteRegions(directory, name, { regions: [...regions], unasked });
       say(`EC2 has the new key as ${at.name} in ${at.region}`);
     }
   });
 }
 
-function report(request: KeysRequest, name: string, failures: Failures): number {
+function report(rotation: Rotation, { unasked }: FoundMachines, isForced: boolean): number {
+  const { request, name, pair, failures } = rotation;
   const { directory } = request;
-  const left = rotationOf(request, name);
-  const isDone = left?.stage === 'removing' && endRotation(directory, name);
+  const before = findKey(directory, name);
+  const given = isForced ? needsOldKey(before) : [];
+  for (const reason of given) say(`--force: ${printable(reason)}; the old key is removed all the same`);
+  const reasons = endRotation(directory, name, isForced);
   const { fingerprint } = detailsOf(directory, { name });
-  if (isDone) {
-    say(`${name} is ${fingerprint} now, and its old key is gone`);
+  noteKey(request, { event: 'key-rotated', key: name, keyFingerprint: fingerprint });
+  const refusing = before.machines.filter(({ accepts }) => accepts === undefined).map((one) => one.name);
+  const proof =
+    refusing.length === 0
+      ? 'no login has proved it'
+      : `each of these accepts it and refuses ${fingerprintOf(pair.old)}: ${printable(refusing.join(', '))}`;
+  say(`${name} is ${fingerprint} now; ${proof}`);
+  if (reasons.length === 0) {
+    say(`${fingerprintOf(pair.old)} is removed from the store`);
     return 0;
   }
-  for (const [vm, reason] of failures) say(`not done: ${printable(vm)}: ${printable(reason)}`);
-  const isSwitched = left?.stage === 'removing';
-  say(
-    isSwitched
-      ? `${name} is ${fingerprint} now; what is not done keeps its old key until the next run`
-      : `no instance could be given a new key: ${name} is ${fingerprint} as before`,
-  );
+  for (const [target, reason] of failures) say(`not done: ${printable(target.name)}: ${printable(reason)}`);
+  for (const [region, reason] of unasked) say(`not asked: EC2 in ${region}: ${printable(reason)}`);
+  for (const reason of reasons) say(`the old key is kept: ${printable(reason)}`);
   hint(
-    `\`mint-ssh keys rotate ${name}\` goes on when they are up; \`mint-ssh keys detach ${name} VM --force\` forgets one`,
+    `\`mint-ssh keys rotate ${name}\` continues, and so does a login to an instance that was not reached; with --force the old key is removed all the same, and what accepts it alone is locked out`,
   );
   return 1;
 }
 
-function rotationOf({ directory }: KeysRequest, name: string): Rotation | undefined {
-  return findKey(directory, name).rotation;
+function reportUnchanged({ request, name, failures }: Rotation): number {
+  const { fingerprint } = detailsOf(request.directory, { name });
+  for (const [target, reason] of failures) say(`not done: ${printable(target.name)}: ${printable(reason)}`);
+  say(`no instance could be given a new key: ${name} is ${fingerprint} as before`);
+  hint(
+    `\`mint-ssh keys rotate ${name}\` continues when they can be reached; \`mint-ssh keys detach ${name} VM --force\` forgets one`,
+  );
+  return 1;
 }
 
-/** Whether it went well; what did not is kept, for the report. */
-function note(failures: Failures, vm: string, outcome: Outcome | undefined): boolean {
+/** Whether it went well; a failure is kept for the report. */
+function noted({ failures }: Rotation, target: Target, outcome: Outcome | undefined): boolean {
   if (outcome !== undefined && !isFailed(outcome)) return true;
-  failures.set(vm, outcome?.failed ?? 'it was not tried');
+  failures.set(target, outcome?.failed ?? 'it was not tried');
   return false;
+}
+
+function fingerprintOf({ blob }: KeptKey): string {
+  return parseHostKey(blob).fingerprint;
 }

@@ -1,34 +1,45 @@
-/** `keys list`, `show` and `public`: what is known of the kept keys. Nothing here asks AWS, or a VM. */
+/** `keys list`, `show` and `public`: what is known of the managed keys. Nothing here asks AWS, or a VM. */
+
 import { hint, print, say } from '../cli/terminal.ts';
 import { MintError } from '../errors.ts';
-import { findKey, listKeys, readPrivateKey, readPublicKey } from '../keys/store/key-store.ts';
+import { findKey, type KeyRecord, readStore } from '../keys/store/key-store.ts';
 import {
   type InstanceUse,
   managedKeyJson,
   managedKeyTable,
   managedKeyText,
 } from '../keys/store/key-table.ts';
-import type { KeyRecord } from '../keys/store/metadata.ts';
+import { shownName } from '../keys/store/metadata.ts';
+import type { Machine } from '../keys/store/own-state.ts';
+import { machineOf } from '../keys/store/rotation.ts';
+import { readPrivateKey, readPublicKey } from '../keys/store/store-files.ts';
 import { thisCaller } from '../platform/caller.ts';
 import { quoted } from '../platform/files.ts';
 import { listCached } from '../vms/list-vms.ts';
 import { VmCache } from '../vms/vm-cache.ts';
-import { instancesOf, plainName } from './keys-logins.ts';
+import { usesKey } from './keys-logins.ts';
+import { plainName } from './keys-machines.ts';
 import { detailsOf, type KeysRequest, makeDefault, printKey } from './keys-request.ts';
+import { span } from './vm-rows.ts';
 
+/** Exit status of the worst problem: 3 where a file is open to others. */
 export async function listAll({ directory, values }: KeysRequest): Promise<number> {
-  const keys = listKeys(directory);
-  if (values['json'] === true) print(JSON.stringify(keys.map(managedKeyJson), undefined, 2));
-  else if (keys.length > 0) print(managedKeyTable(keys));
+  const { keys, unusable } = readStore(directory);
+  if (values['json'] === true) {
+    const others = unusable.map(({ name, why }) => ({ name, unusable: why }));
+    print(JSON.stringify([...keys.map(managedKeyJson), ...others], undefined, 2));
+  } else if (keys.length + unusable.length > 0) print(managedKeyTable(keys, unusable));
   else say(`there are no keys in ${quoted(directory)}: \`mint-ssh keys create PROFILE\` makes one`);
-  for (const { name, rotation } of keys) {
-    if (rotation === undefined) continue;
-    say(`note: the rotation of ${name} is not finished: \`mint-ssh keys rotate ${name}\` goes on with it`);
+  for (const { name, why } of unusable)
+    say(`note: ${JSON.stringify(shownName(name))} is left as it is: ${why}`);
+  for (const { name, rotation, hasNext } of keys) {
+    if (rotation === undefined && !hasNext) continue;
+    say(`note: the rotation of ${name} is not finished: \`mint-ssh keys rotate ${name}\` continues it`);
   }
   const problems = keys.flatMap(({ name }) => problemOf(directory, name) ?? []);
   for (const { message, code } of problems) say(`error: ${message} (${code})`);
-  if (problems.length > 0) hint('`mint-ssh keys doctor` mends what can be mended');
-  return problems.length > 0 ? 1 : 0;
+  if (problems.length > 0) hint('`mint-ssh keys doctor` repairs what can be repaired');
+  return Math.max(0, ...problems.map(({ exitStatus }) => exitStatus));
 }
 
 export async function showKey(request: KeysRequest): Promise<number> {
@@ -50,26 +61,32 @@ export async function printPublic(request: KeysRequest): Promise<number> {
   return 0;
 }
 
-/** The instances with what EC2 said of each last, and what a rotation has still to do there. */
+/** The machines with what EC2 said of each last, and what a rotation has still to do there. */
 function usesOf(request: KeysRequest, key: KeyRecord): InstanceUse[] {
   const { paths } = request;
   const caller = thisCaller();
   const settings = request.settings();
   const { vms } = listCached(new VmCache(paths), { caller, settings });
-  const lastUsed = new Map(Object.entries(key.lastUsed).map(([vm, at]) => [plainName(vm), at]));
-  return instancesOf(request, key).map((vm) => ({
-    name: vm,
-    state: vms.get(vm)?.state,
-    lastUsed: lastUsed.get(vm),
-    waits: waiting(key, vm),
-  }));
+  const byId = new Map([...vms.values()].map((vm) => [vm.instance, vm]));
+  const configured = settings.vms
+    .map((name) => settings.named(name))
+    .filter(({ access }) => usesKey(access, key))
+    .filter((vm) => machineOf(key.machines, vm) === undefined)
+    .map(({ name, instance }) => ({ name, instance, lastUsed: undefined, accepts: undefined }));
+  return [...key.machines, ...configured].map((machine) => {
+    const { name, instance, lastUsed } = machine;
+    const vm = instance === undefined ? vms.get(plainName(name)) : byId.get(instance);
+    const stateAge = vm && span(Date.now() - vm.seenAt);
+    return { name, instance, state: vm?.state, stateAge, lastUsed, waits: waiting(machine, key) };
+  });
 }
 
-function waiting({ rotation }: KeyRecord, vm: string): InstanceUse['waits'] {
-  if (rotation?.stage === 'adding') return 'new key';
-  const all = rotation?.instances ?? {};
-  const letsIn = Object.hasOwn(all, vm) ? all[vm] : undefined;
-  return letsIn === undefined ? undefined : letsIn === 'old' ? 'new key' : 'end of the old key';
+function waiting(
+  { accepts }: Pick<Machine, 'accepts'>,
+  { rotation, hasNext }: KeyRecord,
+): InstanceUse['waits'] {
+  if (rotation === undefined) return hasNext ? 'new key' : undefined;
+  return accepts === undefined ? undefined : accepts === 'old' ? 'new key' : 'end of the old key';
 }
 
 function problemOf(directory: string, name: string): MintError | undefined {

@@ -1,11 +1,12 @@
 /** `keys export`, `import` and `share`: private keys on their way out of the store, and into it. */
-import { existsSync, lstatSync, realpathSync } from 'node:fs';
-import { resolve } from 'node:path';
+import { existsSync, lstatSync, readFileSync, realpathSync, statSync } from 'node:fs';
+import { dirname, resolve } from 'node:path';
+import { command } from '../cli/shell-command.ts';
 import { hint, say } from '../cli/terminal.ts';
 import { MintError } from '../errors.ts';
-import { parseKeyFile } from '../keys/store/key-file.ts';
+import { parseKeyFile, refusePublicKey } from '../keys/store/key-file.ts';
 import { materialOf } from '../keys/store/key-material.ts';
-import { findKey, type KeyMaterial, readPrivateKey } from '../keys/store/key-store.ts';
+import { findKey } from '../keys/store/key-store.ts';
 import { publicBlob } from '../keys/store/key-type.ts';
 import { encodePrivateKey, keyFormats } from '../keys/store/private-key.ts';
 import {
@@ -17,13 +18,17 @@ import {
   type Readers,
   recipientsOf,
 } from '../keys/store/shared-file.ts';
+import { type KeyMaterial, publicBlobOf, readPrivateKey } from '../keys/store/store-files.ts';
 import { ioFailed, quoted, readPrivateFile, writeAtomic } from '../platform/files.ts';
+import { parseHostKey } from '../ssh/hostkey.ts';
+import { noteKey } from './keys-audit.ts';
 import { askNewPassphrase, askPassphrase, openWithPassphrase } from './keys-passphrase.ts';
 import { type KeysRequest, misused } from './keys-request.ts';
 
 const maxBytes = 65_536;
 
-export async function exportKey({ directory, profile, values }: KeysRequest): Promise<number> {
+export async function exportKey(request: KeysRequest): Promise<number> {
+  const { directory, profile, values } = request;
   const wanted = (values['format'] as string | undefined) ?? 'openssh';
   const format = keyFormats.find((one) => one === wanted);
   if (format === undefined) throw misused(`--format is one of ${keyFormats.join(', ')}`);
@@ -35,6 +40,7 @@ export async function exportKey({ directory, profile, values }: KeysRequest): Pr
   await encodePrivateKey(key, format, fitting);
   const passphrase = values['passphrase'] === true ? await askNewPassphrase(quoted(output)) : undefined;
   writeNew(output, await encodePrivateKey(key, format, { ...fitting, passphrase }));
+  note(request, 'key-exported', name);
   const how = passphrase === undefined ? 'without a passphrase' : 'under its passphrase';
   say(`the private key of ${name} is in ${quoted(output)}, ${how}`);
   if (format === 'pkcs8' && key.asymmetricKeyType === 'ed25519') {
@@ -50,12 +56,13 @@ export async function readKeyFile(
 ): Promise<{ readonly material: KeyMaterial; readonly blob: Buffer }> {
   const path = values['key-file'] as string | undefined;
   if (path === undefined) throw misused('which key? name its file with --key-file');
-  const bytes = await unshared(readNamed(path), path, values['identity'] as string | undefined);
+  const bytes = await unshared(readKey(path), path, values['identity'] as string | undefined);
   const { key, passphrase } = await openWithPassphrase(bytes, quoted(path));
   return { material: await materialOf(key, name, passphrase), blob: publicBlob(key) };
 }
 
-export async function shareKey({ directory, profile, values }: KeysRequest): Promise<number> {
+export async function shareKey(request: KeysRequest): Promise<number> {
+  const { directory, profile, values } = request;
   const to = (values['to'] as readonly string[] | undefined) ?? [];
   const withPassphrase = values['passphrase'] === true;
   if (to.length > 0 === withPassphrase) throw misused('share takes either --to or --passphrase');
@@ -67,12 +74,22 @@ export async function shareKey({ directory, profile, values }: KeysRequest): Pro
     ? { passphrase: await askNewPassphrase(quoted(output)) }
     : { recipients: to.flatMap(readRecipients) };
   writeNew(output, Buffer.from(`${(await encryptKey(key, readers)).trimEnd()}\n`));
+  note(request, 'key-shared', name);
   say(
-    `the key of ${name} is in ${quoted(output)}, for ${withPassphrase ? 'whoever has the passphrase' : to.join(', ')}`,
+    `the key of ${name} is in ${quoted(output)}, for ${withPassphrase ? 'everyone who has the passphrase' : to.join(', ')}`,
   );
   if (encrypted) say('inside, the key keeps its own passphrase: they need that as well');
-  hint(`they take it in with \`mint-ssh keys import ${name} --key-file FILE\``);
+  hint(
+    withPassphrase
+      ? command`to import it: mint-ssh keys import ${name} --key-file ${output}`
+      : command`to import it, with the identity file that age-keygen wrote: mint-ssh keys import ${name} --key-file ${output} --identity key.txt`,
+  );
   return 0;
+}
+
+function note(request: KeysRequest, event: 'key-exported' | 'key-shared', key: string): void {
+  const blob = publicBlobOf(request.directory, key);
+  noteKey(request, { event, key, keyFingerprint: blob && parseHostKey(blob).fingerprint });
 }
 
 /** What is inside a file of age; any other file as it is. */
@@ -100,6 +117,17 @@ function readRecipients(given: string): readonly string[] {
   return recipientsOf(readNamed(given, false).toString('latin1'));
 }
 
+/** A private key must be closed to others; of a public one, its mode is not what is wrong. */
+function readKey(path: string): Buffer {
+  try {
+    return readNamed(path);
+  } catch (error) {
+    const found = statSync(path, { throwIfNoEntry: false });
+    if (found?.isFile() === true && found.size <= maxBytes) refusePublicKey(readFileSync(path));
+    throw error;
+  }
+}
+
 /** A link is followed, as far as it leads to a file of one's own that no one else can read. */
 function readNamed(path: string, secret = true): Buffer {
   let real: string;
@@ -114,6 +142,12 @@ function readNamed(path: string, secret = true): Buffer {
 
 function newFile(path: string | undefined): string {
   if (path === undefined || path === '' || path === '-') throw misused('where to? name a file with --output');
+  const parent = dirname(resolve(path));
+  if (!existsSync(parent)) {
+    throw new MintError('io-failed', `there is no directory ${quoted(parent)}`, {
+      hint: command`mkdir -p ${parent}`,
+    });
+  }
   refuseExisting(path);
   return path;
 }

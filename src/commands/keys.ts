@@ -1,7 +1,8 @@
-/** `mint-ssh keys`: the keys that are kept here, one for each profile. */
-
+/** `mint-ssh keys`: the private keys that mint-ssh keeps, one for each profile. */
 import type { Command, Invocation } from '../cli/command.ts';
+import { command as shellCommand } from '../cli/shell-command.ts';
 import { printable } from '../cli/terminal.ts';
+import { MintError } from '../errors.ts';
 import { keyTypes } from '../keys/store/key-type.ts';
 import { keyStoreDirectory } from '../keys/store/location.ts';
 import { forbidCoreFiles } from '../platform/hardening.ts';
@@ -19,34 +20,32 @@ import { exportKey, shareKey } from './keys-transfer.ts';
 
 export const command: Command = {
   usage: 'keys [list | show PROFILE | create PROFILE | …] [--store DIR]',
-  help: `Keys that are kept here, apart from ~/.ssh: one for each profile, for machines that have no Instance Connect.
-They stand in keys/ in the configuration directory, or in an older system's store (~/.cloudworkstation/keys,
+  help: `Private keys that mint-ssh keeps, apart from ~/.ssh: one for each profile, for machines that have no Instance
+Connect. (\`mint-ssh key\` is another command: it edits authorized_keys on a VM, for a key that you have elsewhere.)
+They are in keys/ in the configuration directory, or in an older system's store (~/.cloudworkstation/keys,
 ~/.prism/keys) where only that has any. A profile's key is named in lower case, with hyphens for spaces and
 underscores; PROFILE may also be the key's name in EC2.`,
   words: [
-    ['list', 'every key: its name, profile, region, instances, when it was made, its type'],
+    ['list', 'every key: its name, profile, region, number of instances, date, type'],
     ['show PROFILE', 'all that is known of one key'],
     [
       'public [PROFILE]',
-      'the public key, for an authorized_keys; makes the one of "default" when it is not there',
+      'print the public key, for an authorized_keys; makes the key of "default" if needed',
     ],
-    ['create PROFILE', 'make a key, and keep it'],
+    ['create PROFILE', 'make a key'],
     [
       'import PROFILE',
-      'keep the key in --key-file, or the one that someone shared; --aws alone: have EC2 take it',
+      'add the key in --key-file, or one that was shared; with --aws alone: to one more region',
     ],
     ['export PROFILE', 'write the private key to --output'],
     ['share PROFILE', 'write the key to --output, encrypted with age for --to or with a passphrase'],
-    ['delete PROFILE', 'remove the key; names what uses it, and asks'],
-    [
-      'rotate PROFILE',
-      'a new key on each instance, proven by a login, then no more the old one; again to finish',
-    ],
-    ['attach PROFILE VM', 'have the VM let the key in, and try it'],
-    ['detach PROFILE VM', 'have the VM no longer let it in'],
+    ['delete PROFILE', 'remove the key; shows which instances use it, and asks'],
+    ['rotate PROFILE [VM]', 'replace the key on every instance, proved by logins; again to continue'],
+    ['attach PROFILE VM', 'add the key to authorized_keys on the VM, and try it; makes the key if needed'],
+    ['detach PROFILE VM', 'remove it from there'],
     ['dedicated VM', 'make a key for this VM alone (its name is VM.vm), and attach it'],
-    ['migrate', 'take in the cws-* and prism-* keys of --from, and try them on their instances'],
-    ['doctor', 'look at every file of the store, and mend what can be mended'],
+    ['migrate', 'move the cws-* and prism-* keys of --from into the store, once logins have proved them'],
+    ['doctor', 'check every file of the store, and repair what can be repaired'],
   ],
   options: {
     store: { type: 'string', value: 'DIR', description: 'the directory with the keys (or $MINT_KEYS_DIR)' },
@@ -73,15 +72,16 @@ underscores; PROFILE may also be the key's name in EC2.`,
       multiple: true,
       description: 'share: age1…, or a file of such lines; again for more',
     },
-    from: { type: 'string', value: 'DIR', description: 'migrate: ~/.ssh unless told' },
+    from: { type: 'string', value: 'DIR', description: 'migrate: instead of ~/.ssh' },
     'dry-run': { type: 'boolean', description: 'migrate: only say what would be done' },
+    'keep-originals': { type: 'boolean', description: 'migrate: remove nothing' },
     aws: {
       type: 'boolean',
-      description: 'create, import, delete, rotate: in EC2 as well; rotate, migrate: ask EC2 who uses it',
+      description: 'create, import, delete, rotate: in EC2 as well',
     },
     force: {
       type: 'boolean',
-      description: 'delete: without asking; detach: also where the VM cannot be reached',
+      description: 'delete: do not ask; detach, rotate, migrate: go on where a VM cannot be reached',
     },
     json: { type: 'boolean', description: 'list, show, create, import: print JSON' },
   },
@@ -92,6 +92,8 @@ underscores; PROFILE may also be the key's name in EC2.`,
 interface Action {
   readonly run: (request: KeysRequest) => Promise<number>;
   readonly given: readonly ('profile' | 'vm')[];
+  /** The last of them may be left out. */
+  readonly isLastOptional?: boolean;
   readonly options: readonly string[];
   /** The profile that is meant where none is given. */
   readonly profile?: string;
@@ -106,11 +108,20 @@ const actions: Readonly<Record<string, Action>> = {
   export: { run: exportKey, given: ['profile'], options: ['output', 'format', 'passphrase'] },
   share: { run: shareKey, given: ['profile'], options: ['output', 'to', 'passphrase'] },
   delete: { run: deleteKey, given: ['profile'], options: ['force', 'aws'] },
-  rotate: { run: rotateKey, given: ['profile'], options: ['type', 'aws'] },
+  rotate: {
+    run: rotateKey,
+    given: ['profile', 'vm'],
+    isLastOptional: true,
+    options: ['type', 'aws', 'force'],
+  },
   attach: { run: attachKey, given: ['profile', 'vm'], options: [] },
   detach: { run: detachKey, given: ['profile', 'vm'], options: ['force'] },
   dedicated: { run: dedicateKey, given: ['vm'], options: ['type'] },
-  migrate: { run: migrateKeys, given: [], options: ['from', 'dry-run', 'aws'] },
+  migrate: {
+    run: migrateKeys,
+    given: [],
+    options: ['from', 'dry-run', 'keep-originals', 'force', 'aws'],
+  },
   doctor: { run: ({ directory }) => repairKeys(directory), given: [], options: [] },
 };
 
@@ -118,17 +129,20 @@ async function run({ positionals, values, globals }: Invocation): Promise<number
   forbidCoreFiles({ wait: true });
   const [word = 'list', ...words] = positionals;
   const action = Object.hasOwn(actions, word) ? actions[word] : undefined;
-  if (action === undefined) throw misused(`keys cannot "${printable(word.slice(0, 40))}"`);
+  if (action === undefined) throw unknownWord(word);
   for (const option of Object.keys(values)) {
     const own = Object.hasOwn(command.options, option) && option !== 'store';
-    if (own && !action.options.includes(option)) throw misused(`--${option} does not go with ${word}`);
+    if (own && !action.options.includes(option))
+      throw misused(`--${option} cannot be used with keys ${word}`);
   }
-  const { given, profile: usual } = action;
+  const { given, isLastOptional = false, profile: usual } = action;
   if (words.length > given.length) throw misused(`${word} takes ${taken(given)}`);
   const named = new Map(given.map((what, at) => [what, words[at]]));
   const profile = named.get('profile') ?? usual;
-  if (given.includes('profile') && profile === undefined) throw misused('which profile?');
-  if (given.includes('vm') && named.get('vm') === undefined) throw misused('which VM?');
+  if (given.includes('profile') && profile === undefined) throw misused('missing argument: PROFILE');
+  if (given.includes('vm') && !isLastOptional && named.get('vm') === undefined) {
+    throw misused('missing argument: VM');
+  }
 
   const paths = resolvePaths({ configDir: globals.configDir });
   const settings = () => loadSettings(paths, { region: globals.region, profile: globals.profile });
@@ -136,6 +150,7 @@ async function run({ positionals, values, globals }: Invocation): Promise<number
     settings().named('default').region ??
     (process.env['AWS_REGION'] || process.env['AWS_DEFAULT_REGION'] || undefined);
   return action.run({
+    word,
     directory: keyStoreDirectory(paths, values['store'] as string | undefined),
     profile: profile ?? '',
     vm: named.get('vm') ?? '',
@@ -144,6 +159,15 @@ async function run({ positionals, values, globals }: Invocation): Promise<number
     globals,
     settings,
     region,
+  });
+}
+
+/** `key` and `keys` are easily confused: names the one that was meant. */
+function unknownWord(word: string): MintError {
+  const shown = printable(word.slice(0, 40));
+  if (!['add', 'remove'].includes(word)) return misused(`unknown command: keys ${shown}`);
+  return new MintError('usage', `unknown command: keys ${word}`, {
+    hint: `${shellCommand`mint-ssh key ${word}`} edits authorized_keys on a VM; mint-ssh keys manages the private keys that mint-ssh keeps`,
   });
 }
 

@@ -1,4 +1,4 @@
-/** A kept key in authorized_keys on a VM: put there, put in the place of another one, taken away. */
+/** A managed key in authorized_keys on a VM: added, replaced by another one, removed. */
 import { MintError } from '../errors.ts';
 import type { SigningKey } from '../ssh/key-signature.ts';
 import { authorizedKeys, withKey, withoutKeys } from './authorized-keys.ts';
@@ -10,7 +10,7 @@ export interface KeptKey extends SigningKey {
   readonly line: string;
 }
 
-/** `absent`: there was no such key to take away. `failed` is why not, in words of ssh or of the VM. */
+/** `absent`: there was no such key to remove. `failed` is the reason, in words of ssh or of the VM. */
 export type Outcome = 'done' | 'absent' | { readonly failed: string };
 
 export function isFailed(outcome: Outcome | undefined): outcome is { readonly failed: string } {
@@ -18,10 +18,11 @@ export function isFailed(outcome: Outcome | undefined): outcome is { readonly fa
 }
 
 /**
- * Has the VM let `next` in as well, where and how far it lets `old` in, and proves that by a login. The old key
- * stays what it is. Never rejects for what the VM, or the way to it, does.
+ * Has the VM accept `next` as well, where and how far it accepts `old`, and proves that by a login. The old key stays.
+ *
+ * @returns `failed` for anything that the VM, or the way to it, does
  */
-export async function bringKey(
+export async function installKey(
   vm: KeySessions,
   name: string,
   { old, next }: { readonly old: KeptKey; readonly next: KeptKey },
@@ -33,33 +34,51 @@ export async function bringKey(
   // A VM that was reached may have the new key already, and no longer the old one.
   if (isFailed(added) && !vm.wasAsked) return added;
   if (await vm.proves(next)) return 'done';
-  return isFailed(added) ? added : { failed: `the new key does not let in: ${vm.said}` };
+  return isFailed(added) ? added : { failed: `the new key is not accepted: ${vm.said}` };
 }
 
-/** Has the VM no longer let `old` in; `next` is what logs in for it. Never rejects, either. */
-export function takeKey(
+/**
+ * Has the VM no longer accept `old`, and proves that by a login with it that is refused; `next` logs in to do so.
+ *
+ * @returns `failed` likewise, also where the old key is still accepted from another file
+ */
+export async function removeOldKey(
   vm: KeySessions,
   name: string,
   { old, next }: { readonly old: KeptKey; readonly next: KeptKey },
 ): Promise<Outcome> {
-  return attempt(vm, async () => {
+  const removed = await attempt(vm, async () => {
     const lines = await dropKeys(vm.by(next), name, [old.blob]);
     return lines === 0 ? 'absent' : 'done';
   });
+  if (isFailed(removed)) return removed;
+  switch (await vm.tries(old)) {
+    case 'refused':
+      return removed;
+    case 'accepted':
+      return { failed: 'it still accepts the old key, from a file other than ~/.ssh/authorized_keys' };
+    case 'unknown':
+      return { failed: `it was not shown that the old key is refused: ${vm.said}` };
+  }
 }
 
-/** Adds the key, unless it is there. With `like`, it gets the options of that one's first line: none of its limits goes. */
-export async function putKey(connect: Connect, vm: string, key: KeptKey, like?: KeptKey): Promise<void> {
-  await changeRemoteFile(connect, { vm, mode: 'change', seconds: 0 }, ({ bytes }) => {
+/**
+ * Adds the key, unless it is there.
+ *
+ * @param like its first line has the options for the new one, so that no limit is lost
+ * @returns whether a line was added
+ */
+export function putKey(connect: Connect, vm: string, key: KeptKey, like?: KeptKey): Promise<boolean> {
+  return changeRemoteFile(connect, { vm, mode: 'change', seconds: 0 }, ({ bytes }) => {
     const lines = authorizedKeys(bytes).filter(({ authority }) => !authority);
-    if (lines.some(({ blob }) => blob.equals(key.blob))) return { bytes: undefined, result: undefined };
+    if (lines.some(({ blob }) => blob.equals(key.blob))) return { bytes: undefined, result: false };
     const options = lines.find(({ blob }) => like !== undefined && blob.equals(like.blob))?.options ?? '';
     const line = options === '' ? key.line : `${options} ${key.line}`;
-    return { bytes: withKey(bytes, line), result: undefined };
+    return { bytes: withKey(bytes, line), result: true };
   });
 }
 
-/** Takes every line of these keys away; gives how many there were. */
+/** Removes every line of these keys. @returns how many there were */
 export function dropKeys(connect: Connect, vm: string, blobs: readonly Buffer[]): Promise<number> {
   return changeRemoteFile(connect, { vm, mode: 'remove', seconds: 0 }, ({ bytes }) => {
     const gone = authorizedKeys(bytes).filter(

@@ -1,4 +1,4 @@
-/** The keys that older systems left in ~/.ssh, by the names of their files. */
+/** The keys that CloudWorkstation and Prism left in ~/.ssh, by the names of their files. */
 
 /** One key, in whatever files it stands. */
 export interface OlderKey {
@@ -12,6 +12,7 @@ export interface OlderKey {
 
 /** `cws-research-us-west-2`, with `.pem`, with `.pub`, with both. */
 const fileForm = /^((?:cws|prism)-.+?)(\.pem)?(\.pub)?$/;
+/** Three parts in `us-gov-west-1`, `us-iso-east-1`, `eusc-de-east-1`: never a profile's last word for a partition. */
 const regionForm =
   '(?:[a-z]{2}(?:-gov|-iso[a-z]?)?|eusc-[a-z]{2})-(?:central|north|south|east|west|(?:north|south)(?:east|west))-\\d{1,2}';
 /** As long a region as there is, behind as short a profile; some wrote `-key` in place of the region, or behind it. */

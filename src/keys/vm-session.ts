@@ -20,8 +20,10 @@ const plain = ['-T', '-a', '-x', '-o', 'RemoteCommand=none', '-o', 'ClearAllForw
 export interface KeySessions {
   /** Logs in with this key and no other. */
   readonly by: (key: SigningKey) => Connect;
-  /** Logs in, and says whether it was this key that let in. */
+  /** Logs in, and says whether the VM accepted this key. */
   readonly proves: (key: SigningKey) => Promise<boolean>;
+  /** Tries a login. `refused` only where sshd was offered the key, and refused it; `unknown` for any other failure. */
+  readonly tries: (key: SigningKey) => Promise<'accepted' | 'refused' | 'unknown'>;
   /** Whether the last session came as far as to want the key. */
   readonly wasAsked: boolean;
   /** What ssh, or our proxy, has said last, for a message. */
@@ -62,16 +64,20 @@ export function withKeySessions<T>(login: Login, action: (vm: KeySessions) => Pr
       status.catch(() => {});
       return child;
     };
+    const tries: KeySessions['tries'] = async (key) => {
+      const child = connect(key, 'true');
+      child.stdin?.on('error', () => {}).end();
+      child.stdout?.resume();
+      // 255 is ssh's own status; anything below 128 is that of a session on the VM.
+      if ((await status) < 128) return agent.hasSigned ? 'accepted' : 'unknown';
+      const isRefused = agent.wasAsked && !agent.hasSigned && /^.*Permission denied \(/m.test(said);
+      return isRefused ? 'refused' : 'unknown';
+    };
     try {
       return await action({
         by: (key) => (command) => connect(key, command),
-        async proves(key) {
-          const child = connect(key, 'true');
-          child.stdin?.on('error', () => {}).end();
-          child.stdout?.resume();
-          // 255 is ssh's own; anything below 128 is what a session there came to.
-          return (await status) < 128 && agent.hasSigned;
-        },
+        proves: async (key) => (await tries(key)) === 'accepted',
+        tries,
         get wasAsked() {
           return agent.wasAsked;
         },

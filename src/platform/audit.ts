@@ -34,6 +34,15 @@ export type AuditEvent =
   | 'host-key-forgotten'
   | 'key-added'
   | 'key-removed'
+  | 'key-created'
+  | 'key-imported'
+  | 'key-exported'
+  | 'key-shared'
+  | 'key-deleted'
+  | 'key-rotated'
+  | 'key-attached'
+  | 'key-detached'
+  | 'key-migrated'
   | 'debug-granted'
   | 'debug-ended'
   | 'debug-reaped';
@@ -42,7 +51,10 @@ export interface AuditEntry {
   readonly event: AuditEvent;
   /** The words behind `mint-ssh`. */
   readonly command: string;
-  readonly vm: string;
+  /** Undefined for an event that is about no VM. */
+  readonly vm: string | undefined;
+  /** The managed key that the event is about. */
+  readonly key?: string | undefined;
   /** Who AWS says the caller is, where it was asked before: nobody is asked for the sake of this line. */
   readonly callerArn?: string | undefined;
   readonly instance?: string | undefined;
@@ -86,12 +98,13 @@ function formatEntry(entry: AuditEntry): string {
   const fields = {
     timestamp: new Date().toISOString(),
     command: limited(entry.command),
-    vm_name: limited(entry.vm),
+    vm_name: limited(entry.vm) ?? null,
     caller_arn: limited(entry.callerArn) ?? null,
     event: entry.event,
     instance_id: limited(entry.instance),
     user: limited(entry.user),
     aws_request_id: limited(entry.requestId),
+    key: limited(entry.key),
     key_fingerprint: limited(entry.keyFingerprint),
     lease: limited(entry.lease),
     project: limited(entry.project),

@@ -112,7 +112,7 @@ describe('managed keys', () => {
     const { stdout } = await world.mint('hosts', 'show', 'lab-rsa');
     assert.match(stdout, /SHA256:/);
     const doctor = await world.run(mintProgram, ['doctor', 'lab-ed'], { env: withoutAws });
-    assert.match(doctor.stdout, /^ok +aws +has no part in this VM/m);
+    assert.match(doctor.stdout, /^- +aws +not checked: this VM does not need AWS/m);
     assert.match(doctor.stdout, /^ok +login /m);
     assert.equal(world.cloud.requests.length, before);
   });
@@ -122,10 +122,16 @@ describe('managed keys', () => {
     await waitFor('the note', 15_000, () => /"lab-ed"/.test(world.file('keys/metadata.json') ?? ''));
     const { instances } = JSON.parse(await keys('show', 'ed', '--json')) as { instances: unknown };
     assert.match(JSON.stringify(instances), /lab-ed/);
-    assert.match(world.file('keys/metadata.json') ?? '', /"last_used": \{\s*"lab-ed": "\d{4}-/);
+    assert.match(world.file('keys/.mint-ssh/state.json') ?? '', /"name": "lab-ed",[^}]*"last_used": "\d{4}-/);
   });
 
-  test('are found by the KeyName of the instance with no setting at all, and nothing is pushed', async () => {
+  test('are found by the KeyName of the instance with no setting at all; nothing is pushed once they are proved', async () => {
+    await logsIn('launched', {});
+    await waitFor(
+      'the note',
+      15_000,
+      () => world.file('keys/.mint-ssh/state.json')?.includes(instance) === true,
+    );
     const before = world.cloud.pushes.length;
     await logsIn('launched', {});
     assert.equal(world.cloud.pushes.length, before);
@@ -186,7 +192,7 @@ describe('managed keys', () => {
     assert.match(refused.stderr, /mint-ssh keys public stranger/);
     const absent = await world.startSsh(['nobody', 'true'], { env: withoutAws }).done;
     assert.match(absent.stderr, /there is no key of "nobody".* \(key-not-found\)/);
-    assert.match(absent.stderr, /mint-ssh keys create nobody/);
+    assert.match(absent.stderr, /mint-ssh keys attach nobody nobody/);
   });
 
   test('with a passphrase ask for it once, then stay unlocked for key_lifetime and no longer', async () => {

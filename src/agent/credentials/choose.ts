@@ -64,7 +64,9 @@ export function expectedKey(services: Services, vm: Vm): Buffer | undefined {
   const awsKeyName = access === undefined ? vm.keyName : undefined;
   const which = profile !== undefined ? { profile } : awsKeyName !== undefined ? { awsKeyName } : undefined;
   if (identity !== undefined) return undefined;
-  if (which !== undefined) return services.managedKeys.listed(process.env, which, settings.name);
+  const { name, user, instance, region } = settings;
+  const to = { name, user, instance, region };
+  if (which !== undefined) return services.managedKeys.listed(process.env, which, to);
   if (access === 'injected')
     return services.jobs.open.includes(vm.name) ? services.jobs.key(vm.name).blob : undefined;
   return vm.key.list().blob;
@@ -125,9 +127,14 @@ export class ConnectionCredential {
     return this.#current;
   }
 
-  /** The public key that the VM's socket lists for this connection. */
-  get listed(): Buffer | undefined {
-    return this.#current.listed;
+  /** The public keys that the VM's socket lists for this connection, in the order in which a client tries them. */
+  get listed(): readonly Buffer[] {
+    return this.#offered.flatMap(({ listed }) => listed ?? []);
+  }
+
+  get #offered(): readonly Credential[] {
+    const { fallback } = this.#current;
+    return fallback === undefined ? [this.#current] : [this.#current, fallback];
   }
 
   /** Between the connection's `open` and its first signature, or the time by which it would have asked for one. */
@@ -138,7 +145,9 @@ export class ConnectionCredential {
   /** What to tell where the VM refused the key, or no client could ask for it; undefined where neither happened. */
   get refusal(): RefusalWords | undefined {
     const { isSignedElsewhere, refusal } = this.#current;
-    if (isSignedElsewhere || (this.#isListed && !this.#hasSigned)) return refusal;
+    const isRefused = this.#isListed && !this.#hasSigned;
+    if (isRefused) this.#current.recordRefusal?.();
+    if (isSignedElsewhere || isRefused) return refusal;
     return this.#wasNeverAsked && descriptorsAreScarce() ? outOfDescriptors : undefined;
   }
 
@@ -190,10 +199,12 @@ export class ConnectionCredential {
     flags: number,
   ): Buffer | undefined | Promise<Buffer | undefined> {
     if (request.user !== this.#login.user) return undefined;
-    const key = this.#current.signingKey;
-    return key instanceof Promise
-      ? key.then((unlocked) => this.#signWith(unlocked, request, data, flags))
-      : this.#signWith(key, request, data, flags);
+    const credential = this.#offered.find(({ listed }) => listed?.equals(request.publicKey));
+    if (credential === undefined) return undefined;
+    const key = credential.signingKey;
+    const sign = (unlocked: SigningKey | undefined) =>
+      this.#signWith(credential, unlocked, request, data, flags);
+    return key instanceof Promise ? key.then(sign) : sign(key);
   }
 
   /** The connection has ended. */
@@ -204,6 +215,7 @@ export class ConnectionCredential {
   }
 
   #signWith(
+    credential: Credential,
     key: SigningKey | undefined,
     request: UserauthRequest,
     data: Buffer,
@@ -216,8 +228,18 @@ export class ConnectionCredential {
     this.#hasSigned = true;
     this.#host.proven();
     this.#release();
-    if (isFirst) noteLogin(this.#services, this.#login, this.#current);
+    if (isFirst && credential !== this.#current) this.#noteFallback();
+    if (isFirst) noteLogin(this.#services, this.#login, credential);
     return signature;
+  }
+
+  /** The VM asked for the second key, so it has refused the first. */
+  #noteFallback(): void {
+    const { name } = this.#login.vm;
+    this.#current.recordRefusal?.();
+    this.#login.tell(
+      `${name} did not accept the managed key of its KeyName; logged in through EC2 Instance Connect instead`,
+    );
   }
 
   #release(): void {

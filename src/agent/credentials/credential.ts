@@ -36,6 +36,8 @@ export interface Login {
    */
   readonly recover: (error: unknown) => Promise<boolean>;
   readonly askSecret: AskSecret;
+  /** Shows the user one line. */
+  readonly tell: (line: string) => void;
 }
 
 /** A connection has one at a time; `choose.ts` decides which. */
@@ -52,6 +54,8 @@ export interface Credential {
    * has to be asked for a passphrase.
    */
   readonly signingKey: SigningKey | undefined | Promise<SigningKey | undefined>;
+  /** What the client is offered after this one's key, where the VM may refuse that. */
+  readonly fallback?: Credential | undefined;
   /** What the user is told where the VM refused the key. */
   readonly refusal: RefusalWords;
   /** Milliseconds from now after which no signature is made. */
@@ -75,6 +79,8 @@ export interface Credential {
   release(): void;
   /** The first signature of the connection has been made. */
   recordUse(): void;
+  /** The VM refused the key. */
+  recordRefusal?(): void;
 }
 
 /** The methods of a credential that needs no push and holds no key. */

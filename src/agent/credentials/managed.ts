@@ -1,33 +1,41 @@
-/** `access = "key:<profile>"`, or an instance whose KeyName is a key of ours: that key is served, nothing is pushed. */
+/** `access = "key:<profile>"`, or an instance whose KeyName is a managed key: the agent signs with that key. */
 
+import { setTimeout as sleep } from 'node:timers/promises';
 import { MintError } from '../../errors.ts';
-import type { WhichKey } from '../../keys/store/key-use.ts';
-import { parseHostKey } from '../../ssh/hostkey.ts';
+import type { LoginMachine, WhichKey } from '../../keys/store/key-use.ts';
 import type { SigningKey } from '../../ssh/key-signature.ts';
 import type { RefusalWords } from '../control/protocol.ts';
-import type { ManagedKey } from '../managed-key.ts';
 import type { Services } from '../services.ts';
 import { type Credential, type Login, loginLimitMs } from './credential.ts';
+import type { ManagedKey } from './managed-keys.ts';
+import { ephemeralKey, PushedCredential } from './pushed.ts';
 
-/** `key_lifetime` where nobody has set it, in milliseconds. */
-const usualLifetime = 3_600_000;
+/** `key_lifetime` where it is not set. */
+const defaultLifetimeMs = 3_600_000;
 const units: Readonly<Record<string, number>> = { s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };
+/** How long a login waits for the push of its fallback, which most logins do not need. */
+const fallbackLimitMs = 4000;
 
 export class ManagedCredential implements Credential {
   readonly isSignedElsewhere = false;
   readonly requestId = undefined;
   readonly remainingMs = loginLimitMs;
-  readonly #services: Pick<Services, 'managedKeys' | 'log'>;
+  readonly #services: Pick<Services, 'managedKeys' | 'log' | 'aws' | 'paths'>;
   readonly #login: Login;
   readonly #which: WhichKey;
-  #finding: Promise<ManagedKey> | undefined;
+  #finding: { readonly machine: string; readonly key: Promise<ManagedKey> } | undefined;
   #key: ManagedKey | undefined;
+  #fallback: PushedCredential | undefined;
   #opened: SigningKey | undefined;
-  #granted = false;
-  #settled = false;
+  #isAuthorized = false;
+  #isReleased = false;
   #failure: MintError | undefined;
 
-  constructor(services: Pick<Services, 'managedKeys' | 'log'>, login: Login, which: WhichKey) {
+  constructor(
+    services: Pick<Services, 'managedKeys' | 'log' | 'aws' | 'paths'>,
+    login: Login,
+    which: WhichKey,
+  ) {
     this.#services = services;
     this.#login = login;
     this.#which = which;
@@ -39,16 +47,21 @@ export class ManagedCredential implements Credential {
   }
 
   get fingerprint(): string | undefined {
-    return this.#key && parseHostKey(this.#key.blob).fingerprint;
+    return this.#key?.fingerprint;
   }
 
   get listed(): Buffer | undefined {
     return this.#key?.blob;
   }
 
-  /** A person is asked only here: a client that logs in by another way is spared the question. */
+  /** A pushed key for an instance that has not accepted the managed one before; it is listed after that. */
+  get fallback(): Credential | undefined {
+    return this.#fallback;
+  }
+
+  /** The user is asked only here, so that a client that logs in by another way does not cause the question. */
   get signingKey(): SigningKey | undefined | Promise<SigningKey | undefined> {
-    if (this.#key === undefined || !this.#granted || this.#settled) return undefined;
+    if (this.#key === undefined || !this.#isAuthorized || this.#isReleased) return undefined;
     return this.#opened ?? this.#open(this.#key);
   }
 
@@ -58,45 +71,89 @@ export class ManagedCredential implements Credential {
     if (this.#failure !== undefined) {
       return { code: 'key-passphrase', message: this.#failure.message, hint: this.#failure.hint ?? '' };
     }
+    const isOpen = this.#key?.served.record.rotation !== undefined;
     return {
       code: 'login-refused',
       message: `${vm.name} refused the managed key ${name}, or ssh did not offer it, for user ${user}`,
-      hint: `is its public key (mint-ssh keys public ${name}) in ~/.ssh/authorized_keys of ${user} there?`,
+      hint: isOpen
+        ? `a rotation of ${name} is not finished: connect again to try its other key; mint-ssh keys show ${name}`
+        : `is its public key (mint-ssh keys public ${name}) in ~/.ssh/authorized_keys of ${user} there? Connect again to log in through EC2 Instance Connect where the VM has it, or set access of [vm.${vm.name}]`,
     };
   }
 
   async begin(): Promise<void> {
-    const { caller, vm } = this.#login;
-    this.#finding ??= this.#services.managedKeys.find(caller, this.#which, vm.name);
-    this.#key = await this.#finding;
+    const to = this.#machine();
+    const machine = JSON.stringify(to);
+    if (this.#finding?.machine !== machine) {
+      const key = this.#services.managedKeys.find(this.#login.caller, this.#which, to);
+      this.#finding = { machine, key };
+    }
+    this.#key = await this.#finding.key;
+    this.#startFallback(this.#key);
   }
 
-  async begun(): Promise<void> {}
+  async begun(): Promise<void> {
+    await this.#fallback?.begun();
+  }
 
-  retarget(): void {}
+  retarget(): void {
+    this.#fallback?.retarget();
+  }
 
   async authorize(): Promise<undefined> {
     await this.begin();
-    this.#granted = true;
+    if (this.#fallback !== undefined) {
+      const push = this.#fallback.authorize().catch((error: unknown) => {
+        this.#services.log(`${this.#login.vm.name}: no fallback by a pushed key: ${String(error)}`);
+      });
+      await Promise.race([push, sleep(fallbackLimitMs, undefined, { ref: false })]);
+    }
+    this.#isAuthorized = true;
   }
 
   release(): void {
-    this.#settled = true;
+    this.#isReleased = true;
     this.#opened = undefined;
+    this.#fallback?.release();
   }
 
   recordUse(): void {
-    if (this.#key !== undefined) this.#services.managedKeys.recordUse(this.#key, this.#login.vm.name);
+    const key = this.#key;
+    if (key === undefined) return;
+    const { caller, tell, vm } = this.#login;
+    this.#services.managedKeys.recordUse(key);
+    if (!this.#services.managedKeys.finishRotation(key, caller)) {
+      tell(
+        `the rotation of ${key.name} is not finished on ${vm.name}: mint-ssh keys rotate ${key.name} ${vm.name}`,
+      );
+    }
+  }
+
+  recordRefusal(): void {
+    if (this.#key !== undefined && this.#failure === undefined)
+      this.#services.managedKeys.recordRefusal(this.#key);
+  }
+
+  #machine(): LoginMachine {
+    const { vm, user, settings } = this.#login;
+    const { instance, region } = this.#login.place();
+    return { instance, name: vm.name, user, region: region ?? settings.region };
+  }
+
+  /** Only where the instance's KeyName chose the key: `access` of ssh.toml is obeyed as it is. */
+  #startFallback(key: ManagedKey): void {
+    const { instance } = this.#login.place();
+    const isWanted = this.awsKeyName !== undefined && instance !== undefined && !key.served.isProved;
+    if (!isWanted || this.#fallback !== undefined || this.#isReleased) return;
+    this.#fallback = new PushedCredential(this.#services, this.#login, ephemeralKey(this.#login));
+    this.#fallback.begin().catch(() => {});
   }
 
   async #open(key: ManagedKey): Promise<SigningKey | undefined> {
     const { settings, askSecret, vm } = this.#login;
     try {
-      this.#opened = await this.#services.managedKeys.open(
-        key,
-        askSecret,
-        milliseconds(settings.keyLifetime),
-      );
+      const lifetimeMs = milliseconds(settings.keyLifetime);
+      this.#opened = await this.#services.managedKeys.open(key, askSecret, lifetimeMs);
       return this.#opened;
     } catch (error) {
       this.#services.log(`${vm.name}: cannot use the key ${key.name}: ${String(error)}`);
@@ -108,6 +165,6 @@ export class ManagedCredential implements Credential {
 
 /** @param time as ssh.toml has it */
 function milliseconds(time: string | undefined): number {
-  if (time === undefined) return usualLifetime;
+  if (time === undefined) return defaultLifetimeMs;
   return Number.parseInt(time, 10) * (units[time.slice(-1)] ?? 1000);
 }

@@ -4,7 +4,7 @@
  */
 import { existsSync } from 'node:fs';
 import { MintError } from '../../errors.ts';
-import { readKeyLine } from '../../keys/key-line.ts';
+import { fingerprintOf, readKeyLine } from '../../keys/key-line.ts';
 import { quoted, readPrivateFile } from '../../platform/files.ts';
 import { bitLength, parseHostKey } from '../../ssh/hostkey.ts';
 import { WireReader } from '../../ssh/wire.ts';
@@ -43,7 +43,7 @@ export function pushedOwnKey({ vm, user }: Login, path: string): KeyToPush {
  * @throws MintError as `readIdentity`
  */
 export function installedOwnKey({ vm, user }: Login, path: string): Credential {
-  const { fingerprint } = readIdentity(path);
+  const { fingerprint } = readIdentity(path, 'installed');
   return {
     ...nothingToDo,
     fingerprint,
@@ -67,10 +67,16 @@ function refusalOf(vm: string, user: string, path: string): RefusalWords {
 
 /**
  * The bare line of a public key file: type and base64, no comment.
+ *
+ * @param use `pushed`: Instance Connect accepts Ed25519 and RSA alone. `installed`: nothing is pushed, and the VM and the
+ *   user's agent decide which types they know: ECDSA, security keys, certificates.
  * @throws MintError `bad-settings` where there is no such file, `key-private`, `key-invalid` for a key that Instance
  *   Connect does not accept, `unsafe-permissions`
  */
-export function readIdentity(path: string): { readonly line: string; readonly fingerprint: string } {
+export function readIdentity(
+  path: string,
+  use: 'pushed' | 'installed' = 'pushed',
+): { readonly line: string; readonly fingerprint: string } {
   if (!existsSync(path)) {
     throw new MintError('bad-settings', `identity names ${quoted(path)}, which does not exist`, {
       hint: '`ssh-keygen -t ed25519` makes a key, and `ssh-add -L` prints the public keys in your agent',
@@ -86,6 +92,8 @@ export function readIdentity(path: string): { readonly line: string; readonly fi
   const key = lines.length === 1 ? readKeyLine(lines[0] ?? '') : undefined;
   if (key === undefined || key.options !== '') throw unfit(path, 'does not hold one public key');
   const { type, blob } = key;
+  if (use === 'installed')
+    return { line: `${type} ${blob.toString('base64')}`, fingerprint: fingerprintOf(key) };
   if (type !== 'ssh-ed25519' && type !== 'ssh-rsa') {
     throw unfit(path, `holds a key of type ${quoted(type.slice(0, 60))}`);
   }

@@ -32,6 +32,7 @@ const mostRounds = 4096;
 /** @throws MintError `key-invalid` for what is no private key, `key-format` for one that must be converted */
 export function parseKeyFile(bytes: Buffer): KeyFile {
   const text = bytes.toString('latin1').replaceAll('\r\n', '\n');
+  refusePublicKey(bytes);
   refuseOthers(text);
   // `openssl ecparam -genkey` writes the curve in front.
   const framed = [...text.matchAll(frame)].filter(([, label]) => label !== 'EC PARAMETERS');
@@ -57,10 +58,15 @@ export function mustBeConverted(what: string): MintError {
   });
 }
 
-function refuseOthers(text: string): void {
+/** @throws MintError `key-invalid` for a public key */
+export function refusePublicKey(bytes: Buffer): void {
+  const text = bytes.toString('latin1');
   if (/^\s*(?:ssh-|ecdsa-|sk-)[a-z0-9@.-]+ AAAA|BEGIN (?:RSA |SSH2 |EC )?PUBLIC KEY/.test(text)) {
     throw invalid('this is a public key', 'the private one is the file beside it without .pub');
   }
+}
+
+function refuseOthers(text: string): void {
   if (text.startsWith('PuTTY-User-Key-File')) {
     throw new MintError('key-format', 'this is a key of PuTTY', {
       hint: 'convert it: `puttygen FILE -O private-openssh -o NEW`',

@@ -1,48 +1,133 @@
-/** The directory with the managed keys: `<name>`, `<name>.pub` and metadata.json. */
-import { existsSync, lstatSync, readdirSync, unlinkSync } from 'node:fs';
+/**
+ * The directory with the managed keys: `<name>`, `<name>.pub` and metadata.json, as CloudWorkstation and Prism have
+ * them, and `.mint-ssh/` with what is mint-ssh's own: state.json and the other key of an unfinished rotation.
+ *
+ * Several processes use it at once, so everything happens under one lock. A process may be killed between two writes:
+ * - create, import: the key's files come before the entry that names them. `doctor` adds an entry for such files.
+ * - delete: the files go before the entry. An entry without files is shown as such, and can be deleted again.
+ * - rotate: see rotation.ts.
+ */
+import { existsSync, lstatSync } from 'node:fs';
 import { join } from 'node:path';
-import { printable } from '../../cli/terminal.ts';
 import { MintError } from '../../errors.ts';
-import { ensureClosedDirectory, quoted, readPrivateFile } from '../../platform/files.ts';
+import { ensureClosedDirectory, quoted } from '../../platform/files.ts';
 import { withLock } from '../../platform/lock.ts';
-import { finishChange, type KeyPair, makeChange, type RotationKey, readMetadata } from './journal.ts';
-import { type KeyRecord, newEntry } from './metadata.ts';
+import {
+  entryFields,
+  isObject,
+  type MetadataEntry,
+  metadataWith,
+  shownName,
+  type UnusableEntry,
+} from './metadata.ts';
+import { migrateOlderStore } from './older-store.ts';
+import { type Ec2Name, emptyKeyState, instanceId, type KeyState, type Machine } from './own-state.ts';
 import { awsKeyName, isProfile, keyNameOf } from './profile-name.ts';
+import {
+  finishSwitches,
+  type KeyFiles,
+  type KeyMaterial,
+  keyFiles,
+  readMetadata,
+  readState,
+  removePair,
+  sweep,
+  timestamp,
+  writeMetadata,
+  writePair,
+  writeState,
+} from './store-files.ts';
 
-/** What a private key's file and its `.pub` are made of. */
-export interface KeyMaterial extends KeyPair {
-  readonly type: string;
-}
-
-export interface KeyFiles {
-  readonly privateKey: string;
-  readonly publicKey: string;
+/** All that is known of one key. */
+export interface KeyRecord extends MetadataEntry, KeyState {
+  /** A rotation was cut off before its new key was in use; the next run goes on with the same one. */
+  readonly hasNext: boolean;
 }
 
 /** Milliseconds. */
 const lockWait = 120_000;
-const maxKeyBytes = 65_536;
-
-/** What `writeAtomic` leaves when it is killed. */
-const temporaryFile = /^\..+\.[0-9a-f]{16}\.tmp$/;
-
 /**
- * Runs `action` alone in the store, whose last change is whole by then. A store that is not there is made.
+ * Runs `action` alone in the store. A store that is not there is made; what a killed process left is finished first.
  * @throws MintError `unsafe-permissions`, `io-failed`, `key-store`
  */
 export function withStore<T>(directory: string, action: () => T, wait = lockWait): T {
   ensureClosedDirectory(directory);
   return withLock(join(directory, '.lock'), wait, () => {
-    finishChange(directory);
     sweep(directory);
+    migrateOlderStore(directory);
+    finishSwitches(directory);
+    rememberNames(directory);
     return action();
   });
 }
 
-/** Every key that metadata.json has, in its order; none where there is no store, and none is made. */
+/** Prism overwrites a key's name in EC2 with that of its last launch: the ones before are kept in state.json. */
+function rememberNames(directory: string): void {
+  const state = readState(directory);
+  const news = readMetadata(directory).keys.flatMap((entry) => {
+    const own = Object.hasOwn(state, entry.name) ? (state[entry.name] ?? emptyKeyState) : emptyKeyState;
+    const ec2Names = withOwnName(own.ec2Names, entry);
+    return ec2Names.length > own.ec2Names.length ? [[entry.name, { ...own, ec2Names }] as const] : [];
+  });
+  if (news.length > 0) writeState(directory, { ...state, ...Object.fromEntries(news) });
+}
+
+/** Every key that can be served, in the order of metadata.json; none where there is no store, and none is made. */
 export function listKeys(directory: string): readonly KeyRecord[] {
-  if (!existsSync(directory)) return [];
-  return withStore(directory, () => readMetadata(directory).keys);
+  return readStore(directory).keys;
+}
+
+/** The same with the entries that cannot be served. */
+export function readStore(directory: string): {
+  readonly keys: readonly KeyRecord[];
+  readonly unusable: readonly UnusableEntry[];
+} {
+  if (!existsSync(directory)) return { keys: [], unusable: [] };
+  return withStore(directory, () => {
+    const metadata = readMetadata(directory);
+    return { keys: recordsOf(directory, metadata), unusable: metadata.unusable };
+  });
+}
+
+/** Only under the store's lock, or for a quick look: the files are replaced whole. */
+export function recordsOf(directory: string, metadata = readMetadata(directory)): KeyRecord[] {
+  const state = readState(directory);
+  return metadata.keys.map((entry) => {
+    const own = Object.hasOwn(state, entry.name) ? (state[entry.name] ?? emptyKeyState) : emptyKeyState;
+    const hasNext = existsSync(keyFiles(directory, entry.name, 'next').privateKey);
+    return {
+      ...entry,
+      machines: [...own.machines, ...machinesNamed(entry.instances, own.machines)],
+      ec2Names: withOwnName(own.ec2Names, entry),
+      rotation: own.rotation,
+      hasNext,
+    };
+  });
+}
+
+/** Machines that only metadata.json has: another program launched them. */
+function machinesNamed(instances: readonly string[], known: readonly Machine[]): Machine[] {
+  return instances
+    .filter((one) => !known.some((machine) => isMachine(machine, one)))
+    .map((one) => ({
+      instance: instanceId.test(one) ? one : undefined,
+      name: one,
+      user: undefined,
+      region: undefined,
+      lastUsed: undefined,
+      proved: undefined,
+      accepts: undefined,
+    }));
+}
+
+/** Whether this is what another program, or the user, calls the machine. */
+export function isMachine({ instance, name }: Machine, given: string): boolean {
+  return instance === given || name.toLowerCase() === given.toLowerCase();
+}
+
+function withOwnName(names: readonly Ec2Name[], { region, awsKeyName: name }: MetadataEntry): Ec2Name[] {
+  const isKnown = names.some((at) => at.region === region && at.name === name);
+  return region === undefined || name === undefined || isKnown ? [...names] : [...names, { region, name }];
 }
 
 /**
@@ -50,9 +135,16 @@ export function listKeys(directory: string): readonly KeyRecord[] {
  * @throws MintError `key-not-found`, `key-store`
  */
 export function findKey(directory: string, given: string): KeyRecord {
-  const found = lookUp(listKeys(directory), given);
+  const { keys, unusable } = readStore(directory);
+  const other = unusable.find(({ name }) => name === given || name === given.toLowerCase());
+  if (other !== undefined) {
+    throw new MintError('key-name', `the key ${quoted(shownName(other.name))} cannot be used: ${other.why}`, {
+      hint: 'it is left as it is; its file can be imported under another profile: `mint-ssh keys import PROFILE --key-file FILE`',
+    });
+  }
+  const found = lookUp(keys, given);
   if (found !== undefined) return found;
-  throw new MintError('key-not-found', `there is no key of ${quoted(printable(given.slice(0, 80)))}`, {
+  throw new MintError('key-not-found', `there is no key of ${quoted(shownName(given))}`, {
     hint: '`mint-ssh keys list` shows all, `mint-ssh keys create PROFILE` makes one',
   });
 }
@@ -67,8 +159,8 @@ export function lookUp(keys: readonly KeyRecord[], given: string): KeyRecord | u
   throw new MintError('key-store', `metadata.json gives the AWS name ${quoted(given)} to more than one key`);
 }
 
-export function isNamedInEc2({ awsKeyName, awsKeyNames }: KeyRecord, given: string): boolean {
-  return awsKeyName === given || Object.values(awsKeyNames).some((other) => other === given);
+export function isNamedInEc2({ ec2Names }: Pick<KeyRecord, 'ec2Names'>, given: string): boolean {
+  return ec2Names.some(({ name }) => name === given);
 }
 
 /** Refuses a profile whose name is taken; makes no store. @throws MintError `key-exists`, `key-name` */
@@ -78,12 +170,19 @@ export function checkFree(directory: string, profile: string): void {
 }
 
 function refuseTaken(directory: string, name: string, profile: string): void {
-  const taken = readMetadata(directory).keys.find((key) => key.name === name);
-  if (taken !== undefined) throw isTaken(taken, profile);
-  for (const path of Object.values(keyFiles(directory, name))) {
-    if (lstatSync(path, { throwIfNoEntry: false }) === undefined) continue;
-    throw new MintError('key-exists', `${quoted(path)} is there, and metadata.json does not name it`, {
-      hint: '`mint-ssh keys doctor` takes it in where it is a key; otherwise move it away',
+  if (Object.hasOwn(readMetadata(directory).entries, name)) throw isTaken(name, profile);
+  const files = Object.values(keyFiles(directory, name));
+  const found = files.find((path) => lstatSync(path, { throwIfNoEntry: false }) !== undefined);
+  if (found !== undefined) {
+    throw new MintError('key-exists', `${quoted(found)} exists, and metadata.json does not name it`, {
+      hint: '`mint-ssh keys doctor` adds it where it is a key; otherwise move it away',
+    });
+  }
+  for (const role of ['old', 'next'] as const) {
+    const kept = keyFiles(directory, name, role).privateKey;
+    if (!existsSync(kept)) continue;
+    throw new MintError('key-exists', `an earlier key of ${name} is still kept in ${quoted(kept)}`, {
+      hint: `where no instance needs it: \`mint-ssh keys delete ${name} --force\``,
     });
   }
 }
@@ -106,75 +205,108 @@ export function addKey(
   { privateKey, publicKey, type }: KeyMaterial,
 ): KeyRecord {
   const name = keyNameOf(profile);
-  const made = {
-    awsKeyName: named ?? awsKeyName(name, region),
-    profile,
-    region,
-    createdAt,
-    type,
-    instances: [],
-  };
   return withStore(directory, () => {
     refuseTaken(directory, name, profile);
-    makeChange(directory, { name, entry: newEntry(made), privateKey, publicKey });
-    return { name, awsKeyNames: {}, lastUsed: {}, rotation: undefined, ...made };
+    const ec2Name = named ?? awsKeyName(name, region, prefixOf(readMetadata(directory).keys));
+    const entry = { name, region, awsKeyName: ec2Name, createdAt, type, instances: [] };
+    const record = { ...entry, ...emptyKeyState, ec2Names: withOwnName([], entry), hasNext: false };
+    writePair(keyFiles(directory, name), { privateKey, publicKey }, 'private');
+    if (record.ec2Names.length > 0) writeKeyState(directory, record);
+    writeEntry(directory, record);
+    return record;
   });
 }
 
-/** Whether there was such a key. */
+/** New keys are named as the newest key of the store is: CloudWorkstation's are `cws-…`, Prism's `prism-…`. */
+function prefixOf(keys: readonly MetadataEntry[]): 'cws' | 'prism' {
+  const named = keys.filter(({ awsKeyName: name }) => /^(?:cws|prism)-/.test(name ?? ''));
+  const newest = named.sort((one, other) => age(one) - age(other))[0];
+  return newest?.awsKeyName?.startsWith('prism-') === true ? 'prism' : 'cws';
+}
+
+function age({ createdAt }: MetadataEntry): number {
+  const at = Date.parse(createdAt);
+  return Number.isNaN(at) ? Number.POSITIVE_INFINITY : -at;
+}
+
+/** Removes the key's files, those of a rotation too, and then its entry. @returns whether there was such a key */
 export function removeKey(directory: string, name: string): boolean {
   return withStore(directory, () => {
-    if (!readMetadata(directory).keys.some((key) => key.name === name)) return false;
-    makeChange(directory, { name, entry: undefined });
-    return true;
+    const metadata = readMetadata(directory);
+    const files = ([undefined, 'next', 'old'] as const).map((role) => keyFiles(directory, name, role));
+    const isKnown = Object.hasOwn(metadata.entries, name) || files.some(isThere);
+    for (const each of files) removePair(each);
+    const { [name]: own, ...others } = readState(directory);
+    if (own !== undefined) writeState(directory, others);
+    if (Object.hasOwn(metadata.entries, name)) writeMetadata(directory, metadata, name, undefined);
+    return isKnown;
   });
 }
 
-export function keyFiles(directory: string, name: string): KeyFiles {
-  return { privateKey: join(directory, name), publicKey: join(directory, `${name}.pub`) };
+/**
+ * Changes what is known of a key; its files stay. Only fields that differ are written: state.json first, then
+ * metadata.json with the names of the machines for other programs.
+ *
+ * @param change gives the record to write, or undefined to leave it. Called under the store's lock.
+ * @returns the record as it is now; undefined where there is no such key
+ */
+export function changeKey(
+  directory: string,
+  name: string,
+  change: (record: KeyRecord) => KeyRecord | undefined,
+  wait = lockWait,
+): KeyRecord | undefined {
+  return withStore(
+    directory,
+    () => {
+      const record = recordsOf(directory).find((key) => key.name === name);
+      if (record === undefined) return undefined;
+      const after = change(record);
+      if (after === undefined) return record;
+      writeRecord(directory, after);
+      return after;
+    },
+    wait,
+  );
 }
 
-/** @throws MintError `key-store` where the file is gone, `unsafe-permissions`, `io-failed` */
-export function readPrivateKey(directory: string, name: string, role?: RotationKey): Buffer {
-  const path = keyFiles(directory, fileName(name, role)).privateKey;
-  return readPrivateFile(path, { maxBytes: maxKeyBytes, secret: true }) ?? gone(path);
+/** Only under the store's lock. */
+export function writeRecord(directory: string, record: KeyRecord): void {
+  writeKeyState(directory, record);
+  writeEntry(directory, record);
 }
 
-/** The line in the `.pub` file, without its end; the same errors. */
-export function readPublicKey(directory: string, name: string, role?: RotationKey): string {
-  const path = keyFiles(directory, fileName(name, role)).publicKey;
-  const bytes = readPrivateFile(path, { maxBytes: maxKeyBytes }) ?? gone(path);
-  return bytes.toString().trim();
+/** The commit point of every change of a rotation. Only under the store's lock. */
+export function writeKeyState(directory: string, { name, machines, ec2Names, rotation }: KeyRecord): void {
+  const state = readState(directory);
+  const own = { machines, ec2Names, rotation };
+  const before = Object.hasOwn(state, name) ? state[name] : emptyKeyState;
+  if (JSON.stringify(before) !== JSON.stringify(own)) writeState(directory, { ...state, [name]: own });
 }
 
-function fileName(name: string, role: RotationKey | undefined): string {
-  return role === undefined ? name : `${name}.${role}`;
+function writeEntry(directory: string, record: KeyRecord): void {
+  const metadata = readMetadata(directory);
+  const before = metadata.entries[record.name];
+  const { instances, machines } = record;
+  const kept = instances.filter((one) => machines.some((machine) => isMachine(machine, one)));
+  const added = machines.filter((machine) => !kept.some((one) => isMachine(machine, one)));
+  const all = [...new Set([...kept, ...added.map(({ name }) => name)])];
+  const known = isObject(before) ? before : {};
+  const entry = { ...known, ...entryFields({ ...record, instances: all }) };
+  const isSame = metadataWith(metadata, record.name, entry) === metadataWith(metadata, record.name, known);
+  if (!isSame) writeMetadata(directory, metadata, record.name, entry);
 }
 
-function gone(path: string): never {
-  throw new MintError('key-store', `metadata.json names a key whose file is gone: ${quoted(path)}`, {
-    hint: '`mint-ssh keys doctor` makes what can be made; put a private key back yourself, or delete the profile',
-  });
+function isThere({ privateKey, publicKey }: KeyFiles): boolean {
+  return [privateKey, publicKey].some((path) => lstatSync(path, { throwIfNoEntry: false }) !== undefined);
 }
 
-function isTaken({ name, profile }: KeyRecord, given: string): MintError {
-  const other = profile === given || given === name;
-  const message = other
-    ? `there is a key of ${name} already`
-    : `${quoted(given)} and ${quoted(printable(profile))} would both be kept as ${name}`;
+function isTaken(name: string, given: string): MintError {
+  const message =
+    given === name
+      ? `there is a key of ${name} already`
+      : `${quoted(given)} is kept as ${name}, and there is a key of that name already`;
   return new MintError('key-exists', message, {
-    hint: other ? `\`mint-ssh keys show ${name}\` shows it` : 'take a name that differs in more than that',
+    hint: `\`mint-ssh keys show ${name}\` shows it; another profile needs a name that differs in more than case, spaces, hyphens and underscores`,
   });
-}
-
-/** Seconds are enough, and what the format has. */
-export function timestamp(at = new Date()): string {
-  return at.toISOString().replace(/\.\d+Z$/, 'Z');
-}
-
-/** A killed process may have left a private key in one of these. Only under the store's lock. */
-export function sweep(directory: string): void {
-  for (const file of readdirSync(directory)) {
-    if (temporaryFile.test(file)) unlinkSync(join(directory, file));
-  }
 }

@@ -1,28 +1,30 @@
 /** What `keys list` and `keys show` print. */
 import { columns } from '../../cli/columns.ts';
 import { printable } from '../../cli/terminal.ts';
-import type { KeyRecord } from './metadata.ts';
-import { rotationEntry } from './rotation-state.ts';
+import type { KeyRecord } from './key-store.ts';
+import { shownName, type UnusableEntry } from './metadata.ts';
+import { machineEntry, rotationEntry } from './own-state.ts';
 
 const head = ['KEY', 'PROFILE', 'REGION', 'INSTANCES', 'CREATED', 'TYPE'];
 
-/** For a person; whatever metadata.json holds, nothing in it acts on a terminal. */
-export function managedKeyTable(keys: readonly KeyRecord[]): string {
-  return columns(head, keys.map(cellsOf));
+/** For the terminal; nothing that metadata.json holds can act on it. */
+export function managedKeyTable(keys: readonly KeyRecord[], unusable: readonly UnusableEntry[]): string {
+  const others = unusable.map(({ name }) => [shownName(name), '-', '-', '-', '-', 'not served']);
+  return columns(head, [...keys.map(cellsOf), ...others]);
 }
 
-function cellsOf({ name, profile, region, awsKeyName, instances, createdAt, type }: KeyRecord): string[] {
+function cellsOf({ name, region, machines, createdAt, type }: KeyRecord): string[] {
   return [
-    awsKeyName ?? name,
-    profile,
+    name,
+    name,
     region ?? '-',
-    instances.join(',') || '-',
-    createdAt || '-',
+    String(machines.length),
+    printable(createdAt.slice(0, 10)) || '-',
     type || '-',
   ];
 }
 
-/** What is known of a key besides its entry in metadata.json. */
+/** What is known of a key besides its record. */
 export interface KeyDetails {
   readonly path: string;
   readonly fingerprint: string;
@@ -30,57 +32,73 @@ export interface KeyDetails {
   readonly publicKey: string;
 }
 
-/** An instance that a key lets in to. */
+/** An instance that accepts a key. */
 export interface InstanceUse {
   readonly name: string;
+  readonly instance: string | undefined;
   /** As EC2 said last; undefined where nothing is known. */
   readonly state: string | undefined;
+  /** How long ago EC2 said so, such as `3 min`. */
+  readonly stateAge: string | undefined;
   /** ISO 8601. */
   readonly lastUsed: string | undefined;
-  /** What a rotation has still to bring it. */
+  /** What a rotation has still to do there. */
   readonly waits: 'new key' | 'end of the old key' | undefined;
 }
 
-/** One key, for a person. */
+/** One key, for the terminal. */
 export function managedKeyText(
   key: KeyRecord,
   { path, fingerprint, publicKey }: KeyDetails,
   uses: readonly InstanceUse[],
 ): string {
-  const further = Object.entries(key.awsKeyNames).map(([region, name]) => `${name} (${region})`);
+  const inEc2 = key.ec2Names.map(({ region, name }) => `${name} (${region})`);
+  const state =
+    key.rotation === undefined
+      ? key.hasNext
+        ? 'begun, no new key in use yet'
+        : undefined
+      : `not finished, since ${key.rotation.startedAt}`;
   const lines = [
     ['key', key.name],
-    ['profile', key.profile],
-    ['in EC2', [key.awsKeyName, ...further].filter((name) => name !== undefined).join(', ')],
+    ['AWS KeyName', inEc2.join(', ')],
     ['region', key.region],
     ['type', key.type],
     ['created', key.createdAt],
     ['path', path],
     ['fingerprint', fingerprint],
     ['public key', publicKey],
-    ...(key.rotation === undefined ? [] : [['rotation', `not finished, since ${key.rotation.startedAt}`]]),
+    ...(state === undefined ? [] : [['rotation', state]]),
     ...(uses.length === 0 ? [['instances', '-']] : uses.map((use) => ['instance', useText(use)])),
   ];
   return lines.map(([name, value]) => `${`${name}:`.padEnd(13)}${printable(value || '-')}`).join('\n');
 }
 
-function useText({ name, state, lastUsed, waits }: InstanceUse): string {
+function useText({ name, instance, state, stateAge, lastUsed, waits }: InstanceUse): string {
+  const shown =
+    state === undefined ? 'state not known' : `${state}${stateAge === undefined ? '' : ` ${stateAge} ago`}`;
   const used = lastUsed === undefined ? 'no login seen' : `last login ${lastUsed}`;
+  const id = instance === undefined || instance === name ? [] : [instance];
   const left = waits === undefined ? [] : [`waits for the ${waits}`];
-  return `${name} (${[state ?? 'state not known', used, ...left].join(', ')})`;
+  return `${name} (${[...id, shown, used, ...left].join(', ')})`;
 }
 
-/** For a program; the fields of metadata.json, and the name they stand under. */
+/** For a program: the fields of metadata.json, those of mint-ssh, and the name. */
 export function managedKeyJson(key: KeyRecord): Record<string, unknown> {
+  const further = key.ec2Names.filter(({ region, name }) => region !== key.region || name !== key.awsKeyName);
+  const used = key.machines.flatMap(({ name, lastUsed }) =>
+    lastUsed === undefined ? [] : [[name, lastUsed]],
+  );
   return {
     name: key.name,
-    profile: key.profile,
+    profile: key.name,
     aws_key_name: key.awsKeyName ?? null,
-    aws_key_names: key.awsKeyNames,
+    aws_key_names: Object.fromEntries(further.map(({ region, name }) => [region, name])),
     region: key.region ?? null,
-    instances: key.instances,
-    last_used: key.lastUsed,
-    rotation: key.rotation === undefined ? null : rotationEntry(key.rotation),
+    instances: [...new Set(key.machines.map(({ name }) => name))],
+    machines: key.machines.map(machineEntry),
+    last_used: Object.fromEntries(used),
+    rotation: rotationEntry(key.rotation),
     created_at: key.createdAt,
     type: key.type,
   };

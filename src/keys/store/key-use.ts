@@ -1,82 +1,164 @@
-/** What the agent wants of the store: the key that lets in to a VM at this moment, and a note of its use. */
+/** What the agent asks of the store: the key that a machine accepts now, and a note of how the login went. */
 import { existsSync } from 'node:fs';
 import { MintError } from '../../errors.ts';
-import { changeEntry, readMetadata } from './journal.ts';
-import { isNamedInEc2, lookUp, readPrivateKey, readPublicKey, timestamp, withStore } from './key-store.ts';
-import type { KeyRecord } from './metadata.ts';
+import { parseHostKey } from '../../ssh/hostkey.ts';
+import { changeKey, isNamedInEc2, type KeyRecord, lookUp, recordsOf, withStore } from './key-store.ts';
+import { blobOfLine } from './key-type.ts';
+import type { Accepts, Machine } from './own-state.ts';
+import { type MachineId, machineOf } from './rotation.ts';
+import { readPrivateKey, readPublicKey, timestamp } from './store-files.ts';
 
 export interface ServedKey {
   readonly record: KeyRecord;
+  /** `old`: the machine still accepts the old key of a rotation alone. */
+  readonly role: 'old' | undefined;
+  /** What the store knows of the machine. */
+  readonly machine: Machine | undefined;
   /** The bytes of its file, for `parseKeyFile` and `openKeyFile`. */
   readonly privateKey: Buffer;
   /** The line in its `.pub` file. */
   readonly publicKey: string;
+  /** Whether this very key has logged in to the machine before. */
+  readonly isProved: boolean;
 }
 
-/** By its profile (or any other name a person has for it), or by an instance's KeyName, which is no profile. */
+/** By its profile (or any other name the user has for it), or by an instance's KeyName, which is not a profile. */
 export type WhichKey = { readonly profile: string } | { readonly awsKeyName: string };
 
-/** How long the store is waited for, in milliseconds: someone waits for a login, or nobody for a note. */
-const wait = { login: 5_000, note: 200 };
+/** A machine that a login goes to. */
+export interface LoginMachine extends MachineId {
+  readonly region: string | undefined;
+}
+
+/** How long the store is waited for, in milliseconds: the user waits for a login, and nobody waits for a note. */
+const waitMs = { login: 5_000, note: 200 };
 /** A use is noted this often at most, in milliseconds. */
-const noteInterval = 60_000;
+const noteIntervalMs = 60_000;
 
 /**
- * The key that lets in to this VM now: while a rotation is not finished, an instance that was down still has the
- * old one. Undefined where there is no such key. A key that was read before is good for as long as this gives the
- * same public line. @throws MintError `key-store`, `key-name`, `unsafe-permissions`, `io-failed`
+ * The key that the machine accepts now. While a rotation is not finished, a machine that was not reached still has
+ * the old one. A key that was read before is good for as long as this gives the same public line.
+ *
+ * @returns undefined where there is no such key
+ * @throws MintError `key-store`, `key-name`, `unsafe-permissions`, `io-failed`
  */
-export function keyForVm(directory: string, which: WhichKey, vm: string): ServedKey | undefined {
+export function keyForMachine(directory: string, which: WhichKey, to: LoginMachine): ServedKey | undefined {
   if (!existsSync(directory)) return undefined;
   const read = (): ServedKey | undefined => {
-    const { keys } = readMetadata(directory);
+    const keys = recordsOf(directory);
     const record =
       'profile' in which
         ? lookUp(keys, which.profile)
         : keys.find((key) => isNamedInEc2(key, which.awsKeyName));
     if (record === undefined) return undefined;
-    const { name, rotation } = record;
-    const hasOld =
-      rotation?.stage === 'removing' &&
-      Object.hasOwn(rotation.instances, vm) &&
-      rotation.instances[vm] === 'old';
-    const role = hasOld ? 'old' : undefined;
-    return {
-      record,
-      privateKey: readPrivateKey(directory, name, role),
-      publicKey: readPublicKey(directory, name, role),
-    };
+    const machine = machineOf(record.machines, to);
+    const role = acceptsOldKeyOnly(record, machine, which, to) ? 'old' : undefined;
+    const publicKey = readPublicKey(directory, record.name, role);
+    const blob = blobOfLine(publicKey);
+    const isProved = blob !== undefined && machine?.proved === parseHostKey(blob).fingerprint;
+    const privateKey = readPrivateKey(directory, record.name, role);
+    return { record, role, machine, privateKey, publicKey, isProved };
   };
-  return withStore(directory, read, wait.login);
+  return withStore(directory, read, waitMs.login);
 }
 
 /**
- * Notes that the VM was logged in to with this key just now. False where that could not be written: no login
- * depends on it. Never throws.
+ * A machine is marked where a rotation has not reached it. One that is not known was launched after the rotation had
+ * asked EC2: with the old key where EC2 still has that one, with the new one elsewhere.
  */
-export function recordUse(directory: string, name: string, vm: string): boolean {
+function acceptsOldKeyOnly(
+  { rotation, ec2Names }: KeyRecord,
+  machine: Machine | undefined,
+  which: WhichKey,
+  { region }: LoginMachine,
+): boolean {
+  if (rotation === undefined) return false;
+  if (machine !== undefined) return machine.accepts === 'old';
+  if (!('awsKeyName' in which)) return false;
+  const regions = ec2Names.filter(({ name }) => name === which.awsKeyName).map((at) => at.region);
+  const at = region ?? regions[0] ?? '';
+  return rotation.regions.includes(at) || rotation.unasked.includes(at);
+}
+
+/**
+ * Notes that the machine was logged in to with this key just now. No login depends on it.
+ *
+ * @param fingerprint of the key that has logged in
+ * @returns false where it could not be written
+ */
+export function recordUse(
+  directory: string,
+  name: string,
+  to: LoginMachine,
+  fingerprint: string,
+  role?: 'old',
+): boolean {
+  return noteLogin(directory, name, to, (machine, record) => {
+    const age = Date.now() - Date.parse(machine?.lastUsed ?? '');
+    const isComplete =
+      machine?.user === to.user && (to.instance === undefined || machine?.instance !== undefined);
+    if (isComplete && machine?.proved === fingerprint && age >= 0 && age < noteIntervalMs) return undefined;
+    const accepts = record.rotation === undefined ? undefined : role === 'old' ? 'old' : machine?.accepts;
+    return { lastUsed: timestamp(), proved: fingerprint, accepts: accepts as Accepts | undefined };
+  });
+}
+
+/**
+ * Notes that the machine did not accept the key. While a rotation is not finished, a machine whose key is not sure is
+ * offered the other one at its next login.
+ *
+ * @param fingerprint of the key that was refused
+ */
+export function recordRefusal(
+  directory: string,
+  name: string,
+  to: LoginMachine,
+  fingerprint: string,
+  role?: 'old',
+): boolean {
+  return noteLogin(directory, name, to, (machine, { rotation }) => {
+    const wasProved = machine?.proved === fingerprint;
+    if (rotation === undefined) return wasProved ? { proved: undefined } : undefined;
+    if (wasProved) return { proved: undefined };
+    return { proved: undefined, accepts: role === 'old' ? undefined : 'old' };
+  });
+}
+
+/** Never throws. @param change gives the fields that change; undefined leaves everything as it is */
+function noteLogin(
+  directory: string,
+  name: string,
+  { instance, name: vm, user, region }: LoginMachine,
+  change: (machine: Machine | undefined, record: KeyRecord) => Partial<Machine> | undefined,
+): boolean {
+  const noted = (record: KeyRecord): KeyRecord | undefined => {
+    const known = machineOf(record.machines, { instance, name: vm, user });
+    const fields = change(known, record);
+    if (fields === undefined) return undefined;
+    const before = known ?? { lastUsed: undefined, proved: undefined, accepts: undefined };
+    const after: Machine = {
+      ...before,
+      instance: instance ?? known?.instance,
+      name: vm,
+      user: user ?? known?.user,
+      region: region ?? known?.region,
+      ...fields,
+    };
+    const machines =
+      known === undefined
+        ? [...record.machines, after]
+        : record.machines.map((one) => (one === known ? after : one));
+    const isProved = after.proved !== undefined && after.accepts !== 'old';
+    const rotation = record.rotation && {
+      ...record.rotation,
+      isUnproved: record.rotation.isUnproved && !isProved,
+    };
+    return { ...record, machines, rotation };
+  };
   try {
-    return withStore(directory, () => noteUse(directory, name, vm), wait.note);
+    return changeKey(directory, name, noted, waitMs.note) !== undefined;
   } catch (error) {
     if (error instanceof MintError) return false;
     throw error;
   }
-}
-
-function noteUse(directory: string, name: string, vm: string): boolean {
-  const { keys, entries } = readMetadata(directory);
-  const record = keys.find((key) => key.name === name);
-  const entry = entries[name];
-  if (record === undefined || entry === undefined) return false;
-  const { instances, lastUsed } = record;
-  const isListed = instances.some((one) => one.toLowerCase() === vm);
-  const before = Object.hasOwn(lastUsed, vm) ? Date.parse(lastUsed[vm] ?? '') : Number.NaN;
-  const age = Date.now() - before;
-  if (isListed && age >= 0 && age < noteInterval) return true;
-  changeEntry(directory, name, {
-    ...entry,
-    instances: isListed ? instances : [...instances, vm],
-    last_used: { ...lastUsed, [vm]: timestamp() },
-  });
-  return true;
 }

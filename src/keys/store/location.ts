@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { homeDirectory, type Paths } from '../../platform/paths.ts';
-import { metadataFile } from './journal.ts';
+import { metadataFile } from './store-files.ts';
 
 /** Where older systems keep theirs, below the home directory. */
 const olderStores = ['.cloudworkstation/keys', '.prism/keys'];

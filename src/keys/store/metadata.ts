@@ -1,51 +1,51 @@
 /**
- * `metadata.json`: what is known of each key besides the key itself. Other programs write this file too, so
- * every field that is not ours is kept as it stands.
+ * `metadata.json`: the list of keys, in the format that CloudWorkstation and Prism write. Those programs rewrite the
+ * whole file and drop every field they do not know, so our own fields are in another file (own-state.ts). Whatever
+ * this file holds that is not ours is written back as it was read.
  */
 
+import { printable } from '../../cli/terminal.ts';
 import { MintError } from '../../errors.ts';
 import { quoted } from '../../platform/files.ts';
 import { isKeyName } from './profile-name.ts';
-import { parseRotation, type Rotation } from './rotation-state.ts';
 
 export type JsonObject = Readonly<Record<string, unknown>>;
 
-/** One key, as the file says. */
-export interface KeyRecord {
+/** One key, as the file describes it. */
+export interface MetadataEntry {
   /** Also the name of its file. */
   readonly name: string;
-  /** As it was written when the key was made. */
-  readonly profile: string;
   readonly region: string | undefined;
   /** Its name in EC2, in the region above. */
   readonly awsKeyName: string | undefined;
-  /** Its names in further regions, by region. */
-  readonly awsKeyNames: Readonly<Record<string, string>>;
   /** ISO 8601. */
   readonly createdAt: string;
   /** `ed25519`, `rsa-2048`, `ecdsa-p256` … */
   readonly type: string;
-  /** The instances that let it in. */
+  /** The instances that accept it, by name or by id: whatever the program that launched them wrote. */
   readonly instances: readonly string[];
-  /** When each of them was last logged in to with it, in ISO 8601. */
-  readonly lastUsed: Readonly<Record<string, string>>;
-  /** A rotation that is not finished. */
-  readonly rotation: Rotation | undefined;
+}
+
+/** An entry that mint-ssh cannot serve. It is listed with the reason, and never changed. */
+export interface UnusableEntry {
+  readonly name: string;
+  readonly why: string;
 }
 
 export interface Metadata {
-  readonly keys: readonly KeyRecord[];
-  /** The same, each as it stands in the file. */
-  readonly entries: Readonly<Record<string, JsonObject | undefined>>;
+  readonly keys: readonly MetadataEntry[];
+  readonly unusable: readonly UnusableEntry[];
+  /** All entries, each as it is in the file. */
+  readonly entries: Readonly<Record<string, unknown>>;
   /** The file as it was read. */
   readonly whole: JsonObject;
 }
 
 const version = '1.0';
 
-export const emptyMetadata: Metadata = { keys: [], entries: {}, whole: { keys: {}, version } };
+export const emptyMetadata: Metadata = { keys: [], unusable: [], entries: {}, whole: { keys: {}, version } };
 
-/** Not yet in TypeScript's library. A number that does not survive being read is kept as its digits. */
+/** Not yet in TypeScript's library. A number that JSON.parse would round is kept as its digits. */
 const exact = JSON as unknown as {
   parse(
     text: string,
@@ -67,11 +67,16 @@ export function parseMetadata(text: string): Metadata {
       { hint: 'use the mint-ssh that wrote it, or a later one' },
     );
   }
-  // A program in Go writes null for what is empty.
+  // A program in Go writes null for an empty map.
   const keys = whole['keys'] ?? {};
-  if (!isObject(keys)) throw broken('has "keys" that are no object');
-  const records = Object.entries(keys).map(([name, entry]) => keyRecord(name, entry));
-  return { keys: records, entries: keys as Metadata['entries'], whole };
+  if (!isObject(keys)) throw broken('has "keys" that is not an object');
+  const read = Object.entries(keys).map(([name, entry]) => readEntry(name, entry));
+  return {
+    keys: read.filter((entry): entry is MetadataEntry => !('why' in entry)),
+    unusable: read.filter((entry): entry is UnusableEntry => 'why' in entry),
+    entries: keys,
+    whole,
+  };
 }
 
 /** The text of the file with this entry in place of the key's own, or without it. */
@@ -86,19 +91,64 @@ export function metadataWith(
   return `${JSON.stringify({ ...whole, keys }, undefined, 2)}\n`;
 }
 
-/** What is known of a key when it is taken in. */
-export type NewKey = Omit<KeyRecord, 'name' | 'awsKeyNames' | 'lastUsed' | 'rotation'>;
-
-/** The entry of a new key; a key without a region has empty words in their place. */
-export function newEntry(record: NewKey): JsonObject {
+/**
+ * The fields of an entry. `profile` is the key's safe name: Prism makes the path of the key's file from this field.
+ * A key without a region has empty strings, as in Go.
+ */
+export function entryFields(record: MetadataEntry): JsonObject {
   return {
     aws_key_name: record.awsKeyName ?? '',
-    profile: record.profile,
+    profile: record.name,
     region: record.region ?? '',
     created_at: record.createdAt,
     type: record.type,
     instances: record.instances,
   };
+}
+
+/**
+ * What can still be read of a file that is not valid JSON: every entry of `keys` that is complete. A program that is
+ * killed while it writes leaves the file cut off.
+ *
+ * @returns the text of a valid file with those entries; undefined where there are none
+ */
+export function salvage(text: string): string | undefined {
+  const start = /"keys"\s*:\s*\{/.exec(text);
+  if (start === null) return undefined;
+  const entries: Record<string, unknown> = {};
+  const member = /\s*,?\s*("(?:[^"\\]|\\.)*")\s*:\s*(?=\{)/y;
+  member.lastIndex = start.index + start[0].length;
+  for (let found = member.exec(text); found !== null; found = member.exec(text)) {
+    const end = endOfObject(text, member.lastIndex);
+    if (end === undefined) break;
+    try {
+      entries[JSON.parse(found[1] ?? '')] = parseJson(text.slice(member.lastIndex, end));
+    } catch {
+      break;
+    }
+    member.lastIndex = end;
+  }
+  if (Object.keys(entries).length === 0) return undefined;
+  return metadataWith({ ...emptyMetadata, entries }, '', undefined);
+}
+
+/** The index behind the object that starts at `start`; undefined where it is cut off. */
+function endOfObject(text: string, start: number): number | undefined {
+  let depth = 0;
+  let isInString = false;
+  for (let at = start; at < text.length; at += 1) {
+    const character = text[at];
+    if (isInString) {
+      if (character === '\\') at += 1;
+      else if (character === '"') isInString = false;
+    } else if (character === '"') isInString = true;
+    else if (character === '{') depth += 1;
+    else if (character === '}') {
+      depth -= 1;
+      if (depth === 0) return at + 1;
+    }
+  }
+  return undefined;
 }
 
 export function isObject(value: unknown): value is JsonObject {
@@ -117,43 +167,36 @@ function parseJson(text: string): unknown {
   }
 }
 
-function keyRecord(name: string, entry: unknown): KeyRecord {
-  if (!isKeyName(name)) throw broken(`names a key ${quoted(name.slice(0, 40))}, which none may have`);
-  if (!isObject(entry)) throw broken(`says nothing of ${name}`);
-  const word = (field: string): string => {
-    const value = entry[field] ?? '';
-    if (typeof value !== 'string') throw broken(`has no text as ${field} of ${name}`);
-    return value;
-  };
+function readEntry(name: string, entry: unknown): MetadataEntry | UnusableEntry {
+  if (!isKeyName(name)) return { name, why: 'mint-ssh does not serve keys with such a name' };
+  if (!isObject(entry)) return { name, why: 'its entry in metadata.json is not an object' };
+  const wrong = ['aws_key_name', 'region', 'created_at', 'type'].find(
+    (field) => typeof (entry[field] ?? '') !== 'string',
+  );
+  if (wrong !== undefined) return { name, why: `${wrong} in its entry in metadata.json is not a string` };
+  const word = (field: string): string => (entry[field] ?? '') as string;
   const instances = entry['instances'] ?? [];
   if (!Array.isArray(instances) || !instances.every((one) => typeof one === 'string')) {
-    throw broken(`has no list of names as instances of ${name}`);
+    return { name, why: 'instances in its entry in metadata.json is not a list of names' };
   }
-  const words = (field: string, what: string): Readonly<Record<string, string>> => {
-    const found = entry[field] ?? {};
-    const isRight = isObject(found) && Object.values(found).every((one) => typeof one === 'string');
-    if (!isRight) throw broken(`has no ${what} as ${field} of ${name}`);
-    return found as Readonly<Record<string, string>>;
-  };
-  const rotation = parseRotation(entry['rotation']);
-  if (rotation === 'broken') throw broken(`has a rotation of ${name} that is none`);
   return {
     name,
-    profile: word('profile') || name,
     region: word('region') || undefined,
     awsKeyName: word('aws_key_name') || undefined,
-    awsKeyNames: words('aws_key_names', 'names by region'),
     createdAt: word('created_at'),
     type: word('type'),
     instances,
-    lastUsed: words('last_used', 'times by instance'),
-    rotation,
   };
+}
+
+/** A name from the file, for a message or a table. */
+export function shownName(name: string): string {
+  return printable(name.length > 63 ? `${name.slice(0, 62)}…` : name);
 }
 
 function broken(what: string, cause?: unknown): MintError {
   return new MintError('key-store', `metadata.json ${what}`, {
-    hint: '`mint-ssh keys doctor` puts it aside and makes it anew from the keys that are there',
+    hint: '`mint-ssh keys doctor` keeps a copy and restores what can be read',
     cause,
   });
 }

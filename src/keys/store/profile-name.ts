@@ -47,10 +47,18 @@ export function keyNameOf(given: string): string {
   return isDedicatedName(lower) ? lower : profileName(given);
 }
 
-/** What the key is called in EC2; undefined for no region. @throws MintError `usage` for what is no region */
-export function awsKeyName(name: string, region: string | undefined): string | undefined {
+/**
+ * What the key is called in EC2; undefined where there is no region.
+ * @param prefix of CloudWorkstation's names, or of Prism's
+ * @throws MintError `usage` for what is not a region
+ */
+export function awsKeyName(
+  name: string,
+  region: string | undefined,
+  prefix: 'cws' | 'prism' = 'cws',
+): string | undefined {
   if (region === undefined) return undefined;
-  if (isRegion(region)) return `cws-${name}-${region}`;
+  if (isRegion(region)) return `${prefix}-${name}-${region}`;
   throw new MintError('usage', `"${printable(region.slice(0, shownCharacters))}" is not an AWS region`, {
     hint: 'a region is a word such as eu-central-1',
   });

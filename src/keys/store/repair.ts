@@ -1,70 +1,114 @@
-/** What `keys doctor` does: looks at every file of the store, and mends what can be mended without a person. */
-import { chmodSync, lstatSync, readdirSync, renameSync, type Stats } from 'node:fs';
+/**
+ * What `keys doctor` does: looks at every file of the store, and repairs what needs no decision of the user. Nothing
+ * that can still be read is lost: a damaged file is kept as a copy, and what is readable in it is kept in use.
+ */
+import { chmodSync, existsSync, lstatSync, readdirSync, renameSync, type Stats } from 'node:fs';
 import { join } from 'node:path';
+import { command } from '../../cli/shell-command.ts';
 import { MintError } from '../../errors.ts';
-import { ensureClosedDirectory, quoted } from '../../platform/files.ts';
+import { ensureClosedDirectory, quoted, readPrivateFile, writeAtomic } from '../../platform/files.ts';
 import { withLock } from '../../platform/lock.ts';
-import { finishChange, journalFile, makeChange, metadataFile, readMetadata } from './journal.ts';
-import { blobInFile, publicHalf } from './key-halves.ts';
-import { keyFiles, sweep } from './key-store.ts';
-import { publicLine, typeOfBlob } from './key-type.ts';
-import { type KeyRecord, newEntry } from './metadata.ts';
+import { parseKeyFile } from './key-file.ts';
+import { type KeyRecord, recordsOf } from './key-store.ts';
+import { publicBlob, publicLine, typeOfBlob } from './key-type.ts';
+import { entryFields, salvage, shownName } from './metadata.ts';
+import { migrateOlderStore, olderJournal } from './older-store.ts';
+import { emptyKeyState } from './own-state.ts';
+import { openKeyFile } from './private-key.ts';
 import { isKeyName } from './profile-name.ts';
-import { type Finding, inspectRotation, type Locked, mended } from './repair-rotation.ts';
+import {
+  finishSwitches,
+  keyFiles,
+  metadataFile,
+  ownDirectory,
+  publicBlobOf,
+  type RotationKey,
+  rawEntry,
+  readMetadata,
+  readPrivateKey,
+  readState,
+  removePair,
+  stateFile,
+  sweep,
+  timestamp,
+  writeMetadata,
+} from './store-files.ts';
+
+export interface Finding {
+  readonly what: string;
+  /** `left`: nothing is wrong with it, and mint-ssh leaves it alone. Else what the user has to do. */
+  readonly remedy: 'repaired' | 'left' | { readonly hint: string };
+}
+
+/** Runs something under the store's lock. */
+type Locked = <T>(action: () => T) => T;
 
 /** @throws MintError `unsafe-permissions` where the directory is not ours, `key-store` for a later version */
 export async function repairStore(directory: string): Promise<readonly Finding[]> {
   const findings: Finding[] = [...closeDirectory(directory)];
   ensureClosedDirectory(directory);
-  const locked = <T>(action: () => T): T => withLock(join(directory, '.lock'), 120_000, action);
+  const locked: Locked = (action) => withLock(join(directory, '.lock'), 120_000, action);
   findings.push(
-    ...locked(() => [...closeFiles(directory), ...finishJournal(directory), ...readableMetadata(directory)]),
+    ...locked(() => {
+      sweep(directory);
+      const before = [
+        ...closeFiles(directory),
+        ...readableMetadata(directory),
+        ...readableState(directory),
+        ...olderFiles(directory),
+      ];
+      finishSwitches(directory);
+      return before;
+    }),
   );
-  locked(() => sweep(directory));
-  const keys = locked(() => readMetadata(directory).keys);
-  for (const key of keys) findings.push(...(await inspectKey(directory, key, locked)));
-  for (const name of strangers(directory, keys)) findings.push(await adopt(directory, name, locked));
-  const all = locked(() => readMetadata(directory).keys);
-  for (const key of all) findings.push(...(await inspectRotation(directory, key, locked)));
+  const { keys, unusable } = locked(() => readMetadata(directory));
+  for (const { name } of keys) findings.push(...(await inspectKey(directory, name, locked)));
+  for (const name of strangers(directory)) findings.push(await adopt(directory, name, locked));
+  for (const { name, why } of unusable) {
+    const what = `${quoted(shownName(name))} is left as it is: ${why}`;
+    const hint = 'correct the entry in metadata.json; the key file itself is not changed';
+    findings.push({ what, remedy: isKeyName(name) ? { hint } : 'left' });
+  }
+  for (const record of locked(() => recordsOf(directory))) {
+    findings.push(...(await inspectRotation(directory, record, locked)));
+  }
   return findings;
+}
+
+function repaired(what: string): Finding {
+  return { what, remedy: 'repaired' };
 }
 
 function closeDirectory(directory: string): Finding[] {
   const found = lstatSync(directory);
   if (!hasModes || !found.isDirectory() || !isOurs(found) || (found.mode & 0o077) === 0) return [];
   chmodSync(directory, 0o700);
-  return [mended(`others could look into ${quoted(directory)}`)];
+  return [repaired(`others could look into ${quoted(directory)}`)];
 }
 
-/** Modes as they are written: 0600, and 0644 for what is public. */
+/** Gives files the modes with which they are written: 0600, and 0644 for what is public. */
 function closeFiles(directory: string): Finding[] {
   const findings: Finding[] = [];
-  for (const file of readdirSync(directory)) {
-    const path = join(directory, file);
-    const found = lstatSync(path, { throwIfNoEntry: false });
-    if (found === undefined || !found.isFile() || !isOurs(found)) continue;
-    const key = file.replace(/\.pub$/, '').replace(/\.(?:next|old)$/, '');
-    const isPublic = file.endsWith('.pub') && isKeyName(key);
-    const isStores = isKeyName(key) || file === metadataFile || file === journalFile;
-    const forbidden = isPublic ? 0o022 : 0o077;
-    if (!hasModes || !isStores || (found.mode & forbidden) === 0) continue;
-    chmodSync(path, isPublic ? 0o644 : 0o600);
-    findings.push(mended(`${quoted(path)} was open to others (mode ${(found.mode & 0o777).toString(8)})`));
+  for (const place of [directory, join(directory, ownDirectory)]) {
+    for (const file of existsSync(place) ? readdirSync(place) : []) {
+      const path = join(place, file);
+      const found = lstatSync(path, { throwIfNoEntry: false });
+      if (found === undefined || !found.isFile() || !isOurs(found)) continue;
+      const key = file.replace(/\.pub$/, '').replace(/\.(?:next|old)$/, '');
+      const isPublic = file.endsWith('.pub') && isKeyName(key);
+      const isStores = isKeyName(key) || [metadataFile, olderJournal, 'state.json'].includes(file);
+      const forbidden = isPublic ? 0o022 : 0o077;
+      if (!hasModes || !isStores || (found.mode & forbidden) === 0) continue;
+      chmodSync(path, isPublic ? 0o644 : 0o600);
+      findings.push(
+        repaired(`${quoted(path)} was open to others (mode ${(found.mode & 0o777).toString(8)})`),
+      );
+    }
   }
   return findings;
 }
 
-function finishJournal(directory: string): Finding[] {
-  try {
-    return finishChange(directory) ? [mended('a change that was cut off is finished')] : [];
-  } catch (error) {
-    // A metadata.json that is broken comes next; a journal without one to enter it in waits for it.
-    if (!(error instanceof MintError) || error.code !== 'key-store') throw error;
-    return /journal/.test(error.message) ? [setAside(directory, journalFile, error.message)] : [];
-  }
-}
-
-/** One that is broken is put aside and begun anew; one of a later version stays as it is. */
+/** The entries of a broken file that can be read go into a new one; one of a later version stays as it is. */
 function readableMetadata(directory: string): Finding[] {
   try {
     readMetadata(directory);
@@ -72,71 +116,142 @@ function readableMetadata(directory: string): Finding[] {
   } catch (error) {
     const isBroken = error instanceof MintError && error.code === 'key-store';
     if (!isBroken || /is of version/.test(error.message)) throw error;
-    const aside = setAside(directory, metadataFile, error.message);
-    finishChange(directory);
-    return [aside];
+    const path = join(directory, metadataFile);
+    const text = salvage(readPrivateFile(path, { maxBytes: 16_000_000 })?.toString() ?? '');
+    const aside = setAside(directory, metadataFile);
+    if (text !== undefined) writeAtomic(path, text, { mode: 0o600 });
+    const names = Object.keys(readMetadata(directory).entries).map(shownName).join(', ') || 'none';
+    return [repaired(`${error.message}; a copy is ${aside}; entries that could be read: ${names}`)];
   }
 }
 
-function setAside(directory: string, file: string, why: string): Finding {
-  const aside = `${file.replace(/^\./, '')}.broken-${new Date().toISOString().replaceAll(/[:.]/g, '-')}`;
+function readableState(directory: string): Finding[] {
+  try {
+    readState(directory);
+    return [];
+  } catch (error) {
+    const isBroken = error instanceof MintError && error.code === 'key-store';
+    if (!isBroken || /a later mint-ssh/.test(error.message)) throw error;
+    const aside = setAside(directory, stateFile);
+    return [repaired(`${error.message}; a copy is ${aside}`)];
+  }
+}
+
+function olderFiles(directory: string): Finding[] {
+  const had = existsSync(join(directory, olderJournal));
+  try {
+    migrateOlderStore(directory);
+    return had ? [repaired('a change that was cut off is finished')] : [];
+  } catch (error) {
+    if (!(error instanceof MintError) || error.code !== 'key-store') throw error;
+    const aside = setAside(directory, olderJournal);
+    migrateOlderStore(directory);
+    return [repaired(`${error.message}; a copy is ${aside}`)];
+  }
+}
+
+/** @returns the name of the copy */
+function setAside(directory: string, file: string): string {
+  const base = file.split('/').at(-1) ?? file;
+  const aside = `${base.replace(/^\./, '')}.broken-${new Date().toISOString().replaceAll(/[:.]/g, '-')}`;
   renameSync(join(directory, file), join(directory, aside));
-  return mended(`${why}; it is put aside as ${aside}`);
+  return aside;
 }
 
-async function inspectKey(directory: string, key: KeyRecord, locked: Locked): Promise<Finding[]> {
-  const path = keyFiles(directory, key.name).privateKey;
-  const blob = await publicHalf(directory, key.name);
-  if (blob instanceof MintError) {
-    const hint =
-      blob.code === 'key-store'
-        ? `put the file back from a backup, or \`mint-ssh keys delete ${key.name}\``
-        : (blob.hint ?? 'put the file back from a backup');
-    return [{ what: `${quoted(path)}: ${blob.message}`, remedy: { hint } }];
+/** The public half of a private key; undefined where only its passphrase would tell. */
+async function publicHalf(
+  directory: string,
+  name: string,
+  role?: RotationKey,
+): Promise<Buffer | undefined | MintError> {
+  try {
+    const file = parseKeyFile(readPrivateKey(directory, name, role));
+    if (file.encrypted) return file.publicBlob;
+    return publicBlob(await openKeyFile(file, undefined));
+  } catch (error) {
+    if (error instanceof MintError) return error;
+    throw error;
   }
-  // An old format with a passphrase keeps its public half to itself.
-  if (blob === undefined || blobInFile(directory, key.name)?.equals(blob) === true) return [];
-  const publicKey = publicLine(blob, key.name);
-  locked(() => {
-    const entry = rawEntry(directory, key.name);
-    if (entry !== undefined) makeChange(directory, { name: key.name, entry, publicKey });
-  });
-  return [mended(`${quoted(`${path}.pub`)} was not there, or of another key`)];
+}
+
+async function inspectKey(
+  directory: string,
+  name: string,
+  locked: Locked,
+  role?: RotationKey,
+): Promise<Finding[]> {
+  const files = keyFiles(directory, name, role);
+  const blob = await publicHalf(directory, name, role);
+  if (blob instanceof MintError) {
+    const backup =
+      role === 'old'
+        ? `put it back from a backup; \`mint-ssh keys rotate ${name} --force\` gives up the instances that have no other key`
+        : `put the file back from a backup, or \`mint-ssh keys delete ${name}\``;
+    const hint = blob.code === 'key-store' || role === 'old' ? backup : (blob.hint ?? backup);
+    return [{ what: `${quoted(files.privateKey)}: ${blob.message}`, remedy: { hint } }];
+  }
+  // An old format with a passphrase does not show its public half.
+  if (blob === undefined || publicBlobOf(directory, name, role)?.equals(blob) === true) return [];
+  locked(() => writeAtomic(files.publicKey, publicLine(blob, name), { mode: 0o644 }));
+  return [repaired(`${quoted(files.publicKey)} was missing, or of another key`)];
+}
+
+async function inspectRotation(
+  directory: string,
+  { name, rotation, hasNext }: KeyRecord,
+  locked: Locked,
+): Promise<Finding[]> {
+  const old = keyFiles(directory, name, 'old').privateKey;
+  if (hasNext) {
+    if (!((await publicHalf(directory, name, 'next')) instanceof MintError)) {
+      return inspectKey(directory, name, locked, 'next');
+    }
+    // Each machine that was given it accepts the key in use as well.
+    locked(() => removePair(keyFiles(directory, name, 'next')));
+    return [repaired(`the new key of a rotation of ${name} was damaged: the rotation has not begun`)];
+  }
+  if (rotation !== undefined) return inspectKey(directory, name, locked, 'old');
+  if (!existsSync(old)) return [];
+  const hint = `where an instance may still need it: ${command`mint-ssh keys import PROFILE --key-file ${old}`}; then remove the file`;
+  return [
+    { what: `${quoted(old)} is the old key of a rotation that is not known any more`, remedy: { hint } },
+  ];
 }
 
 /** Files that look like keys and that metadata.json does not name. */
-function strangers(directory: string, keys: readonly KeyRecord[]): string[] {
-  const known = new Set(keys.map(({ name }) => name));
+function strangers(directory: string): string[] {
+  const { entries } = readMetadata(directory);
   const names = readdirSync(directory).map((file) => file.replace(/\.pub$/, ''));
-  return [...new Set(names)].filter((name) => isKeyName(name) && !known.has(name));
+  return [...new Set(names)].filter((name) => isKeyName(name) && !Object.hasOwn(entries, name));
 }
 
 async function adopt(directory: string, name: string, locked: Locked): Promise<Finding> {
   const path = keyFiles(directory, name).privateKey;
   const found = await publicHalf(directory, name);
-  const blob = found ?? blobInFile(directory, name);
+  const blob = found ?? publicBlobOf(directory, name);
   if (blob === undefined || blob instanceof MintError) {
-    const why = blob?.message ?? 'it wants a passphrase, and there is no .pub beside it';
-    const what = `metadata.json does not name ${quoted(path)}, which cannot be taken in: ${why}`;
-    return { what, remedy: { hint: `import it under its profile, or move it away` } };
+    const why = blob?.message ?? 'it has a passphrase, and there is no .pub beside it';
+    const what = `metadata.json does not name ${quoted(path)}, which cannot be added: ${why}`;
+    return { what, remedy: { hint: 'import it under its profile, or move it away' } };
   }
-  const createdAt = lstatSync(path)
-    .mtime.toISOString()
-    .replace(/\.\d+Z$/, 'Z');
-  const made = { profile: name, region: undefined, awsKeyName: undefined, createdAt, instances: [] };
   locked(() => {
     if (rawEntry(directory, name) !== undefined) return;
-    const entry = newEntry({ ...made, type: typeOfBlob(blob) });
-    makeChange(directory, { name, entry, publicKey: publicLine(blob, name) });
+    const { ec2Names, machines } = readState(directory)[name] ?? emptyKeyState;
+    const entry = entryFields({
+      name,
+      region: ec2Names[0]?.region,
+      awsKeyName: ec2Names[0]?.name,
+      createdAt: timestamp(lstatSync(path).mtime),
+      type: typeOfBlob(blob),
+      instances: machines.map((machine) => machine.name),
+    });
+    writeAtomic(`${path}.pub`, publicLine(blob, name), { mode: 0o644 });
+    writeMetadata(directory, readMetadata(directory), name, entry);
   });
-  return mended(`metadata.json did not name the key ${quoted(path)}`);
+  return repaired(`metadata.json did not name the key ${quoted(path)}`);
 }
 
-function rawEntry(directory: string, name: string) {
-  return readMetadata(directory).entries[name];
-}
-
-/** On Windows every file has the same ones. */
+/** On Windows every file has the same mode. */
 const hasModes = process.getuid !== undefined;
 
 function isOurs({ uid }: Stats): boolean {

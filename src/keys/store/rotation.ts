@@ -1,119 +1,230 @@
 /**
- * A rotation as the store sees it: three changes of several files (`beginRotation`, `switchKeys`, `endRotation`),
- * each through the journal, and notes between them. Whenever a process is killed, the key that `keyForVm` gives for
- * an instance is one that the instance lets in.
+ * A rotation as the store sees it.
+ *
+ * 1. `beginRotation` writes the new key as `.mint-ssh/<name>.next`. Nothing serves it yet.
+ * 2. `switchKeys` copies the key in use to `.mint-ssh/<name>.old` and then commits with one write of state.json: from
+ *    then on the new key is in use, and each machine that has not proved that it accepts it is marked `old`. The new
+ *    key's file is moved into its place after that, at the latest when the store is next opened.
+ * 3. `noteMachine`, `noteRegion`: what has been finished since.
+ * 4. `endRotation` removes the old key, once no machine, and no region of EC2, may still need it.
+ *
+ * The rule is in `needsOldKey` and nowhere else.
  */
 import { MintError } from '../../errors.ts';
-import { changeEntry, makeChange, readMetadata } from './journal.ts';
-import { type KeyMaterial, readPrivateKey, readPublicKey, timestamp, withStore } from './key-store.ts';
-import { blobOfLine, typeOfBlob } from './key-type.ts';
-import type { JsonObject, KeyRecord } from './metadata.ts';
-import { type LetsIn, type Rotation, rotationEntry } from './rotation-state.ts';
+import { changeKey, type KeyRecord, recordsOf, withStore, writeKeyState, writeRecord } from './key-store.ts';
+import type { Machine, Rotation } from './own-state.ts';
+import {
+  ensureOwnDirectory,
+  finishSwitches,
+  type KeyMaterial,
+  keyFiles,
+  readPrivateKey,
+  readPublicKey,
+  removePair,
+  timestamp,
+  writePair,
+} from './store-files.ts';
 
-/** Puts the new key beside the one in use. `regions`: where EC2 is to be given it, too. */
-export function beginRotation(
-  directory: string,
-  name: string,
-  { privateKey, publicKey }: KeyMaterial,
-  regions: readonly string[],
-): void {
-  change(directory, name, undefined, (entry) => {
-    const rotation: Rotation = { stage: 'adding', startedAt: timestamp(), instances: {}, regions };
-    const next = { privateKey, publicKey };
-    makeChange(directory, { name, entry: { ...entry, rotation: rotationEntry(rotation) }, next });
+/** What identifies a machine: EC2's instance id, or else its name; and the user whose authorized_keys it is. */
+export type MachineId = Pick<Machine, 'instance' | 'name'> & { readonly user?: string | undefined };
+
+/** Whether both are the same; a name, and any user, decides only where one of them has no more than that. */
+export function isSameMachine(one: MachineId, other: MachineId): boolean {
+  if (one.user !== undefined && other.user !== undefined && one.user !== other.user) return false;
+  if (one.instance !== undefined && other.instance !== undefined) return one.instance === other.instance;
+  return one.name.toLowerCase() === other.name.toLowerCase();
+}
+
+/** The entry of a machine: the one that is surest of it. */
+export function machineOf(machines: readonly Machine[], id: MachineId): Machine | undefined {
+  const same = machines.filter((machine) => isSameMachine(machine, id));
+  const sureness = ({ instance, user }: Machine) =>
+    (instance !== undefined && instance === id.instance ? 2 : 0) +
+    (user !== undefined && user === id.user ? 1 : 0);
+  return same.sort((one, other) => sureness(other) - sureness(one))[0];
+}
+
+/**
+ * Why the old key must be kept, in words; empty where nothing needs it. A key that any known or discoverable machine
+ * may still need is never removed.
+ */
+export function needsOldKey({ machines, rotation }: Pick<KeyRecord, 'machines' | 'rotation'>): string[] {
+  if (rotation === undefined) return [];
+  return [
+    ...machines
+      .filter(({ accepts }) => accepts === 'old')
+      .map(({ name }) => `${name} accepts the old key only`),
+    ...machines
+      .filter(({ accepts }) => accepts === 'both')
+      .map(({ name }) => `${name} still accepts the old key`),
+    ...rotation.regions.map((region) => `EC2 still has the old public key in ${region}`),
+    ...rotation.unasked.map((region) => `EC2 in ${region} could not be asked which instances have the key`),
+    ...(rotation.isUnproved ? ['no instance is known that accepts the new key'] : []),
+  ];
+}
+
+/** Puts the new key beside the one in use. */
+export function beginRotation(directory: string, name: string, material: KeyMaterial): void {
+  withStore(directory, () => {
+    const record = recordsOf(directory).find((key) => key.name === name);
+    if (record === undefined || record.rotation !== undefined || record.hasNext) throw changedMeanwhile(name);
+    ensureOwnDirectory(directory);
+    writePair(keyFiles(directory, name, 'next'), material);
   });
 }
 
 /**
- * Makes the new key the one in use, and keeps the old one. Instances that have shown that they let the new one in
- * are `proven`; every other one that is known goes on with the old key.
+ * Makes the new key the one in use and keeps the old one.
+ *
+ * @param proven machines that have logged in with the new key; every other known one goes on with the old key
+ * @param left regions where EC2 has the old public key or could not be asked
+ * @param fingerprint of the new key
  */
 export function switchKeys(
   directory: string,
   name: string,
-  { proven, others }: { readonly proven: readonly string[]; readonly others: readonly string[] },
+  {
+    proven,
+    left,
+    fingerprint,
+  }: {
+    readonly proven: readonly MachineId[];
+    readonly left: Pick<Rotation, 'regions' | 'unasked'>;
+    readonly fingerprint: string;
+  },
 ): void {
-  change(directory, name, 'adding', (entry, { instances, rotation }) => {
-    const read = (role?: 'next') => ({
-      privateKey: readPrivateKey(directory, name, role),
-      publicKey: `${readPublicKey(directory, name, role)}\n`,
+  withStore(directory, () => {
+    const record = recordsOf(directory).find((key) => key.name === name);
+    if (record === undefined || record.rotation !== undefined || !record.hasNext)
+      throw changedMeanwhile(name);
+    writePair(keyFiles(directory, name, 'old'), {
+      privateKey: readPrivateKey(directory, name),
+      publicKey: `${readPublicKey(directory, name)}\n`,
     });
-    const [old, next] = [read(), read('next')];
-    const blob = blobOfLine(next.publicKey);
-    const letsIn: Record<string, LetsIn> = {};
-    // One may have been logged in to with the old key for the first time since the rotation began.
-    for (const vm of others) letsIn[vm] = 'old';
-    for (const vm of proven) letsIn[vm] = 'both';
-    const known = new Set(Object.keys(letsIn));
-    for (const vm of instances) if (!known.has(vm.toLowerCase())) letsIn[vm] = 'old';
-    const after = { ...rotation, stage: 'removing', instances: letsIn } as const;
-    makeChange(directory, {
-      name,
-      entry: {
-        ...entry,
-        ...(blob === undefined ? {} : { type: typeOfBlob(blob) }),
-        created_at: timestamp(),
-        rotation: rotationEntry(after),
-      },
-      ...next,
-      next: null,
-      old,
+    // A machine may have been logged in to for the first time since the rotation began.
+    const machines = record.machines.map((machine): Machine => {
+      const isProven = proven.some((one) => machineOf(record.machines, one) === machine);
+      return isProven
+        ? { ...machine, accepts: 'both', proved: fingerprint }
+        : { ...machine, accepts: 'old', proved: undefined };
     });
+    const rotation = { startedAt: timestamp(), ...left, isUnproved: proven.length === 0 };
+    writeKeyState(directory, { ...record, machines, rotation });
+    finishSwitches(directory);
   });
 }
 
-/** Notes what an instance lets in now; `done`: the new key alone. */
-export function noteInstance(directory: string, name: string, vm: string, letsIn: LetsIn | 'done'): void {
-  note(directory, name, (rotation) => {
-    const { [vm]: _, ...others } = rotation.instances;
-    return { ...rotation, instances: letsIn === 'done' ? others : { ...others, [vm]: letsIn } };
-  });
-}
-
-/** Notes that EC2 has the new public key in this region. */
-export function noteRegion(directory: string, name: string, region: string): void {
-  note(directory, name, (rotation) => ({
-    ...rotation,
-    regions: rotation.regions.filter((other) => other !== region),
+/** Notes what a machine accepts now; `done`: the new key alone. @param fingerprint of the new key */
+export function noteMachine(
+  directory: string,
+  name: string,
+  id: MachineId,
+  accepts: 'both' | 'done',
+  fingerprint: string,
+): void {
+  note(directory, name, (record) => ({
+    ...record,
+    machines: record.machines.map((machine) =>
+      machine === machineOf(record.machines, id)
+        ? { ...machine, accepts: accepts === 'done' ? undefined : accepts, proved: fingerprint }
+        : machine,
+    ),
+    rotation: { ...record.rotation, isUnproved: false },
   }));
 }
 
-/** Where nothing is left to do, forgets the old key; false where something is. */
-export function endRotation(directory: string, name: string): boolean {
-  return change(directory, name, 'removing', (entry, { rotation }) => {
-    if (Object.keys(rotation.instances).length > 0 || rotation.regions.length > 0) return false;
-    const { rotation: _, ...rest } = entry;
-    makeChange(directory, { name, entry: rest, old: null });
-    return true;
-  });
-}
-
-function note(directory: string, name: string, action: (rotation: Rotation) => Rotation): void {
-  change(directory, name, 'removing', (entry, { rotation }) => {
-    changeEntry(directory, name, { ...entry, rotation: rotationEntry(action(rotation)) });
-  });
-}
-
-interface Rotating extends KeyRecord {
-  readonly rotation: Rotation;
-}
-
-/** Another process may have gone on with it, or deleted the key: then nothing is done. */
-function change<T>(
+/** Notes which regions are left to do in EC2. */
+export function noteRegions(
   directory: string,
   name: string,
-  stage: Rotation['stage'] | undefined,
-  action: (entry: JsonObject, record: Rotating) => T,
-): T {
+  left: Pick<Rotation, 'regions' | 'unasked'>,
+): void {
+  note(directory, name, (record) => ({ ...record, rotation: { ...record.rotation, ...left } }));
+}
+
+/**
+ * Removes the old key where nothing needs it.
+ *
+ * @param isForced removes it all the same; machines that accept it alone are no machines of this key any more
+ * @returns why it is kept; empty where it was removed
+ */
+export function endRotation(directory: string, name: string, isForced = false): readonly string[] {
   return withStore(directory, () => {
-    const { keys, entries } = readMetadata(directory);
-    const record = keys.find((key) => key.name === name);
-    const entry = entries[name];
-    if (record === undefined || entry === undefined || record.rotation?.stage !== stage) {
-      throw new MintError('key-store', `another command has changed the key of ${name} meanwhile`, {
-        hint: `\`mint-ssh keys show ${name}\` shows how far its rotation is; run it again`,
-      });
-    }
-    return action(entry, record as Rotating);
+    const record = recordsOf(directory).find((key) => key.name === name);
+    if (record?.rotation === undefined) return [];
+    const reasons = needsOldKey(record);
+    if (reasons.length > 0 && !isForced) return reasons;
+    removePair(keyFiles(directory, name, 'old'));
+    const machines = record.machines
+      .filter(({ accepts }) => accepts !== 'old')
+      .map((machine) => ({ ...machine, accepts: undefined }));
+    writeRecord(directory, { ...record, machines, rotation: undefined });
+    return [];
+  });
+}
+
+/** Enters machines that accept the key, or updates what is known of them. An entry never loses what it accepts. */
+export function addMachines(
+  directory: string,
+  name: string,
+  found: readonly (MachineId & Partial<Machine>)[],
+): void {
+  changeKey(directory, name, (record) => ({
+    ...record,
+    machines: found.reduce<readonly Machine[]>(withMachine, record.machines),
+  }));
+}
+
+function withMachine(machines: readonly Machine[], found: MachineId & Partial<Machine>): readonly Machine[] {
+  const known = machineOf(machines, found);
+  const given = Object.fromEntries(Object.entries(found).filter(([, value]) => value !== undefined));
+  const after = { ...(known ?? unknownMachine(found)), ...given } as Machine;
+  return known === undefined
+    ? [...machines, after]
+    : machines.map((machine) => (machine === known ? after : machine));
+}
+
+function unknownMachine({ instance, name, user }: MachineId): Machine {
+  return {
+    instance,
+    name,
+    user,
+    region: undefined,
+    lastUsed: undefined,
+    proved: undefined,
+    accepts: undefined,
+  };
+}
+
+/** Forgets a machine; nothing is done for it any more. */
+export function forgetMachine(directory: string, name: string, id: MachineId): void {
+  changeKey(directory, name, (record) => ({
+    ...record,
+    machines: record.machines.filter((machine) => machine !== machineOf(record.machines, id)),
+  }));
+}
+
+/** Enters a name of the key in EC2; the first becomes the one in metadata.json. */
+export function addEc2Name(directory: string, name: string, region: string, awsKeyName: string): void {
+  changeKey(directory, name, (record) => {
+    const { ec2Names } = record;
+    if (ec2Names.some((at) => at.region === region && at.name === awsKeyName)) return record;
+    const first = record.awsKeyName === undefined ? { region, awsKeyName } : {};
+    return { ...record, ...first, ec2Names: [...ec2Names, { region, name: awsKeyName }] };
+  });
+}
+
+type Rotating = KeyRecord & { readonly rotation: Rotation };
+
+/** Does nothing where another process has ended the rotation, or deleted the key. */
+function note(directory: string, name: string, action: (record: Rotating) => KeyRecord): void {
+  changeKey(directory, name, (record) =>
+    record.rotation === undefined ? undefined : action(record as Rotating),
+  );
+}
+
+function changedMeanwhile(name: string): MintError {
+  return new MintError('key-store', `another command has changed the key of ${name} meanwhile`, {
+    hint: `\`mint-ssh keys show ${name}\` shows how far its rotation is; run it again`,
   });
 }

@@ -13,19 +13,21 @@ function typing(place: Place, words: string): Child {
 }
 
 describe('mint-ssh keys on a terminal', () => {
-  test('delete names the instances that use the key, and takes nothing but yes for a yes', async (context) => {
+  test('delete names the instances that use the key, says that they still accept it, and takes only y for a yes', async (context) => {
     const place = keysPlace(context);
     assert.equal((await place.keys(['create', 'lab'])).status, 0);
     const metadata = join(place.store, 'metadata.json');
     const used = readFileSync(metadata, 'utf8').replace('[]', '["my-\\u001b[31mworkstation", "other"]');
     writeFileSync(metadata, used);
-    for (const typed of ['no', '', 'y']) {
+    for (const typed of ['n', 'no', '', 'what']) {
       const child = typing(place, 'delete lab');
-      await child.until(/yes\/no\) /);
-      assert.match(child.stdout, /my-\\u\{1b\}\[31mworkstation, other/);
+      await child.until(/Delete anyway\? \[y\/N\] /);
+      assert.match(child.stdout, /Key 'lab' is used by 2 instances: my-\\u\{1b\}\[31mworkstation, other\./);
+      assert.match(child.stdout, /They go on accepting it/);
       child.stdin.write(`${typed}\n`);
-      if (typed === 'y') child.stdin.write('no\n');
-      assert.equal((await child.done).status, 1);
+      const { status, stdout } = await child.done;
+      assert.equal(status, 1);
+      assert.match(stdout, /nothing was deleted/);
       assert.ok(existsSync(join(place.store, 'lab')));
     }
     const without = await place.keys(['delete', 'lab']);
@@ -33,9 +35,11 @@ describe('mint-ssh keys on a terminal', () => {
     assert.match(without.stderr, /is used by my-.*other\n.*\(usage\)\n.*--force/);
 
     const child = typing(place, 'delete lab');
-    await child.until(/yes\/no\) /);
-    child.stdin.write('yes\n');
-    assert.equal((await child.done).status, 0);
+    await child.until(/\[y\/N\] /);
+    child.stdin.write('y\n');
+    const { status, stdout } = await child.done;
+    assert.equal(status, 0);
+    assert.match(stdout, /still accepted by my-.*other/);
     assert.equal(existsSync(join(place.store, 'lab')), false);
     assert.equal(existsSync(join(place.store, 'lab.pub')), false);
   });

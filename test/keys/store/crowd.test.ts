@@ -2,9 +2,10 @@ import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { parseKeyFile } from '../../../src/keys/store/key-file.ts';
-import { listKeys, readPrivateKey, readPublicKey } from '../../../src/keys/store/key-store.ts';
+import { listKeys } from '../../../src/keys/store/key-store.ts';
 import { publicBlob, publicLine } from '../../../src/keys/store/key-type.ts';
 import { openKeyFile } from '../../../src/keys/store/private-key.ts';
+import { readPrivateKey, readPublicKey } from '../../../src/keys/store/store-files.ts';
 import { makeKey } from '../key-lines.ts';
 import { keysPlace, readDirectory } from './keys-program.ts';
 

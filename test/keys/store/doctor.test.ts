@@ -24,7 +24,7 @@ describe('mint-ssh keys doctor', () => {
     const before = snapshot(place.store);
     const { status, stderr } = await place.keys(['doctor']);
     assert.equal(status, 0);
-    assert.match(stderr, /all is well/);
+    assert.match(stderr, /no problems found/);
     assert.deepEqual(snapshot(place.store), before);
   });
 
@@ -44,10 +44,10 @@ describe('mint-ssh keys doctor', () => {
     writeFileSync(join(place.store, '.one.0123456789abcdef.tmp'), 'a secret', { mode: 0o600 });
     const { status, stderr } = await place.keys(['doctor']);
     assert.equal(status, 0, stderr);
-    assert.equal(stderr.match(/mended: /g)?.length, 6, stderr);
+    assert.equal(stderr.match(/repaired: /g)?.length, 6, stderr);
     assert.deepEqual(snapshot(place.store), before);
     assert.equal(statSync(place.store).mode & 0o777, 0o700);
-    assert.match((await place.keys(['doctor'])).stderr, /all is well/);
+    assert.match((await place.keys(['doctor'])).stderr, /no problems found/);
   });
 
   test('takes in keys that metadata.json does not name, and makes it anew where it is broken', async (context) => {

@@ -10,14 +10,16 @@ describe('mint-ssh keys', { timeout: 300_000 }, () => {
   let place: KeyWorld;
 
   before(async () => {
-    place = await makeKeyWorld(['dev', 'Dev.pub']);
+    place = await makeKeyWorld(['dev', 'Dev.pub', 'picky'], [], {
+      picky: { sshdLines: ['PubkeyAcceptedAlgorithms ssh-ed25519'] },
+    });
   });
 
   after(() => place.end());
 
   beforeEach(() => {
     rmSync(place.store, { recursive: true, force: true });
-    for (const vm of ['dev', 'Dev.pub']) place.letIn('# mine', vm);
+    for (const vm of ['dev', 'Dev.pub', 'picky']) place.letIn('# mine', vm);
   });
 
   const publicFile = (name: string) => readFileSync(join(place.store, `${name}.pub`), 'utf8').trim();
@@ -29,7 +31,7 @@ describe('mint-ssh keys', { timeout: 300_000 }, () => {
   test('attach has the VM let the key in, which is the one of "default" made for it; detach ends that', async () => {
     const { stderr } = await place.keys(0, 'attach', 'default', 'DEV');
     assert.match(stderr, /made the key of "default"/);
-    assert.match(stderr, /dev lets the key of default in$/m);
+    assert.match(stderr, /dev accepts the key of default$/m);
     assert.match(stderr, /hint: .* access = "key:default" under \[vm.dev\]/);
     assert.deepEqual(place.lines('dev'), ['# mine', publicFile('default')]);
     assert.ok(await place.opens('dev', join(place.store, 'default')));
@@ -55,13 +57,72 @@ describe('mint-ssh keys', { timeout: 300_000 }, () => {
       assert.match((await place.keys(1, 'detach', 'lab', 'dev')).stderr, /dial-failed/);
       assert.deepEqual(await instances('lab'), ['dev']);
       const { stderr } = await place.keys(0, 'detach', 'lab', 'dev', '--force');
-      assert.match(stderr, /what is in authorized_keys on dev stays there/);
+      assert.match(stderr, /the line in authorized_keys on dev, if it is there, stays/);
       assert.deepEqual(await instances('lab'), []);
     } finally {
       await sshd?.start();
     }
     const unknown = await place.keys(1, 'attach', 'lab', 'nowhere');
     assert.match(unknown.stderr, /\(vm-not-found\)/);
+  });
+
+  test('a VM that does not accept the key after all keeps no line of it, or the message says so', async () => {
+    await place.keys(0, 'create', 'curve', '--type', 'ecdsa-p256');
+    const refused = await place.keys(1, 'attach', 'curve', 'picky');
+    assert.match(
+      refused.stderr,
+      /picky does not accept the key of curve: .*; its line was removed again \(login-refused\)/,
+    );
+    assert.deepEqual([place.lines('picky'), await instances('curve')], [['# mine'], []]);
+    // The line was there before, so it is not ours to remove.
+    place.letIn(publicFile('curve'), 'picky');
+    const before = await place.keys(1, 'attach', 'curve', 'picky');
+    assert.match(before.stderr, /its line was in authorized_keys before, and stays/);
+    assert.deepEqual(place.lines('picky'), [publicFile('curve')]);
+  });
+
+  test('attach says where the key is of another region than the VM', async () => {
+    await place.keys(0, 'create', 'west', '--region', 'us-west-2');
+    const { stderr } = await place.keys(0, 'attach', 'west', 'dev');
+    assert.match(stderr, /note: west is a key of us-west-2, and dev is in us-east-1/);
+  });
+
+  test('every step is in audit.log, with the key and its fingerprint', async () => {
+    const from = (place.world.file('audit.log') ?? '').split('\n').length - 1;
+    const identity = join(place.world.directory, 'identity');
+    const made = await place.world.run('age-keygen', ['-o', identity]);
+    const recipient = /age1\w+/.exec(made.stderr)?.[0] ?? '';
+    const at = (name: string) => join(place.world.directory, name);
+    await place.keys(0, 'create', 'lab');
+    await place.keys(0, 'export', 'lab', '--output', at('exported'));
+    await place.keys(0, 'import', 'copy', '--key-file', at('exported'));
+    await place.keys(0, 'share', 'lab', '--to', recipient, '--output', at('shared.age'));
+    await place.keys(0, 'attach', 'lab', 'dev');
+    await place.keys(0, 'rotate', 'lab');
+    await place.keys(0, 'detach', 'lab', 'dev');
+    await place.keys(0, 'dedicated', 'dev');
+    await place.keys(0, 'delete', 'lab', '--force');
+    const lines = (place.world.file('audit.log') ?? '').trimEnd().split('\n').slice(from);
+    const noted = lines
+      .map((line) => JSON.parse(line) as Record<string, string>)
+      .filter(({ command }) => command?.startsWith('keys '))
+      .map(({ event, command, vm_name: vm, key }) => [event, command, vm, key]);
+    assert.deepEqual(noted, [
+      ['key-created', 'keys create lab', null, 'lab'],
+      ['key-exported', 'keys export lab', null, 'lab'],
+      ['key-imported', 'keys import copy', null, 'copy'],
+      ['key-shared', 'keys share lab', null, 'lab'],
+      ['key-attached', 'keys attach lab dev', 'dev', 'lab'],
+      ['key-rotated', 'keys rotate lab', null, 'lab'],
+      ['key-detached', 'keys detach lab dev', 'dev', 'lab'],
+      ['key-created', 'keys dedicated dev', null, 'dev.vm'],
+      ['key-attached', 'keys dedicated dev', 'dev', 'dev.vm'],
+      ['key-deleted', 'keys delete lab', null, 'lab'],
+    ]);
+    const attached = lines
+      .map((line) => JSON.parse(line) as Record<string, string>)
+      .find(({ event }) => event === 'key-attached');
+    assert.match(attached?.['key_fingerprint'] ?? '', /^SHA256:/);
   });
 
   test('the key that is the only way in is not detached unless it is forced', async () => {
@@ -91,7 +152,7 @@ describe('mint-ssh keys', { timeout: 300_000 }, () => {
     await place.keys(0, 'dedicated', 'dev');
     assert.equal(publicFile('dev.vm'), line);
     assert.match((await place.keys(2, 'create', 'dev.vm')).stderr, /\(key-name\)/);
-    assert.match((await place.keys(0, 'doctor')).stderr, /all is well/);
+    assert.match((await place.keys(0, 'doctor')).stderr, /no problems found/);
 
     await place.keys(0, 'rotate', 'dev.vm');
     assert.notEqual(publicFile('dev.vm'), line);

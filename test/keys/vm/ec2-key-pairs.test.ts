@@ -101,21 +101,26 @@ describe('mint-ssh keys with --aws', { timeout: 300_000 }, () => {
     );
   });
 
-  test('rotate replaces the key pair under its name, also in a run that goes on', async () => {
+  test('rotate replaces the key pair under its name without being asked, also in a run that continues', async () => {
     await place.keys(0, 'create', 'turn', '--aws');
+    await place.keys(0, 'attach', 'turn', 'dev');
     const before = inEc2('cws-turn-us-east-1')?.publicKey;
-    // AWS goes away between the switch and the replacement.
+    // AWS denies the import between the switch and the replacement.
     place.world.cloud.accessKeys.set(demoAccessKey.id, {
       secret: demoAccessKey.secret,
       denied: ['ec2:ImportKeyPair'],
     });
-    const refused = await place.keys(1, 'rotate', 'turn', '--aws');
+    const refused = await place.keys(1, 'rotate', 'turn');
     assert.match(refused.stderr, /ec2:ImportKeyPair/);
+    assert.match(refused.stderr, /the old key is kept: EC2 still has the old public key in us-east-1/);
     assert.equal(inEc2('cws-turn-us-east-1'), undefined, 'the old key is no longer given out');
     place.world.cloud.accessKeys.set(demoAccessKey.id, { secret: demoAccessKey.secret });
     await place.keys(0, 'rotate', 'turn');
     assert.equal(inEc2('cws-turn-us-east-1')?.publicKey, publicFile('turn'));
     assert.notEqual(publicFile('turn'), before);
+    // A second rotation is one more of the same.
+    await place.keys(0, 'rotate', 'turn', '--aws');
+    assert.equal(inEc2('cws-turn-us-east-1')?.publicKey, publicFile('turn'));
   });
 
   test('what EC2 does not take, or where no region is set, is said before anything is kept', async () => {

@@ -22,16 +22,20 @@ export interface KeyWorld {
   end(): Promise<void>;
 }
 
-/** @param access lines of ssh.toml for each VM */
+/**
+ * @param access lines of ssh.toml for each VM
+ * @param more for single VMs: lines of sshd_config, and of ssh.toml in place of `access`
+ */
 export async function makeKeyWorld(
   vms: readonly string[],
   access: readonly string[] = [],
+  more: Readonly<Record<string, { sshdLines?: readonly string[]; settings?: readonly string[] }>> = {},
 ): Promise<KeyWorld> {
   const remote = mkdtempSync('/tmp/mkw-');
   const home = (vm: string) => join(remote, vm);
   const file = (vm: string) => join(home(vm), '.ssh', 'authorized_keys');
   const sshdLines = (vm: string) => [
-    `AuthorizedKeysFile ${file(vm)}`,
+    `AuthorizedKeysFile ${file(vm)} ${join(home(vm), '.ssh', 'more_keys')}`,
     // Nothing may ever touch the real ~/.ssh of whoever runs the tests.
     `ForceCommand ${join(remote, 'wrapper')}`,
     `SetEnv HOME=${home(vm)} MINT_SSHD=${home(vm)}`,
@@ -40,7 +44,10 @@ export async function makeKeyWorld(
   writeFileSync(join(remote, 'wrapper'), script);
   chmodSync(join(remote, 'wrapper'), 0o755);
   for (const vm of vms) mkdirSync(join(home(vm), '.ssh'), { recursive: true, mode: 0o700 });
-  const each = vms.map((vm) => [vm, { sshdLines: sshdLines(vm), settings: access }] as const);
+  const each = vms.map((vm) => {
+    const { sshdLines: lines = [], settings = access } = more[vm] ?? {};
+    return [vm, { sshdLines: [...lines, ...sshdLines(vm)], settings }] as const;
+  });
   const world = await makeWorld({ vms: Object.fromEntries(each) });
   const store = join(world.configDir, 'keys');
   return {

@@ -57,8 +57,20 @@ describe('mint-ssh keys migrate', { timeout: 300_000 }, () => {
     );
     assert.deepEqual([snapshot(from), readDirectory(place.store)], [before, []]);
 
-    const { stderr } = await place.keys(0, 'migrate');
-    assert.match(stderr, /research: moved into the store \(SHA256:.*\); no instance of it is known/);
+    const { stderr } = await place.keys(1, 'migrate');
+    assert.match(stderr, /research: no instance of it is known, so no login was tried/);
+    assert.match(
+      stderr,
+      /research: is in the store; the original in .* stays until a login has proved the key/,
+    );
+    assert.deepEqual(snapshot(from), before, 'nothing was proved, so nothing is removed');
+    await place.keys(0, 'migrate', '--keep-originals');
+    assert.deepEqual(snapshot(from), before);
+    const forced = await place.keys(0, 'migrate', '--force');
+    assert.match(
+      forced.stderr,
+      /research: moved into the store \(SHA256:.*\); not proved by a login everywhere \(--force\)/,
+    );
     assert.deepEqual(readDirectory(from), ['id_ed25519', 'id_ed25519.pub']);
     const told = (await listed()).map((key) => [
       key['name'],
@@ -84,17 +96,14 @@ describe('mint-ssh keys migrate', { timeout: 300_000 }, () => {
     assert.ok(known);
     place.world.cloud.instances.set(instance, { ...known, keyName: 'cws-lab-us-east-1' });
     place.letIn('# nobody', 'dev');
-    const { stderr } = await place.keys(1, 'migrate', '--aws');
-    assert.match(stderr, /lab: dev did not let it in: .*denied/i);
-    assert.match(stderr, /the original in .* stays until they do/);
+    const { stderr } = await place.keys(1, 'migrate');
+    assert.match(stderr, /lab: dev did not accept it: .*denied/i);
+    assert.match(stderr, /the original in .* stays until a login has proved the key/);
     assert.deepEqual(readDirectory(from), originals);
     assert.equal((await listed()).length, 1);
 
     place.letIn(line, 'dev');
-    assert.match(
-      (await place.keys(0, 'migrate', '--aws')).stderr,
-      /moved into the store .* let in by 1 of 1/,
-    );
+    assert.match((await place.keys(0, 'migrate')).stderr, /moved into the store .* accepted by dev/);
     assert.deepEqual(readDirectory(from), []);
     assert.deepEqual((await listed())[0]?.['instances'], ['dev']);
     place.world.cloud.instances.set(instance, known);
@@ -112,7 +121,7 @@ describe('mint-ssh keys migrate', { timeout: 300_000 }, () => {
     makeKey(from, 'cws-open-us-east-1', '-t', 'ed25519');
     chmodSync(join(from, 'cws-open-us-east-1'), 0o644);
     writeFileSync(join(from, 'cws-.._x-us-east-1'), 'no key', { mode: 0o600 });
-    const { stderr } = await place.keys(1, 'migrate');
+    const { stderr } = await place.keys(1, 'migrate', '--force');
     assert.match(stderr, /named: is in the store; the original in .* stays as long as ".*\/config" names it/);
     assert.match(
       stderr,
@@ -142,7 +151,7 @@ describe('mint-ssh keys migrate', { timeout: 300_000 }, () => {
     writeFileSync(askpass, '#!/bin/sh\necho sesame 5\n', { mode: 0o700 });
     chmodSync(askpass, 0o700);
     const env = { SSH_ASKPASS: askpass, SSH_ASKPASS_REQUIRE: 'force' };
-    const ended = await place.world.run(mintProgram, ['keys', 'migrate'], { env });
+    const ended = await place.world.run(mintProgram, ['keys', 'migrate', '--force'], { env });
     assert.equal(ended.status, 0, ended.stderr);
     const open = (secret: string) =>
       execFileSync('ssh-keygen', ['-y', '-P', secret, '-f', join(place.store, 'locked')], { stdio: 'pipe' });
@@ -159,11 +168,13 @@ test('the profile and the region in the name of an older key', () => {
     'cws-y-ap-southeast-2-key.pub',
     'known_hosts',
     'cws-',
+    'cws-lab-eusc-de-east-1',
   ];
   const found = olderKeys(files).map(({ profile, region }) => [profile, region]);
   assert.deepEqual(found, [
     ['a-b', 'us-iso-east-1'],
     ['x', undefined],
     ['y', 'ap-southeast-2'],
+    ['lab', 'eusc-de-east-1'],
   ]);
 });

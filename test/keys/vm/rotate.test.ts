@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
+import { waitFor } from '../../openssh/world.ts';
 import { readDirectory } from '../store/keys-program.ts';
 import { type KeyWorld, makeKeyWorld } from './key-world.ts';
 
@@ -24,6 +25,8 @@ describe('mint-ssh keys rotate', { timeout: 300_000 }, () => {
   after(() => place.end());
 
   const held = (vm: string) => place.lines(vm).map(blob);
+  const otherKeys = () =>
+    readDirectory(join(place.store, '.mint-ssh')).filter((file) => /\.(?:next|old)(?:\.pub)?$/.test(file));
 
   test('keeps all that are up in reach throughout, and removes the old key from each', async () => {
     const limits = 'from="127.0.0.1",no-agent-forwarding';
@@ -58,37 +61,39 @@ describe('mint-ssh keys rotate', { timeout: 300_000 }, () => {
       assert.deepEqual(held(vm).slice(1), [first], vm);
       assert.match(stderr, new RegExp(`^mint-ssh: not done: ${vm}: .*\\(dial-failed\\)$`, 'm'));
     }
-    assert.match(stderr, /hint: `mint-ssh keys rotate team` goes on/);
+    assert.match(stderr, /hint: `mint-ssh keys rotate team` continues/);
+    assert.match(stderr, /the old key is kept: x accepts the old key only/);
+    assert.doesNotMatch(stderr, /gone|removed from the store/);
     assert.equal(place.world.cloud.pushes.length, pushes, 'nothing was pushed');
   });
 
-  test('leaves those that were down in reach by the old key, and no other place of it', async () => {
-    for (const vm of down) await place.world.sshd(vm).start();
-    for (const vm of [...down, 'a']) assert.ok(await place.letsIn(vm), vm);
-    assert.deepEqual(
-      readDirectory(place.store).filter((file) => !file.startsWith('.')),
-      ['metadata.json', 'team', 'team.old', 'team.old.pub', 'team.pub'],
-    );
+  test('serves the old key to those that were down, and finishes each by itself at its first login', async () => {
+    assert.deepEqual(otherKeys(), ['team.old', 'team.old.pub']);
     const shown = (await place.keys(0, 'show', 'team')).stdout;
     assert.match(shown, /^rotation: +not finished, since /m);
     assert.match(shown, /^instance: +x \(.*waits for the new key\)$/m);
     assert.doesNotMatch(shown, /^instance: +a \(.*waits/m);
     assert.match((await place.keys(0, 'list')).stderr, /the rotation of team is not finished/);
     assert.match((await place.keys(0, 'doctor')).stderr, /rotate team/);
+    for (const vm of down) await place.world.sshd(vm).start();
+    for (const vm of ['x', 'y']) assert.ok(await place.letsIn(vm), vm);
+    for (const vm of ['x', 'y'])
+      await waitFor(`the rotation on ${vm}`, 60_000, () => String(held(vm).slice(1)) === second);
+    for (const vm of ['x', 'y', 'a']) assert.ok(await place.letsIn(vm), vm);
+    assert.deepEqual(held('z').slice(1), [first]);
+    assert.deepEqual(otherKeys(), ['team.old', 'team.old.pub'], 'z still needs it');
   });
 
-  test('finishes them with the same new key the next time, and forgets the old one', async () => {
+  test('finishes the rest with the same new key the next time, and removes the old one', async () => {
     const { stderr } = await place.keys(0, 'rotate', 'team');
-    assert.match(stderr, /going on with the rotation of team/);
-    assert.match(stderr, /its old key is gone/);
+    assert.match(stderr, /continuing the rotation of team/);
+    assert.match(stderr, /each of these accepts it and refuses SHA256:\S+: .*z/);
+    assert.match(stderr, /SHA256:\S+ is removed from the store/);
     assert.equal(blob(readFileSync(join(place.store, 'team.pub'), 'utf8')), second);
     for (const vm of all) assert.deepEqual(held(vm).slice(1), [second], vm);
     for (const vm of down) assert.ok(await place.letsIn(vm), vm);
-    assert.deepEqual(
-      readDirectory(place.store).filter((file) => !file.startsWith('.')),
-      ['metadata.json', 'team', 'team.pub'],
-    );
-    assert.doesNotMatch(readFileSync(join(place.store, 'metadata.json'), 'utf8'), /rotation/);
+    assert.deepEqual(otherKeys(), []);
+    assert.match(readFileSync(join(place.store, '.mint-ssh/state.json'), 'utf8'), /"rotation": null/);
   });
 
   test('changes nothing where no instance can be given a new key', async () => {

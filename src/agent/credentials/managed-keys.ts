@@ -1,0 +1,328 @@
+/**
+ * Managed keys between the store and a login. The passphrase of a key is asked for once, and the key then stays in
+ * memory for `key_lifetime`; a key without one is read again for each login.
+ */
+import { spawn } from 'node:child_process';
+import type { KeyObject } from 'node:crypto';
+import { existsSync, statSync } from 'node:fs';
+import { join, parse } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { command } from '../../cli/shell-command.ts';
+import { MintError } from '../../errors.ts';
+import { parseKeyFile } from '../../keys/store/key-file.ts';
+import { isNamedInEc2, type KeyRecord, recordsOf } from '../../keys/store/key-store.ts';
+import { blobOfLine, publicBlob } from '../../keys/store/key-type.ts';
+import {
+  keyForMachine,
+  type LoginMachine,
+  recordRefusal,
+  recordUse,
+  type ServedKey,
+  type WhichKey,
+} from '../../keys/store/key-use.ts';
+import { keyStoreDirectory } from '../../keys/store/location.ts';
+import { openKeyFile } from '../../keys/store/private-key.ts';
+import { metadataFile, stateFile } from '../../keys/store/store-files.ts';
+import type { Caller } from '../../platform/caller.ts';
+import { agentEnvironment } from '../../platform/hardening.ts';
+import { acquireLock } from '../../platform/lock.ts';
+import type { Paths } from '../../platform/paths.ts';
+import { ownProcess } from '../../platform/program.ts';
+import { parseHostKey } from '../../ssh/hostkey.ts';
+import type { SigningKey } from '../../ssh/key-signature.ts';
+import type { SecretAnswer, SecretQuestion } from '../control/protocol.ts';
+import type { Log } from '../log.ts';
+import type { AskSecret } from '../questions.ts';
+import { type Age, collectGarbage, startAge } from './key-memory.ts';
+
+/** How long another process's change of the store is waited for. */
+const storeWaitMs = 5000;
+/** Timers stop while the machine sleeps, so the age of an unlocked key is checked this often. */
+const checkIntervalMs = 30_000;
+/** How long the user has for a passphrase, in seconds, and how often a wrong one is asked for again. */
+const answerSeconds = 40;
+const attempts = 3;
+
+/** A key as it is served to a machine. */
+export interface ManagedKey {
+  readonly directory: string;
+  readonly name: string;
+  readonly blob: Buffer;
+  readonly fingerprint: string;
+  readonly to: LoginMachine;
+  readonly served: ServedKey;
+}
+
+interface Unlocked {
+  readonly name: string;
+  readonly privateKey: KeyObject;
+  readonly age: Age;
+  readonly lifetimeMs: number;
+}
+
+interface Unlocking {
+  /** Who can be asked for the passphrase. */
+  readonly waiting: AskSecret[];
+  readonly result: Promise<SigningKey>;
+}
+
+export class ManagedKeys {
+  readonly #paths: Paths;
+  readonly #log: Log;
+  readonly #changed: () => void;
+  /** Both by store and public key. */
+  readonly #unlocked = new Map<string, Unlocked>();
+  readonly #unlocking = new Map<string, Unlocking>();
+  #known: { readonly stamp: string; readonly keys: readonly KeyRecord[] } | undefined;
+  #timer: NodeJS.Timeout | undefined;
+
+  /** @param changed called when the first unlocked key comes, and when the last one has gone */
+  constructor({ paths, log }: { readonly paths: Paths; readonly log: Log }, changed: () => void) {
+    this.#paths = paths;
+    this.#log = log;
+    this.#changed = changed;
+  }
+
+  /** Names of the keys that a passphrase has unlocked. */
+  get unlocked(): readonly string[] {
+    return [...this.#unlocked.values()].map(({ name }) => name);
+  }
+
+  /** Whether the store has a key that EC2 knows by this name. A store that is broken has none. */
+  has(caller: Caller, awsKeyName: string): boolean {
+    try {
+      const directory = this.#directory(caller);
+      return this.#keys(directory).some((key) => isNamedInEc2(key, awsKeyName));
+    } catch (error) {
+      this.#log(`cannot look for the key ${JSON.stringify(awsKeyName)}: ${String(error)}`);
+      return false;
+    }
+  }
+
+  /**
+   * The key that the machine accepts now.
+   * @throws MintError `key-not-found`, `key-store`, `unsafe-permissions`
+   */
+  async find(caller: Caller, which: WhichKey, to: LoginMachine): Promise<ManagedKey> {
+    const directory = this.#directory(caller);
+    await storeIsFree(directory);
+    const served = keyForMachine(directory, which, to);
+    const given = 'profile' in which ? which.profile : which.awsKeyName;
+    if (served === undefined) {
+      throw new MintError(
+        'key-not-found',
+        `there is no key of ${JSON.stringify(given)}, which is set as the access of ${to.name}`,
+        {
+          hint: `${command`mint-ssh keys attach ${'profile' in which ? given : 'PROFILE'} ${to.name}`} makes one and adds it there; or set access of [vm.${to.name}] in ssh.toml`,
+        },
+      );
+    }
+    const blob = blobOfLine(served.publicKey);
+    if (blob === undefined) {
+      throw new MintError('key-store', `the public key of ${served.record.name} is damaged`, {
+        hint: 'mint-ssh keys doctor',
+      });
+    }
+    const { fingerprint } = parseHostKey(blob);
+    return { directory, name: served.record.name, blob, fingerprint, to, served };
+  }
+
+  /** What a client that lists keys before it connects will be served; undefined where that is not known. */
+  listed(environment: NodeJS.ProcessEnv, which: WhichKey, to: LoginMachine): Buffer | undefined {
+    try {
+      const served = keyForMachine(keyStoreDirectory(this.#paths, undefined, environment), which, to);
+      return served && blobOfLine(served.publicKey);
+    } catch {
+      return undefined;
+    }
+  }
+
+  /**
+   * The key, to sign with. The user is asked where it has a passphrase and is not unlocked, once for all connections
+   * that wait.
+   * @param lifetimeMs for which it stays unlocked
+   * @throws MintError `key-passphrase`, `key-invalid`, `key-format`, `key-store`
+   */
+  open(key: ManagedKey, ask: AskSecret, lifetimeMs: number): SigningKey | Promise<SigningKey> {
+    const id = idOf(key);
+    const unlocked = this.#unlocked.get(id);
+    if (unlocked !== undefined && unlocked.age() < unlocked.lifetimeMs) {
+      return { privateKey: unlocked.privateKey, blob: key.blob };
+    }
+    const unlocking = this.#unlocking.get(id);
+    if (unlocking !== undefined) {
+      unlocking.waiting.push(ask);
+      return unlocking.result;
+    }
+    const waiting = [ask];
+    const result = this.#open(key, waiting, lifetimeMs).finally(() => this.#unlocking.delete(id));
+    this.#unlocking.set(id, { waiting, result });
+    return result;
+  }
+
+  /** Notes the login in the store; no login waits for this. */
+  recordUse({ directory, name, to, fingerprint, served }: ManagedKey): void {
+    if (!recordUse(directory, name, to, fingerprint, served.role)) {
+      this.#log(`${to.name}: cannot note the use of key ${name}`);
+    }
+  }
+
+  /** Notes that the machine did not accept the key. */
+  recordRefusal({ directory, name, to, fingerprint, served }: ManagedKey): void {
+    this.#log(`${to.name}: did not accept the key ${name} (${fingerprint})`);
+    recordRefusal(directory, name, to, fingerprint, served.role);
+  }
+
+  /**
+   * Where a rotation has something left to do on the machine, starts `keys rotate` for this machine alone, with the
+   * caller's environment; it runs on by itself.
+   * @returns false where the user has to run it, because the key has a passphrase
+   */
+  finishRotation({ directory, name, to, served }: ManagedKey, { environment }: Caller): boolean {
+    const isWaiting = served.role === 'old' || served.machine?.accepts !== undefined;
+    if (!isWaiting) return true;
+    if (parseKeyFile(served.privateKey).encrypted) return false;
+    const region = to.region === undefined ? [] : ['--region', to.region];
+    const words = ['keys', 'rotate', name, to.name, '--store', directory, ...region];
+    const call = ownProcess([...words, '--config-dir', this.#paths.dir]);
+    const child = spawn(call.file, call.words, {
+      detached: true,
+      windowsHide: true,
+      cwd: parse(this.#paths.run).root,
+      env: { ...agentEnvironment(process.env), ...environment },
+      stdio: 'ignore',
+    });
+    child.on('error', (error) =>
+      this.#log(`${to.name}: cannot finish the rotation of ${name}: ${error.message}`),
+    );
+    child.on('exit', (status) =>
+      this.#log(`${to.name}: the rotation of ${name} has ended with status ${status}`),
+    );
+    child.unref();
+    return true;
+  }
+
+  async #open(key: ManagedKey, waiting: AskSecret[], lifetimeMs: number): Promise<SigningKey> {
+    const { privateKey, hadPassphrase } = await openManagedKey(key, waiting);
+    if (hadPassphrase) this.#keep(key, privateKey, lifetimeMs);
+    return { privateKey, blob: key.blob };
+  }
+
+  #keep(key: ManagedKey, privateKey: KeyObject, lifetimeMs: number): void {
+    const { name } = key;
+    this.#unlocked.set(idOf(key), { name, privateKey, age: startAge(), lifetimeMs });
+    this.#log(`the key ${name} is unlocked for ${Math.round(lifetimeMs / 1000)} s`);
+    this.#schedule();
+    this.#changed();
+  }
+
+  #schedule(): void {
+    clearTimeout(this.#timer);
+    const left = [...this.#unlocked.values()].map(({ age, lifetimeMs }) => lifetimeMs - age());
+    if (left.length === 0) return;
+    const pauseMs = Math.min(checkIntervalMs, Math.max(100, Math.min(...left)));
+    this.#timer = setTimeout(() => this.#dropExpired(), pauseMs).unref();
+  }
+
+  /** Drops the keys whose time is over, and has their memory collected. */
+  #dropExpired(): void {
+    for (const [id, { name, age, lifetimeMs }] of this.#unlocked) {
+      if (age() < lifetimeMs) continue;
+      this.#unlocked.delete(id);
+      this.#log(`the key ${name} is locked again`);
+      collectGarbage();
+    }
+    this.#schedule();
+    if (this.#unlocked.size === 0) this.#changed();
+  }
+
+  #directory({ environment }: Caller): string {
+    return keyStoreDirectory(this.#paths, undefined, environment);
+  }
+
+  /** As the files are now, without the lock: they are replaced whole, and read again before a key is served. */
+  #keys(directory: string): readonly KeyRecord[] {
+    const found = [metadataFile, stateFile].map((file) =>
+      statSync(join(directory, file), { throwIfNoEntry: false }),
+    );
+    if (found[0] === undefined) return [];
+    const stamp = [directory, ...found.flatMap((file) => [file?.ino, file?.mtimeMs, file?.size])].join(' ');
+    if (this.#known?.stamp !== stamp) this.#known = { stamp, keys: recordsOf(directory) };
+    return this.#known.keys;
+  }
+}
+
+/** The agent's one thread does not wait for another process. @throws MintError `io-failed` from the lock itself */
+async function storeIsFree(directory: string): Promise<void> {
+  if (!existsSync(directory)) return;
+  for (const deadline = performance.now() + storeWaitMs; performance.now() < deadline; await sleep(20)) {
+    const lock = acquireLock(join(directory, '.lock'), { waitMilliseconds: 0 });
+    lock?.release();
+    if (lock !== undefined) return;
+  }
+}
+
+function idOf({ directory, blob }: ManagedKey): string {
+  return `${directory} ${blob.toString('base64')}`;
+}
+
+/**
+ * @param waiting who can be asked for the passphrase; others may be added meanwhile
+ * @throws MintError `key-passphrase`, `key-invalid`, `key-format`, `key-store`
+ */
+async function openManagedKey(
+  key: ManagedKey,
+  waiting: AskSecret[],
+): Promise<{ readonly privateKey: KeyObject; readonly hadPassphrase: boolean }> {
+  const file = parseKeyFile(key.served.privateKey);
+  if (!file.encrypted)
+    return { privateKey: checked(key, await openKeyFile(file, undefined)), hadPassphrase: false };
+  for (let attempt = 1; ; attempt += 1) {
+    const question = { prompt: promptFor(key.name, attempt), seconds: answerSeconds };
+    const passphrase = typed(await askFirst(waiting, question), key.name);
+    try {
+      const privateKey = await openKeyFile(file, passphrase.toString('utf8'));
+      return { privateKey: checked(key, privateKey), hadPassphrase: true };
+    } catch (error) {
+      const isWrong = error instanceof MintError && error.code === 'key-passphrase';
+      if (!isWrong || attempt >= attempts) throw error;
+    } finally {
+      passphrase.fill(0);
+      collectGarbage();
+    }
+  }
+}
+
+/** The first that reaches the user asks, and the others get the answer. */
+async function askFirst(waiting: AskSecret[], question: SecretQuestion): Promise<SecretAnswer> {
+  for (let [ask] = waiting; ask !== undefined; [ask] = waiting) {
+    const answer = await ask(question);
+    if (answer !== 'nobody') return answer;
+    waiting.shift();
+  }
+  return 'nobody';
+}
+
+function typed(answer: SecretAnswer, name: string): Buffer {
+  if (typeof answer !== 'string') return answer.secret;
+  const why = {
+    no: 'and none was given',
+    timeout: 'and there was no answer',
+    nobody: 'and there is nobody to ask',
+  }[answer];
+  throw new MintError('key-passphrase', `the key ${name} has a passphrase, ${why}`, {
+    hint: 'connect on a terminal, or with SSH_ASKPASS set; the key then stays unlocked for `key_lifetime`',
+  });
+}
+
+function promptFor(name: string, attempt: number): string {
+  return `${attempt > 1 ? 'Wrong passphrase. ' : ''}Passphrase of the key ${name}: `;
+}
+
+/** @throws MintError `key-store` where the file holds another key than its public half says */
+function checked({ name, blob }: ManagedKey, privateKey: KeyObject): KeyObject {
+  if (publicBlob(privateKey).equals(blob)) return privateKey;
+  throw new MintError('key-store', `the two files of the key ${name} hold different keys`, {
+    hint: 'mint-ssh keys doctor',
+  });
+}

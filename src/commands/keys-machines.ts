@@ -1,0 +1,181 @@
+/** Every machine that may accept a key: those the store knows, those of ssh.toml, and those that EC2 shows. */
+import { ownAws } from '../aws/own-credentials.ts';
+import type { VmDescription } from '../aws/requests.ts';
+import { MintError } from '../errors.ts';
+import type { KeyRecord } from '../keys/store/key-store.ts';
+import { addMachines, forgetMachine, isSameMachine, type MachineId } from '../keys/store/rotation.ts';
+import { thisCaller } from '../platform/caller.ts';
+import { vmName } from '../settings/vm-name.ts';
+import { type Target, usesKey } from './keys-logins.ts';
+import type { KeysRequest } from './keys-request.ts';
+
+export interface FoundMachines {
+  readonly targets: readonly Target[];
+  /** Regions where EC2 could not be asked, with the reason. */
+  readonly unasked: ReadonlyMap<string, string>;
+}
+
+/**
+ * Looks for every machine of a key, asks EC2 in all regions that the store names, and enters what it finds. Machines
+ * that EC2 shows as terminated are forgotten.
+ *
+ * @param launchedWith more names in EC2 to look for, such as those of an older system
+ */
+export async function findMachines(
+  request: KeysRequest,
+  record: KeyRecord,
+  launchedWith: KeyRecord['ec2Names'] = [],
+): Promise<FoundMachines> {
+  const { directory } = request;
+  const { name } = record;
+  const settings = request.settings();
+  const configured = settings.vms
+    .map((vm) => settings.named(vm))
+    .filter(({ access }) => usesKey(access, record))
+    .map((vm) => ({ instance: vm.instance, name: vm.name, user: vm.user, region: vm.region }));
+  const names = [...record.ec2Names, ...launchedWith];
+  const known: MachineId[] = [...record.machines, ...configured];
+  const regions = new Set(names.map(({ region }) => region));
+  for (const { instance, region } of [...record.machines, ...configured]) {
+    const at = instance === undefined ? undefined : (region ?? request.region());
+    if (at !== undefined) regions.add(at);
+  }
+  const unasked = new Map<string, string>();
+  const shown: VmDescription[] = [];
+  if (regions.size > 0) {
+    await withAws(request, async (aws) => {
+      for (const region of regions) {
+        try {
+          shown.push(...(await aws.launchedWith(region, names)), ...(await aws.byId(region, known)));
+        } catch (error) {
+          if (!(error instanceof MintError)) throw error;
+          unasked.set(region, `${error.message} (${error.code})`);
+        }
+      }
+    });
+  }
+  const byId = new Map(shown.map((vm) => [vm.instanceId, vm]));
+  const living = [...byId.values()].filter(({ state }) => !isOver(state));
+  for (const { instanceId, state } of byId.values()) {
+    if (isOver(state)) forgetMachine(directory, name, { instance: instanceId, name: instanceId });
+  }
+  const targets = living.flatMap((vm) => targetsOf(request, record, vm, living, known));
+  for (const machine of known) {
+    const isGone = machine.instance !== undefined && isOver(byId.get(machine.instance)?.state);
+    if (isGone || targets.some((target) => isSameMachine(target, machine))) continue;
+    targets.push({
+      instance: machine.instance,
+      name: machine.name,
+      user: machine.user,
+      region: undefined,
+      vm: plainName(machine.name),
+      notTried: undefined,
+    });
+  }
+  addMachines(
+    directory,
+    name,
+    targets.map(({ instance, name: called, user, region }) => ({ instance, name: called, user, region })),
+  );
+  return { targets, unasked };
+}
+
+/**
+ * An instance, by the name that the user has for it where that leads to this very instance, else by its id. It is
+ * several targets where ssh.toml names several users on it.
+ */
+function targetsOf(
+  request: KeysRequest,
+  record: KeyRecord,
+  vm: VmDescription,
+  living: readonly VmDescription[],
+  known: readonly MachineId[],
+): Target[] {
+  const settings = request.settings();
+  const { instanceId: instance, region, state } = vm;
+  const notTried = state === 'running' || state === 'pending' ? undefined : `it is ${state}`;
+  const tagged = [vm.name, vm.nameTag].flatMap((tag) => tagName(tag) ?? []);
+  const names = settings.vms.filter((name) => {
+    const { instance: own, host, region: at } = settings.named(name);
+    if (own !== undefined) return own === instance;
+    const isHere = host === undefined && (at === undefined || at === region);
+    return isHere && tagged.includes(name) && isOnly(name, vm, living);
+  });
+  const using = names.filter((name) => {
+    const { access } = settings.named(name);
+    return access === undefined || usesKey(access, record);
+  });
+  const found = using.length > 0 ? using : names.slice(0, 1);
+  const approved = tagged.find((name) => settings.knows(name) && isOnly(name, vm, living));
+  const ways = found.length > 0 ? found : [approved ?? instance];
+  const called = known.find((machine) => machine.instance === instance)?.name;
+  return ways.map((way) => ({
+    instance,
+    name: way === instance ? (called ?? tagged[0] ?? instance) : way,
+    user: settings.named(way).user,
+    region,
+    vm: way,
+    notTried,
+  }));
+}
+
+function isOnly(name: string, vm: VmDescription, living: readonly VmDescription[]): boolean {
+  return living.every(
+    (other) =>
+      other.instanceId === vm.instanceId || ![other.name, other.nameTag].some((tag) => tagName(tag) === name),
+  );
+}
+
+function tagName(tag: string | undefined): string | undefined {
+  const name = tag === undefined ? undefined : plainName(tag);
+  return name !== undefined && /^[a-z0-9][a-z0-9._-]*$/.test(name) ? name : undefined;
+}
+
+/** As `vmName` has it; anything else stays as it is, and cannot be logged in to. */
+export function plainName(instance: string): string {
+  try {
+    return vmName(instance);
+  } catch {
+    return instance;
+  }
+}
+
+function isOver(state: VmDescription['state'] | undefined): boolean {
+  return state === 'terminated' || state === 'shutting-down';
+}
+
+interface Ec2Questions {
+  readonly launchedWith: (region: string, names: KeyRecord['ec2Names']) => Promise<readonly VmDescription[]>;
+  /** Those of the machines that EC2 knows in this region. */
+  readonly byId: (region: string, machines: readonly MachineId[]) => Promise<readonly VmDescription[]>;
+}
+
+async function withAws(request: KeysRequest, action: (aws: Ec2Questions) => Promise<void>): Promise<void> {
+  const { globals, settings } = request;
+  const aws = ownAws();
+  const caller = thisCaller();
+  const profile = globals.profile ?? settings().named('default').profile;
+  try {
+    await action({
+      async launchedWith(region, names) {
+        const keyNames = [...new Set(names.map(({ name }) => name))];
+        return keyNames.length === 0 ? [] : await aws.describeVms(caller, { region, profile, keyNames });
+      },
+      async byId(region, machines) {
+        const ids = [...new Set(machines.flatMap(({ instance }) => instance ?? []))];
+        // EC2 answers for all of them or, where it does not know one, for none.
+        const answers = await Promise.all(
+          ids.map((id) => aws.describeVms(caller, { region, profile, ids: [id] }).catch(unlessUnknown)),
+        );
+        return answers.flat();
+      },
+    });
+  } finally {
+    await aws.close();
+  }
+}
+
+function unlessUnknown(error: unknown): readonly VmDescription[] {
+  if (error instanceof MintError && error.code === 'vm-not-found') return [];
+  throw error;
+}

@@ -1,0 +1,201 @@
+/** The files of the store, one by one; what they mean together is in key-store.ts. */
+import { existsSync, mkdirSync, readdirSync, unlinkSync } from 'node:fs';
+import { join } from 'node:path';
+import { MintError } from '../../errors.ts';
+import { ensureClosedDirectory, quoted, readPrivateFile, writeAtomic } from '../../platform/files.ts';
+import { blobOfLine, typeOfBlob } from './key-type.ts';
+import {
+  emptyMetadata,
+  isObject,
+  type JsonObject,
+  type Metadata,
+  metadataWith,
+  parseMetadata,
+} from './metadata.ts';
+import { formatState, type OwnState, parseState } from './own-state.ts';
+
+/** A private key's file and the `.pub` beside it. */
+export interface KeyPair {
+  readonly privateKey: Buffer;
+  /** A line with its end. */
+  readonly publicKey: string;
+}
+
+/** What a private key's file and its `.pub` are made of. */
+export interface KeyMaterial extends KeyPair {
+  readonly type: string;
+}
+
+/** The other key of a rotation: the one to come, or the one that is still needed. */
+export type RotationKey = 'next' | 'old';
+
+export interface KeyFiles {
+  readonly privateKey: string;
+  readonly publicKey: string;
+}
+
+export const metadataFile = 'metadata.json';
+/** Below the store. Prism lists no hidden names, and no profile begins with a dot. */
+export const ownDirectory = '.mint-ssh';
+export const stateFile = join(ownDirectory, 'state.json');
+
+const maxBytes = { key: 65_536, metadata: 16_000_000 };
+
+/** What `writeAtomic` leaves when it is killed. */
+const temporaryFile = /^\..+\.[0-9a-f]{16}\.tmp$/;
+
+/** @param role undefined for the key in use */
+export function keyFiles(directory: string, name: string, role?: RotationKey): KeyFiles {
+  const path = role === undefined ? join(directory, name) : join(directory, ownDirectory, `${name}.${role}`);
+  return { privateKey: path, publicKey: `${path}.pub` };
+}
+
+/** @throws MintError `key-store` where the file is gone, `unsafe-permissions`, `io-failed` */
+export function readPrivateKey(directory: string, name: string, role?: RotationKey): Buffer {
+  const path = keyFiles(directory, name, role).privateKey;
+  return readPrivateFile(path, { maxBytes: maxBytes.key, secret: true }) ?? gone(path);
+}
+
+/** The line in the `.pub` file, without its end; the same errors. */
+export function readPublicKey(directory: string, name: string, role?: RotationKey): string {
+  const path = keyFiles(directory, name, role).publicKey;
+  const bytes = readPrivateFile(path, { maxBytes: maxBytes.key }) ?? gone(path);
+  return bytes.toString().trim();
+}
+
+/** The blob in a key's `.pub` file; undefined where there is none, or a damaged one. */
+export function publicBlobOf(directory: string, name: string, role?: RotationKey): Buffer | undefined {
+  try {
+    return blobOfLine(readPublicKey(directory, name, role));
+  } catch (error) {
+    if (error instanceof MintError && error.code === 'key-store') return undefined;
+    throw error;
+  }
+}
+
+/**
+ * Writes both files of a key.
+ * @param first `private` for a new key, which `doctor` can complete from its private half; `public` for the key of a
+ *   rotation, which counts from the moment its private half is there
+ */
+export function writePair(
+  { privateKey, publicKey }: KeyFiles,
+  pair: KeyPair,
+  first: 'private' | 'public' = 'public',
+): void {
+  const files = [
+    () => writeAtomic(publicKey, pair.publicKey, { mode: 0o644 }),
+    () => writeAtomic(privateKey, pair.privateKey, { mode: 0o600 }),
+  ];
+  for (const write of first === 'public' ? files : files.reverse()) write();
+}
+
+/** The private half first. */
+export function removePair({ privateKey, publicKey }: KeyFiles): void {
+  remove(privateKey);
+  remove(publicKey);
+}
+
+/**
+ * A rotation was killed right after it put the new key into use, which is one write of state.json: its file is not
+ * yet in its place. Only under the store's lock.
+ */
+export function finishSwitches(directory: string): void {
+  if (!existsSync(join(directory, ownDirectory))) return;
+  const state = readState(directory);
+  for (const [name, { rotation }] of Object.entries(state)) {
+    const next = keyFiles(directory, name, 'next');
+    if (rotation === undefined || !existsSync(next.privateKey)) continue;
+    const line = readPublicKey(directory, name, 'next');
+    writePair(keyFiles(directory, name), {
+      privateKey: readPrivateKey(directory, name, 'next'),
+      publicKey: `${line}\n`,
+    });
+    const [metadata, blob] = [readMetadata(directory), blobOfLine(line)];
+    const entry = metadata.entries[name];
+    if (isObject(entry) && blob !== undefined) {
+      const after = { ...entry, type: typeOfBlob(blob), created_at: rotation.startedAt };
+      writeMetadata(directory, metadata, name, after);
+    }
+    // Last: as long as it is there, all of this is done again.
+    removePair(next);
+  }
+}
+
+/** @throws MintError `key-store`, `unsafe-permissions`, `io-failed` */
+export function readMetadata(directory: string): Metadata {
+  const options = { maxBytes: maxBytes.metadata, tooLarge: 'key-store' } as const;
+  for (let attempt = 1; ; attempt += 1) {
+    const bytes = readPrivateFile(join(directory, metadataFile), options);
+    if (bytes === undefined) return emptyMetadata;
+    try {
+      return parseMetadata(bytes.toString());
+    } catch (error) {
+      // Prism does not replace the file, it writes it anew: it may be in the middle of that.
+      if (attempt >= 4) throw error;
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 15);
+    }
+  }
+}
+
+/** Only under the store's lock. @param entry undefined removes the key's own */
+export function writeMetadata(
+  directory: string,
+  metadata: Metadata,
+  name: string,
+  entry: JsonObject | undefined,
+): void {
+  writeAtomic(join(directory, metadataFile), metadataWith(metadata, name, entry), { mode: 0o600 });
+}
+
+/** @throws MintError `key-store`, `unsafe-permissions`, `io-failed` */
+export function readState(directory: string): OwnState {
+  const options = { maxBytes: maxBytes.metadata, tooLarge: 'key-store' } as const;
+  const bytes = readPrivateFile(join(directory, stateFile), options);
+  return bytes === undefined ? {} : parseState(bytes.toString());
+}
+
+/** Only under the store's lock. */
+export function writeState(directory: string, state: OwnState): void {
+  ensureOwnDirectory(directory);
+  writeAtomic(join(directory, stateFile), formatState(state), { mode: 0o600 });
+}
+
+export function ensureOwnDirectory(directory: string): void {
+  const own = join(directory, ownDirectory);
+  mkdirSync(own, { recursive: true, mode: 0o700 });
+  ensureClosedDirectory(own);
+}
+
+/** The entry of a key as it is in metadata.json. */
+export function rawEntry(directory: string, name: string): JsonObject | undefined {
+  const entry = readMetadata(directory).entries[name];
+  return isObject(entry) ? entry : undefined;
+}
+
+function gone(path: string): never {
+  throw new MintError('key-store', `metadata.json names a key whose file is gone: ${quoted(path)}`, {
+    hint: '`mint-ssh keys doctor` restores what can be restored; put a private key back yourself, or delete the profile',
+  });
+}
+
+/** Seconds are enough, and what the format has. */
+export function timestamp(at = new Date()): string {
+  return at.toISOString().replace(/\.\d+Z$/, 'Z');
+}
+
+/** Removes what a killed process left of a write; there may be a private key in it. Only under the store's lock. */
+export function sweep(directory: string): void {
+  for (const place of [directory, join(directory, ownDirectory)]) {
+    if (!existsSync(place)) continue;
+    for (const file of readdirSync(place)) if (temporaryFile.test(file)) unlinkSync(join(place, file));
+  }
+}
+
+function remove(path: string): void {
+  try {
+    unlinkSync(path);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+  }
+}
