@@ -57,7 +57,7 @@ export class BlockRefresh {
       named: [],
       approve: async () => false,
     });
-    const change = planWriting(paths, including.userConfig, plan.text);
+    const change = planWriting(paths, including.userConfig, plan);
     if (change.user.before !== change.user.after) return;
     carryOut(change);
     const fresh = added.filter((name) => !plan.leftOut.has(name));

@@ -1,11 +1,13 @@
 /** Where one connection goes: found by name, confirmed by EC2 while it begins, found anew where it leads nowhere. */
+
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { TunnelReply } from '../aws/requests.ts';
 import { MintError } from '../errors.ts';
 import type { Caller } from '../platform/caller.ts';
-import { writtenNames } from '../settings/approved-names.ts';
 import type { VmSettings } from '../settings/settings.ts';
+import { approvedNames } from '../ssh-config/approvals.ts';
 import { type Candidate, candidatesFor, hostCandidate, requireCandidates } from '../vms/candidates.ts';
+import { namesakeNotice } from '../vms/choose.ts';
 import type { LocatedVm } from '../vms/located-vm.ts';
 import { isDefinite, type Wanted } from '../vms/names.ts';
 import type { AskPerson } from './questions.ts';
@@ -223,7 +225,7 @@ export class Destination {
 
   /** Mint's own word on a VM that is not set up yet. */
   #tellOfSetup(vm: LocatedVm): void {
-    const notice = setupNotice(vm);
+    const notice = namesakeNotice(vm) ?? setupNotice(vm);
     if (notice !== undefined && notice !== this.#toldOf) this.#traveller.tell(notice);
     this.#toldOf = notice;
   }
@@ -244,7 +246,7 @@ export function leadsTo({ candidates }: Place, host: string): boolean {
 
 function isApproved({ paths, log }: Services, { name }: VmSettings): boolean {
   try {
-    return writtenNames(paths).approved.has(name);
+    return approvedNames(paths).has(name);
   } catch (error) {
     log(`${name}: cannot read which names are approved: ${String(error)}`);
     return false;

@@ -259,10 +259,19 @@ export const operations = {
   tunnel: openTunnel,
 };
 
-/** Mint's `mint:owner` for a caller: the ARN's last word, an address without its domain, made fit for a tag. */
+/**
+ * The `mint:owner` tag that Mint gives to a caller's VMs: its ADR-0013, and what its code does beyond that.
+ *
+ * @param arn as GetCallerIdentity returns it: arn:PARTITION:SERVICE:REGION:ACCOUNT:RESOURCE
+ * @returns empty where Mint would refuse the ARN: then no VM is the caller's own
+ */
 export function ownerOf(arn: string): string {
-  const [name = ''] = (arn.split('/').at(-1) ?? '').split('@');
-  return name
+  // The resource is the rest, colons included. The account itself is `root`.
+  const resource = arn.split(':').slice(5).join(':');
+  const name = resource.split('/').at(-1) ?? '';
+  // An address loses its domain. A name that begins with `@` is no address.
+  const at = name.indexOf('@');
+  return (at > 0 ? name.slice(0, at) : name)
     .toLowerCase()
     .replace(/[^a-z0-9]+/g, '-')
     .replace(/^-+|-+$/g, '');

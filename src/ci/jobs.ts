@@ -115,7 +115,7 @@ async function refresh(paths: Paths, name: string, ending: string | undefined): 
   if (including === undefined) return { kind: 'not-included' };
   // Every name keeps its block, except that of a job that has ended.
   const kept = [...writtenNames(paths).all].filter((written) => written !== name);
-  const { text, leftOut } = await planBlocks({
+  const plan = await planBlocks({
     paths,
     settings: loadSettings(paths, {}),
     ...including,
@@ -124,11 +124,11 @@ async function refresh(paths: Paths, name: string, ending: string | undefined): 
     named: [],
     approve: async () => false,
   });
-  const change = planWriting(paths, including.userConfig, text);
+  const change = planWriting(paths, including.userConfig, plan);
   const { before, after } = change.user;
   const isUntouched = before !== undefined && after !== undefined && before.equals(after);
   if (!isUntouched || change.blocks.before === undefined) return { kind: 'not-included' };
   carryOut(change);
-  const reason = leftOut.get(name);
+  const reason = plan.leftOut.get(name);
   return reason === undefined ? { kind: 'written' } : { kind: 'taken', reason };
 }

@@ -1,4 +1,5 @@
 /** `mint-ssh` alone on a terminal: a list of VMs to pick from. The prompt library is loaded here and nowhere else. */
+
 import { spawnSync } from 'node:child_process';
 import {
   createPrompt,
@@ -20,6 +21,7 @@ import { thisCaller } from '../platform/caller.ts';
 import { resolvePaths } from '../platform/paths.ts';
 import { writtenNames } from '../settings/approved-names.ts';
 import { loadSettings } from '../settings/settings.ts';
+import { approvedNames } from '../ssh-config/approvals.ts';
 import { TrustStore } from '../trust/store.ts';
 import { listCached } from '../vms/list-vms.ts';
 import { VmCache } from '../vms/vm-cache.ts';
@@ -74,7 +76,7 @@ async function readAll({
   const cache = new VmCache(paths);
   const caller = thisCaller();
   const written = writtenNames(paths);
-  const request = { caller, settings, approved: [...written.approved], all: true };
+  const request = { caller, settings, approved: [...approvedNames(paths)], all: true };
   if (isOld(cache, request)) await refresh(cache, request);
   const rows = readRows(settings, listCached(cache, request).vms, written.all, new TrustStore(paths).list());
   // The ones used last come first.

@@ -22,6 +22,7 @@ import {
   prepareDirectories,
 } from '../ssh-config/apply.ts';
 import { askApproval } from '../ssh-config/approval.ts';
+import { approvedNames } from '../ssh-config/approvals.ts';
 import { inspectInclude } from '../ssh-config/include.ts';
 import { findMintBlocks } from '../ssh-config/mint-blocks.ts';
 import { quoteInclude } from '../ssh-config/quote.ts';
@@ -91,7 +92,7 @@ async function run({ globals, values, positionals }: Invocation): Promise<number
   const withSystem = file === undefined;
   const approve = (taken: ReadonlyMap<string, string>) => approveNames(taken, mode);
   const plan = await planBlocks({ paths, settings, userConfig, withSystem, found, named, approve });
-  const { vms, text } = plan;
+  const { vms } = plan;
   sayPlan(plan);
   if (vms.length === 0) return sayNoVms(paths, found);
   sayGuessedUsers(vms, discovered);
@@ -99,7 +100,7 @@ async function run({ globals, values, positionals }: Invocation): Promise<number
   sayWhatStays(paths, userConfig, names);
   if (usesPipes && vms.some(({ multiplex }) => multiplex !== undefined))
     say('note: `multiplex` does nothing on Windows: its ssh has no connections to share');
-  const change = planWriting(paths, userConfig, text, names);
+  const change = planWriting(paths, userConfig, plan, names);
   const status = await approveAndCarryOut(change, mode, () => summary(change, vms, written));
   if (status !== 0 || mode.dryRun) return status;
   prepareDirectories(paths, names);
@@ -159,7 +160,7 @@ async function discover(
   const cache = new VmCache(paths);
   const caller = thisCaller();
   try {
-    const approved = [...new Set([...named, ...writtenNames(paths).approved])];
+    const approved = [...new Set([...named, ...approvedNames(paths)])];
     const known = listCached(cache, { caller, settings });
     const isNew = known.allListedAt !== undefined && Math.abs(Date.now() - known.allListedAt) < maxAgeMs;
     if (isNew && !refresh && approved.every((name) => known.vms.has(name))) {
@@ -252,6 +253,8 @@ async function approveAndCarryOut(
   summarize: () => string = () => 'remove the blocks and the Include line',
 ): Promise<number> {
   if (change.diff === '') {
+    // An approval of a name that is written already.
+    if (!mode.dryRun && change.approved !== undefined) carryOut(change);
     say('nothing to do');
     return 0;
   }

@@ -11,6 +11,7 @@ import { thisCaller } from '../platform/caller.ts';
 import { resolvePaths } from '../platform/paths.ts';
 import { writtenNames } from '../settings/approved-names.ts';
 import { loadSettings } from '../settings/settings.ts';
+import { approvedNames } from '../ssh-config/approvals.ts';
 import { TrustStore } from '../trust/store.ts';
 import { elsewhere, type ListRequest, listCached, listVms } from '../vms/list-vms.ts';
 import { VmCache } from '../vms/vm-cache.ts';
@@ -45,7 +46,7 @@ async function run({ positionals, values, globals }: Invocation): Promise<number
   const cache = new VmCache(paths);
   const caller = thisCaller();
   const written = writtenNames(paths);
-  const request = { caller, settings, approved: [...written.approved], all: true };
+  const request = { caller, settings, approved: [...approvedNames(paths)], all: true };
   const isAsked = values['refresh'] === true || isOld(cache, request);
   const isComplete = !isAsked || (await refresh(cache, request));
   const known = listCached(cache, request);

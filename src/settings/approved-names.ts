@@ -1,18 +1,21 @@
-/** Which VMs have a block in our ssh_config, and which of them only because a person approved it by name. */
+/** Which VMs have a block in our ssh_config. */
 import { statSync } from 'node:fs';
 import { readPrivateFile } from '../platform/files.ts';
 import type { Paths } from '../platform/paths.ts';
 import type { UsualLogin } from './usual-login.ts';
 
-/** Stands above the `Host` line of a VM that is there because a person named it. */
-export const approvedMarker = '# approved by name';
+/** Older versions wrote it above the `Host` line of a VM that the user approved by name (ssh-config/approvals.ts). */
+const approvedMarker = '# approved by name';
 
 /** Begins the line that says which file brings ours in, as a JSON string. */
 export const includedFromMarker = '# The Include is in ';
 
 export interface WrittenNames {
   readonly all: ReadonlySet<string>;
+  /** Those with the comment of an older version; read them by `approvedNames`. */
   readonly approved: ReadonlySet<string>;
+  /** The names as their tags spell them, where that differs. */
+  readonly spellings: ReadonlyMap<string, string>;
   /** User and port as the blocks have them. */
   readonly logins: ReadonlyMap<string, UsualLogin>;
   /** The file with the Include; undefined where an older version wrote ours. */
@@ -45,6 +48,7 @@ function readNames(paths: Paths): WrittenNames {
   const lines = bytes?.toString('latin1').split('\n') ?? [];
   const all = new Set<string>();
   const approved = new Set<string>();
+  const spellings = new Map<string, string>();
   const logins = new Map<string, { user?: string; port?: number }>();
   let login: { user?: string; port?: number } = {};
   for (const [at, line] of lines.entries()) {
@@ -56,12 +60,14 @@ function readNames(paths: Paths): WrittenNames {
       continue;
     }
     login = {};
+    const second = line.split(' ')[2];
+    if (second !== undefined && second !== name && second.toLowerCase() === name) spellings.set(name, second);
     // The shared blocks name it again, without a user.
     if (!all.has(name)) logins.set(name, login);
     all.add(name);
     if (lines[at - 1] === approvedMarker) approved.add(name);
   }
-  return { all, approved, logins, includedFrom: includedFrom(lines[1]) };
+  return { all, approved, spellings, logins, includedFrom: includedFrom(lines[1]) };
 }
 
 function includedFrom(line: string | undefined): string | undefined {

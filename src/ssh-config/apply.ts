@@ -10,6 +10,7 @@ import {
 import { ensureForwardSocket, ensureForwardSockets } from '../platform/forward-socket.ts';
 import { withLock } from '../platform/lock.ts';
 import type { Paths } from '../platform/paths.ts';
+import { recordApprovals } from './approvals.ts';
 import { unifiedDiff } from './diff.ts';
 import { addInclude, inspectInclude, removeInclude } from './include.ts';
 import { putAsideMintBlocks, restoreMintBlocks } from './mint-blocks.ts';
@@ -27,6 +28,8 @@ export interface Change {
   readonly userConfig: UserConfig;
   readonly user: Version;
   readonly blocks: Version;
+  /** The names that the user has approved; undefined where they go with our file. */
+  readonly approved: ReadonlySet<string> | undefined;
   /** What the two changes are, for a person to read; empty when there is nothing to do. */
   readonly diff: string;
 }
@@ -35,14 +38,14 @@ const maxBytes = 64_000_000;
 const lockMilliseconds = 5_000;
 
 /**
- * Our blocks become `text`, and the Include is where it belongs.
+ * Our blocks become `text`, the approved names are kept, and the Include is where it belongs.
  *
  * @param replaced the VMs whose blocks by Mint make way, where those are as Mint wrote them
  */
 export function planWriting(
   paths: Paths,
   userConfig: UserConfig,
-  text: string,
+  { text, approved }: { readonly text: string; readonly approved: ReadonlySet<string> },
   replaced: ReadonlySet<string> = new Set(),
 ): Change {
   const include = quoteInclude(paths.sshConfig);
@@ -50,7 +53,7 @@ export function planWriting(
   const { inPlace } = inspectInclude(before, include, paths.sshConfig);
   const included = inPlace ? before : addInclude(before, include);
   const after = included && putAsideMintBlocks(included, replaced);
-  return plan(paths, userConfig, { before, after }, Buffer.from(text));
+  return { ...plan(paths, userConfig, { before, after }, Buffer.from(text)), approved };
 }
 
 /** Our file goes, and the user's is what it would be without us. */
@@ -65,7 +68,7 @@ function plan(paths: Paths, userConfig: UserConfig, user: Version, after: Buffer
   const diff =
     unifiedDiff(userConfig.path, user.before, user.after) +
     unifiedDiff(paths.sshConfig, blocks.before, blocks.after);
-  return { paths, userConfig, user, blocks, diff };
+  return { paths, userConfig, user, blocks, diff, approved: undefined };
 }
 
 /** Throws what would make `carryOut` fail half-way, as far as that can be known before. */
@@ -74,7 +77,7 @@ export function checkChange({ userConfig, user }: Change): void {
 }
 
 /** Writes both files, each in one step. What the Include leads to is there before the Include, and goes after it. */
-export function carryOut({ paths, userConfig, user, blocks }: Change): void {
+export function carryOut({ paths, userConfig, user, blocks, approved }: Change): void {
   if (blocks.after !== undefined) prepareDirectories(paths, namesInBlocks(blocks.after));
   const writeUser = () => {
     if (!isSame(user)) writeUserConfig(userConfig, user.after);
@@ -85,6 +88,8 @@ export function carryOut({ paths, userConfig, user, blocks }: Change): void {
   }
   ensureClosedDirectory(paths.run);
   withLock(join(paths.run, 'ssh-config.lock'), lockMilliseconds, () => {
+    // Before the blocks, which no longer have them as comments.
+    recordApprovals(paths, approved);
     if (blocks.after !== undefined && !isSame(blocks)) {
       writeAtomic(paths.sshConfig, blocks.after, { mode: 0o600 });
     }

@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { userInfo } from 'node:os';
 import { join } from 'node:path';
 import { type Paths, type VmPaths, vmPaths } from '../platform/paths.ts';
-import { approvedMarker, includedFromMarker } from '../settings/approved-names.ts';
+import { includedFromMarker } from '../settings/approved-names.ts';
 import type { VmSettings } from '../settings/settings.ts';
 import { aloneLines, sharingLines } from './multiplex.ts';
 import { quotePath, quoteProgram } from './quote.ts';
@@ -10,10 +10,10 @@ import { quotePath, quoteProgram } from './quote.ts';
 /** A VM as it gets its block. */
 export interface Block {
   readonly vm: VmSettings;
+  /** The name as its tag spells it, where that differs in case: ssh compares patterns with case. */
+  readonly spelling?: string | undefined;
   /** Whether the user's own config forwards the agent to it. */
   readonly forwardAgent: boolean;
-  /** It is here because a person named it: that is kept with it. */
-  readonly isApproved?: boolean;
   /** A connection of its own, which no other login shares, whatever is set. */
   readonly isAlone?: boolean;
 }
@@ -54,11 +54,8 @@ export const optionalKeywords: readonly Line[] = [
  */
 export function renderSshConfig(blocks: readonly Block[], options: RenderOptions): string {
   const names = new Set(blocks.map(({ vm }) => vm.name));
-  const patterns = new Map(blocks.map(({ vm }) => [vm.name, hostPatterns(vm.name, names)]));
-  const own = blocks.map((block) => {
-    const text = host(patterns.get(block.vm.name) ?? [], ownLines(block, options));
-    return block.isApproved ? `${approvedMarker}\n${text}` : text;
-  });
+  const patterns = new Map(blocks.map((block) => [block.vm.name, hostPatterns(block, names)]));
+  const own = blocks.map((block) => host(patterns.get(block.vm.name) ?? [], ownLines(block, options)));
   const head = '# Written by `mint-ssh ssh-config`, and written anew each time: edit ssh.toml instead.\n';
   const from =
     options.includedFrom === undefined
@@ -98,9 +95,9 @@ function groups<T>(all: readonly T[], size: number): T[][] {
 }
 
 /** `mint-<vm>` is Mint's own alias; it gives way to a VM of that name. */
-function hostPatterns(name: string, names: ReadonlySet<string>): string[] {
+function hostPatterns({ vm: { name }, spelling }: Block, names: ReadonlySet<string>): string[] {
   const alias = `mint-${name}`;
-  return names.has(alias) ? [name] : [name, alias];
+  return [name, ...(spelling === undefined ? [] : [spelling]), ...(names.has(alias) ? [] : [alias])];
 }
 
 function ownLines(block: Block, options: RenderOptions): Line[] {

@@ -5,11 +5,12 @@ import { MintError } from '../errors.ts';
 import type { Paths } from '../platform/paths.ts';
 import { withScratchDirectory } from '../platform/scratch.ts';
 import { muteInclude } from './include.ts';
-import { spokenHosts } from './mentioned-hosts.ts';
+import { mentionedHosts } from './mentioned-hosts.ts';
+import { findMintBlocks, putAsideMintBlocks } from './mint-blocks.ts';
 import { isWritablePath } from './quote.ts';
 import { type EffectiveConfig, effectiveConfig, forEachHost } from './ssh-client.ts';
 import { includeTheirConfigs } from './system-config.ts';
-import { namesInKnownHosts, takenBy } from './taken-names.ts';
+import { aliasOf, readKnownHosts, takenNames } from './taken-names.ts';
 import type { UserConfig } from './user-config.ts';
 
 /** What the user's ssh does with the VMs' names as long as ours says nothing about them. */
@@ -37,41 +38,39 @@ export async function readOwnConfig(
     readonly paths: Pick<Paths, 'run' | 'sshConfig'>;
     readonly include: string;
     readonly withSystem: boolean;
-    /** Names of which it is known that they may be taken: that is not looked into again. */
+    /** Names that need no approval: whether they mean something else is not looked into. */
     readonly settled?: ReadonlySet<string>;
+    /** Names in ssh.toml, which the user has chosen: their addresses are not looked up. */
+    readonly chosen?: ReadonlySet<string>;
   },
 ): Promise<OwnConfig> {
   return await withScratchDirectory(options.paths, async (directory) => {
     const file = join(directory, 'config');
     try {
-      const own = muteInclude(config.bytes, options.include, options.paths.sshConfig);
+      const own = withoutMintBlocks(muteInclude(config.bytes, options.include, options.paths.sshConfig));
       const system = options.withSystem ? `\n${includeTheirConfigs({ user: false })}` : '';
       writeFileSync(file, Buffer.concat([own, Buffer.from(system)]), { mode: 0o600 });
       const other = await effectiveConfig(otherName, file);
-      // Asking ssh costs a process for each name; of most of a thousand nobody's config speaks.
-      const isSpoken = spokenHosts([file]);
-      const asked = await forEachHost(names.filter(isSpoken), (name) => effectiveConfig(name, file));
-      const answers = new Map(names.map((name) => [name, asked.get(name) ?? renamed(other, name)]));
-      const open = new Map([...answers].filter(([name]) => !options.settled?.has(name)));
+      // Asking ssh costs a process for each name; most configs name few of a thousand VMs.
+      const mentioned = mentionedHosts([file]);
+      const mayDiffer = names
+        .flatMap((name) => [name, aliasOf(name)])
+        .filter((name) => mentioned.isUncertain || mentioned.mentions(name));
+      const answers = await forEachHost(mayDiffer, (name) => effectiveConfig(name, file));
+      const { settled, chosen } = options;
+      const known = readKnownHosts(knownHostsFiles(other));
+      const open = names.filter((name) => !settled?.has(name));
       return {
-        forwardsAgent: new Set(names.filter((name) => answers.get(name)?.get('forwardagent')?.[0] === 'yes')),
+        forwardsAgent: new Set(
+          names.filter((name) => (answers.get(name) ?? other).get('forwardagent')?.[0] === 'yes'),
+        ),
         identityAgent: identityAgentOf(other),
-        taken: await findTaken(open, other),
+        taken: await takenNames(open, { mentioned, known, answers, other, otherName, chosen }),
       };
     } catch (error) {
       throw inPlaceOf(file, config.path, error);
     }
   });
-}
-
-/** What ssh does for a name that no config speaks of. */
-function renamed(other: EffectiveConfig, name: string): EffectiveConfig {
-  return new Map(
-    [...other].map(([keyword, values]) => [
-      keyword,
-      values.map((value) => value.replaceAll(otherName, name)),
-    ]),
-  );
 }
 
 /** What no block can say (`$NAME`, a path with a quote) is left to `upstream_agent`. */
@@ -80,17 +79,10 @@ export function identityAgentOf(config: EffectiveConfig): string | undefined {
   return value === 'none' || isWritablePath(value) ? value : undefined;
 }
 
-async function findTaken(
-  answers: ReadonlyMap<string, EffectiveConfig>,
-  other: EffectiveConfig,
-): Promise<ReadonlyMap<string, string>> {
-  const known = await namesInKnownHosts(knownHostsFiles(other), [...answers.keys()]);
-  const taken = new Map<string, string>();
-  for (const [name, own] of answers) {
-    const reason = takenBy(name, own, other, otherName, known);
-    if (reason !== undefined) taken.set(name, reason);
-  }
-  return taken;
+/** The blocks that Mint wrote and nobody has edited mean the same VMs as ours. */
+function withoutMintBlocks(bytes: Buffer): Buffer {
+  const blocks = findMintBlocks(bytes).filter(({ isIntact }) => isIntact);
+  return putAsideMintBlocks(bytes, new Set(blocks.map(({ vm }) => vm)));
 }
 
 function knownHostsFiles(config: EffectiveConfig): string[] {

@@ -3,13 +3,15 @@
 import type { Paths } from '../platform/paths.ts';
 import { programPath } from '../platform/program.ts';
 import { hasForwardSockets } from '../platform/sockets.ts';
-import { writtenNames } from '../settings/approved-names.ts';
+import { type WrittenNames, writtenNames } from '../settings/approved-names.ts';
 import { readOpenJobs } from '../settings/open-jobs.ts';
 import type { Settings, VmSettings } from '../settings/settings.ts';
 import type { UsualLogin } from '../settings/usual-login.ts';
+import { approvedNames } from '../ssh-config/approvals.ts';
 import { quoteInclude } from '../ssh-config/quote.ts';
 import { optionalKeywords, renderSshConfig } from '../ssh-config/render.ts';
 import { unknownKeywords } from '../ssh-config/ssh-client.ts';
+import { aliasOf } from '../ssh-config/taken-names.ts';
 import type { UserConfig } from '../ssh-config/user-config.ts';
 import { type OwnConfig, readOwnConfig } from '../ssh-config/user-effective-config.ts';
 import type { LocatedVm } from './located-vm.ts';
@@ -37,6 +39,8 @@ export interface PlanRequest {
 export interface BlockPlan {
   readonly vms: readonly VmSettings[];
   readonly text: string;
+  /** Every name that the user has approved, now or before. */
+  readonly approved: ReadonlySet<string>;
   /** Names of ssh.toml that meant something else before, each with what. */
   readonly replaced: ReadonlyMap<string, string>;
   /** The caller's own VMs that are not written because nobody approved their names. */
@@ -51,7 +55,8 @@ export async function planBlocks(request: PlanRequest): Promise<BlockPlan> {
   const { paths, settings, userConfig, withSystem, found, ending, named, approve } = request;
   const written = writtenNames(paths);
   const inFile = new Set(settings.vms);
-  const byPerson = new Set([...named, ...written.approved].filter((name) => !inFile.has(name)));
+  const before = approvedNames(paths);
+  const byPerson = new Set([...named, ...before].filter((name) => !inFile.has(name)));
   const open = readOpenJobs(paths).map((job) => job.name);
   const jobs = new Set(open.filter((name) => name !== ending));
   const listed = found === undefined ? written.all : ownNames(found);
@@ -65,11 +70,12 @@ export async function planBlocks(request: PlanRequest): Promise<BlockPlan> {
     include,
     withSystem,
     settled,
+    chosen: inFile,
   });
 
   const taken = new Map<string, string>();
   for (const name of others) {
-    const reason = settled.has(name) ? undefined : own.taken.get(name);
+    const reason = settled.has(name) ? undefined : (aliasReason(name, all) ?? own.taken.get(name));
     if (reason !== undefined) taken.set(name, reason);
   }
   const isApproved = taken.size > 0 && (await approve(taken));
@@ -80,10 +86,17 @@ export async function planBlocks(request: PlanRequest): Promise<BlockPlan> {
   const vms = names.map((name) => settings.named(name, loginOf(found?.get(name), written.logins.get(name))));
   return {
     vms,
-    text: await render(request, vms, own, byPerson),
+    text: await render(request, vms, { own, written }),
+    approved: new Set([...before, ...byPerson]),
     replaced: new Map([...own.taken].filter(([name]) => inFile.has(name))),
     leftOut,
   };
+}
+
+/** A tag must not take the alias that the block of another VM has. */
+function aliasReason(name: string, all: readonly string[]): string | undefined {
+  const owner = all.find((other) => aliasOf(other) === name);
+  return owner === undefined ? undefined : `it is the alias of your VM ${owner}`;
 }
 
 /** Ordinary instances are written only when the user names them. */
@@ -108,16 +121,15 @@ function mayStand(
 }
 
 async function render(
-  { paths, settings, userConfig }: PlanRequest,
+  { paths, settings, userConfig, found }: PlanRequest,
   vms: readonly VmSettings[],
-  own: OwnConfig,
-  approved: ReadonlySet<string>,
+  { own, written }: { readonly own: OwnConfig; readonly written: WrittenNames },
 ): Promise<string> {
   const blocks = vms.map((vm) => ({
     vm,
+    spelling: found?.get(vm.name)?.spelling ?? written.spellings.get(vm.name),
     // Someone who can write tags could otherwise have the user's agent forwarded to an instance of their choice.
     forwardAgent: own.forwardsAgent.has(vm.name) && settings.vms.includes(vm.name),
-    isApproved: approved.has(vm.name),
   }));
   const unknown = await unknownKeywords(optionalKeywords);
   // Elsewhere the agent looks into the settings itself, behind its own socket.

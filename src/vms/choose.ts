@@ -2,7 +2,9 @@
 import type { VmDescription } from '../aws/requests.ts';
 import { printable } from '../cli/terminal.ts';
 import { MintError } from '../errors.ts';
-import { type LocatedVm, located } from './located-vm.ts';
+import { type Paths, vmPaths } from '../platform/paths.ts';
+import { readRecord } from '../trust/record.ts';
+import { instancePattern, type LocatedVm, located } from './located-vm.ts';
 
 /** As many as a message lists. */
 const mostListed = 10;
@@ -14,10 +16,12 @@ export interface Asked {
   readonly owner: string;
   /** Whether an instance may be found by its `Name` tag: anyone can write that, so only where a person said so. */
   readonly byNameTag: boolean;
+  /** The instance that logins by this name went to: its host keys are pinned. */
+  readonly pinned?: string | undefined;
 }
 
 /**
- * The caller's own VM of that name, else the instance with that `Name` tag.
+ * The caller's own VM of that name, else the instance with that `Name` tag. Of several, the one that is pinned.
  * @throws MintError `vm-ambiguous` where two have the name, or names that differ only in case; `vm-not-found`
  */
 export function choose(candidates: readonly VmDescription[], asked: Asked): LocatedVm {
@@ -27,10 +31,18 @@ export function choose(candidates: readonly VmDescription[], asked: Asked): Loca
   const own = tagged.filter((vm) => vm.owner === owner && owner !== '');
   const named = byNameTag ? living.filter((vm) => vm.nameTag?.toLowerCase() === name) : [];
   const found = own.length > 0 ? own : named;
+  const how = own.length > 0 ? 'tag' : 'name-tag';
   const [only, another] = found;
   if (only === undefined) throw notFound(asked, tagged);
-  if (another !== undefined) throw ambiguous(name, found);
-  return located(name, own.length > 0 ? 'tag' : 'name-tag', only);
+  if (another === undefined) return located(name, how, only);
+  // Whoever can write tags could otherwise lock the user out of a VM, by giving its name to another instance.
+  const pinned = found.find(({ instanceId }) => instanceId === asked.pinned);
+  if (pinned === undefined) throw ambiguous(name, found);
+  const others = found.filter((vm) => vm !== pinned).map(({ instanceId }) => instanceId);
+  return {
+    ...located(name, how, pinned),
+    namesakes: others.filter((id) => instancePattern.test(id)).slice(0, mostListed),
+  };
 }
 
 function ambiguous(name: string, found: readonly VmDescription[]): MintError {
@@ -53,4 +65,22 @@ function notFound({ name, owner }: Asked, others: readonly VmDescription[]): Min
       ? `\`mint-ssh vms --refresh\` lists your VMs; others you can name in ssh.toml: [vm.${name}] with instance = "i-…"`
       : `${other.instanceId} has that name, but belongs to ${printable((other.owner ?? 'nobody').slice(0, 70))}: to use it all the same, add [vm.${name}] with instance = "${other.instanceId}" to ssh.toml`;
   return new MintError('vm-not-found', `no VM of ${printable(owner)} is called ${name}`, { hint });
+}
+
+/** What to tell the user of a VM whose name other instances have too; undefined where none has. */
+export function namesakeNotice({ name, instance, namesakes }: LocatedVm): string | undefined {
+  if (namesakes === undefined || namesakes.length === 0) return undefined;
+  const others = namesakes.join(', ');
+  return `${name} is ${instance}, whose host key is pinned; its tag names ${others} too: rename or terminate what you do not want`;
+}
+
+/** @returns the instance that the VM's host keys were pinned on; undefined where that is not known */
+export function pinnedInstance(paths: Paths, name: string): string | undefined {
+  try {
+    const record = readRecord(vmPaths(paths, name).record);
+    return record === undefined || record.keys.length === 0 ? undefined : record.instance;
+  } catch {
+    // A damaged record: the login itself reports it.
+    return undefined;
+  }
 }

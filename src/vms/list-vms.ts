@@ -5,7 +5,7 @@ import { MintError } from '../errors.ts';
 import type { Caller } from '../platform/caller.ts';
 import type { Settings, VmSettings } from '../settings/settings.ts';
 import { vmName } from '../settings/vm-name.ts';
-import { choose } from './choose.ts';
+import { choose, namesakeNotice, pinnedInstance } from './choose.ts';
 import { imageUser } from './image-user.ts';
 import { instancePattern, type LocatedVm, located } from './located-vm.ts';
 import { type Ec2, scopeOf } from './names.ts';
@@ -115,7 +115,11 @@ export async function listVms(aws: Ec2, cache: VmCache, request: ListRequest): P
   };
   const pick = (candidates: readonly VmDescription[], own: VmSettings, owner: string, byNameTag: boolean) => {
     try {
-      keep(choose(candidates, { name: own.name, owner, byNameTag }), own);
+      const pinned = pinnedInstance(cache.paths, own.name);
+      const vm = choose(candidates, { name: own.name, owner, byNameTag, pinned });
+      keep(vm, own);
+      const notice = namesakeNotice(vm);
+      if (notice !== undefined) note(new MintError('vm-ambiguous', notice));
     } catch (error) {
       keep(undefined, own);
       note(error);

@@ -13,6 +13,8 @@ export type State = (typeof states)[number];
 export interface LocatedVm {
   /** In lower case, as the person says it. */
   readonly name: string;
+  /** As the tag has it, where that differs from the name in case. */
+  readonly spelling?: string | undefined;
   readonly found: Finding;
   readonly instance: string;
   readonly state: State;
@@ -37,6 +39,8 @@ export interface LocatedVm {
   readonly image?: string | undefined;
   /** The user that images of its kind come with; undefined where the image does not tell. */
   readonly user?: string | undefined;
+  /** Other instances with the same name: this one is pinned, and was chosen for that. */
+  readonly namesakes?: readonly string[] | undefined;
   /** When EC2 said so, in milliseconds since 1970. */
   readonly seenAt: number;
 }
@@ -48,6 +52,7 @@ export function located(name: string, found: Finding, vm: VmDescription): Locate
   const { instanceId: instance, state, account, region, publicAddress, privateAddress, ipv6 } = vm;
   return {
     name,
+    spelling: spellingOf(name, found === 'tag' ? vm.name : found === 'name-tag' ? vm.nameTag : undefined),
     found,
     instance,
     state,
@@ -66,6 +71,17 @@ export function located(name: string, found: Finding, vm: VmDescription): Locate
     image: imageId(vm.image),
     seenAt: Date.now(),
   };
+}
+
+/** A tag may be any text: what is not the name in another case does not become a pattern of ssh_config. */
+function spellingOf(name: string, tag: string | undefined): string | undefined {
+  if (tag === undefined || tag === name || !/^[A-Za-z0-9._-]+$/.test(tag)) return undefined;
+  return tag.toLowerCase() === name ? tag : undefined;
+}
+
+function instancesIn(value: unknown): readonly string[] | undefined {
+  if (!Array.isArray(value)) return undefined;
+  return value.filter((each): each is string => typeof each === 'string' && instancePattern.test(each));
 }
 
 function imageId(text: string | undefined): string | undefined {
@@ -105,6 +121,7 @@ export function parseLocatedVm(name: string, value: unknown): LocatedVm | undefi
     return undefined;
   return {
     name,
+    spelling: spellingOf(name, text('spelling')),
     found,
     instance,
     state,
@@ -122,6 +139,7 @@ export function parseLocatedVm(name: string, value: unknown): LocatedVm | undefi
     isMint: fields['isMint'] === true,
     image: imageId(text('image')),
     user: imageUsers.find((user) => user === fields['user']),
+    namesakes: instancesIn(fields['namesakes']),
     seenAt,
   };
 }

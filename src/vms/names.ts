@@ -4,7 +4,7 @@ import { MintError } from '../errors.ts';
 import type { Caller } from '../platform/caller.ts';
 import type { Paths } from '../platform/paths.ts';
 import type { VmSettings } from '../settings/settings.ts';
-import { choose } from './choose.ts';
+import { choose, pinnedInstance } from './choose.ts';
 import { instancePattern, type LocatedVm, located } from './located-vm.ts';
 import { scopeKey } from './scope.ts';
 import { VmCache } from './vm-cache.ts';
@@ -29,12 +29,14 @@ export interface Cached {
 
 export class Names {
   readonly cache: VmCache;
+  readonly #paths: Paths;
   readonly #aws: Ec2;
   readonly #asking = new Map<string, Promise<LocatedVm>>();
   /** When EC2 did not answer, by question: who waits for it again and again gains nothing. */
   readonly #failedAt = new Map<string, number>();
 
   constructor(paths: Paths, aws: Ec2) {
+    this.#paths = paths;
     this.cache = new VmCache(paths);
     this.#aws = aws;
   }
@@ -65,7 +67,7 @@ export class Names {
     const key = question(wanted);
     const { name } = wanted.settings;
     try {
-      const answer = await ask(this.#aws, wanted);
+      const answer = await ask(this.#aws, wanted, pinnedInstance(this.#paths, name));
       const { owner } = answer;
       this.#failedAt.delete(key);
       // The user of its image is looked up by `findVm` and `listVms`; it stays while the image is the same.
@@ -101,6 +103,7 @@ function question(wanted: Wanted): string {
 async function ask(
   aws: Ec2,
   { caller, settings, byNameTag }: Wanted,
+  pinned: string | undefined,
 ): Promise<{ readonly vm: LocatedVm; readonly owner?: string }> {
   const { name, region, profile } = settings;
   const id = settings.instance ?? (instancePattern.test(name) ? name : undefined);
@@ -114,7 +117,7 @@ async function ask(
     aws.identity(caller, { region, profile }),
     aws.describeVms(caller, { region, profile, names: [name], nameTags }),
   ]);
-  return { vm: choose(candidates, { name, owner, byNameTag }), owner };
+  return { vm: choose(candidates, { name, owner, byNameTag, pinned }), owner };
 }
 
 function gone(name: string, id: string): MintError {

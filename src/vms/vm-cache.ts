@@ -32,7 +32,7 @@ const lockMilliseconds = 500;
 const gatherMilliseconds = 300;
 
 export class VmCache {
-  readonly #paths: Paths;
+  readonly paths: Paths;
   readonly #file: string;
   #scopes: Scopes = new Map();
   #stamp = '';
@@ -40,7 +40,7 @@ export class VmCache {
   #timer: NodeJS.Timeout | undefined;
 
   constructor(paths: Paths) {
-    this.#paths = paths;
+    this.paths = paths;
     this.#file = join(paths.cache, 'vms.json');
   }
 
@@ -78,8 +78,8 @@ export class VmCache {
     this.#changes = [];
     if (changes.length === 0) return;
     try {
-      ensureClosedDirectory(this.#paths.cache);
-      withLock(join(this.#paths.cache, 'lock'), lockMilliseconds, () => {
+      ensureClosedDirectory(this.paths.cache);
+      withLock(join(this.paths.cache, 'lock'), lockMilliseconds, () => {
         const scopes = readScopes(this.#file);
         for (const change of changes) change(scopes);
         prune(scopes);

@@ -205,10 +205,42 @@ test('an identity is the caller’s own, with the owner tag that Mint would give
   assert.equal(other?.account, '123456789012');
 });
 
-test('an owner follows Mint’s rule', () => {
-  assert.equal(ownerOf('arn:aws:iam::123456789012:user/team/Bert'), 'bert');
-  assert.equal(ownerOf('arn:aws:sts::123456789012:assumed-role/x/_Zoë__K_@a@b'), 'zo-k');
-  assert.equal(ownerOf('arn:aws:iam::123456789012:root'), 'arn-aws-iam-123456789012-root');
+test('an owner is what Mint tags', () => {
+  const owners: readonly (readonly [arn: string, owner: string])[] = [
+    ['arn:aws:iam::123456789012:root', 'root'],
+    ['arn:aws-cn:iam::123456789012:root', 'root'],
+    ['arn:aws-us-gov:iam::123456789012:root', 'root'],
+    ['arn:aws:iam::123456789012:user/ryan', 'ryan'],
+    ['arn:aws:iam::123456789012:user/Ryan', 'ryan'],
+    ['arn:aws:iam::123456789012:user/team/Bert', 'bert'],
+    ['arn:aws:iam::123456789012:user/a/b/c/d/Eva', 'eva'],
+    ['arn:aws:iam::123456789012:user/ryan@example.com', 'ryan'],
+    ['arn:aws:iam::123456789012:user/Ryan.Smith@example.com', 'ryan-smith'],
+    ['arn:aws:iam::123456789012:user/@ryan', 'ryan'],
+    ['arn:aws:iam::123456789012:user/@ryan@example.com', 'ryan-example-com'],
+    ['arn:aws:iam::123456789012:user/@', ''],
+    ['arn:aws:iam::123456789012:user/a@', 'a'],
+    ['arn:aws:iam::123456789012:user/a@b@c', 'a'],
+    ['arn:aws:iam::123456789012:user/_-_', ''],
+    ['arn:aws:iam::123456789012:user/--x--', 'x'],
+    ['arn:aws:iam::123456789012:user/a+b=c,d.e_f-g', 'a-b-c-d-e-f-g'],
+    ['arn:aws:iam::123456789012:user/007', '007'],
+    ['arn:aws:sts::123456789012:assumed-role/Dev/anna', 'anna'],
+    ['arn:aws:sts::123456789012:assumed-role/Dev/Anna.Meyer@example.com', 'anna-meyer'],
+    ['arn:aws:sts::123456789012:assumed-role/AWSReservedSSO_Admin_0123456789abcdef/anna@example.com', 'anna'],
+    ['arn:aws:sts::123456789012:assumed-role/Dev/i-0123456789abcdef0', 'i-0123456789abcdef0'],
+    ['arn:aws:sts::123456789012:assumed-role/x/_Zoë__K_@a@b', 'zo-k'],
+    ['arn:aws:sts::123456789012:assumed-role/Dev/botocore-session-1700000000', 'botocore-session-1700000000'],
+    ['arn:aws:sts::123456789012:assumed-role/Dev/@', ''],
+    ['arn:aws:sts::123456789012:federated-user/Bob', 'bob'],
+    ['arn:aws:sts::123456789012:federated-user/Bob:x', 'bob-x'],
+    ['arn:aws:sts::123456789012:assumed-role/Dev/', ''],
+    ['arn:aws:iam::123456789012:', ''],
+    ['arn:aws:iam::123456789012', ''],
+    ['root', ''],
+    ['', ''],
+  ];
+  for (const [arn, owner] of owners) assert.equal(ownerOf(arn), owner, arn);
 });
 
 test('what one may not do is told by the name of the action, and the rest still works', async (t) => {

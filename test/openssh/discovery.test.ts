@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { type Machines, makeMachines, ownOwner, tags } from './machines.ts';
@@ -191,14 +191,16 @@ describe('what a tag can take over', { timeout: 300_000 }, () => {
     machines.show(tags('mint-plain'));
     machines.show(tags('Upper'));
     machines.show(tags('known'));
-    writeFileSync(machines.world.sshConfigFile, 'Host known\n    User me\n', { mode: 0o600 });
+    machines.show(tags('jump'));
+    const users = 'Host known\n    ForwardAgent yes\nHost mint-jump\n    HostName 192.0.2.1\n';
+    writeFileSync(machines.world.sshConfigFile, users, { mode: 0o600 });
     const { stderr } = await writeConfig(machines);
-    assert.deepEqual(new Set(first()), new Set(['mint-plain', 'plain', 'upper']));
-    for (const name of ['github.com', 'localhost', 'known']) {
+    assert.deepEqual(new Set(first()), new Set(['plain', 'upper']));
+    for (const name of ['github.com', 'localhost', 'known', 'mint-plain', 'jump']) {
       assert.match(stderr, new RegExp(`your VM ${name} is left out, because .*mint-ssh ssh-config ${name}`));
     }
-    // The alias gives way to the VM of that name.
-    assert.ok(blocks().includes('Host plain'), blocks().join());
+    assert.ok(blocks().includes('Host plain mint-plain'), blocks().join());
+    assert.ok(blocks().includes('Host upper Upper mint-upper'), blocks().join());
   });
 
   test('is what a person approves by name, and stays so', async () => {
@@ -206,7 +208,86 @@ describe('what a tag can take over', { timeout: 300_000 }, () => {
     assert.ok(first().includes('known') && first().includes('web'));
     await writeConfig(machines);
     assert.ok(first().includes('known') && first().includes('web'));
-    assert.equal(machines.world.file('ssh_config')?.match(/^# approved by name$/gm)?.length, 2);
+    const approvals = () => JSON.parse(machines.world.file('approvals.json') ?? '');
+    assert.deepEqual(approvals(), { version: 1, names: ['known', 'web'] });
+    // The user's config forwards its agent to a host of that name, and to no VM that has it from a tag.
+    const [, known = ''] =
+      /^Host known .*\n((?: .*\n)*)/m.exec(machines.world.file('ssh_config') ?? '') ?? [];
+    assert.match(known, /ForwardAgent no\n/);
+    assert.doesNotMatch(known, /ForwardAgent yes/);
+  });
+
+  test('an approval of an older version, a comment above the block, still counts and is kept', async () => {
+    const { world } = machines;
+    const file = join(world.configDir, 'ssh_config');
+    rmSync(join(world.configDir, 'approvals.json'));
+    const text = readFileSync(file, 'utf8').replace(/^Host (?=known |web )/gm, '# approved by name\nHost ');
+    writeFileSync(file, text);
+    await writeConfig(machines);
+    assert.ok(first().includes('known') && first().includes('web'));
+    assert.deepEqual(JSON.parse(world.file('approvals.json') ?? '').names, ['known', 'web']);
+    assert.doesNotMatch(world.file('ssh_config') ?? '', /approved by name/);
+  });
+
+  test('a damaged file of approvals is an error that names it, and approves nothing', async () => {
+    const { world } = machines;
+    const file = join(world.configDir, 'approvals.json');
+    const text = readFileSync(file, 'utf8');
+    for (const damaged of ['', '{}', '{"version":1,"names":["a b"]}', '{"version":2,"names":[]}']) {
+      writeFileSync(file, damaged);
+      const { status, stderr } = await world.mint(
+        'ssh-config',
+        '--yes',
+        '--refresh',
+        '--file',
+        world.sshConfigFile,
+      );
+      assert.deepEqual(
+        [status, /approvals\.json" is damaged.*\(io-failed\)/.test(stderr)],
+        [1, true],
+        stderr,
+      );
+    }
+    writeFileSync(file, text);
+  });
+
+  test('the spelling of the tag works in ssh beside the lower-case name, after approval too', async () => {
+    const { id } = await machines.add('127.0.0.34', tags('Dev_Box'));
+    const web = await machines.add('127.0.0.35', { tags: { Name: 'WEB-Prod-01' } });
+    await writeConfig(machines, 'WEB-Prod-01');
+    for (const name of ['dev_box', 'Dev_Box', 'mint-dev_box'])
+      assert.equal(await machineOf(machines, name), id);
+    for (const name of ['web-prod-01', 'WEB-Prod-01']) assert.equal(await machineOf(machines, name), web.id);
+    await machines.world.mint('agent', 'stop');
+    assert.equal(await machineOf(machines, 'WEB-Prod-01'), web.id);
+  });
+
+  test('a second instance with the name locks nobody out: logins stay with the pinned one, and say so', async () => {
+    const { id, sshd } = await machines.add('127.0.0.36', tags('mine'));
+    await writeConfig(machines);
+    assert.equal(await machineOf(machines, 'mine'), id);
+    const rival = await machines.add('127.0.0.37', tags('Mine'));
+    await age(machines, 3_600_000);
+    for (let login = 0; login < 2; login += 1) {
+      const { status, stdout, stderr } = await machines.world.ssh('mine', 'echo $MACHINE');
+      assert.deepEqual([status, stdout], [0, `${id}\n`], stderr);
+      if (login > 0)
+        assert.match(
+          stderr,
+          new RegExp(`mine is ${id}, whose host key is pinned; its tag names ${rival.id} too`),
+        );
+    }
+    const { stderr } = await writeConfig(machines);
+    assert.match(stderr, new RegExp(`mine is ${id}.*${rival.id}`));
+    assert.ok(first().includes('mine'));
+    // When only the other one is left, it is not taken for the first.
+    await sshd.stop({ sessions: true });
+    machines.change(id, { state: 'terminated' });
+    await age(machines, 3_600_000);
+    const blocked = await machines.world.ssh('mine', 'echo $MACHINE');
+    assert.deepEqual([blocked.status, blocked.stdout], [255, '']);
+    assert.match(blocked.stderr, /\(host-key-changed\)/);
+    assert.equal(rival.sshd.accepted(), 0);
   });
 
   test('what ssh itself passes is found by its Name tag only where the user approved it', async () => {

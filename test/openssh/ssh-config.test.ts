@@ -425,7 +425,7 @@ test('a name that already means something to the user is said, and written', (co
   writeFileSync(known, `${readFileSync(known)}[known]:41122,192.0.2.1 ${key}\n`);
   writeFileSync(at.config, `Host work w*\n  HostName work.example\nHost *\n  UserKnownHostsFile ${known}\n`);
   const { stderr } = mintWell(at, '--yes');
-  assert.match(stderr, /`ssh work` will be the VM, although your ssh config sets hostname for it/);
+  assert.match(stderr, /`ssh work` will be the VM, although your ssh config has a Host or Match line for it/);
   assert.match(stderr, /`ssh known` will be the VM, although your known_hosts has/);
   assert.match(stderr, /`ssh hashed` will be the VM, although your known_hosts has/);
   assert.match(stderr, /`ssh db\.example` will be the VM, although it reads like a host name/);
