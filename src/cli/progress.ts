@@ -3,7 +3,6 @@
  * only where stderr is a terminal that can erase a line, and never from a background job.
  */
 import { writeSync } from 'node:fs';
-import { isatty } from 'node:tty';
 import { inForeground } from './foreground.ts';
 
 /** A user waits this long before a line appears. */
@@ -23,14 +22,19 @@ export interface Progress {
   end(): void;
 }
 
-/** @param text what is being done, such as `asking AWS`; it may hold no foreign text that is not `printable` */
+/**
+ * Costs two timers until the line appears: the proxy starts one for each login.
+ * @param text what is being done, such as `asking AWS`; foreign text in it must be `printable`
+ */
 export function startProgress(text: string): Progress {
   const startedAt = performance.now();
   let current = text;
-  if (!canErase()) return { update() {}, end() {} };
+  let hasHandlers = false;
   const tick = () => {
     const elapsedMs = performance.now() - startedAt;
-    if (elapsedMs < delayMs || !inForeground()) return;
+    if (elapsedMs < delayMs || !canErase() || !inForeground()) return;
+    if (!hasHandlers) process.once('exit', hideProgress).once('SIGINT', interrupted);
+    hasHandlers = true;
     const time = elapsedMs < showsTimeMs ? '' : ` (${Math.round(elapsedMs / 1000)} s)`;
     write(current, time);
   };
@@ -47,7 +51,6 @@ export function startProgress(text: string): Progress {
     end();
     process.kill(process.pid, 'SIGINT');
   };
-  process.once('exit', hideProgress).once('SIGINT', interrupted);
   return {
     update(next) {
       current = next;
@@ -76,7 +79,7 @@ export function hideProgress(): void {
 
 function canErase(): boolean {
   const term = process.env['TERM'] ?? '';
-  return term !== '' && term !== 'dumb' && isatty(2);
+  return term !== '' && term !== 'dumb' && process.getBuiltinModule('node:tty').isatty(2);
 }
 
 /** A line that wraps could not be erased. */

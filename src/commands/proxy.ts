@@ -5,7 +5,8 @@
  */
 import { writeFileSync } from 'node:fs';
 import type { Command, Invocation } from '../cli/command.ts';
-import { say, warn } from '../cli/terminal.ts';
+import { startProgress } from '../cli/progress.ts';
+import { printable, reportError, say, warn } from '../cli/terminal.ts';
 import { MintError } from '../errors.ts';
 import { forbidCoreFiles } from '../platform/hardening.ts';
 import { resolvePaths } from '../platform/paths.ts';
@@ -43,7 +44,13 @@ async function run(invocation: Invocation): Promise<number> {
   const client = stdioClient();
   const agent = new AgentClient(paths, request);
   forbidCoreFiles({ wait: false });
-  process.once('SIGHUP', () => client.destroy()).once('SIGTERM', () => client.destroy());
+  const leave = () => {
+    // ssh sends SIGHUP before it exits: what is written now still precedes the shell's prompt.
+    const words = agent.takeRefusal();
+    if (words !== undefined) reportError(new MintError(words.code, words.message, words), false);
+    client.destroy();
+  };
+  process.once('SIGHUP', leave).once('SIGTERM', () => client.destroy());
   try {
     return await serve(invocation, { client, agent, early, vm: request.vm, runDir: paths.run });
   } catch (error) {
@@ -69,6 +76,7 @@ async function serve(invocation: Invocation, { vm, runDir, client, agent, early 
   const explain = verbose ? say : undefined;
   const timing = new Timing();
   const whileWanted = <T>(step: Promise<T>) => Promise.race([step, agent.refusal, departure(client)]);
+  const progress = startProgress(`finding ${vm}`);
   timing.mark('start');
   try {
     // 1. Resolve the name. The agent begins to push the key.
@@ -77,14 +85,18 @@ async function serve(invocation: Invocation, { vm, runDir, client, agent, early 
     explain?.(`${vm} is ${hostsOf(target)} port ${target.port}${target.sure ? '' : ', by the cache'}`);
 
     // 2. Connect to the first candidate that answers.
+    progress.update(`connecting to ${vm} at ${printable(hostsOf(target))} port ${target.port}`);
     const connection = await whileWanted(connect({ vm, runDir, client, agent, early, timing, explain }));
 
+    progress.update(`exchanging keys with ${vm}`);
     // 3. Pass the key exchange on; hold the host key until the agent has accepted it.
     const held = await whileWanted(exchangeKeys(connection, { client, agent, timing, explain }));
 
+    progress.update(`pushing a key for ${vm}`);
     // 4. Hold what the client sends after its NEWKEYS until the VM accepts the pushed key.
     const { server, candidate } = connection;
     const pushMs = await whileWanted(passWhenPushed(held, server, agent, timing));
+    progress.end();
     writeAddress(invocation, candidate, vm);
     explain?.(pushMs === undefined ? 'the key was authorized before' : 'the key is authorized');
     if (showTiming || verbose) say(`${timing.line()} (${describePush(pushMs)})`);
@@ -97,6 +109,8 @@ async function serve(invocation: Invocation, { vm, runDir, client, agent, early 
       say(timing.line());
     }
     throw error;
+  } finally {
+    progress.end();
   }
 }
 

@@ -13,6 +13,7 @@ import type {
   Answer,
   OpenRequest,
   QuestionText,
+  RefusalWords,
   SecretAnswer,
   SecretQuestion,
 } from '../agent/control/protocol.ts';
@@ -58,6 +59,9 @@ export class AgentClient {
   readonly #open: OpenRequest;
   #connection: ControlConnection | undefined;
   #isEstablished = false;
+  #preparedRefusal: RefusalWords | undefined;
+  #isRefusalDropped = false;
+  #isRefusalTaken = false;
   #isClosed = false;
   #hasLostAgent = false;
 
@@ -183,6 +187,37 @@ export class AgentClient {
   /** After a connection that ended early: asks whether the VM refused the key. */
   explainRefusal(): Promise<Reply<'refusal'>> {
     return this.#ask('refusal', { type: 'explain-refusal' });
+  }
+
+  /**
+   * The client is about to offer its key: gets the words for the case that the VM refuses it. ssh exits at once then,
+   * and what is written later appears after the shell's next prompt.
+   */
+  prepareRefusal(): Promise<void> {
+    return this.#ask('refusal', { type: 'prepare-refusal' }).then(
+      ({ words }) => {
+        this.#preparedRefusal = words;
+      },
+      () => {},
+    );
+  }
+
+  /** The login has succeeded. */
+  dropRefusal(): void {
+    this.#preparedRefusal = undefined;
+    this.#isRefusalDropped = true;
+  }
+
+  /** The words of `prepareRefusal`, unless the login has succeeded. They are given once. */
+  takeRefusal(): RefusalWords | undefined {
+    if (this.#isRefusalDropped) return undefined;
+    this.#isRefusalTaken = this.#preparedRefusal !== undefined;
+    return this.#preparedRefusal;
+  }
+
+  /** Whether `takeRefusal` returned words. */
+  get isRefusalTaken(): boolean {
+    return this.#isRefusalTaken;
   }
 
   close(): void {

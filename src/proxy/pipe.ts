@@ -1,4 +1,5 @@
 /** Copies bytes between client and server, each direction with its own end, and reports how the connection ended. */
+import { setTimeout as sleep } from 'node:timers/promises';
 import { say } from '../cli/terminal.ts';
 import { MintError } from '../errors.ts';
 import type { AgentClient } from './agent-client.ts';
@@ -14,6 +15,12 @@ const watchedTurns = 5;
 /** How long the proxy waits at the end for the agent to explain a refusal. */
 const explanationTimeoutMs = 500;
 
+/** What the agent client learns from the turns. */
+type LoginObserver = Pick<AgentClient, 'clientAcceptedHost' | 'prepareRefusal' | 'dropRefusal'>;
+
+/** The agent answers in a millisecond; a login does not wait longer for words that it may not need. */
+const preparationTimeoutMs = 100;
+
 export interface PipeResult {
   /** The connection ended within the watched turns. */
   readonly isEarly: boolean;
@@ -28,10 +35,10 @@ export interface PipeResult {
 export async function pipe(
   client: ByteStream,
   server: ByteStream,
-  agent: Pick<AgentClient, 'clientAcceptedHost'>,
+  agent: LoginObserver,
   clientSpoke: boolean,
 ): Promise<PipeResult> {
-  const turns = new Turns(() => agent.clientAcceptedHost(), clientSpoke ? 1 : 0);
+  const turns = new Turns(agent, clientSpoke ? 1 : 0);
   const down = copy(server, client, turns, () => turns.serverSpoke());
   const up = copy(client, server, turns, () => turns.clientSpoke());
   const results = await Promise.allSettled([endBoth(down, client, server), endBoth(up, client, server)]);
@@ -47,6 +54,7 @@ async function copy(from: ByteStream, to: ByteStream, turns: Turns, spoke: () =>
       to.finish();
       return;
     }
+    await turns.ready;
     await to.write(chunk);
     spoke();
   }
@@ -66,16 +74,19 @@ async function endBoth(direction: Promise<void>, client: ByteStream, server: Byt
 }
 
 class Turns {
-  readonly #acceptedHost: () => void;
+  readonly #agent: LoginObserver;
   #count: number;
   /** The client's first turn needs no answer before it. */
   #serverAnswered: boolean;
 
-  constructor(acceptedHost: () => void, count: 0 | 1) {
-    this.#acceptedHost = acceptedHost;
+  constructor(agent: LoginObserver, count: 0 | 1) {
+    this.#agent = agent;
     this.#count = count;
     this.#serverAnswered = count === 0;
   }
+
+  /** Resolves when the words for a refusal are there: the server's answer, which may be one, waits for it. */
+  ready: Promise<void> | undefined;
 
   get areOver(): boolean {
     return this.#count >= watchedTurns;
@@ -93,7 +104,12 @@ class Turns {
     if (!this.#serverAnswered) return;
     this.#serverAnswered = false;
     this.#count += 1;
-    if (this.#count === 2 || this.areOver) this.#acceptedHost();
+    if (this.#count === 2 || this.areOver) this.#agent.clientAcceptedHost();
+    // The third is the first that may offer a key, after the service request and the `none` method.
+    if (this.#count === 3 || this.#count === 4) {
+      this.ready = Promise.race([this.#agent.prepareRefusal(), sleep(preparationTimeoutMs)]);
+    }
+    if (this.areOver) this.#agent.dropRefusal();
   }
 }
 
@@ -107,6 +123,7 @@ export async function reportEnd(
   vm: string,
   agent: AgentClient,
 ): Promise<number> {
+  if (agent.isRefusalTaken) return 1;
   if (isEarly) {
     // If the agent has refused the connection during the login, its own error is the reason.
     const answer = await Promise.race([agent.refusal, agent.explainRefusal(), noExplanation()]).catch(
@@ -138,5 +155,5 @@ export async function reportEnd(
 }
 
 function noExplanation(): Promise<undefined> {
-  return new Promise((resolve) => setTimeout(resolve, explanationTimeoutMs, undefined));
+  return sleep(explanationTimeoutMs, undefined);
 }

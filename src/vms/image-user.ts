@@ -66,3 +66,6 @@ function byText(text: string): string | undefined {
   const lower = text.slice(0, 255).toLowerCase();
   return users.find(([pattern]) => pattern.test(lower))?.[1];
 }
+
+/** For a message that says which users to try. */
+export const usualUsers = 'ec2-user (Amazon Linux, RHEL, SUSE), ubuntu (Ubuntu), admin (Debian)';

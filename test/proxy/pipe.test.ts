@@ -25,12 +25,17 @@ async function makeEnd(): Promise<{ end: ByteStream; far: net.Socket }> {
   return { end, far };
 }
 
-/** `pipe` needs one thing of the agent: to be told that the client has accepted the host. */
+/** `pipe` tells the agent that the client has accepted the host. */
 async function makePipe(clientSpoke = true) {
   const { end: client, far: ssh } = await makeEnd();
   const { end: server, far: sshd } = await makeEnd();
   const accepted: string[] = [];
-  const agent = { clientAcceptedHost: () => accepted.push('accepted') };
+  const ignore = () => {};
+  const agent = {
+    clientAcceptedHost: () => accepted.push('accepted'),
+    prepareRefusal: async () => {},
+    dropRefusal: ignore,
+  };
   return { ssh, sshd, accepted, result: pipe(client, server, agent, clientSpoke) };
 }
 

@@ -71,6 +71,8 @@ export type AgentRequest =
   | { readonly type: 'client-accepted-host' }
   /** The connection ended before the login could have succeeded. Asks whether the VM refused our key. */
   | { readonly type: 'explain-refusal' }
+  /** The same before the VM has answered, so that the words are ready if it refuses. */
+  | { readonly type: 'prepare-refusal' }
   /** The proxy's `mint-ssh credentials` has ended, or could not be started. */
   | { readonly type: 'credentials-ended'; readonly id: string }
   /** From `mint-ssh credentials`, on a connection of its own: it resolves the credentials that `id` names. */
@@ -147,7 +149,7 @@ export type AgentReply =
   | { readonly type: 'secret-question'; readonly question: SecretQuestion }
   /** The VM accepts the key. `pushMilliseconds`: how long the push took; undefined if none was needed. */
   | { readonly type: 'pushed'; readonly pushMilliseconds: number | undefined }
-  /** The reply to `explain-refusal`; `words` is undefined if neither the VM nor the agent refused the key. */
+  /** The reply to `explain-refusal` and `prepare-refusal`; `words` is undefined if neither the VM nor the agent refused the key. */
   | { readonly type: 'refusal'; readonly words: RefusalWords | undefined }
   | { readonly type: 'status'; readonly status: AgentStatus }
   | { readonly type: 'stopping' }

@@ -66,6 +66,7 @@ export function parseRequest(message: unknown): AgentRequest {
     case 'await-push':
     case 'client-accepted-host':
     case 'explain-refusal':
+    case 'prepare-refusal':
     case 'status':
       return { type };
     case 'stop':

@@ -148,6 +148,8 @@ export class ControlServer {
         return this.#proxy(socket).proceed();
       case 'explain-refusal':
         return this.#proxy(socket).tellWhetherRefused();
+      case 'prepare-refusal':
+        return reply({ type: 'refusal', words: this.#proxy(socket).credential.refusal });
     }
   }
 

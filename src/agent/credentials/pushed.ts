@@ -6,6 +6,7 @@ import { MintError } from '../../errors.ts';
 import { appendAudit } from '../../platform/audit.ts';
 import { parseHostKey } from '../../ssh/hostkey.ts';
 import type { SigningKey } from '../../ssh/key-signature.ts';
+import { usualUsers } from '../../vms/image-user.ts';
 import type { RefusalWords } from '../control/protocol.ts';
 import type { Services } from '../services.ts';
 import type { Credential, Login } from './credential.ts';
@@ -45,8 +46,8 @@ export function ephemeralKey({ vm, user, settings, isEstablished }: Login): KeyT
       code: 'login-refused',
       message: `${vm.name} refused the keys that ssh offered for user ${user}`,
       hint:
-        `check that the VM has a user ${user} (\`user\` in ssh.toml names another one) and has ` +
-        'ec2-instance-connect installed: AWS accepts a push in either case. ' +
+        `set user for [vm.${vm.name}] in ssh.toml if the VM has no user ${user}; usual ones: ${usualUsers}. ` +
+        'Else check that ec2-instance-connect is installed on the VM. ' +
         'With -i and IdentitiesOnly=yes ssh does not offer the pushed key.' +
         (settings.keyType === 'ed25519'
           ? ' Where sshd accepts no Ed25519 keys (FIPS mode), set key_type = "rsa-3072" in ssh.toml'

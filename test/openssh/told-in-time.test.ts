@@ -1,0 +1,62 @@
+/** What a user sees during a login that takes long, and after one that the VM refuses. */
+import assert from 'node:assert/strict';
+import net from 'node:net';
+import { after, before, describe, test } from 'node:test';
+import { makeWorld, type World } from './world.ts';
+
+const erase = '\r\u001b[2K';
+
+describe('a login at a terminal', { timeout: 120_000 }, () => {
+  let world: World;
+  let silent: net.Server;
+  before(async () => {
+    silent = net.createServer((client) => client.on('error', () => {}));
+    await new Promise<void>((resolve) => silent.listen(0, '127.0.0.1', resolve));
+    const { port } = silent.address() as net.AddressInfo;
+    world = await makeWorld({ vms: { dev: {}, silent: { port } } });
+  });
+  after(async () => {
+    silent.close();
+    await world.end();
+  });
+
+  test('the words about a refused user name the usual users, and precede the shell’s prompt', async (context) => {
+    const line = `ssh -F ${world.sshConfigFile} -l nosuchuser dev true; echo PROMPT`;
+    let early = 0;
+    for (let run = 0; run < 5; run += 1) {
+      const { stdout } = await world.run('script', ['-qec', line, '/dev/null'], { env: { TERM: 'xterm' } });
+      assert.match(stdout, /refused the keys that ssh offered for user nosuchuser \(login-refused\)/);
+      assert.match(stdout, /usual ones: ec2-user \(.*ubuntu \(Ubuntu\), admin \(Debian\)/);
+      if (stdout.indexOf('login-refused') < stdout.indexOf('PROMPT')) early += 1;
+    }
+    context.diagnostic(`before the prompt in ${early} of 5 runs`);
+    // ssh exits right after it has told the proxy: on a busy machine the shell may be faster.
+    assert.ok(early >= 3, `before the prompt in ${early} of 5 runs`);
+  });
+
+  test('after a second there is one line of progress, and it is gone at the end', async () => {
+    const line = `ssh -F ${world.sshConfigFile} silent true`;
+    const child = world.start('script', ['-qec', line, '/dev/null'], {
+      env: { TERM: 'xterm' },
+      timeout: 60_000,
+    });
+    const startedAt = performance.now();
+    await child.until(/mint-ssh: connecting to silent at 127\.0\.0\.1 port \d+ …/);
+    assert.ok(performance.now() - startedAt < 10_000);
+    const { stdout } = await child.done;
+    const last = stdout.lastIndexOf('…');
+    assert.ok(stdout.slice(last).includes(`${erase}mint-ssh: error: `), stdout.slice(last));
+  });
+
+  test('there is none on a pipe, and none with TERM=dumb', async () => {
+    const words = ['-F', world.sshConfigFile, 'silent', 'true'];
+    const piped = await world.start('ssh', words, { timeout: 60_000, env: { TERM: 'xterm' } }).done;
+    assert.doesNotMatch(piped.stderr, /…|\u001b/);
+    const line = `ssh ${words.join(' ')}`;
+    const dumb = world.start('script', ['-qec', line, '/dev/null'], {
+      env: { TERM: 'dumb' },
+      timeout: 60_000,
+    });
+    assert.doesNotMatch((await dumb.done).stdout, /connecting to/);
+  });
+});
