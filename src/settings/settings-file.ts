@@ -1,4 +1,5 @@
 import { basename } from 'node:path';
+import { closest } from '../cli/suggest.ts';
 import { printable } from '../cli/terminal.ts';
 import { MintError } from '../errors.ts';
 import { readPrivateFile } from '../platform/files.ts';
@@ -152,7 +153,7 @@ function checked(
       file,
       line,
       `there is no setting ${shownKey([key])}`,
-      `the settings are ${names(where)}`,
+      `${suggestion(key)}the settings are ${names(where)}`,
     );
   }
   if (rule.scope !== 'any' && rule.scope !== where) {
@@ -162,6 +163,11 @@ function checked(
   if (value === undefined || !rule.accepts(value))
     throw badSetting(file, line, `${key} must be ${rule.wants}`);
   return { value, line };
+}
+
+function suggestion(key: string): string {
+  const near = closest(key, Object.keys(settingsKeys));
+  return near === undefined ? '' : `did you mean ${near}? `;
 }
 
 function names(where: 'top' | 'vm'): string {

@@ -1,4 +1,5 @@
 import { type AST, ParseError, parseTOML } from 'toml-eslint-parser';
+import { printable } from '../cli/terminal.ts';
 import { MintError } from '../errors.ts';
 
 export type TomlValue = string | number | boolean;
@@ -56,12 +57,41 @@ function parse(text: string, file: string): AST.TOMLProgram {
       });
     }
     if (!(cause instanceof ParseError)) throw cause;
+    const mistake = commonMistake(text.split('\n'), cause.lineNumber);
+    if (mistake !== undefined) {
+      throw new MintError('bad-settings', `${file}:${mistake.line}: ${mistake.message}`, {
+        cause,
+        hint: mistake.hint,
+      });
+    }
     const message = cause.message.charAt(0).toLowerCase() + cause.message.slice(1);
     throw new MintError('bad-settings', `${file}:${cause.lineNumber}: ${message}`, {
       cause,
       hint: 'the file is TOML: name = "value", and [vm.NAME] above what is for one VM',
     });
   }
+}
+
+interface Mistake {
+  readonly line: number;
+  readonly message: string;
+  readonly hint: string;
+}
+
+/** The parser tells what it did not expect; for the usual mistakes this tells what is missing. @param at from 1 */
+function commonMistake(lines: readonly string[], at: number): Mistake | undefined {
+  // An unclosed bracket is noticed in the line after it.
+  for (const line of [at, at - 1]) {
+    const table = /^\s*(\[[^\]#]*?)\s*$/.exec(lines[line - 1] ?? '')?.[1];
+    if (table === undefined) continue;
+    const shown = printable(table.slice(0, 60));
+    return { line, message: `the table ${shown} has no closing bracket`, hint: `write: ${shown}]` };
+  }
+  const [, key = '', value = ''] =
+    /^\s*([A-Za-z0-9_-]+)\s*=\s*([A-Za-z~/][^"'#[\]{}]*?)\s*(?:#.*)?$/.exec(lines[at - 1] ?? '') ?? [];
+  if (value === '') return undefined;
+  const quoted = JSON.stringify(printable(value.slice(0, 60)));
+  return { line: at, message: `the value of ${key} needs quotes`, hint: `write: ${key} = ${quoted}` };
 }
 
 function collect(

@@ -297,3 +297,31 @@ test('whatever the file holds, it is settings or a refusal by name', (context) =
     { numRuns: 400 },
   );
 });
+
+test('usual mistakes in ssh.toml are named with their remedy', (context) => {
+  const refused = (text: string) => {
+    try {
+      loadSettings(withSettings(context, text), {});
+    } catch (error) {
+      return error instanceof MintError ? `${error.message} | ${error.hint}` : String(error);
+    }
+    return 'accepted';
+  };
+  assert.equal(
+    refused('[vm.dev]\nuser = ubuntu\n'),
+    'ssh.toml:2: the value of user needs quotes | write: user = "ubuntu"',
+  );
+  assert.equal(
+    refused('region = eu-central-1 # mine\n'),
+    'ssh.toml:1: the value of region needs quotes | write: region = "eu-central-1"',
+  );
+  assert.equal(
+    refused('user = "me"\n[vm.dev\nport = 22\n'),
+    'ssh.toml:2: the table [vm.dev has no closing bracket | write: [vm.dev]',
+  );
+  assert.match(
+    refused('usr = "me"\n'),
+    /^ssh\.toml:1: there is no setting "usr" \| did you mean user\? the settings/,
+  );
+  assert.match(refused('user = "me\n'), /^ssh\.toml:1: /);
+});
