@@ -133,8 +133,8 @@ const smallOrder: ReadonlySet<string> = new Set([
 
 /**
  * Whether the encoded point has a small order, or a y coordinate of 2^255 - 19 or more, which RFC 8032 §5.1.3 does
- * not allow and which would be a second name of another point. OpenSSL verifies chosen signatures of any message with
- * the former, so such a key proves nothing.
+ * not allow and which would be a second name of another point. With the former anyone can make signatures: OpenSSL 3.0
+ * verifies them (3.5 no longer does), and so may an SSH client.
  */
 function isWeakEd25519(point: Buffer): boolean {
   const y = Buffer.from(point);

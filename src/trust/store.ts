@@ -407,13 +407,19 @@ export class TrustStore {
     const line = lineFor(keys, finding);
     if (line !== undefined) this.#files.addLine(vm, line);
     const base = before.length === 0 ? { ...record, ...nowhere, lastLogin: undefined } : record;
-    this.#files.writeRecord(vm, {
-      ...base,
-      ...knownPart(sighting),
-      keys,
-      console: block ?? (record.console?.instance === sighting.instance ? record.console : undefined),
-      refused: record.refused.filter((one) => one.key.fingerprint !== key.fingerprint),
-    });
+    try {
+      this.#files.writeRecord(vm, {
+        ...base,
+        ...knownPart(sighting),
+        keys,
+        console: block ?? (record.console?.instance === sighting.instance ? record.console : undefined),
+        refused: record.refused.filter((one) => one.key.fingerprint !== key.fingerprint),
+      });
+    } catch (error) {
+      // A line without a record would pass for one that Mint wrote.
+      if (finding.kind === 'absent') succeeds(() => this.#files.setLine(vm, undefined));
+      throw error;
+    }
     this.#putDerived(vm, blobsOf(keys));
   }
 

@@ -320,7 +320,7 @@ function lastLine(world: World): string {
 
 describe('evidence that may answer for the person', () => {
   test('accepts a recreated VM without a question only if all of it holds', async () => {
-    const world = await makeWorld({ settings: ['accept_changed = "console"'] });
+    const world = await makeWorld();
     try {
       const sshd = world.sshd('dev');
       const old = world.vm('dev').instance;
@@ -348,6 +348,12 @@ describe('evidence that may answer for the person', () => {
       );
 
       world.cloud.instances.delete(old);
+      // All of it holds now. Without the setting the evidence never answers for the user.
+      const byDefault = await world.ssh('dev', 'true');
+      assert.equal(byDefault.status, 255);
+      assert.match(byDefault.stderr, /\(host-key-changed\)/);
+      assert.ok(!(world.file('known_hosts') ?? '').includes(sshd.hostKey.fingerprint));
+      writeFileSync(toml, `accept_changed = "console"\n${readFileSync(toml, 'utf8')}`);
       const { status, stderr, stdout } = await world.ssh('dev', 'echo in');
       assert.deepEqual({ status, stderr, stdout }, { status: 0, stderr: '', stdout: 'in\n' });
       assert.ok((world.file('known_hosts') ?? '').includes(sshd.hostKey.fingerprint));

@@ -158,3 +158,41 @@ test('random bytes are either a key or refused, and never verify', () => {
     }),
   );
 });
+
+/** Each y coordinate of a point whose order divides 8, little-endian, as RFC 8032 encodes it without the sign. */
+const smallOrder = [
+  0n,
+  1n,
+  2n ** 255n - 20n,
+  2707385501144840649318225287225658788936804267575313519463743609750303402022n,
+  55188659117513257062467267217118295137698188065244968500265048394206261417927n,
+];
+const prime25519 = 2n ** 255n - 19n;
+
+function pointOf(y: bigint, sign: 0 | 1): Buffer {
+  const bytes = Buffer.from((y + (BigInt(sign) << 255n)).toString(16).padStart(64, '0'), 'hex');
+  return bytes.reverse();
+}
+
+const ed25519Blob = (point: Buffer) => Buffer.concat([encodeString('ssh-ed25519'), encodeString(point)]);
+
+test('an ed25519 key of small order is refused, in both signs and in every other encoding of a point', () => {
+  const others = Array.from({ length: 19 }, (_, y) => BigInt(y) + prime25519);
+  for (const y of [...smallOrder, ...others]) {
+    for (const sign of [0, 1] as const) {
+      const blob = ed25519Blob(pointOf(y, sign));
+      assert.throws(() => parseHostKey(blob), refusal('not-ssh', { message: /small order/ }), `${y} ${sign}`);
+      assert.equal(
+        verifyHostSignature(
+          { blob, type: 'ssh-ed25519', fingerprint: '' },
+          Buffer.alloc(32),
+          Buffer.alloc(83),
+        ),
+        false,
+      );
+    }
+  }
+  // The next values on either side are not refused.
+  for (const y of [2n, 3n, prime25519 - 2n])
+    assert.equal(parseHostKey(ed25519Blob(pointOf(y, 0))).type, 'ssh-ed25519');
+});
