@@ -6,6 +6,7 @@
  */
 
 import { MintError } from '../errors.ts';
+import { appendAudit } from '../platform/audit.ts';
 import type { Caller } from '../platform/caller.ts';
 import type { VmSettings } from '../settings/settings.ts';
 import { type HostKey, parseHostKey } from '../ssh/hostkey.ts';
@@ -165,13 +166,20 @@ export class HostKeyChecks {
 
   /** Resolves where the key was accepted. @throws HostKeyRefusal */
   async #settleChange(presented: Presented, pin: Pin): Promise<void> {
-    const { trust, log } = this.#context;
+    const { trust, log, paths } = this.#context;
     const { vm, key, instance, account, region } = presented.sighting;
     log(`${vm}: holds the changed host key ${key.fingerprint}`);
     let cause: string[] = [];
     let seen = { pinned: pin, presented: key, isMintVm: presented.isMintVm, instance, account, region };
     const accept = (who: string): Settled => {
       trust.accept(vm, key.fingerprint);
+      appendAudit(paths, {
+        event: 'host-key-accepted',
+        command: 'proxy',
+        vm,
+        instance,
+        keyFingerprint: key.fingerprint,
+      });
       log(`${vm}: ${who} accepted the changed host key ${key.fingerprint}`);
       return 'accepted';
     };

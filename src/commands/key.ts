@@ -12,12 +12,16 @@ import { type PublicKey, parsePublicKey, publicKeyText } from '../keys/public-ke
 import { type Change, changeRemoteFile, type RemoteFile, type RemoteOptions } from '../keys/remote-file.ts';
 import { withSessions } from '../keys/vm-session.ts';
 import { appendAudit } from '../platform/audit.ts';
+import { thisCaller } from '../platform/caller.ts';
 import { resolvePaths } from '../platform/paths.ts';
 import { knownVm } from '../settings/known-vm.ts';
 import { loadSettings } from '../settings/settings.ts';
 import { vmName } from '../settings/vm-name.ts';
 import type { Login } from '../ssh-config/login-config.ts';
 import { TrustStore } from '../trust/store.ts';
+import { readLastAddress } from '../vms/last-address.ts';
+import { scopeOf } from '../vms/names.ts';
+import { VmCache } from '../vms/vm-cache.ts';
 
 export const command: Command = {
   usage: 'key [add VM KEY|FILE|- | list VM | remove VM FINGERPRINT] [--json]',
@@ -104,7 +108,7 @@ function reportAddition(
   if (key.certified)
     say('authorized_keys takes no certificates: the key inside is meant, without its limits');
   const until = expires === undefined ? '' : `, until ${shownExpiry(expires)} by its clock`;
-  const words = { added: 'now lets in', renewed: 'lets in anew', present: 'let in already' }[kind];
+  const words = { added: 'now accepts', renewed: 'accepts for a new time', present: 'already accepts' }[kind];
   say(`${vm} ${words} ${key.fingerprint} (${key.kind})${until}`);
   if (kind === 'present' && expires !== undefined) hint('add it with --expires to have that count anew');
 }
@@ -120,8 +124,9 @@ function reportClient(
   json: boolean,
 ): void {
   const pin = new TrustStore(paths).show(vm.name)?.pin;
+  const hostName = vm.host ?? knownAddress(paths, vm);
   if (json) {
-    const client = { host: vm.host ?? null, port: vm.port, user: vm.user };
+    const client = { host: hostName ?? null, port: vm.port, user: vm.user };
     const host = { host_key_fingerprint: pin?.fingerprint ?? null, host_key_type: pin?.type ?? null };
     const added = {
       fingerprint: key.fingerprint,
@@ -134,12 +139,23 @@ function reportClient(
   }
   const type = pin?.type === undefined ? '' : ` (${pin.type})`;
   const lines = [
-    ['host', vm.host ?? 'the address that the VM has now'],
+    ['host', hostName ?? 'not known: `mint-ssh vms --refresh` shows it'],
     ['port', String(vm.port)],
     ['user', vm.user],
     ['host key', pin === undefined ? 'not known' : `${pin.fingerprint}${type}`],
   ];
   print(lines.map(([name, value]) => `${`${name}:`.padEnd(10)}${printable(value ?? '')}`).join('\n'));
+}
+
+/**
+ * The address of a VM that was found by its tag or its id, as the login just now has met it. A public one first: the
+ * client is elsewhere.
+ */
+function knownAddress(paths: Login['paths'], vm: Login['vm']): string | undefined {
+  const scope = new VmCache(paths).scope(scopeOf({ caller: thisCaller(), settings: vm }));
+  const found = scope.vms.get(vm.name);
+  const met = readLastAddress(paths, vm.name)?.host;
+  return found?.publicAddress ?? found?.ipv6 ?? met ?? found?.privateAddress;
 }
 
 async function list({ login, words, values }: Request): Promise<void> {
@@ -172,13 +188,13 @@ async function remove({ login, words, values }: Request): Promise<void> {
     return { bytes: keys.length === 0 ? undefined : withoutKeys(bytes, keys), result: keys.length };
   });
   if (count === 0) {
-    throw new MintError('key-not-found', `${vm} lets in no key ${fingerprint}`, {
+    throw new MintError('key-not-found', `${vm} does not accept the key ${fingerprint}`, {
       hint: `\`mint-ssh key list ${vm}\` shows the ones it does`,
     });
   }
   note(login, 'key-removed', 'key remove', fingerprint);
   if (values['json'] === true) print(JSON.stringify({ vm, fingerprint, removed_lines: count }));
-  else say(`${vm} lets ${fingerprint} in no more${count === 1 ? '' : `: ${count} lines removed`}`);
+  else say(`removed ${fingerprint} from ${vm}${count === 1 ? '' : ` (${count} lines)`}`);
 }
 
 function note(

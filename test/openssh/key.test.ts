@@ -107,7 +107,7 @@ describe('mint-ssh key', { timeout: 300_000 }, () => {
     assert.equal(
       told,
       [
-        `mint-ssh: dev now lets in ${fingerprint} (ED25519)`,
+        `mint-ssh: dev now accepts ${fingerprint} (ED25519)`,
         'host:     127.0.0.1',
         `port:     ${port}`,
         `user:     ${loginUser}`,
@@ -122,7 +122,7 @@ describe('mint-ssh key', { timeout: 300_000 }, () => {
       await key('list', 'dev'),
       new RegExp(`^FINGERPRINT.*\n${fingerprint.replaceAll('+', '\\+')}  ssh-ed25519  phone +never\n$`),
     );
-    assert.equal(await key('remove', 'dev', fingerprint), `mint-ssh: dev lets ${fingerprint} in no more\n`);
+    assert.equal(await key('remove', 'dev', fingerprint), `mint-ssh: removed ${fingerprint} from dev\n`);
     assert.equal(content(), '');
     assert.equal((await plainSsh('phone')).status, 255);
     const { stderr } = await refused('key-not-found', 'remove', 'dev', fingerprint);
@@ -171,7 +171,7 @@ describe('mint-ssh key', { timeout: 300_000 }, () => {
   test('a key that is there is not added twice, and its neighbours stay as they are', async () => {
     const there = `# mine\r\n\nno-pty ${line.replace(/phone$/, 'old name')}\r\n${securityKeyLine('ed25519')}`;
     put(there);
-    assert.match(await key('add', 'dev', line), /^mint-ssh: dev let in already SHA256/);
+    assert.match(await key('add', 'dev', line), /^mint-ssh: dev already accepts SHA256/);
     assert.equal(content(), there);
     await refused('key-exists', 'add', 'dev', line, '--expires', '1d');
     assert.equal(content(), there);
@@ -185,7 +185,7 @@ describe('mint-ssh key', { timeout: 300_000 }, () => {
     const told = await key('add', 'dev', line, '--expires', '30d');
     assert.match(
       told,
-      /^mint-ssh: dev now lets in SHA256:\S+ \(ED25519\), until \d{4}-\d\d-\d\d \d\d:\d\d by its clock$/m,
+      /^mint-ssh: dev now accepts SHA256:\S+ \(ED25519\), until \d{4}-\d\d-\d\d \d\d:\d\d by its clock$/m,
     );
     const [, end = ''] = /^expiry-time="(\d{14})" ssh-ed25519 /.exec(content()) ?? [];
     const expected = execFileSync('env', ['-u', 'TZ', 'date', '-d', '30 days', '+%Y%m%d'], {
@@ -198,7 +198,7 @@ describe('mint-ssh key', { timeout: 300_000 }, () => {
     assert.equal((await plainSsh('phone')).status, 255);
     assert.match(await key('list', 'dev'), / expired 2020-/);
     await refused('key-exists', 'add', 'dev', line);
-    assert.match(await key('add', 'dev', line, '--expires', '1h'), /^mint-ssh: dev lets in anew/);
+    assert.match(await key('add', 'dev', line, '--expires', '1h'), /^mint-ssh: dev accepts for a new time/);
     assert.equal(content().split('\n').length, 2);
     assert.equal((await plainSsh('phone')).stdout, 'in\n');
     const [entry] = JSON.parse(await key('list', 'dev', '--json')) as [{ expires: string; expired: boolean }];

@@ -4,7 +4,8 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import type { Instance } from '../../../src/demo/instance.ts';
-import { waitFor } from '../../openssh/world.ts';
+import { loginUser, waitFor } from '../../openssh/world.ts';
+import { makeKey } from '../key-lines.ts';
 import { type KeyWorld, makeKeyWorld } from './key-world.ts';
 
 const names = ['one', 'two', 'attached', 'stopped', 'away', 'west', 'tagged', 'plain', 'second'];
@@ -148,11 +149,22 @@ describe('mint-ssh keys rotate, with instances that EC2 shows', { timeout: 240_0
     place.letIn('# nothing', 'one');
     const first = await place.world.ssh('one', 'true');
     assert.equal(first.status, 255);
-    assert.match(first.stderr, /one does not accept the key research .* \(login-refused\)/);
+    assert.match(first.stderr, /one refused the managed key research.* \(login-refused\)/);
     assert.match(first.stderr, /hint: .*Connect again to log in through EC2 Instance Connect/);
     const second = await place.world.ssh('one', 'true');
     assert.equal(second.status, 0, second.stderr);
     assert.match(second.stderr, /logged in through EC2 Instance Connect instead/);
+  });
+
+  test('key add prints the address of a VM that was found by its tag', async () => {
+    const line = makeKey(place.world.directory, 'phone', '-t', 'ed25519');
+    const { port } = place.world.vm('tagged');
+    const added = await place.world.mint('key', 'add', 'by-tag', line);
+    assert.equal(added.status, 0, added.stderr);
+    assert.match(added.stdout, new RegExp(`^host: +127\\.0\\.0\\.1\nport: +${port}\nuser: +${loginUser}\n`));
+    const again = await place.world.mint('key', 'add', 'by-tag', line, '--json');
+    const told = JSON.parse(again.stdout) as Record<string, unknown>;
+    assert.deepEqual([told['host'], told['port']], ['127.0.0.1', port]);
   });
 
   test('an old key that is accepted from another file is not called removed', async () => {
