@@ -9,7 +9,7 @@ import { matchesGlob } from 'node:path';
 /** Packaging, other platforms, other clients, long waits, crowds, crashes at each step, every key format, fuzzing. */
 const slow: readonly string[] = [
   'test/agent/run-directory.test.ts',
-  'test/aws/{clock,unreachable,workers}.test.ts',
+  'test/aws/{clock,unreachable}.test.ts',
   'test/ci/{ends,interruptions,killed-destruction,refusals,table}.test.ts',
   'test/cli/completion.test.ts',
   'test/clients/{ansible,jsch,login-unit,multiplex,other-ssh,second-factor,sshfs}.test.ts',
@@ -19,7 +19,7 @@ const slow: readonly string[] = [
   'test/keys/public-key.test.ts',
   'test/keys/store/{crowd,doctor,formats,interruption,rejected,share}.test.ts',
   'test/keys/vm/{ec2-key-pairs,interruption,migrate,rotate}.test.ts',
-  'test/openssh/{agent-life,agent-version,clocks,descriptors,flood,long-session,mosh,parallel}.test.ts',
+  'test/openssh/{agent-life,agent-version,clocks,credentials,descriptors,flood,long-session,mosh,parallel}.test.ts',
   'test/openssh/{push-life,secrets,silent-agent,slow-ends,strain,unanswered,unlocked-key}.test.ts',
   'test/package/**',
   'test/platform/windows-quoting.test.ts',

@@ -131,6 +131,9 @@ export class Destination {
       if (isDefinite(error)) throw error;
       return undefined;
     });
+    const { caller, settings } = this.#traveller;
+    // The limit is AWS's. A user who has to type an MFA code first takes longer.
+    await this.#services.aws.ready(caller, settings).catch(() => {});
     const vm = await Promise.race([looked, sleep(limit, undefined, { ref: false })]);
     if (vm !== undefined) return this.#arrive(vm);
     if (before === undefined) throw new MintError('dial-failed', 'there is no address to go back to');

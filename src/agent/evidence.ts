@@ -23,8 +23,14 @@ export interface ConsoleView {
   readonly startsAtBoot: boolean;
 }
 
+/** The time limits begin when the credentials are there: the login waits for them in any case. Never rejects. */
+async function credentialsKnown({ aws, caller, region, profile }: Asker): Promise<void> {
+  await aws.ready(caller, { region, profile }).catch(() => {});
+}
+
 /** The host keys that the console of an instance shows. Never rejects. */
 export async function askConsole(asker: Asker, instance: string, limitMs: number): Promise<ConsoleView> {
+  await credentialsKnown(asker);
   const { aws, caller, region, profile } = asker;
   const silent = (why: string): ConsoleView => ({ answer: { kind: 'silent', why }, startsAtBoot: false });
   const view = aws.consoleOutput(caller, { region, profile, instanceId: instance }).then(
@@ -56,6 +62,7 @@ export async function gatherEvidence(
   limitMs: number,
 ): Promise<ChangeEvidence> {
   const { aws, caller, region, profile } = asker;
+  await credentialsKnown(asker);
   const known = [...new Set([instance, pinned.instance ?? instance])];
   const identity = aws.identity(caller, { region, profile }).then(
     ({ owner }) => owner,

@@ -9,7 +9,7 @@ import type { EC2Client } from '@aws-sdk/client-ec2';
 import type { EC2InstanceConnectClient } from '@aws-sdk/client-ec2-instance-connect';
 import type { STSClient } from '@aws-sdk/client-sts';
 import { MintError } from '../errors.ts';
-import { type Profiles, profileIn, sectionOf } from './credentials.ts';
+import { type Profiles, requireProfile, sectionOf } from './credentials.ts';
 import type { Attempt } from './errors.ts';
 import { networkOf, type RequestHandling } from './network.ts';
 import type { Credentials, Target } from './requests.ts';
@@ -31,10 +31,10 @@ export interface ClientSettings {
 
 /**
  * The settings that are not credentials. An environment variable overrides the profile's setting.
- * @throws MintError `bad-settings` where no region is set
+ * @throws MintError `aws-credentials` where the profile does not exist, `bad-settings` where no region is set
  */
 export function clientSettings(environment: Environment, profiles: Profiles, target: Target): ClientSettings {
-  const profile = target.profile ?? profileIn(environment);
+  const profile = requireProfile(environment, profiles, target.profile);
   const section = sectionOf(profiles, profile ?? 'default');
   const isOn = (variable: string, setting: string) =>
     (environment[variable] || section[setting])?.toLowerCase() === 'true';

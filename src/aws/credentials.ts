@@ -25,7 +25,7 @@ export interface Profiles {
 type Environment = Readonly<Record<string, string | undefined>>;
 
 /** The profile that an environment names, without an explicit one. As the AWS CLI: AWS_DEFAULT_PROFILE first. */
-export function profileIn(environment: Environment): string | undefined {
+function profileIn(environment: Environment): string | undefined {
   return environment['AWS_DEFAULT_PROFILE'] || environment['AWS_PROFILE'] || undefined;
 }
 
@@ -61,9 +61,8 @@ export function chooseSource(
   profiles: Profiles,
   explicit: string | undefined,
 ): Source {
-  const named = explicit ?? profileIn(environment);
+  const named = requireProfile(environment, profiles, explicit);
   const profile = named ?? 'default';
-  if (named !== undefined && !exists(profiles, named)) throw noSuchProfile(profiles, named, explicit);
   const section = sectionOf(profiles, profile);
   const ownFile = profiles.credentials[profile] ?? {};
   const source = (kind: Source['kind'], runsProcess = false): Source => ({ kind, profile, runsProcess });
@@ -94,6 +93,20 @@ export function chooseSource(
   if (environment['AWS_EC2_METADATA_DISABLED']?.toLowerCase() !== 'true')
     return { kind: 'instance', profile: named, runsProcess: false };
   throw noCredentialsAt(named);
+}
+
+/**
+ * The profile that is named, by the user or by the environment.
+ * @throws MintError `aws-credentials` where it does not exist
+ */
+export function requireProfile(
+  environment: Environment,
+  profiles: Profiles,
+  explicit: string | undefined,
+): string | undefined {
+  const named = explicit ?? profileIn(environment);
+  if (named !== undefined && !exists(profiles, named)) throw noSuchProfile(profiles, named, explicit);
+  return named;
 }
 
 function exists({ config, credentials }: Profiles, profile: string): boolean {

@@ -235,12 +235,14 @@ export function explainNoCredentials(
     );
   }
   switch (kind) {
-    case 'sso':
+    case 'sso': {
+      const words = quoteForeign(thrown.message.replace(/To refresh this SSO session.*/s, ''), hidden);
       return give(
         'aws-credentials',
-        `no AWS credentials: ${quoteForeign(thrown.message.replace(/To refresh this SSO session.*/s, ''), hidden)}`,
+        `there is no valid SSO session${of}: ${words}`,
         `aws sso login${option}`,
       );
+    }
     case 'login':
       return give('aws-credentials', `no AWS credentials: ${text}`, `aws login${option}`);
     case 'process':

@@ -27,30 +27,34 @@ async function run({ values, globals }: Invocation): Promise<number> {
   if (id === undefined) throw new MintError('usage', 'the agent starts this command itself');
   const { profile, region, configDir } = globals;
   const { promise: received, resolve } = Promise.withResolvers<void>();
+  const send = (request: AgentRequest) => connection?.send(request);
+  const resolveAndSend = async () => {
+    const tell = (line: string) => send({ type: 'credentials-progress', line });
+    try {
+      const credentials = await resolveCredentials(
+        { profile, region },
+        terminalInteraction(tell, signalOfParent()),
+      );
+      send({ type: 'credentials', credentials, failure: undefined });
+    } catch (error) {
+      send({ type: 'credentials', credentials: undefined, failure: failureReply(error) });
+    }
+  };
   const connection = await connectControl(resolvePaths({ configDir }), {
-    received: (reply) => {
-      // An error means that nobody waits for the result.
-      if (reply.type === 'credentials-received' || reply.type === 'error') resolve();
+    received: ({ type }) => {
+      if (type === 'credentials-wanted') void resolveAndSend();
+      // An error means that no login waits for the result.
+      else if (type === 'credentials-received' || type === 'error') resolve();
     },
     lost: resolve,
   });
   if (connection === undefined) return 1;
   connection.send({ type: 'credentials-begin', id });
-  const tell = (line: string) => connection.send({ type: 'credentials-progress', line });
-  const resolving = resolveCredentials({ profile, region }, terminalInteraction(tell, signalOfParent()));
-  resolving.then(
-    (credentials) => connection.send({ type: 'credentials', credentials, failure: undefined }),
-    (error: unknown) => connection.send(resultOf(error)),
-  );
   const limit = setTimeout(resolve, limitMs);
   await received;
   clearTimeout(limit);
   connection.close();
   return 0;
-}
-
-function resultOf(error: unknown): AgentRequest {
-  return { type: 'credentials', credentials: undefined, failure: failureReply(error) };
 }
 
 /** Aborted when the proxy has ended: then its terminal is no longer asked. */

@@ -274,6 +274,9 @@ test('logins that wait for the same credentials ask one of them, and the next on
   const credentials = resolved(Date.now() + 3_600_000);
   resolution?.settle(credentials);
   assert.deepEqual(await Promise.all(results), [credentials, credentials]);
+  // Its process ends: nobody is asked again.
+  resolution?.detach();
+  assert.deepEqual([first.asked.length, second.asked.length], [1, 1]);
   assert.equal(await get(first), credentials, 'a later login finds them');
   assert.equal(first.asked.length, 1);
   // Another shell, in which the process may say something else.

@@ -138,6 +138,8 @@ export type AgentReply =
       readonly profile: string | undefined;
       readonly region: string | undefined;
     }
+  /** The reply to `credentials-begin`: a login waits for the result. */
+  | { readonly type: 'credentials-wanted' }
   /** The agent has the result of `mint-ssh credentials`. */
   | { readonly type: 'credentials-received' }
   /** The host key is accepted: a pinned one, or a new one. */

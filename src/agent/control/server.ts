@@ -121,7 +121,8 @@ export class ControlServer {
             .finally(() => this.#hooks.changed()),
         );
       case 'credentials-begin':
-        return this.#beginCredentials(socket, request.id);
+        this.#beginCredentials(socket, request.id);
+        return reply({ type: 'credentials-wanted' });
       case 'credentials-progress':
         return this.#resolutions.get(socket)?.tell(request.line);
       case 'credentials':

@@ -141,6 +141,7 @@ export class Resolution {
   readonly #keepAlive: NodeJS.Timeout;
   #active: CredentialResolver | undefined;
   #isAttached = false;
+  #isSettled = false;
   #line: string | undefined;
 
   constructor(target: Target) {
@@ -155,7 +156,7 @@ export class Resolution {
 
   /** Another login waits; the first one that waits resolves. */
   join(resolver: CredentialResolver): void {
-    if (this.#waiting.has(resolver)) return;
+    if (this.#isSettled || this.#waiting.has(resolver)) return;
     this.#waiting.add(resolver);
     if (this.#line !== undefined) resolver.tell(this.#line);
     if (this.#active === undefined && !this.#isAttached) this.#askNext();
@@ -192,11 +193,13 @@ export class Resolution {
 
   settle(result: Credentials | MintError): void {
     clearInterval(this.#keepAlive);
+    this.#isSettled = true;
     if (result instanceof MintError) this.#fail(result);
     else this.#succeed(result);
   }
 
   #askNext(): void {
+    if (this.#isSettled) return;
     const next = [...this.#waiting].find((each) => each.isAvailable && !this.#asked.has(each));
     if (next === undefined) {
       this.settle(noResolver());
