@@ -10,7 +10,8 @@ import { matchesGlob } from 'node:path';
 const slow: readonly string[] = [
   'test/agent/run-directory.test.ts',
   'test/aws/{clock,unreachable}.test.ts',
-  'test/ci/{ends,interruptions,killed-destruction,refusals,table}.test.ts',
+  'test/ci/{destruction,ends,hostile-words,interruptions,job-run,killed-destruction}.test.ts',
+  'test/ci/{recipes,refusals,store-faults,table}.test.ts',
   'test/cli/completion.test.ts',
   'test/clients/{ansible,jsch,login-unit,multiplex,other-ssh,second-factor,sshfs}.test.ts',
   'test/commands/surroundings.test.ts',

@@ -1,4 +1,8 @@
-/** User data for cloud-init that lets a job's key in at the first boot. https://docs.cloud-init.io/en/latest/reference/modules.html */
+/**
+ * User data for cloud-init that authorizes a job's key at the first boot.
+ *
+ * @see https://docs.cloud-init.io/en/latest/reference/modules.html
+ */
 import type { KeyObject } from 'node:crypto';
 import { stringify } from 'yaml';
 import { encodePrivateKey } from '../keys/store/private-key.ts';
@@ -7,27 +11,27 @@ import { publicKeyLine } from '../ssh/key-encoding.ts';
 export interface BootKeys {
   /** The job's public key with a comment, as a line of authorized_keys. */
   readonly authorizedKey: string;
-  /** Undefined for the user that the image makes by itself. */
+  /** Undefined for the image's own user. */
   readonly user: string | undefined;
   /** The user may become root without a password. */
   readonly sudo: boolean;
-  /** A pair, where the VM is to have a host key that is known beforehand. */
+  /** The VM's host key, if it is to be known beforehand. */
   readonly hostKey: KeyObject | undefined;
 }
 
 /**
- * The whole text, from its `#cloud-config` on.
+ * Keys at the top level are for the image's own user. Any other user has an entry in `users`, where `default` keeps the
+ * image's own. Without `disable_root: false` cloud-init prepends a command that refuses the login to each of root's keys.
+ * With a host key in `ssh_keys`, cloud-init generates none, and deletes those that came with the image.
  *
- * Keys at the top are for the image's own user; any other has an entry of its own, and `default` keeps the image's. Root
- * is let in by `disable_root`, without which cloud-init puts a command that says no before each of its keys. Where `ssh_keys`
- * has a host key, cloud-init makes no others; the ones that came with the image go.
+ * @returns the whole text, which begins with `#cloud-config`
  */
 export async function cloudConfig({ authorizedKey, user, sudo, hostKey }: BootKeys): Promise<string> {
   const config = {
     ...(user === undefined ? { ssh_authorized_keys: [authorizedKey] } : userEntry(user, authorizedKey, sudo)),
     ...(hostKey === undefined ? {} : await hostKeys(hostKey)),
   };
-  // cloud-init reads YAML 1.1, where `no` and `on` are no words.
+  // cloud-init reads YAML 1.1, in which `no` and `on` are booleans.
   return `#cloud-config\n${stringify(config, { version: '1.1', lineWidth: 0, blockQuote: 'literal' })}`;
 }
 

@@ -1,6 +1,6 @@
 /**
- * `jobs.json`: which jobs are open, and nothing secret. Their keys are in the agent's memory alone; the agent alone
- * writes this file, so that a job whose agent is gone is known for what it is.
+ * `jobs.json`: the open jobs, with nothing secret. Their keys are in the agent's memory only. Only the agent writes this
+ * file; a job in it whose key the agent does not have was lost with the agent before.
  */
 
 import { MintError } from '../errors.ts';
@@ -17,18 +17,18 @@ export interface OpenJob {
   readonly port: number;
   /** `ssh-ed25519 …`, without a comment. */
   readonly publicKey: string;
-  /** `SHA256:…` of the host key that the VM was given; undefined where it makes its own. */
+  /** `SHA256:…` of the host key that the VM was given; undefined if it generates its own. */
   readonly hostKey: string | undefined;
   /** ISO 8601. */
   readonly begunAt: string;
 }
 
 const version = 1;
-const mostBytes = 4_000_000;
+const maxBytes = 4_000_000;
 
 /** In the order in which they were begun. @throws MintError `io-failed` for a damaged file, `unsafe-permissions` */
 export function readOpenJobs({ jobs }: Pick<Paths, 'jobs'>): readonly OpenJob[] {
-  const bytes = readPrivateFile(jobs, { maxBytes: mostBytes });
+  const bytes = readPrivateFile(jobs, { maxBytes });
   return bytes === undefined ? [] : parseOpenJobs(bytes.toString('utf8'), jobs);
 }
 
@@ -41,7 +41,7 @@ export function writeOpenJobs({ jobs: path }: Pick<Paths, 'jobs'>, jobs: readonl
 export function parseOpenJobs(text: string, path: string): readonly OpenJob[] {
   const damaged = () =>
     new MintError('io-failed', `${quoted(path)} is damaged`, {
-      hint: 'remove it: the jobs in it are forgotten then; `mint-ssh hosts forget NAME` forgets their host keys',
+      hint: 'remove it, which forgets its jobs; `mint-ssh hosts forget NAME` forgets their host keys',
     });
   let file: unknown;
   try {
@@ -57,7 +57,7 @@ export function parseOpenJobs(text: string, path: string): readonly OpenJob[] {
   });
 }
 
-/** Its names, users and hosts become parts of paths and lines. */
+/** Names, users and hosts become parts of paths and of lines in other files. */
 function openJob(entry: Readonly<Record<string, unknown>>): OpenJob | undefined {
   const text = (field: string, form: RegExp) => {
     const value = entry[field];

@@ -30,6 +30,8 @@ export interface JobVm {
   setUser(kind: 'root' | 'sudoer' | 'nobody'): void;
   /** Stops it in the middle of something: before the end is armed, when it just has been; undefined goes on. */
   hang(at: 'stuck' | 'slow' | undefined): void;
+  /** What every session writes to stderr at its beginning, as a visitor's .bashrc can. */
+  setNoise(text: string): void;
   /** Whether it waits to arm, or has armed and waits. */
   isArmed(): boolean;
   /** Its own time is over: what is armed on it takes place. */
@@ -120,6 +122,7 @@ export async function bootJobVm(directory: string, userData: string): Promise<Jo
       for (const name of ['stuck', 'slow']) rmSync(join(state, name), { force: true });
       if (at !== undefined) writeFileSync(join(state, at), '');
     },
+    setNoise: (text) => writeFileSync(join(state, 'noise'), text),
     isArmed: () => existsSync(join(state, 'armed')),
     letTimePass: () => writeFileSync(join(state, 'over'), ''),
     powerOff: () => void spawnSync(join(bin, 'power-off')),
@@ -152,6 +155,7 @@ function session(bin: string, home: string): string {
   const namespace = namespaceFlag();
   return `#!/bin/sh
 [ "$HOME" = '${home}' ] || exit 99
+[ ! -e '${home}/../state/noise' ] || cat '${home}/../state/noise' >&2
 PATH=${bin}:${testPath}; export PATH
 ${namespace === undefined ? run : `exec unshare ${namespace} sh -c '${masks.join('; ')}; ${run}'`}
 `;

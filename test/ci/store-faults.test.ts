@@ -160,23 +160,25 @@ describe('a DynamoDB table that fails', { timeout: 400_000 }, () => {
   });
 
   test('at the end: the instance is terminated, whatever becomes of the lease', async () => {
-    const all = [...faults, 'deleted'] as const;
-    for (const fault of all) {
+    for (const fault of [...faults, 'deleted', 'damaged'] as const) {
       const { holder, instance, name } = await hold(`end-${fault}`);
       const door = await doorOf(name);
-      if (fault === 'deleted') {
-        await dynamo.put('mint-leases', {
+      const record = (text: string) =>
+        dynamo.put('mint-leases', {
           key: { S: `leases#${name}` },
-          record: { S: '' },
+          record: { S: text },
           revision: { S: 'x' },
         });
-      } else door.fault = fault;
+      if (fault === 'deleted') await record('{"version":1,"leases":[]}');
+      else if (fault === 'damaged') await record('{');
+      else door.fault = fault;
       process.kill(holder.pid, 'SIGTERM');
       await ec2.isTerminated(instance);
       const result = await holder.done;
       assert.equal(result.status, 0, `${fault}: ${result.stderr}`);
       assertPlain(result);
-      if (fault === 'empty') continue;
+      if (fault === 'damaged') await record('{"version":1,"leases":[]}');
+      if (fault === 'empty' || fault === 'deleted') continue;
       assert.match(
         result.stderr,
         new RegExp(`note: ${name} is destroyed, but its lease .* still in the store`),
