@@ -122,6 +122,23 @@ describe('a host key', { timeout: 300_000 }, () => {
     assert.equal((await world.ssh('changed', 'true')).status, 0);
   });
 
+  test('that the user accepts at a prompt is in audit.log with its fingerprint', async () => {
+    const sshd = world.sshd('changed');
+    await sshd.replaceHostKey();
+    const program = join(import.meta.dirname, '../cli/programs/askpass.sh');
+    const env = { SSH_ASKPASS: program, SSH_ASKPASS_REQUIRE: 'force', ASKPASS: 'yes' };
+    const { status, stderr } = await world.startSsh(['changed', 'true'], { env }).done;
+    assert.equal(status, 0, stderr);
+    const lines = (world.file('audit.log') ?? '').trimEnd().split('\n');
+    const noted = lines
+      .map((line) => JSON.parse(line) as Record<string, string>)
+      .filter(({ event, command }) => event === 'host-key-accepted' && command === 'proxy');
+    assert.deepEqual(
+      noted.map(({ vm_name: vm, key_fingerprint: fingerprint }) => [vm, fingerprint]),
+      [['changed', sshd.hostKey.fingerprint]],
+    );
+  });
+
   test('that its server does not own lets nobody in and is not pinned, with ssh', async () => {
     await withImpostor('fresh', new Host().blob, async () => {
       const { status, stderr } = await world.ssh('fresh', 'true');
