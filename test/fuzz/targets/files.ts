@@ -166,7 +166,7 @@ export const trustRecord: Target = {
   ],
   dictionary: [
     ...Object.keys(record),
-    ...['"', '":', ',', '{', '}', '[', ']', 'null', '1', '"refused":', 'seenAt', 'stream-binding', 'console'],
+    ...['"', '":', ',', '{', '}', '[', ']', 'null', '1', '"refused":', 'seenAt', 'first-use', 'console'],
     ...['pinnedAt', 'lastLogin', '"__proto__":{}', fingerprint, record.key],
   ],
   longest: 2048,
