@@ -1,0 +1,153 @@
+/**
+ * A VM's pinned keys as a set: which of them count, which of them Mint's file is about, and what a console or an
+ * accepted key makes of them. Values in, values out.
+ */
+import type { HostKey } from '../ssh/hostkey.ts';
+import { type ConsoleAnswer, contradicted, typeOf } from './decide.ts';
+import { pinnedTypes } from './derived-file.ts';
+import type { Finding } from './known-hosts.ts';
+import {
+  type ConsoleBlock,
+  isAnotherInstance,
+  mintType,
+  type Pin,
+  type PinnedKey,
+  type Place,
+  type Refusal,
+  type Sighting,
+} from './pin.ts';
+import { pinsOf, type TrustRecord } from './record.ts';
+
+/** The keys that count without regard to where the VM is now: Mint's line decides. */
+export function countingKeys(finding: Finding, record: TrustRecord | undefined): readonly PinnedKey[] {
+  const keys = record?.keys ?? [];
+  if (finding.kind !== 'pin' || keys.some(({ fingerprint }) => fingerprint === finding.fingerprint))
+    return keys;
+  return [{ fingerprint: finding.fingerprint }];
+}
+
+/**
+ * The pins that count for a connection. Where Mint's line is gone, and the name stands for another instance than the
+ * one on record, Mint has removed it because the VM is a new one.
+ *
+ * @param read the record as the file has it @param record the same with what ssh has added and dropped
+ */
+export function countingPins(
+  finding: Finding,
+  read: TrustRecord | undefined,
+  record: TrustRecord | undefined,
+  sighting: Sighting,
+): Pin[] {
+  if (record === undefined || countingKeys(finding, read) !== read?.keys) {
+    return finding.kind === 'pin' ? [{ fingerprint: finding.fingerprint }] : [];
+  }
+  const isRemoved = finding.kind === 'absent' && hasMintKey(record) && isAnotherInstance(record, sighting);
+  return isRemoved ? [] : pinsOf(record);
+}
+
+/** Our record knows a key that has a line in Mint's file. */
+export function hasMintKey(record: TrustRecord | undefined): boolean {
+  return record?.keys.some((one) => typeOf(one) === mintType) ?? false;
+}
+
+/** The fingerprint for Mint's file: the ed25519 key's; while the VM rotates it, the one that stands there. */
+export function lineFor(keys: readonly PinnedKey[], finding: Finding): string | undefined {
+  const fitting = keys.filter((one) => typeOf(one) === mintType).map(({ fingerprint }) => fingerprint);
+  if (finding.kind === 'pin' && fitting.includes(finding.fingerprint)) return finding.fingerprint;
+  return fitting.at(-1);
+}
+
+/** What the console said before counts where AWS was not asked, or does not answer now. */
+export function withRemembered(
+  console: ConsoleAnswer,
+  remembered: ConsoleBlock | undefined,
+  pins: readonly Pin[],
+  { instance }: Sighting,
+): ConsoleAnswer {
+  if (console.kind === 'block' || remembered === undefined || remembered.instance !== instance)
+    return console;
+  // A record of version 1 kept only the one key that contradicted the pin.
+  const counts = remembered.isWhole || contradicted(pins, remembered) !== undefined;
+  return counts ? { kind: 'block', block: remembered } : console;
+}
+
+/** The pinned keys, those that the block lists as verified by it, and the block's keys of other types. */
+export function withConsoleKeys(keys: readonly PinnedKey[], block: ConsoleBlock): PinnedKey[] {
+  const now = new Date().toISOString();
+  const isListed = (one: PinnedKey) => block.keys.some(({ fingerprint }) => fingerprint === one.fingerprint);
+  const upgraded = keys.map((one): PinnedKey => {
+    const isWeaker = one.evidence === undefined || one.evidence === 'first-use' || one.evidence === 'proved';
+    return isWeaker && isListed(one) ? { ...one, evidence: 'console' } : one;
+  });
+  if (!keys.some(isListed)) return upgraded;
+  const added = block.keys.filter(({ type }) => !keys.some((one) => typeOf(one) === type));
+  return [
+    ...upgraded,
+    ...added.flatMap(({ key }) =>
+      key === undefined || !pinnedTypes.has(key.type)
+        ? []
+        : [{ ...pinnedKey(key), evidence: 'console' as const, firstSeen: now, pinnedAt: now }],
+    ),
+  ];
+}
+
+/** The pinned keys that stay beside an accepted one. */
+export function keptBeside(
+  accepted: PinnedKey,
+  keys: readonly PinnedKey[],
+  record: TrustRecord,
+  pinned: PinnedKey | undefined,
+): PinnedKey[] {
+  const { console } = record;
+  const isDenied = (some: readonly PinnedKey[]) =>
+    console !== undefined && contradicted(pinsOf({ ...record, keys: some }), console) !== undefined;
+  // What a host with a contradicted key has proved goes with that key.
+  if (pinned === undefined && isDenied(keys)) return [];
+  return keys.filter(
+    (one) => one.fingerprint !== accepted.fingerprint && typeOf(one) !== typeOf(accepted) && !isDenied([one]),
+  );
+}
+
+export function pinnedKey(key: HostKey): { fingerprint: string; key: HostKey; type: string } {
+  return { fingerprint: key.fingerprint, key, type: key.type };
+}
+
+export function seenKey({ key, seenAt }: Refusal): PinnedKey {
+  return { ...pinnedKey(key), firstSeen: seenAt };
+}
+
+export function shownKey(console: ConsoleBlock | undefined, fingerprint: string): PinnedKey | undefined {
+  const shown = console?.keys.find((one) => one.fingerprint === fingerprint);
+  return shown && { fingerprint, key: shown.key, type: shown.type };
+}
+
+export function blobsOf(keys: readonly PinnedKey[]): HostKey[] {
+  return keys.flatMap(({ key }) => key ?? []);
+}
+
+export function withKey(keys: readonly HostKey[], key: HostKey): HostKey[] {
+  return keys.some(({ blob }) => blob.equals(key.blob)) ? [...keys] : [...keys, key];
+}
+
+/** Whether the files have all that a sighting of a pinned key could add. */
+export function isComplete(pins: readonly Pin[], { key, ...place }: Sighting, finding: Finding): boolean {
+  const pin = pins.find(({ fingerprint }) => fingerprint === key.fingerprint);
+  const line = lineFor(pins, finding);
+  return (
+    pin?.key?.blob.equals(key.blob) === true &&
+    line === (finding.kind === 'pin' ? finding.fingerprint : undefined) &&
+    !addsPlace(place, pin)
+  );
+}
+
+export function addsPlace(place: Place, known: Place): boolean {
+  return (['instance', 'account', 'region'] as const).some(
+    (part) => place[part] !== undefined && place[part] !== known[part],
+  );
+}
+
+export function withoutUndefined(key: PinnedKey): PinnedKey {
+  return Object.fromEntries(
+    Object.entries(key).filter(([, value]) => value !== undefined),
+  ) as unknown as PinnedKey;
+}
