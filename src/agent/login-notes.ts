@@ -1,5 +1,5 @@
 /** What is noted of a connection: in audit.log, with the pin, and for the next connection. No login fails for want of it. */
-import { type AuditEvent, appendAudit } from '../platform/audit.ts';
+import { type AuditEvent, appendAudit, auditProblem } from '../platform/audit.ts';
 import { isDirect } from '../vms/candidates.ts';
 import type { Credential, Login } from './credentials/credential.ts';
 import type { Services } from './services.ts';
@@ -34,13 +34,13 @@ export function noteAddress(
 
 /** @param fingerprint of the key that the event is about */
 export function audit(
-  { paths, aws }: Services,
-  { vm, caller, settings, user, destination }: Login,
+  { paths, aws, log }: Services,
+  { vm, caller, settings, user, destination, tell }: Login,
   event: AuditEvent,
   fingerprint: string | undefined,
   requestId?: string,
 ): void {
-  appendAudit(paths, {
+  const isRecorded = appendAudit(paths, {
     event,
     command: 'proxy',
     vm: vm.name,
@@ -50,4 +50,9 @@ export function audit(
     requestId,
     keyFingerprint: fingerprint,
   });
+  if (isRecorded) return;
+  const problem =
+    auditProblem(paths)?.message ?? `nothing could be recorded in ${paths.audit}: is the disk full?`;
+  log(`${vm.name}: ${problem}`);
+  tell(problem);
 }

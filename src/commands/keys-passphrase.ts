@@ -5,8 +5,8 @@ import { MintError } from '../errors.ts';
 import { parseKeyFile } from '../keys/store/key-file.ts';
 import { openKeyFile } from '../keys/store/private-key.ts';
 
-/** ssh-keygen takes no shorter one. */
-const shortestPassphrase = 5;
+/** Characters: whoever has the file can try passphrases for as long as they like. */
+const minPassphraseLength = 12;
 
 /** Opens a key, and asks for its passphrase where it has one. */
 export async function openWithPassphrase(
@@ -34,9 +34,9 @@ export async function askPassphrase(prompt: string): Promise<string> {
 /** The same, twice. */
 export async function askNewPassphrase(what: string): Promise<string> {
   const passphrase = await askPassphrase(`New passphrase for ${what}: `);
-  if (Buffer.byteLength(passphrase) < shortestPassphrase) {
-    const message = `a passphrase has at least ${shortestPassphrase} characters; nothing was written`;
-    throw new MintError('key-passphrase', message);
+  if ([...passphrase].length < minPassphraseLength) {
+    const message = `the passphrase is shorter than ${minPassphraseLength} characters; nothing was written`;
+    throw new MintError('key-passphrase', message, { hint: 'take several words' });
   }
   if ((await askPassphrase('The same again: ')) === passphrase) return passphrase;
   throw new MintError('key-passphrase', 'the two passphrases differ; nothing was written');

@@ -3,6 +3,7 @@
 import { lstatSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { command } from '../cli/shell-command.ts';
+import { auditProblem } from '../platform/audit.ts';
 import { ensureClosedDirectory, ensurePrivateDirectory, quoted, readPrivateFile } from '../platform/files.ts';
 import type { Paths } from '../platform/paths.ts';
 import { usesPipes } from '../platform/sockets.ts';
@@ -19,6 +20,7 @@ export function checkPermissions(paths: Paths): readonly Finding[] {
       attempt(path, ensureClosedDirectory),
     ),
     ...ourFiles(paths).flatMap((path) => attempt(path, () => readPrivateFile(path, { maxBytes }))),
+    ...auditFindings(paths),
     ...(usesPipes ? [] : [paths.control, paths.forward]).flatMap(socketOfOthers),
   ];
   return wrong.length > 0
@@ -26,17 +28,8 @@ export function checkPermissions(paths: Paths): readonly Finding[] {
     : [ok(`${quoted(paths.dir)} and what is in it can be changed by you alone`)];
 }
 
-function ourFiles({
-  dir,
-  hosts,
-  knownHosts,
-  sshToml,
-  configToml,
-  sshConfig,
-  audit,
-  agentLog,
-}: Paths): string[] {
-  const single = [knownHosts, sshToml, configToml, sshConfig, audit, agentLog];
+function ourFiles({ dir, hosts, knownHosts, sshToml, configToml, sshConfig, agentLog }: Paths): string[] {
+  const single = [knownHosts, sshToml, configToml, sshConfig, agentLog];
   return [...single, ...filesIn(hosts), ...filesIn(join(dir, 'keys'))];
 }
 
@@ -48,6 +41,12 @@ function filesIn(directory: string): string[] {
     // Not there, or not to be read: the check of the directory itself says so.
     return [];
   }
+}
+
+/** What a login that is not recorded says. */
+function auditFindings(paths: Paths): readonly Finding[] {
+  const problem = auditProblem(paths);
+  return problem === undefined ? [] : [failed(problem)];
 }
 
 /** Nothing where there is nothing: a look must not make a directory. */

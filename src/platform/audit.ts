@@ -15,7 +15,9 @@ import {
   writeSync,
 } from 'node:fs';
 import { join } from 'node:path';
-import { ensurePrivateDirectory } from './files.ts';
+import { command } from '../cli/shell-command.ts';
+import { MintError } from '../errors.ts';
+import { ensurePrivateDirectory, quoted } from './files.ts';
 import { acquireLock, type Lock } from './lock.ts';
 import type { Paths } from './paths.ts';
 
@@ -91,6 +93,27 @@ export function appendAudit(paths: Paths, entry: AuditEntry): boolean {
     return append(paths.audit, line);
   } catch {
     return false;
+  }
+}
+
+/**
+ * Why nothing can be recorded in audit.log now; undefined where it can, as far as that shows without writing. A login goes
+ * on without its record, and says so: a full disk, or a file that somebody else can write to, must not keep the user from
+ * the VM.
+ */
+export function auditProblem({ audit: path }: Pick<Paths, 'audit'>): MintError | undefined {
+  const unrecorded = (why: string, remedy: string) =>
+    new MintError('unsafe-permissions', `nothing is recorded in ${quoted(path)}: ${why}`, { hint: remedy });
+  try {
+    const found = lstatSync(path, { throwIfNoEntry: false });
+    if (found === undefined) return undefined;
+    if (!found.isFile()) return unrecorded('it is not a regular file', command`mv ${path} ${`${path}.old`}`);
+    if (!isSafe(found)) return unrecorded('others can write to it', command`chmod 600 ${path}`);
+    closeSync(openSync(path, constants.O_RDWR | constants.O_APPEND | noFollow | nonBlocking));
+    return undefined;
+  } catch (error) {
+    const { code = 'it cannot be opened' } = error as NodeJS.ErrnoException;
+    return unrecorded(code, command`ls -l ${path}`);
   }
 }
 

@@ -13,6 +13,7 @@ import {
   lstatSync,
   mkdirSync,
   openSync,
+  readFileSync,
   readSync,
   realpathSync,
   renameSync,
@@ -63,7 +64,10 @@ function checkDirectory(path: string, forbidden: number): void {
   checkAbove(path);
 }
 
-/** A directory that anyone may write to without the sticky bit lets anyone replace what is in it. */
+/**
+ * Who owns a directory, or may write to it, may replace what is in it, except for others' entries of a sticky one. As
+ * sshd's StrictModes for the home directory, here for every directory above.
+ */
 function checkAbove(path: string): void {
   if (user === undefined) {
     checkInProfile(path);
@@ -73,9 +77,28 @@ function checkAbove(path: string): void {
   while (at !== dirname(at)) {
     at = dirname(at);
     const above = attempt('look at', at, () => statSync(at));
-    if ((above.mode & 0o1002) === 0o002) {
-      throw unsafe(path, `stands in ${quoted(at)}, where anyone may replace it`, command`chmod o-w ${at}`);
+    if (above.uid !== user && above.uid !== 0 && above.uid !== unmappedUser()) {
+      throw unsafe(
+        path,
+        `is in ${quoted(at)}, whose owner (uid ${above.uid}) could replace it`,
+        command`sudo chown ${String(user)} ${at}`,
+      );
     }
+    const isSticky = (above.mode & 0o1000) !== 0;
+    if (!isSticky && (above.mode & 0o022) !== 0) {
+      const who = (above.mode & 0o002) !== 0 ? 'anyone' : `the group ${above.gid}`;
+      throw unsafe(path, `is in ${quoted(at)}, where ${who} could replace it`, command`chmod go-w ${at}`);
+    }
+  }
+}
+
+/** In a user namespace, the owner of what belongs to users that it does not have: root, for system directories. */
+function unmappedUser(): number | undefined {
+  try {
+    const isWhole = /^\s*0\s+0\s+4294967295\s*$/.test(readFileSync('/proc/self/uid_map', 'latin1'));
+    return isWhole ? undefined : Number(readFileSync('/proc/sys/kernel/overflowuid', 'latin1'));
+  } catch {
+    return undefined;
   }
 }
 

@@ -72,8 +72,8 @@ const handled: Readonly<Record<string, Readonly<Record<string, Handling>>>> = {
     'mint-ssh keys public research': { run: true, prints: /^ssh-ed25519 AAAA/ },
     'mint-ssh keys list': { run: true, prints: /research/ },
     'mint-ssh keys import lab --key-file ~/old.pem': { run: true },
-    'mint-ssh keys export lab --output lab.pem --format pem --passphrase': {
-      run: 'mint-ssh keys export lab --output lab.pem --format pem',
+    'mint-ssh keys export lab --output lab.pem --format pkcs8 --passphrase': {
+      run: 'mint-ssh keys export lab --output lab.pem --format pkcs8',
     },
     'mint-ssh keys share lab --to age1… --output lab.age': {
       run: 'mint-ssh keys share lab --to "$(cat age.recipient)" --output lab.age',

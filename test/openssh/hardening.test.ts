@@ -6,6 +6,8 @@ import {
   readdirSync,
   readFileSync,
   readlinkSync,
+  rmdirSync,
+  rmSync,
   statSync,
   writeFileSync,
 } from 'node:fs';
@@ -159,6 +161,25 @@ describe('debugger ports, core files and coverage', { timeout: 300_000 }, () => 
     assert.equal(existsSync(coverage), false);
   });
 
+  test('a login that audit.log cannot record says so, and so does doctor', async () => {
+    const audit = join(world.configDir, 'audit.log');
+    chmodSync(audit, 0o622);
+    const login = await world.ssh('dev', 'sleep 1; echo hello');
+    assert.deepEqual([login.status, login.stdout], [0, 'hello\n']);
+    assert.match(login.stderr, /^mint-ssh: nothing is recorded in ".*audit\.log": others can write to it\n$/);
+    const doctor = await world.mint('doctor', '--json');
+    const finding = JSON.parse(doctor.stdout).find(({ message }: { message: string }) =>
+      /audit\.log/.test(message),
+    );
+    assert.equal(finding?.status, 'fail', doctor.stdout);
+    assert.match(finding.hint, /^chmod 600 \S*audit\.log$/);
+    rmSync(audit);
+    mkdirSync(audit);
+    assert.match((await world.ssh('dev', 'sleep 1')).stderr, /audit\.log": it is not a regular file/);
+    rmdirSync(audit);
+    assert.equal((await world.ssh('dev', 'true')).stderr, '');
+  });
+
   test('an agent in the foreground drops the variables it has no use for', async () => {
     const elsewhere = join(world.directory, 'reduced');
     // It starts no child but prlimit(1), which shows what the agent passes on.
@@ -176,12 +197,12 @@ describe('debugger ports, core files and coverage', { timeout: 300_000 }, () => 
     );
     await agent.until(/the agent listens on /);
     assert.equal(coreLimit(agent.pid), '0 0');
-    const names = readFileSync(told, 'utf8')
-      .split('\n')
-      .map((line) => line.split('=')[0]);
-    assert.ok(names.includes('HOME'));
+    const variables = readFileSync(told, 'utf8').split('\n');
+    assert.ok(variables.some((line) => line.startsWith('HOME=')));
+    // The agent points the SDK away from the shared files by itself.
+    const kept = variables.filter((line) => /AWS|PROXY|MINT/i.test(line) && !line.endsWith('=/dev/null'));
     assert.deepEqual(
-      names.filter((name) => /AWS|PROXY|MINT/i.test(name ?? '')),
+      kept.filter((line) => !/^(?:PATH|HOME|PWD)=/.test(line)),
       [],
     );
     agent.kill();

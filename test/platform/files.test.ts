@@ -13,6 +13,7 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
+import type { MintError } from '../../src/errors.ts';
 import {
   ensureClosedDirectory,
   ensurePrivateDirectory,
@@ -74,9 +75,32 @@ test('a directory is refused when it stands where anyone could put another one',
   const path = join(above, 'between', 'mint');
   mkdirSync(path, { recursive: true, mode: 0o700 });
   chmodSync(above, 0o777);
-  assert.throws(() => ensurePrivateDirectory(path), refusal('unsafe-permissions', /anyone may replace it/));
+  assert.throws(() => ensurePrivateDirectory(path), refusal('unsafe-permissions', /anyone could replace it/));
+  // A home directory that its group can write to: sshd refuses that too.
+  for (const mode of [0o770, 0o775, 0o720]) {
+    chmodSync(above, mode);
+    assert.throws(
+      () => ensurePrivateDirectory(path),
+      (error: MintError) => {
+        assert.match(error.message, /the group \d+ could replace it/);
+        assert.match(error.hint ?? '', /^chmod go-w \S+\/anyone$/);
+        return error.code === 'unsafe-permissions';
+      },
+    );
+  }
   chmodSync(above, 0o1777);
   ensurePrivateDirectory(path);
+});
+
+test('a directory is refused when another user owns one above it', { skip: needsRoot }, (context) => {
+  const home = join(ownDirectory(context), 'home');
+  const path = join(home, '.config', 'mint');
+  mkdirSync(path, { recursive: true, mode: 0o700 });
+  chownSync(home, nobody, nobody);
+  const refused = refusal('unsafe-permissions', /whose owner \(uid 65534\) could replace it/);
+  assert.throws(() => ensurePrivateDirectory(path), refused);
+  chmodSync(home, 0o1755);
+  assert.throws(() => ensurePrivateDirectory(path), refused);
 });
 
 test('a link, a dangling link and a file are no directory; a link above it is fine', (context) => {

@@ -1,6 +1,7 @@
 /** Private keys in every format that SSH programs write, read and written. */
 import { createPrivateKey, createPublicKey, type KeyObject, sign, verify } from 'node:crypto';
 import { MintError } from '../../errors.ts';
+import { encryptPkcs8 } from './encrypted-pkcs8.ts';
 import { invalid, type KeyFile, mustBeConverted } from './key-file.ts';
 import { publicBlob } from './key-type.ts';
 
@@ -23,17 +24,21 @@ export async function openKeyFile(file: KeyFile, passphrase: string | undefined)
 }
 
 /**
- * The bytes of a file. Where there is a passphrase nothing in it can be read without: node:crypto encrypts the
- * older formats (sshpk would leave them in clear), sshpk OpenSSH's own, with the cipher that ssh-keygen uses.
- * @throws MintError `key-format` for a format that cannot hold such a key
+ * The bytes of a file. With a passphrase the key is encrypted: in OpenSSH's format under bcrypt, by sshpk with the cipher
+ * that ssh-keygen uses; in PKCS#8 under PBKDF2.
+ *
+ * @throws MintError `key-format` for a format that cannot hold such a key, or cannot protect it
  */
 export async function encodePrivateKey(
   key: KeyObject,
   format: KeyFormat,
   { passphrase, comment }: { readonly passphrase?: string | undefined; readonly comment: string },
 ): Promise<Buffer> {
-  const lock = passphrase === undefined ? {} : { cipher: 'aes-256-cbc', passphrase };
-  if (format === 'pkcs8') return Buffer.from(key.export({ type: 'pkcs8', format: 'pem', ...lock }));
+  if (format === 'pkcs8') {
+    if (passphrase !== undefined)
+      return encryptPkcs8(key.export({ type: 'pkcs8', format: 'der' }), passphrase);
+    return Buffer.from(key.export({ type: 'pkcs8', format: 'pem' }));
+  }
   if (format === 'pem') {
     const type = key.asymmetricKeyType === 'rsa' ? 'pkcs1' : 'sec1';
     if (key.asymmetricKeyType === 'ed25519') {
@@ -41,7 +46,12 @@ export async function encodePrivateKey(
         hint: 'export it as openssh, or as pkcs8 for programs that are not OpenSSH',
       });
     }
-    return Buffer.from(key.export({ type, format: 'pem', ...lock }));
+    if (passphrase !== undefined) {
+      throw new MintError('key-format', 'PEM protects a key by one round of MD5, which is too weak', {
+        hint: 'export it as openssh or pkcs8, or without --passphrase',
+      });
+    }
+    return Buffer.from(key.export({ type, format: 'pem' }));
   }
   const { default: sshpk } = await import('sshpk');
   const copy = sshpk.parsePrivateKey(String(key.export({ type: 'pkcs8', format: 'pem' })), 'pkcs8');

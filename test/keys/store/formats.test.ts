@@ -37,6 +37,14 @@ function opensByOpenssl(path: string, secret: string): boolean {
   return spawnSync('openssl', words, { stdio: 'ignore' }).status === 0;
 }
 
+/** The rounds of PBKDF2 in an encrypted PKCS#8 file, as OpenSSL reads it. */
+function roundsOf(path: string): number {
+  const { stdout } = spawnSync('openssl', ['asn1parse', '-in', path], { encoding: 'utf8' });
+  const [, rounds = ''] = /:PBKDF2[\s\S]*?INTEGER\s+:([0-9A-F]+)/.exec(stdout) ?? [];
+  assert.match(stdout, /:hmacWithSHA256[\s\S]*:aes-256-cbc/);
+  return Number.parseInt(rounds, 16);
+}
+
 function bare(line: string): string {
   return line.split(' ').slice(0, 2).join(' ');
 }
@@ -73,13 +81,16 @@ describe('a private key', () => {
         for (const secret of [undefined, passphrase]) {
           const path = join(directory, `${format}-${secret === undefined ? 'open' : 'locked'}`);
           const written = encodePrivateKey(key, format, { passphrase: secret, comment: 'a comment' });
-          if (format === 'pem' && kind === 'ed25519') {
+          // Its one round of MD5 protects nothing.
+          if (format === 'pem' && (kind === 'ed25519' || secret !== undefined)) {
             await assert.rejects(written, refusal('key-format'));
             continue;
           }
           writeFileSync(path, await written, { mode: 0o600 });
           assert.equal((await open(path, secret)).line, line);
           if (secret !== undefined) await refusesOthers(path, format, secret);
+          if (format === 'pkcs8' && secret !== undefined)
+            assert.ok(roundsOf(path) >= 600_000, `${roundsOf(path)}`);
           // OpenSSH before 9.6 reads no ed25519 in PKCS#8; openssl does.
           if (format === 'pkcs8' && kind === 'ed25519') assert.ok(opensByOpenssl(path, secret ?? ''));
           else assert.equal(publicByKeygen(path, secret ?? ''), line, format);

@@ -101,7 +101,7 @@ describe('mint-ssh keys refuses, and writes nothing', () => {
     for (const mode of [0o644, 0o640, 0o604, 0o660]) {
       const path = place.file('open', good, mode);
       const told = await refused(place, ['import', 'new', '--key-file', path], ['unsafe-permissions', 3]);
-      assert.match(told, /hint: chmod go-rwx '.*open'/);
+      assert.match(told, /hint: chmod go-rwx .*open$/m);
     }
     symlinkSync(place.file('closed', good), join(place.directory, 'link'));
     assert.equal(
@@ -129,9 +129,14 @@ describe('mint-ssh keys refuses, and writes nothing', () => {
 
     const output = join(place.directory, 'out');
     const exporting = ['export', 'locked', '--output', output, '--passphrase'];
-    await refused(place, exporting, ['key-passphrase', 1], ['sesame 5', '1234', '1234']);
-    await refused(place, exporting, ['key-passphrase', 1], ['sesame 5', 'one word', 'two words']);
-    await refused(place, exporting, ['key-passphrase', 1], ['wrong', 'one word', 'one word']);
+    await refused(place, exporting, ['key-passphrase', 1], ['sesame 5', '11 letters.', '11 letters.']);
+    await refused(
+      place,
+      exporting,
+      ['key-passphrase', 1],
+      ['sesame 5', 'these four words', 'those four words'],
+    );
+    await refused(place, exporting, ['key-passphrase', 1], ['wrong', 'these four words', 'these four words']);
   });
 
   test('an output that is there already, and a format that cannot hold the key', async (context) => {
@@ -182,7 +187,7 @@ describe('mint-ssh keys refuses, and writes nothing', () => {
     ];
     chmodSync(path, 0o644);
     for (const words of uses) {
-      assert.match(await refused(place, words, ['unsafe-permissions', 3]), /hint: chmod go-rwx '.*lab'/);
+      assert.match(await refused(place, words, ['unsafe-permissions', 3]), /hint: chmod go-rwx .*lab$/m);
     }
     unlinkSync(path);
     for (const words of [...uses, ['share', 'lab', '--passphrase', '--output', output]]) {
