@@ -24,7 +24,6 @@ import {
 import { askApproval } from '../ssh-config/approval.ts';
 import { approvedNames } from '../ssh-config/approvals.ts';
 import { inspectInclude } from '../ssh-config/include.ts';
-import { findMintBlocks } from '../ssh-config/mint-blocks.ts';
 import { quoteInclude } from '../ssh-config/quote.ts';
 import { readUserConfig, type UserConfig, userConfigPath } from '../ssh-config/user-config.ts';
 import { findOverridden } from '../ssh-config/verify.ts';
@@ -97,10 +96,10 @@ async function run({ globals, values, positionals }: Invocation): Promise<number
   if (vms.length === 0) return sayNoVms(paths, found);
   sayGuessedUsers(vms, discovered);
   const names = new Set(vms.map(({ name }) => name));
-  sayWhatStays(paths, userConfig, names);
+  sayWhatStays(paths, userConfig);
   if (usesPipes && vms.some(({ multiplex }) => multiplex !== undefined))
     say('note: `multiplex` does nothing on Windows: its ssh has no connections to share');
-  const change = planWriting(paths, userConfig, plan, names);
+  const change = planWriting(paths, userConfig, plan);
   const status = await approveAndCarryOut(change, mode, () => summary(change, vms, written));
   if (status !== 0 || mode.dryRun) return status;
   prepareDirectories(paths, names);
@@ -225,13 +224,8 @@ function sayPlan({ replaced, leftOut }: BlockPlan): void {
   }
 }
 
-/** An Include that the user wrote is theirs: it stays, and ours goes to the top. So does a block they have edited. */
-function sayWhatStays(paths: Paths, { bytes, path }: UserConfig, vms: ReadonlySet<string>): void {
-  for (const { vm, line, isIntact } of findMintBlocks(bytes)) {
-    if (isIntact || !vms.has(vm)) continue;
-    const block = `Mint's block of ${vm} in line ${line} of ${quoted(path)}`;
-    say(`note: ${block} was edited by hand; it stays, and ours goes before it`);
-  }
+/** An Include that the user wrote stays where it is. */
+function sayWhatStays(paths: Paths, { bytes, path }: UserConfig): void {
   const { byHand } = inspectInclude(bytes, quoteInclude(paths.sshConfig), paths.sshConfig);
   if (byHand === undefined) return;
   const line = `line ${byHand.line} of ${quoted(path)}`;

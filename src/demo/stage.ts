@@ -22,8 +22,8 @@ import { resolvePaths } from '../platform/paths.ts';
 import { programPath } from '../platform/program.ts';
 import { usesPipes } from '../platform/sockets.ts';
 import { loadSettings } from '../settings/settings.ts';
-import { optionalKeywords, renderSshConfig } from '../ssh-config/render.ts';
-import { noSsh, unknownKeywords } from '../ssh-config/ssh-client.ts';
+import { renderSshConfig } from '../ssh-config/render.ts';
+import { noSsh } from '../ssh-config/ssh-client.ts';
 import { type Cloud, cloudEnvironment, demoRegion, startCloud } from './cloud.ts';
 import { type Host, startHost } from './hosts.ts';
 
@@ -150,8 +150,8 @@ async function writeConfiguration(
   const settings = loadSettings(paths, {});
   const vms = settings.vms.map((name) => settings.vm(name)).filter((vm) => vm !== undefined);
   const blocks = vms.map((vm) => ({ vm, forwardAgent: false }));
-  const unknown = await unknownKeywords(optionalKeywords);
-  writeFileSync(sshConfig, renderSshConfig(blocks, { paths, program, unknown, proxyOptions: ['--timing'] }), {
+  const used = new Set<string>();
+  writeFileSync(sshConfig, renderSshConfig(blocks, { paths, program, used, proxyOptions: ['--timing'] }), {
     mode: 0o600,
   });
   return paths;

@@ -1,4 +1,4 @@
-import { existsSync, unlinkSync } from 'node:fs';
+import { closeSync, existsSync, openSync, unlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import {
   ensureClosedDirectory,
@@ -9,13 +9,12 @@ import {
 } from '../platform/files.ts';
 import { ensureForwardSocket, ensureForwardSockets } from '../platform/forward-socket.ts';
 import { withLock } from '../platform/lock.ts';
-import type { Paths } from '../platform/paths.ts';
+import { type Paths, vmPaths } from '../platform/paths.ts';
 import { recordApprovals } from './approvals.ts';
 import { unifiedDiff } from './diff.ts';
 import { addInclude, inspectInclude, removeInclude } from './include.ts';
-import { putAsideMintBlocks, restoreMintBlocks } from './mint-blocks.ts';
 import { quoteInclude } from './quote.ts';
-import { checkWritable, type UserConfig, writeUserConfig } from './user-config.ts';
+import { checkWritable, isReplaceable, type UserConfig, writeUserConfig } from './user-config.ts';
 
 interface Version {
   readonly before: Buffer | undefined;
@@ -28,9 +27,9 @@ export interface Change {
   readonly userConfig: UserConfig;
   readonly user: Version;
   readonly blocks: Version;
-  /** The names that the user has approved; undefined where they go with our file. */
+  /** The names that the user has approved; undefined if they go with our file. */
   readonly approved: ReadonlySet<string> | undefined;
-  /** What the two changes are, for a person to read; empty when there is nothing to do. */
+  /** Both changes as a unified diff for the user; empty if there is nothing to do. */
   readonly diff: string;
 }
 
@@ -38,28 +37,27 @@ const maxBytes = 64_000_000;
 const lockMilliseconds = 5_000;
 
 /**
- * Our blocks become `text`, the approved names are kept, and the Include is where it belongs.
- *
- * @param replaced the VMs whose blocks by Mint make way, where those are as Mint wrote them
+ * Plans to write our file and to put the Include at the top of the user's. A read-only config that includes our file
+ * for all hosts stays as it is: home-manager and the like generate it.
+ * @param blocks the new content of our file, and the names that the user has approved
  */
 export function planWriting(
   paths: Paths,
   userConfig: UserConfig,
   { text, approved }: { readonly text: string; readonly approved: ReadonlySet<string> },
-  replaced: ReadonlySet<string> = new Set(),
 ): Change {
   const include = quoteInclude(paths.sshConfig);
   const before = userConfig.bytes;
-  const { inPlace } = inspectInclude(before, include, paths.sshConfig);
-  const included = inPlace ? before : addInclude(before, include);
-  const after = included && putAsideMintBlocks(included, replaced);
+  const { inPlace, byHand } = inspectInclude(before, include, paths.sshConfig);
+  const isIncluded =
+    inPlace || (!isReplaceable(userConfig) && byHand !== undefined && byHand.under === undefined);
+  const after = isIncluded ? before : addInclude(before, include);
   return { ...plan(paths, userConfig, { before, after }, Buffer.from(text)), approved };
 }
 
-/** Our file goes, and the user's is what it would be without us. */
+/** Plans to remove our file and the Include. */
 export function planRemoval(paths: Paths, userConfig: UserConfig): Change {
-  const rest = removeInclude(userConfig.bytes, quoteInclude(paths.sshConfig));
-  const after = rest && restoreMintBlocks(rest);
+  const after = removeInclude(userConfig.bytes, quoteInclude(paths.sshConfig));
   return plan(paths, userConfig, { before: userConfig.bytes, after }, undefined);
 }
 
@@ -71,16 +69,16 @@ function plan(paths: Paths, userConfig: UserConfig, user: Version, after: Buffer
   return { paths, userConfig, user, blocks, diff, approved: undefined };
 }
 
-/** Throws what would make `carryOut` fail half-way, as far as that can be known before. */
-export function checkChange({ userConfig, user }: Change): void {
-  if (!isSame(user)) checkWritable(userConfig);
+/** @throws MintError what would make `carryOut` fail half-way, as far as that can be known before */
+export function checkChange({ paths, userConfig, user }: Change): void {
+  if (!isSame(user)) checkWritable(userConfig, quoteInclude(paths.sshConfig));
 }
 
-/** Writes both files, each in one step. What the Include leads to is there before the Include, and goes after it. */
+/** Writes both files, each in one step. Our file is written before the Include and removed after it. */
 export function carryOut({ paths, userConfig, user, blocks, approved }: Change): void {
   if (blocks.after !== undefined) prepareDirectories(paths, namesInBlocks(blocks.after));
   const writeUser = () => {
-    if (!isSame(user)) writeUserConfig(userConfig, user.after);
+    if (!isSame(user)) writeUserConfig(userConfig, user.after, quoteInclude(paths.sshConfig));
   };
   if (!existsSync(paths.dir)) {
     writeUser();
@@ -98,16 +96,21 @@ export function carryOut({ paths, userConfig, user, blocks, approved }: Change):
   });
 }
 
-/** What the blocks name has to be there before ssh starts. */
+/**
+ * Creates the files that the blocks of these VMs name. ssh complains without the forward sockets; asyncssh reads the
+ * known-hosts file before it connects, so it exists from now on, empty until the first login.
+ */
 export function prepareDirectories(paths: Paths, vms: Iterable<string>): void {
   ensurePrivateDirectory(paths.dir);
   ensurePrivateDirectory(paths.hosts);
   ensureForwardSocket(paths);
   ensureClosedDirectory(paths.sharedSockets);
-  ensureForwardSockets(paths, vms);
+  const names = [...vms];
+  ensureForwardSockets(paths, names);
+  for (const name of names) ensureFile(vmPaths(paths, name).knownHosts);
 }
 
-/** The VMs that a text of ours has blocks for. */
+/** @returns the VMs that a text of ours has blocks for */
 function namesInBlocks(text: Buffer): Set<string> {
   return new Set(
     [...text.toString('latin1').matchAll(/^Host ([a-z0-9][a-z0-9._-]{0,62})/gm)].map(([, name = '']) => name),
@@ -116,6 +119,14 @@ function namesInBlocks(text: Buffer): Set<string> {
 
 function isSame({ before, after }: Version): boolean {
   return before === undefined || after === undefined ? before === after : before.equals(after);
+}
+
+function ensureFile(path: string): void {
+  try {
+    closeSync(openSync(path, 'wx', 0o600));
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw ioFailed('create', path, error);
+  }
 }
 
 function removeFile(path: string): void {

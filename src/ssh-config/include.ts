@@ -3,6 +3,8 @@
  * here is bytes in, bytes out; text is latin1 so that no byte of the user's changes on the way.
  */
 
+import { userInfo } from 'node:os';
+
 const marker = '# mint-ssh: for `ssh VM`; `mint-ssh ssh-config --remove` takes these two lines out';
 /** The same where the file was not there before, so that taking it out may remove the file. */
 const creatorMarker = '# mint-ssh made this file for `ssh VM`; `mint-ssh ssh-config --remove` undoes it';
@@ -83,9 +85,12 @@ function findByHand(lines: readonly string[], include: string, path: string): In
   return undefined;
 }
 
-/** The ways in which a person may write the same path, as latin1. */
+/** The spellings of the path that the user may have written, as latin1. */
 function formsOf(include: string, path: string): ReadonlySet<string> {
-  return new Set([include, include.slice(1, -1), path, `"${path}"`].map(latin1));
+  const home = `${userInfo().homedir}/`;
+  const short = path.startsWith(home) ? [`~/${path.slice(home.length)}`] : [];
+  const forms = [path, ...short].flatMap((form) => [form, `"${form}"`]);
+  return new Set([include, include.slice(1, -1), ...forms].map(latin1));
 }
 
 function includes(line: string, forms: ReadonlySet<string>): boolean {

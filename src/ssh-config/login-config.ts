@@ -8,8 +8,8 @@ import { withScratchDirectory } from '../platform/scratch.ts';
 import { loadSettings, type VmSettings } from '../settings/settings.ts';
 import { prepareDirectories } from './apply.ts';
 import { quoteWord } from './quote.ts';
-import { optionalKeywords, renderSshConfig } from './render.ts';
-import { effectiveConfig, unknownKeywords } from './ssh-client.ts';
+import { renderSshConfig, usedKeywords } from './render.ts';
+import { effectiveConfig } from './ssh-client.ts';
 import { includeTheirConfigs } from './system-config.ts';
 import { identityAgentOf, otherName } from './user-effective-config.ts';
 
@@ -32,13 +32,12 @@ export async function withLoginConfig<T>(
   action: (file: string) => Promise<T>,
 ): Promise<T> {
   return await withScratchDirectory(paths, async (directory) => {
-    const theirs = includeTheirConfigs({ user: true });
+    const theirs = await includeTheirConfigs({ user: true });
     const file = join(directory, 'config');
     writeFileSync(file, theirs, { mode: 0o600 });
-    const [own, others, unknown] = await Promise.all([
+    const [own, others] = await Promise.all([
       effectiveConfig(vm.name, file),
       effectiveConfig(otherName, file),
-      unknownKeywords(optionalKeywords),
     ]);
     // A name that comes from a tag does not get what the user's config gives to a host of that name.
     const isNamedByUser = loadSettings(paths, {}).vms.includes(vm.name);
@@ -47,7 +46,7 @@ export async function withLoginConfig<T>(
     const ours = renderSshConfig([{ vm, forwardAgent, isAlone: !isShared }], {
       paths,
       program: programPath(),
-      unknown,
+      used: usedKeywords([own, others]),
       usersAgent: identityAgentOf(others),
       proxyOptions,
     });

@@ -6,6 +6,7 @@ import { includedFromMarker } from '../settings/approved-names.ts';
 import type { VmSettings } from '../settings/settings.ts';
 import { aloneLines, sharingLines } from './multiplex.ts';
 import { quotePath, quoteProgram } from './quote.ts';
+import type { EffectiveConfig } from './ssh-client.ts';
 
 /** A VM as it gets its block. */
 export interface Block {
@@ -22,8 +23,8 @@ export interface RenderOptions {
   readonly paths: Paths;
   /** Absolute path of mint-ssh. */
   readonly program: string;
-  /** Lower-case keywords that this machine's ssh does not have. */
-  readonly unknown: ReadonlySet<string>;
+  /** Lower-case names of the `rareKeywords` that the user's or the system's config sets. */
+  readonly used: ReadonlySet<string>;
   /** The `IdentityAgent` of the user's own config, which is what `-A` forwards then. */
   readonly usersAgent?: string | undefined;
   /** The file that has the Include, for whoever writes the blocks anew. */
@@ -38,12 +39,12 @@ type Line = readonly [keyword: string, value: string];
 
 const hardware: Line = ['PKCS11Provider', 'none'];
 
-/** Keywords that some builds of OpenSSH 8.4 or newer do not have, and that can be left out there. */
-export const optionalKeywords: readonly Line[] = [
-  hardware,
-  ['KnownHostsCommand', 'none'],
-  ['GSSAPIKeyExchange', 'no'],
-];
+/**
+ * Keywords that some builds of OpenSSH 8.4 or newer do not know, each with the value that turns it off. Our file is
+ * read by every ssh on the machine, and an ssh that does not know a keyword refuses the whole config. So a block has
+ * the keyword only if the user's or the system's config uses it: then every ssh there knows it already.
+ */
+const rareKeywords: readonly Line[] = [hardware, ['KnownHostsCommand', 'none'], ['GSSAPIKeyExchange', 'no']];
 
 /**
  * The text of our ssh_config: a block for each VM, then once what all of them share. Within a block, and
@@ -180,24 +181,39 @@ function sharedLines(options: RenderOptions): Line[] {
     ['CheckHostIP', 'no'],
     ['VerifyHostKeyDNS', 'no'],
     ['CanonicalizeHostname', 'no'],
-    ...optionalKeywords.filter((line) => line !== hardware),
+    ...rareKeywords.filter((line) => line !== hardware),
   ];
-  return known(lines, options.unknown);
+  return without(lines, options.used);
 }
 
 /** For the VMs to which the agent has the key: no other one is tried there. */
-function keyLines({ unknown }: RenderOptions): Line[] {
+function keyLines({ used }: RenderOptions): Line[] {
   const lines: Line[] = [
     ['IdentityFile', 'none'],
     ['IdentitiesOnly', 'no'],
     ['AddKeysToAgent', 'no'],
     hardware,
   ];
-  return known(lines, unknown);
+  return without(lines, used);
 }
 
-function known(lines: readonly Line[], unknown: ReadonlySet<string>): Line[] {
-  return lines.filter(([keyword]) => !unknown.has(keyword.toLowerCase()));
+/** Leaves out the rare keywords that nothing uses. */
+function without(lines: readonly Line[], used: ReadonlySet<string>): Line[] {
+  return lines.filter((line) => !rareKeywords.includes(line) || used.has(line[0].toLowerCase()));
+}
+
+/**
+ * @param configs what `ssh -G` says for some hosts under the user's and the system's config
+ * @returns the rare keywords that one of them sets to anything but the value that turns it off, in lower case
+ */
+export function usedKeywords(configs: Iterable<EffectiveConfig>): ReadonlySet<string> {
+  const all = [...configs];
+  return new Set(
+    rareKeywords
+      .map(([keyword, off]) => [keyword.toLowerCase(), off] as const)
+      .filter(([keyword, off]) => all.some((config) => (config.get(keyword)?.[0] ?? off) !== off))
+      .map(([keyword]) => keyword),
+  );
 }
 
 function proxyCommand(name: string, options: RenderOptions): string {

@@ -1,4 +1,6 @@
 import { execFile } from 'node:child_process';
+import { userInfo } from 'node:os';
+import { join } from 'node:path';
 import { MintError } from '../errors.ts';
 
 /** What `ssh -G` prints: keywords in lower case, each with its values in order. */
@@ -26,7 +28,7 @@ export async function effectiveConfig(host: string, configFile?: string): Promis
   ]);
   if (status !== 0) {
     throw new MintError('io-failed', `ssh refuses its config: ${firstLine(stderr)}`, {
-      hint: 'mend that line first: no ssh works until then',
+      hint: 'fix that line first: no ssh works until then',
     });
   }
   const found = new Map<string, string[]>();
@@ -40,19 +42,19 @@ export async function effectiveConfig(host: string, configFile?: string): Promis
   return found;
 }
 
-/** Those keywords, in lower case, that this machine's ssh does not have or warns about. */
-export async function unknownKeywords(
-  lines: readonly (readonly [keyword: string, value: string])[],
-): Promise<ReadonlySet<string>> {
-  const unknown = new Set<string>();
-  await Promise.all(
-    lines.map(async ([keyword, value]) => {
-      const outcome = await runSsh(['-F', '/dev/null', '-o', `${keyword}=${value}`, '-G', 'localhost']);
-      if (outcome.status !== 0 || /unsupported option/i.test(outcome.stderr))
-        unknown.add(keyword.toLowerCase());
-    }),
+/**
+ * Finds the system's config file of this machine's ssh. It depends on the build: /etc/ssh, /usr/local/etc, Homebrew's
+ * or conda's prefix.
+ * @returns its path; undefined if there is none, or if ssh cannot tell
+ */
+export async function systemConfigPath(): Promise<string | undefined> {
+  const { stderr } = await runSsh(['-vvv', '-G', 'localhost']);
+  const read = [...stderr.matchAll(/^debug1: Reading configuration data (.+?)\r?$/gm)].map(
+    ([, path]) => path,
   );
-  return unknown;
+  const included = new Set([...stderr.matchAll(/: Including file (.+?) depth \d/gm)].map(([, path]) => path));
+  const own = join(userInfo().homedir, '.ssh', 'config');
+  return read.find((path) => path !== undefined && path !== own && !included.has(path));
 }
 
 /** Asks for many hosts, a few at a time: each one is a process. */

@@ -14,6 +14,8 @@ export interface UserConfig {
   /** Undefined where there is no file. */
   readonly bytes: Buffer | undefined;
   readonly mode: number;
+  /** Why the file may be read but not replaced: it is root's, a hard link, or others can write to its directory. */
+  readonly obstacle: MintError | undefined;
 }
 
 const maxBytes = 16_000_000;
@@ -52,37 +54,51 @@ function sameDirectory(one: string, other: string): boolean {
 }
 
 /**
- * Reads the file and makes sure that we may replace it: a link is followed only to a regular file of the
- * user's own in a directory that is theirs alone to change. Throws `unsafe-permissions`,
- * `ssh-config-unsafe` or `io-failed`.
+ * Reads the file, and finds out whether we may replace it: only a regular file of the user's own in a directory that
+ * no one else can write to. A link is followed. A config that is generated (home-manager) is root's and read-only; it
+ * can be read all the same.
+ * @throws MintError `unsafe-permissions` if another user could change it; `ssh-config-unsafe`; `io-failed`
  */
 export function readUserConfig(path: string): UserConfig {
   const entry = lstatSync(path, { throwIfNoEntry: false });
   if (entry === undefined) {
     const directory = dirname(path);
-    // What will be written there has to be as safe as what is already there.
+    // The directory of a new file has to be as safe as that of an existing one.
     if (existsSync(directory)) ensurePrivateDirectory(realpathSync(directory));
-    return { path, target: path, bytes: undefined, mode: 0o600 };
+    return { path, target: path, bytes: undefined, mode: 0o600, obstacle: undefined };
   }
   const target = followed(path);
-  ensurePrivateDirectory(dirname(target));
+  const { uid, nlink, mode } = lstatSync(target);
+  const isRoots = uid === 0 && process.getuid?.() !== 0;
   const bytes = readPrivateFile(target, { maxBytes, tooLarge: 'ssh-config-unsafe' });
-  const found = lstatSync(target);
-  if (found.uid !== (process.getuid?.() ?? found.uid)) {
-    throw new MintError(
-      'unsafe-permissions',
-      `${quoted(target)} belongs to another user (uid ${found.uid})`,
-      {
-        hint: 'use a file of your own: --file PATH',
-      },
-    );
-  }
-  if (found.nlink > 1) {
-    throw new MintError('ssh-config-unsafe', `${quoted(target)} has another name (a hard link)`, {
-      hint: 'replacing it would part the two: make it one file, or use --file PATH',
+  return {
+    path,
+    target,
+    bytes,
+    mode: mode & 0o7777,
+    obstacle: isRoots ? rootsFile(target) : obstacleOf(target, nlink),
+  };
+}
+
+function rootsFile(target: string): MintError {
+  return new MintError('unsafe-permissions', `${quoted(target)} belongs to root`, {
+    hint: 'use a file of your own: --file PATH',
+  });
+}
+
+function obstacleOf(target: string, nlink: number): MintError | undefined {
+  if (nlink > 1) {
+    return new MintError('ssh-config-unsafe', `${quoted(target)} is a hard link`, {
+      hint: 'replacing it would separate the two names: make it one file, or use --file PATH',
     });
   }
-  return { path, target, bytes, mode: found.mode & 0o7777 };
+  try {
+    ensurePrivateDirectory(dirname(target));
+    return undefined;
+  } catch (error) {
+    if (error instanceof MintError) return error;
+    throw error;
+  }
 }
 
 function followed(path: string): string {
@@ -91,16 +107,26 @@ function followed(path: string): string {
   } catch (cause) {
     throw new MintError('ssh-config-unsafe', `${quoted(path)} is a symbolic link that leads nowhere`, {
       cause,
-      hint: 'mend or remove the link, or use --file PATH',
+      hint: 'fix or remove the link, or use --file PATH',
     });
   }
 }
 
-/** Throws `io-failed` where the user has made the file read-only: that is a wish, though we could. */
-export function checkWritable(config: UserConfig): void {
-  if (config.bytes === undefined || (config.mode & 0o200) !== 0) return;
+/** Whether the user's file may be replaced: it is theirs, and they have not made it read-only. */
+export function isReplaceable({ bytes, mode, obstacle }: UserConfig): boolean {
+  return obstacle === undefined && (bytes === undefined || (mode & 0o200) !== 0);
+}
+
+/**
+ * @param include the value of our Include line
+ * @throws MintError `io-failed` if the file is read-only, `unsafe-permissions`, `ssh-config-unsafe`
+ */
+export function checkWritable(config: UserConfig, include: string): void {
+  if (isReplaceable(config)) return;
+  if (config.obstacle !== undefined && (config.mode & 0o200) !== 0) throw config.obstacle;
   throw new MintError('io-failed', `${quoted(config.path)} is read-only`, {
-    hint: 'make it writable (chmod u+w), or use --file PATH, or do without it: mint-ssh ssh VM',
+    hint: `make it writable (chmod u+w), or add this line at its top: Include ${include}; or run: mint-ssh ssh VM`,
+    cause: config.obstacle,
   });
 }
 
@@ -108,8 +134,8 @@ export function checkWritable(config: UserConfig): void {
  * Replaces the file in one step, or removes it when `bytes` is undefined; its mode stays. Throws
  * `io-failed`, with nothing changed, when someone else changed it after we read it.
  */
-export function writeUserConfig(config: UserConfig, bytes: Buffer | undefined): void {
-  checkWritable(config);
+export function writeUserConfig(config: UserConfig, bytes: Buffer | undefined, include = 'PATH'): void {
+  checkWritable(config, include);
   if (bytes === undefined) {
     checkUnchanged(config);
     try {

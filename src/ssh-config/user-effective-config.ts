@@ -6,8 +6,9 @@ import type { Paths } from '../platform/paths.ts';
 import { withScratchDirectory } from '../platform/scratch.ts';
 import { muteInclude } from './include.ts';
 import { mentionedHosts } from './mentioned-hosts.ts';
-import { findMintBlocks, putAsideMintBlocks } from './mint-blocks.ts';
+import { withoutMintBlocks } from './mint-blocks.ts';
 import { isWritablePath } from './quote.ts';
+import { usedKeywords } from './render.ts';
 import { type EffectiveConfig, effectiveConfig, forEachHost } from './ssh-client.ts';
 import { includeTheirConfigs } from './system-config.ts';
 import { aliasOf, readKnownHosts, takenNames } from './taken-names.ts';
@@ -19,6 +20,8 @@ export interface OwnConfig {
   readonly forwardsAgent: ReadonlySet<string>;
   /** The `IdentityAgent` under `Host *`: an absolute path or `none`; undefined where `SSH_AUTH_SOCK` counts. */
   readonly identityAgent: string | undefined;
+  /** The rare keywords that this config uses: see `usedKeywords`. */
+  readonly used: ReadonlySet<string>;
   /** Names that already mean something else, each with the reason. */
   readonly taken: ReadonlyMap<string, string>;
 }
@@ -48,7 +51,7 @@ export async function readOwnConfig(
     const file = join(directory, 'config');
     try {
       const own = withoutMintBlocks(muteInclude(config.bytes, options.include, options.paths.sshConfig));
-      const system = options.withSystem ? `\n${includeTheirConfigs({ user: false })}` : '';
+      const system = options.withSystem ? `\n${await includeTheirConfigs({ user: false })}` : '';
       writeFileSync(file, Buffer.concat([own, Buffer.from(system)]), { mode: 0o600 });
       const other = await effectiveConfig(otherName, file);
       // Asking ssh costs a process for each name; most configs name few of a thousand VMs.
@@ -65,6 +68,7 @@ export async function readOwnConfig(
           names.filter((name) => (answers.get(name) ?? other).get('forwardagent')?.[0] === 'yes'),
         ),
         identityAgent: identityAgentOf(other),
+        used: usedKeywords([other, ...answers.values()]),
         taken: await takenNames(open, { mentioned, known, answers, other, otherName, chosen }),
       };
     } catch (error) {
@@ -77,12 +81,6 @@ export async function readOwnConfig(
 export function identityAgentOf(config: EffectiveConfig): string | undefined {
   const value = config.get('identityagent')?.[0] ?? '';
   return value === 'none' || isWritablePath(value) ? value : undefined;
-}
-
-/** The blocks that Mint wrote and nobody has edited mean the same VMs as ours. */
-function withoutMintBlocks(bytes: Buffer): Buffer {
-  const blocks = findMintBlocks(bytes).filter(({ isIntact }) => isIntact);
-  return putAsideMintBlocks(bytes, new Set(blocks.map(({ vm }) => vm)));
 }
 
 function knownHostsFiles(config: EffectiveConfig): string[] {

@@ -91,7 +91,11 @@ function compare(
 }
 
 function shown(config: EffectiveConfig, keyword: string): string {
-  return config.get(keyword)?.join(' ') ?? '(nothing)';
+  const value = config.get(keyword)?.join(' ') ?? '(nothing)';
+  // Unset and turned off are the same for these.
+  return value === 'none' && (keyword === 'knownhostscommand' || keyword === 'pkcs11provider')
+    ? '(nothing)'
+    : value;
 }
 
 function lineOf(keyword: string, { bytes }: UserConfig): number | undefined {

@@ -9,8 +9,7 @@ import type { Settings, VmSettings } from '../settings/settings.ts';
 import type { UsualLogin } from '../settings/usual-login.ts';
 import { approvedNames } from '../ssh-config/approvals.ts';
 import { quoteInclude } from '../ssh-config/quote.ts';
-import { optionalKeywords, renderSshConfig } from '../ssh-config/render.ts';
-import { unknownKeywords } from '../ssh-config/ssh-client.ts';
+import { renderSshConfig } from '../ssh-config/render.ts';
 import { aliasOf } from '../ssh-config/taken-names.ts';
 import type { UserConfig } from '../ssh-config/user-config.ts';
 import { type OwnConfig, readOwnConfig } from '../ssh-config/user-effective-config.ts';
@@ -131,13 +130,12 @@ async function render(
     // Someone who can write tags could otherwise have the user's agent forwarded to an instance of their choice.
     forwardAgent: own.forwardsAgent.has(vm.name) && settings.vms.includes(vm.name),
   }));
-  const unknown = await unknownKeywords(optionalKeywords);
   // Elsewhere the agent looks into the settings itself, behind its own socket.
   const usersAgent = (hasForwardSockets ? undefined : settings.upstreamAgent) ?? own.identityAgent;
   return renderSshConfig(blocks, {
     paths,
     program: programPath(),
-    unknown,
+    used: own.used,
     usersAgent,
     includedFrom: userConfig.path,
   });

@@ -282,7 +282,7 @@ test('whatever is set for a VM, its block has one line for each of its settings 
     const rendered = renderSshConfig([{ vm, forwardAgent: false }], {
       paths,
       program: '/opt/mint-ssh',
-      unknown: new Set(),
+      used: new Set(),
     });
     return rendered.split('\n').length;
   };

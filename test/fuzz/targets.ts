@@ -5,7 +5,7 @@ import { control } from './targets/control.ts';
 import { knownHosts, settings, trustRecord, userSshConfig } from './targets/files.ts';
 import { authorizedKeysFile, keyFile, metadata, publicLines } from './targets/keys.ts';
 import { observer } from './targets/observer.ts';
-import { leases, mintBlocks, moshServer, openJobs } from './targets/others.ts';
+import { leases, moshServer, openJobs } from './targets/others.ts';
 import { agentMessages, hostKeys, wire } from './targets/wire.ts';
 
 export const targets: readonly Target[] = [
@@ -25,7 +25,6 @@ export const targets: readonly Target[] = [
   consoleOutput,
   vmCache,
   terminalText,
-  mintBlocks,
   moshServer,
   leases,
   openJobs,

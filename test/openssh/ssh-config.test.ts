@@ -176,50 +176,69 @@ for (const [name, text] of Object.entries(userFiles)) {
   });
 }
 
-test('a block of Mint’s makes way in the diff, an edited one is kept and named, and dev is not dev-2', (context) => {
-  const edited = mintBlock('build').replace('User ubuntu', 'User me');
-  const before = `# mine\n${mintBlock('dev-2')}\n${mintBlock('dev')}\n${edited}\nHost *\n  User me\n`;
+test('blocks that Mint wrote stay as they are, and ours come before them', (context) => {
+  const before = `# mine\n${mintBlock('dev-2')}\n${mintBlock('dev')}\nHost *\n  User me\n`;
   const at = placeWithConfig(context, before);
-  const shown = mintWell(at, '--dry-run').stdout;
-  assert.match(shown, /^-# mint:begin dev$/m);
-  assert.match(shown, /^-Host mint-dev$/m);
-  assert.match(shown, /^\+# mint-ssh has put aside Mint's block of dev; `mint-ssh ssh-config --remove`/m);
-  assert.doesNotMatch(shown, /^-.*(?:dev-2|build)/m);
-  const { stderr } = mintWell(at, '--yes');
-  assert.match(stderr, /note: Mint's block of build in line 20 of ".*" was edited by hand; it stays/);
-  assert.doesNotMatch(stderr, /block of dev/);
+  mintWell(at, '--yes');
   assertOurs(at, 'mint-dev');
-  const after = readFileSync(at.config, 'utf8');
-  assert.ok(
-    after.includes(edited) && after.includes(mintBlock('dev-2')) && !after.includes('mint:begin dev\n'),
-  );
   assert.equal(effective(at.config, 'mint-dev-2').get('hostname'), '203.0.113.7');
-  assert.equal(effective(at.config, 'mint-build').get('user'), 'ci');
-  // Written anew by Mint, at another address, as `mint up` does.
-  writeFileSync(at.config, `${after}\n${mintBlock('dev', '192.0.2.9')}`);
-  mintWell(at, '--yes');
-  assert.match(mintWell(at).stderr, /nothing to do/);
-  mintWell(at, '--remove', '--yes');
-  const expected = `${before.replace(mintBlock('dev'), '')}\n${mintBlock('dev', '192.0.2.9')}`;
-  assert.equal(readFileSync(at.config, 'utf8'), expected);
-});
-
-test('VMs called dev and dev-2 each get their own block, and each Mint’s own back', (context) => {
-  const second = '[vm.dev-2]\ninstance = "i-0123456789abcdef2"\nhost = "127.0.0.1"\nuser = "two"\n';
-  const before = `${mintBlock('dev')}\n${mintBlock('dev-2')}\nHost dev-3\n  User three\n`;
-  const at = placeWithConfig(context, before, `${second}${twoVms}`);
-  mintWell(at, '--yes');
-  assertOurs(at);
-  assertOurs(at, 'mint-dev');
-  for (const name of ['dev-2', 'mint-dev-2']) {
-    const values = effective(at.config, name);
-    assert.deepEqual([values.get('hostname'), values.get('user')], ['dev-2', 'two']);
-    assert.equal(values.get('identityagent'), join(at.mint, 'run/agent/dev-2.sock'));
-  }
-  assert.equal(effective(at.config, 'dev-3').get('user'), 'three');
-  assert.doesNotMatch(readFileSync(at.config, 'utf8'), /mint:begin/);
+  assert.ok(readFileSync(at.config, 'utf8').endsWith(before));
   mintWell(at, '--remove', '--yes');
   assert.equal(readFileSync(at.config, 'utf8'), before);
+});
+
+test('a keyword that not every OpenSSH knows is written only if a config of the user uses it', (context) => {
+  const plain = placeWithConfig(context, 'Host *\n  User me\n');
+  mintWell(plain, '--yes');
+  const rare = /GSSAPIKeyExchange|KnownHostsCommand|PKCS11Provider|IgnoreUnknown/i;
+  assert.doesNotMatch(readFileSync(join(plain.mint, 'ssh_config'), 'utf8'), rare);
+  const used = placeWithConfig(context, 'Host dev\n  KnownHostsCommand /bin/true\n');
+  mintWell(used, '--yes');
+  const text = readFileSync(join(used.mint, 'ssh_config'), 'utf8');
+  assert.match(text, /^ {4}KnownHostsCommand none$/m);
+  assert.doesNotMatch(text, /GSSAPIKeyExchange|PKCS11Provider/);
+  assertOurs(used);
+});
+
+test('the known-hosts file of each block exists as soon as the block is written', (context) => {
+  const at = placeWithConfig(context, '');
+  mintWell(at, '--yes');
+  for (const name of ['dev', 'build']) {
+    const file = effective(at.config, name).get('userknownhostsfile') ?? '';
+    assert.equal(readFileSync(file, 'utf8'), '');
+    assert.equal(statSync(file).mode & 0o777, 0o600);
+  }
+});
+
+test('a read-only config that includes our file is not touched, and our file is written', (context) => {
+  const at = placeWithConfig(context, 'Host *\n  User me\n');
+  const include = `Include ${join(at.mint, 'ssh_config')}\n`;
+  const replace = (text: string) => {
+    chmodSync(at.config, 0o600);
+    writeFileSync(at.config, text);
+    chmodSync(at.config, 0o444);
+  };
+  for (const text of [
+    include,
+    `# generated\nInclude "${join(at.mint, 'ssh_config')}"\nHost *\n  User me\n`,
+  ]) {
+    replace(text);
+    writeFileSync(join(at.mint, 'ssh_config'), '', { mode: 0o600 });
+    mintWell(at, '--yes');
+    assert.equal(readFileSync(at.config, 'utf8'), text);
+    assertOurs(at);
+    assert.match(mintWell(at, '--yes').stderr, /nothing to do/);
+  }
+  for (const text of ['Host *\n  User me\n', `Host other\n${include}`]) {
+    replace(text);
+    const { status, stderr } = mint(at, '--yes');
+    assert.equal(status, 1);
+    assert.match(
+      stderr,
+      /is read-only \(io-failed\)\n.*hint: make it writable \(chmod u\+w\), or add this line at its top: Include "/,
+    );
+    assert.equal(readFileSync(at.config, 'utf8'), text);
+  }
 });
 
 test('it ends with the command that works, also where the file is not ~/.ssh/config', (context) => {
@@ -497,7 +516,7 @@ function assertProxyIsStarted(at: Place, shell: string): void {
   const text = renderSshConfig([{ vm, forwardAgent: false }], {
     paths,
     program: standIn,
-    unknown: new Set(),
+    used: new Set(),
   });
   const file = join(at.mint, 'config');
   writeFileSync(file, text, { mode: 0o600 });
@@ -572,23 +591,9 @@ test('a path that cannot be written is refused whatever it is for', (context) =>
   const vm = loadSettings(paths, {}).vm('dev');
   assert.ok(vm);
   const render = (program: string) => () =>
-    renderSshConfig([{ vm, forwardAgent: false }], { paths, program, unknown: new Set() });
+    renderSshConfig([{ vm, forwardAgent: false }], { paths, program, used: new Set() });
   assert.throws(render('/opt/$x/mint-ssh'), refusal('ssh-config-unsafe', /it has a \$/));
   assert.throws(render('relative/mint-ssh'), refusal('ssh-config-unsafe', /not absolute/));
-});
-
-test('a keyword that this ssh does not have is left out', (context) => {
-  const at = place(context);
-  const paths = resolvePaths({ configDir: at.mint });
-  const vm = loadSettings(paths, {}).vm('dev');
-  assert.ok(vm);
-  const text = renderSshConfig([{ vm, forwardAgent: false }], {
-    paths,
-    program: '/x',
-    unknown: new Set(['gssapikeyexchange']),
-  });
-  assert.doesNotMatch(text, /GSSAPIKeyExchange/);
-  assert.match(text, /KnownHostsCommand none/);
 });
 
 test('of very many VMs each has what all of them share, and no Host line is long', (context) => {
@@ -598,7 +603,7 @@ test('of very many VMs each has what all of them share, and no Host line is long
   assert.ok(vm);
   const names = Array.from({ length: 120 }, (_, index) => `vm-${index}`);
   const blocks = names.map((name) => ({ vm: { ...vm, name }, forwardAgent: false }));
-  const text = renderSshConfig(blocks, { paths, program: '/x', unknown: new Set(['gssapikeyexchange']) });
+  const text = renderSshConfig(blocks, { paths, program: '/x', used: new Set() });
   for (const line of text.match(/^Host .*$/gm) ?? []) assert.ok(line.split(' ').length <= 101, line);
   const file = join(at.mint, 'many');
   writeFileSync(file, text);

@@ -65,7 +65,7 @@ test('a block for Windows says to ssh what it is meant to, and names no socket t
   const text = renderSshConfig(blocks, {
     paths,
     program: 'C:\\Program Files\\mint-ssh\\mint-ssh.exe',
-    unknown: new Set(),
+    used: new Set(),
     platform: 'win32',
   });
   assert.doesNotMatch(text, /\\|forward\.sock|ControlMaster|upstream-agent/);
@@ -92,7 +92,7 @@ test('the user’s own agent is named itself where they have named it', (context
   const vm: VmSettings = { ...settings.named('dev'), upstreamAgent: '\\\\.\\pipe\\mine' };
   const config = `${profile}\\mint`;
   const paths = { ...own, dir: config, run: `${config}\\run`, hosts: `${config}\\hosts` };
-  const options = { paths, program: 'C:\\m.exe', unknown: new Set<string>(), platform: 'win32' } as const;
+  const options = { paths, program: 'C:\\m.exe', used: new Set<string>(), platform: 'win32' } as const;
   const lines = (usersAgent: string | undefined, given = vm) =>
     renderSshConfig([{ vm: given, forwardAgent: false }], { ...options, usersAgent })
       .split('\n')

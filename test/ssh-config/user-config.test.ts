@@ -88,7 +88,9 @@ test('a link that leads nowhere, a second name, a directory and a file open to o
   assert.throws(() => readUserConfig(at('dangling')), refusal('ssh-config-unsafe', /leads nowhere/));
   writeFileSync(at('one'), 'x');
   linkSync(at('one'), at('two'));
-  assert.throws(() => readUserConfig(at('one')), refusal('ssh-config-unsafe', /hard link/));
+  const linked = readUserConfig(at('one'));
+  assert.equal(linked.bytes?.toString(), 'x');
+  assert.throws(() => writeUserConfig(linked, Buffer.from('y')), refusal('ssh-config-unsafe', /hard link/));
   mkdirSync(at('directory'));
   assert.throws(() => readUserConfig(at('directory')), refusal('unsafe-permissions', /regular/));
   writeFileSync(at('open'), 'x');

@@ -1,66 +1,10 @@
 /** What other programs left in a config, said on a VM or wrote into a table. */
 import assert from 'node:assert/strict';
-import { createHash } from 'node:crypto';
 import { formatLeases, parseLeases } from '../../../src/ci/leases.ts';
 import { parseMoshServer } from '../../../src/commands/mosh-server.ts';
 import { parseOpenJobs } from '../../../src/settings/open-jobs.ts';
-import {
-  findMintBlocks,
-  putAsideMintBlocks,
-  restoreMintBlocks,
-} from '../../../src/ssh-config/mint-blocks.ts';
 import { ed25519Line, fingerprint } from '../material.ts';
 import { attempt, Refusal, type Target } from '../target.ts';
-
-function mintBlock(vm: string): string {
-  const inner = `Host mint-${vm}\n    HostName 203.0.113.7\n    User ubuntu\n`;
-  const sum = createHash('sha256').update(inner).digest('hex');
-  return `# mint:begin ${vm}\n${inner}# mint:end ${vm}\n# mint:checksum:${sum}\n`;
-}
-
-/** The user's ssh config with Mint's own blocks in it. */
-export const mintBlocks: Target = {
-  name: 'mint-blocks',
-  modules: ['ssh-config/mint-blocks.ts'],
-  seeds: () => [
-    Buffer.from(`Host *\n  User me\n${mintBlock('dev')}${mintBlock('dev-2')}# end\n`),
-    Buffer.from(mintBlock('dev').replace('ubuntu', 'root')),
-    // Found by the fuzzer: a torn block above it kept the whole one from coming back.
-    Buffer.from(`# mint:begin dev\n${mintBlock('dev')}`),
-    putAsideMintBlocks(Buffer.from(`# mine\n${mintBlock('dev')}Host x\n`), new Set(['dev'])),
-    putAsideMintBlocks(Buffer.from(mintBlock('dev').trimEnd()), new Set(['dev'])),
-  ],
-  dictionary: [
-    ...[
-      '# mint:begin dev\n',
-      '# mint:end dev\n',
-      '# mint:checksum:',
-      'Host mint-dev\n',
-      '\n',
-      '\r\n',
-      ' ',
-      'dev-2',
-    ],
-    mintBlock('dev'),
-    putAsideMintBlocks(Buffer.from(mintBlock('dev')), new Set(['dev'])),
-  ],
-  longest: 2048,
-  run(input) {
-    const blocks = findMintBlocks(input);
-    const aside = putAsideMintBlocks(input, new Set(['dev']));
-    assert.ok(
-      !findMintBlocks(aside).some(({ vm, isIntact }) => vm === 'dev' && isIntact),
-      'one still stands',
-    );
-    const count = (bytes: Buffer) => findMintBlocks(bytes).filter(({ isIntact }) => isIntact).length;
-    const restored = restoreMintBlocks(aside);
-    // Where none was put aside before, every byte is back.
-    if (restoreMintBlocks(input).equals(input)) assert.deepEqual(restored, input);
-    assert.ok(count(restored) >= count(input), 'a block of Mint’s got lost');
-    assert.deepEqual(restoreMintBlocks(restored), restored);
-    return `${Math.min(blocks.length, 3)} ${count(input) > 0} ${aside.equals(input)}`;
-  },
-};
 
 /** What mosh-server prints. */
 export const moshServer: Target = {
