@@ -14,7 +14,7 @@ export interface UserConfig {
   /** Undefined where there is no file. */
   readonly bytes: Buffer | undefined;
   readonly mode: number;
-  /** Why the file may be read but not replaced: it is root's, a hard link, or others can write to its directory. */
+  /** Why the file may be read but not replaced: it is root's or has a second hard link. */
   readonly obstacle: MintError | undefined;
 }
 
@@ -69,15 +69,12 @@ export function readUserConfig(path: string): UserConfig {
   }
   const target = followed(path);
   const { uid, nlink, mode } = lstatSync(target);
+  // Only root can put a file of root's there, so its directory does not matter.
   const isRoots = uid === 0 && process.getuid?.() !== 0;
+  if (!isRoots) ensurePrivateDirectory(dirname(target));
   const bytes = readPrivateFile(target, { maxBytes, tooLarge: 'ssh-config-unsafe' });
-  return {
-    path,
-    target,
-    bytes,
-    mode: mode & 0o7777,
-    obstacle: isRoots ? rootsFile(target) : obstacleOf(target, nlink),
-  };
+  const obstacle = isRoots ? rootsFile(target) : nlink > 1 ? hardLink(target) : undefined;
+  return { path, target, bytes, mode: mode & 0o7777, obstacle };
 }
 
 function rootsFile(target: string): MintError {
@@ -86,19 +83,10 @@ function rootsFile(target: string): MintError {
   });
 }
 
-function obstacleOf(target: string, nlink: number): MintError | undefined {
-  if (nlink > 1) {
-    return new MintError('ssh-config-unsafe', `${quoted(target)} is a hard link`, {
-      hint: 'replacing it would separate the two names: make it one file, or use --file PATH',
-    });
-  }
-  try {
-    ensurePrivateDirectory(dirname(target));
-    return undefined;
-  } catch (error) {
-    if (error instanceof MintError) return error;
-    throw error;
-  }
+function hardLink(target: string): MintError {
+  return new MintError('ssh-config-unsafe', `${quoted(target)} is a hard link`, {
+    hint: 'replacing it would separate the two names: make it one file, or use --file PATH',
+  });
 }
 
 function followed(path: string): string {
