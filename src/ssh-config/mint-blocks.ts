@@ -17,14 +17,15 @@ import { createHash } from 'node:crypto';
  *   block does not mean that the user gives the VM's name another meaning
  */
 export function withoutMintBlocks(bytes: Buffer): Buffer {
-  const lines = bytes.toString('latin1').match(/[^\n]*\n|[^\n]+$/g) ?? [];
+  const lines: string[] = bytes.toString('latin1').match(/[^\n]*\n|[^\n]+$/g) ?? [];
   for (let at = 0; at < lines.length; at += 1) {
     const name = /^# mint:begin ([A-Za-z0-9][A-Za-z0-9._-]{0,62})\n$/.exec(lines[at] ?? '')?.[1];
     const end = lines.indexOf(`# mint:end ${name}\n`, at);
     if (name === undefined || end < 0) continue;
     const inner = lines.slice(at + 1, end);
     const digest = createHash('sha256').update(inner.join(''), 'latin1').digest('hex');
-    const isIntact = inner[0] === `Host mint-${name}\n` && lines[end + 1]?.trimEnd() === `# mint:checksum:${digest}`;
+    const isIntact =
+      inner[0] === `Host mint-${name}\n` && lines[end + 1]?.trimEnd() === `# mint:checksum:${digest}`;
     if (isIntact) lines.fill('#\n', at + 1, end);
   }
   return Buffer.from(lines.join(''), 'latin1');

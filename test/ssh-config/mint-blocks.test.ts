@@ -1,0 +1,29 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { withoutMintBlocks } from '../../src/ssh-config/mint-blocks.ts';
+import { mintBlock } from './mint-block.ts';
+
+const without = (text: string) => withoutMintBlocks(Buffer.from(text, 'latin1')).toString('latin1');
+
+test('a block as Mint wrote it becomes comments, and every line keeps its number', () => {
+  const before = `# mine\n${mintBlock('dev')}Host x\n  User é\n`;
+  const after = without(before);
+  assert.doesNotMatch(after, /Host mint-dev/);
+  assert.ok(after.endsWith('Host x\n  User é\n'));
+  assert.equal(after.split('\n').length, before.split('\n').length);
+});
+
+test('an edited or incomplete block stays as it is', () => {
+  const whole = mintBlock('dev');
+  for (const text of [
+    whole.replace('ubuntu', 'me'),
+    whole.slice(0, whole.indexOf('# mint:end')),
+    whole.replace('# mint:end dev', '# mint:end other'),
+    whole.slice(0, whole.indexOf('# mint:checksum')),
+    '# mint:begin dev\n# mint:end dev\n',
+    'Host *\n  User me',
+    '',
+  ]) {
+    assert.equal(without(text), text);
+  }
+});
