@@ -514,7 +514,7 @@ describe('a VM that is stopped', { timeout: 300_000 }, () => {
 describe('mint-ssh vms', { timeout: 300_000 }, () => {
   let machines: Machines;
   before(async () => {
-    machines = await makeMachines();
+    machines = await makeMachines([], {}, { emptyAccount: true });
   });
   after(() => machines.end());
 

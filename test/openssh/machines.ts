@@ -29,14 +29,19 @@ export function tags(name: string, owner = ownOwner): { tags: Record<string, str
   return { tags: { mint: 'true', 'mint:vm': name, 'mint:owner': owner } };
 }
 
-/** @param lines for the top of ssh.toml @param environment more variables for every child */
+/**
+ * @param lines for the top of ssh.toml
+ * @param environment more variables for every child
+ * @param emptyAccount leaves other users' instances out, for tests that list everything
+ */
 export async function makeMachines(
   lines: readonly string[] = [],
   environment: Readonly<Record<string, string>> = {},
+  { emptyAccount = false } = {},
 ): Promise<Machines> {
   const port = await freePort();
   const settings = [`port = ${port}`, `user = "${loginUser}"`, ...lines];
-  const world = await makeWorld({ vms: {}, settings, environment, withoutSshConfig: true });
+  const world = await makeWorld({ vms: {}, settings, environment, emptyAccount, withoutSshConfig: true });
   const sshds: Sshd[] = [];
   const show = (instance: Partial<Instance>) => {
     const id = instance.id ?? `i-${randomBytes(9).toString('hex').slice(1)}`;

@@ -56,7 +56,7 @@ describe('ordinary EC2 instances', { timeout: 300_000, skip: !canBindPort22 && '
   let buildId: string;
   let plainId: string;
   before(async () => {
-    world = await makeWorld({ vms: {}, withoutSshConfig: true });
+    world = await makeWorld({ emptyAccount: true, vms: {}, withoutSshConfig: true });
     for (const [id, image] of Object.entries(images)) world.cloud.images.set(id, image);
     buildId = show('build', 'ami-0000000000000000c');
     show('Data', 'ami-0000000000000000a', { address: '127.0.0.62' });

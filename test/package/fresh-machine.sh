@@ -1,6 +1,7 @@
 #!/bin/sh
 # Shows that README's two commands pass as written on a fresh machine: a Debian 12 root made by debootstrap that has its base
-# system, the Node and npm of this machine, and a fresh clone of this checkout's last commit. Prints the time of each command.
+# system, OpenSSH's client, the Node and npm of this machine, and a fresh clone of this checkout's last commit. Prints the
+# time of each command.
 #
 #     npm run prove:fresh
 #
@@ -16,7 +17,7 @@ trap 'exit 1' HUP INT TERM
 
 root=$scratch/root
 echo 'making a fresh Debian root …'
-debootstrap --variant=minbase --include=ca-certificates bookworm "$root" >"$scratch/log" 2>&1 || {
+debootstrap --variant=minbase --include=ca-certificates,openssh-client bookworm "$root" >"$scratch/log" 2>&1 || {
   cat "$scratch/log" >&2
   exit 1
 }
@@ -24,7 +25,7 @@ debootstrap --variant=minbase --include=ca-certificates bookworm "$root" >"$scra
 # Node and npm, as their own installer would place them
 modules=$root/usr/local/lib/node_modules
 mkdir -p "$modules"
-cp "$(readlink -f "$npm_node_execpath")" "$root/usr/local/bin/node"
+cp "$(readlink -f "${npm_node_execpath:?}")" "$root/usr/local/bin/node"
 cp -a "$(dirname "$(dirname "$(readlink -f "$npm_execpath")")")" "$modules/npm"
 ln -s ../lib/node_modules/npm/bin/npm-cli.js "$root/usr/local/bin/npm"
 
@@ -41,7 +42,7 @@ echo "the commit is $(git -C "$root/root/mint-ssh" log -1 --format='%h %s')"
 cat >"$root/prove.sh" <<'EOT'
 set -eu
 cd /root/mint-ssh
-! command -v ssh >/dev/null && ! command -v git >/dev/null
+! command -v sshd >/dev/null && ! command -v git >/dev/null
 echo "node $(node --version), npm $(npm --version)"
 for command in './install.sh --demo' 'npm cit'; do
   echo "--- $command"
