@@ -26,6 +26,11 @@ const formats: Readonly<Record<string, KeyFile['format']>> = {
 /** Those of PROTOCOL.key that ssh2 opens. */
 const readableCiphers = /^(?:none|aes(?:128|192|256)-(?:ctr|cbc)|aes(?:128|256)-gcm@openssh\.com)$/;
 
+/** `ssh-dss` is refused by name later. */
+const keptTypes = /^(?:ssh-ed25519|ssh-rsa|ssh-dss|ecdsa-sha2-nistp(?:256|384|521))$/;
+const otherTypes =
+  'your own agent can serve it: set `identity` of the VM to its .pub file, with access = "injected"';
+
 /** More than ssh-keygen's 16 or 24 by far; what it costs is paid before anything is known about the file. */
 const mostRounds = 4096;
 
@@ -87,7 +92,10 @@ function parseOpenSsh(text: string, body: string): KeyFile {
     const secret = reader.string();
     // Behind it stands the tag of an authenticated cipher, where there is one.
     if (count !== 1 || secret.length === 0) throw invalid('this file does not hold exactly one key');
-    if (/^\0\0\0.sk-/s.test(publicBlob.toString('latin1'))) throw inHardware();
+    const type = new WireReader(publicBlob).text();
+    if (type.startsWith('sk-')) throw inHardware();
+    if (!/^[a-z0-9@.-]{1,64}$/.test(type)) throw invalid('this private key is damaged');
+    if (!keptTypes.test(type)) throw invalid(`keys of type ${type} are not kept here`, otherTypes);
     if (!readableCiphers.test(cipher)) throw mustBeConverted(quoted(cipher.slice(0, 40)));
     checkRounds(kdf, options);
     return { format: 'openssh', text, encrypted: cipher !== 'none', publicBlob };

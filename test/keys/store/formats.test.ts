@@ -7,6 +7,7 @@ import { describe, test } from 'node:test';
 import { parseKeyFile } from '../../../src/keys/store/key-file.ts';
 import { publicBlob, publicLine, typeOfBlob } from '../../../src/keys/store/key-type.ts';
 import { encodePrivateKey, type KeyFormat, openKeyFile } from '../../../src/keys/store/private-key.ts';
+import { encodeString, encodeUint32 } from '../../../src/ssh/wire.ts';
 import { ownDirectory, refusal } from '../../platform/directory.ts';
 import { keygen, makeKey } from '../key-lines.ts';
 
@@ -192,6 +193,10 @@ describe('a private key', () => {
       [openssl('genpkey', '-algorithm', 'x25519'), /x25519/],
       [openssl('genpkey', '-algorithm', 'rsa-pss'), /rsa-pss/],
       [good.slice(0, good.length / 2), /cut off or damaged/],
+      [
+        openSshKeyOf('ssh-mldsa44-ed25519@openssh.com'),
+        /keys of type ssh-mldsa44-ed25519@openssh\.com are not kept/,
+      ],
       [good.replace(/^(.{70}\n.{30}).{8}/m, '$1AAAAAAAA'), /damaged|belongs to another/],
       [`${good}${good}`, /more than one key/],
       ['PuTTY-User-Key-File-3: ssh-ed25519\n', /PuTTY/, 'key-format'],
@@ -242,3 +247,19 @@ describe('a private key', () => {
     assert.throws(() => parseKeyFile(Buffer.from(made)), refusal('key-format', /4294967295 rounds/));
   });
 });
+
+/** A key of that type in OpenSSH's format (PROTOCOL.key), with a secret part of zeros. */
+function openSshKeyOf(type: string): string {
+  const fields = ['none', 'none', '', encodeUint32(1)].map((each) =>
+    typeof each === 'string' ? encodeString(each) : each,
+  );
+  const blob = Buffer.concat([encodeString(type), encodeString(Buffer.alloc(1344))]);
+  const bytes = Buffer.concat([
+    Buffer.from('openssh-key-v1\0'),
+    ...fields,
+    encodeString(blob),
+    encodeString(Buffer.alloc(256)),
+  ]);
+  const [begin, end] = ['BEGIN', 'END'].map((word) => `-----${word} OPENSSH PRIVATE KEY-----`);
+  return `${begin}\n${bytes.toString('base64')}\n${end}\n`;
+}

@@ -1,6 +1,6 @@
 /** `rotate` and `migrate`, cut off at every write, with an instance that is logged in to for real. */
 import assert from 'node:assert/strict';
-import { cpSync, existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
+import { chmodSync, cpSync, existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, beforeEach, describe, test } from 'node:test';
 import { parseKeyFile } from '../../../src/keys/store/key-file.ts';
@@ -154,4 +154,7 @@ function restore(from: string, to: string): void {
   rmSync(to, { recursive: true });
   mkdirSync(to, { mode: 0o700 });
   cpSync(from, to, { recursive: true });
+  // A copied directory gets the usual mode, and the store refuses one that is open to others.
+  const own = join(to, '.mint-ssh');
+  if (existsSync(own)) chmodSync(own, 0o700);
 }

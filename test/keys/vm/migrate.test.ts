@@ -106,6 +106,10 @@ describe('mint-ssh keys migrate', { timeout: 300_000 }, () => {
     assert.match((await place.keys(0, 'migrate')).stderr, /moved into the store .* accepted by dev/);
     assert.deepEqual(readDirectory(from), []);
     assert.deepEqual((await listed())[0]?.['instances'], ['dev']);
+    assert.match(
+      place.world.file('audit.log') ?? '',
+      /"command":"keys migrate".*"event":"key-migrated".*"key":"lab"/,
+    );
     place.world.cloud.instances.set(instance, known);
   });
 
