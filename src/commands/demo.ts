@@ -36,7 +36,9 @@ ${stage.directory}, which goes away at the end: nothing of yours is read or chan
     interrupted.forget();
     await stage.strike();
   }
-  print('Done: the agent has ended, its keys are gone, and so is the directory.');
+  print(`Done: the agent has ended, its keys are gone, and so is the directory.
+
+Next, with your own VMs: mint-ssh setup`);
   return 0;
 }
 

@@ -151,7 +151,7 @@ async function writeConfiguration(
   const vms = settings.vms.map((name) => settings.vm(name)).filter((vm) => vm !== undefined);
   const blocks = vms.map((vm) => ({ vm, forwardAgent: false }));
   const used = new Set<string>();
-  writeFileSync(sshConfig, renderSshConfig(blocks, { paths, program, used, proxyOptions: ['--timing'] }), {
+  writeFileSync(sshConfig, renderSshConfig(blocks, { paths, program, used }), {
     mode: 0o600,
   });
   return paths;

@@ -16,7 +16,7 @@ import {
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { globalOptions } from '../../src/cli/arguments.ts';
-import { commands } from '../../src/commands/table.ts';
+import { commands, hiddenCommands } from '../../src/commands/table.ts';
 import { loginUser, makeWorld, mintProgram, type World } from '../openssh/world.ts';
 import { fences, pages, pageText, root, section, tableRows } from './pages.ts';
 
@@ -31,24 +31,29 @@ type Handling =
 
 const release = { shown: 'test/package/release.test.ts', with: "'--from', archive" };
 const otherSsh = (word: string) => ({ shown: 'test/clients/other-ssh.test.ts', with: word });
-const wholeSuite = { not: 'it is what runs this test' };
 
 const handled: Readonly<Record<string, Readonly<Record<string, Handling>>>> = {
   'README.md': {
+    'mint-ssh setup': { run: 'mint-ssh setup dev --yes --file "$SSH_CONFIG"', prints: /ready/ },
+    'mint-ssh vms': { run: true, prints: /dev/ },
+    'mint-ssh ssh-config dev': {
+      run: 'mint-ssh ssh-config dev --yes --file "$SSH_CONFIG"',
+      prints: /Include|ready/,
+    },
     './install.sh --demo': {
       not: 'it builds the program these tests are running; its parts are run by release.test.ts',
     },
-    'npm cit': wholeSuite,
     './install.sh --from mint-ssh-0.1.0-linux-x64.tar.gz': release,
     'PREFIX=/opt/mint ./install.sh --from mint-ssh-0.1.0-linux-x64.tar.gz': { ...release, with: 'PREFIX=' },
     './install.sh --uninstall': { ...release, with: "'--uninstall'" },
     'sudo apt install ./mint-ssh_0.1.0_amd64.deb': { ...release, with: "'--install', join(release, debian)" },
-    'mint-ssh ssh-config': { run: 'mint-ssh ssh-config --yes --file "$SSH_CONFIG"', prints: /Include|ready/ },
     'ssh dev': { run: true },
     'scp report.pdf dev:': { run: true },
     'rsync -a src/ dev:src/': { run: true },
     'git clone dev:project.git': { run: true },
     'mint-ssh hosts accept dev SHA256:…': { run: 'mint-ssh hosts accept dev "$FINGERPRINT"' },
+  },
+  'docs/usage.md': {
     'mint-ssh key add dev "ssh-ed25519 AAAA… phone" --expires 30d': {
       run: 'mint-ssh key add dev "$PHONE" --expires 30d',
       prints: /SHA256:/,
@@ -109,7 +114,7 @@ const scripts: Readonly<Record<string, Handling>> = {
 
 /** What becomes of a command; undefined where nobody said it. */
 function handlingOf(page: string, line: string): Handling | undefined {
-  const own = handled[page]?.[line] ?? handled['README.md']?.[line];
+  const own = handled[page]?.[line] ?? handled['README.md']?.[line] ?? handled['docs/usage.md']?.[line];
   return own ?? scripts[/^npm run (?:-s )?([a-z:]+)(?: -- .*)?$/.exec(line)?.[1] ?? ''];
 }
 
@@ -155,9 +160,9 @@ test('what other tests are said to show stands in them, and every npm script is 
       assert.ok(name in own.scripts, `${page}: npm run ${name}`);
 });
 
-test('README lists every command that the program has', () => {
-  const rows = tableRows(section('README.md', '## Commands'));
-  const listed = rows.map(([usage = '']) => /^`mint-ssh ([a-z-]+)/.exec(usage)?.[1]);
+test('docs/commands.md lists every command that the program has', () => {
+  const rows = tableRows(section('docs/commands.md', '## Commands'));
+  const listed = rows.flatMap(([usage = '']) => /^`mint-ssh ([a-z-]+)/.exec(usage)?.[1] ?? []);
   assert.deepEqual([...listed].sort(), Object.keys(commands).sort());
 });
 
@@ -171,7 +176,8 @@ test('every mint-ssh that a document names has a command and options that there 
       const options = [...own.matchAll(/(?<![\w-])--([a-z][a-z-]*)/g)].map(([, option = '']) => option);
       // `COMMAND` stands for any.
       const word = own.split(' ').find((each) => /^[a-z]/.test(each));
-      const entry = word === undefined ? undefined : commands[word];
+      if (word === 'help' || word === 'version') continue;
+      const entry = word === undefined ? undefined : (commands[word] ?? hiddenCommands[word]);
       assert.ok(word === undefined || entry !== undefined, `${page}: mint-ssh ${words}`);
       const known = { ...globalOptions, ...(await entry?.load())?.command.options };
       for (const option of options) assert.ok(option in known, `${page}: mint-ssh ${words}: --${option}`);
@@ -181,7 +187,7 @@ test('every mint-ssh that a document names has a command and options that there 
   assert.ok(seen > 50, `${seen}`);
 });
 
-describe('the commands of README', { timeout: 300_000 }, () => {
+describe('the commands of README and docs/usage.md', { timeout: 300_000 }, () => {
   /** The VM's side: a home directory of the test's own, whoever runs the tests. */
   let remote: string;
   let home: string;
@@ -246,8 +252,8 @@ describe('the commands of README', { timeout: 300_000 }, () => {
     rmSync(remote, { recursive: true, force: true });
   });
 
-  for (const line of new Set(commandsOf('README.md'))) {
-    const how = handled['README.md']?.[line];
+  for (const line of new Set(['README.md', 'docs/usage.md'].flatMap(commandsOf))) {
+    const how = handlingOf('README.md', line);
     if (how === undefined || !('run' in how)) continue;
     test(line, async () => {
       const script = how.run === true ? line : how.run;

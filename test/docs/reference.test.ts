@@ -108,12 +108,12 @@ test('the policies of docs/iam.md are JSON, and allow exactly the calls the prog
   assert.deepEqual([...new Set(allowed)].sort(), [...new Set([...called, ...table, ...tunnel])].sort());
 });
 
-test('README has a row for every error code, and no other', () => {
+test('docs/errors.md has a row for every error code, and no other', () => {
   const source = readFileSync(join(root, 'src/errors.ts'), 'utf8');
   const union = /export type ErrorCode =([^;]*);/.exec(source)?.[1] ?? assert.fail('ErrorCode was not found');
   const codes = [...union.matchAll(/'([a-z-]+)'/g)].map(([, code]) => code);
   assert.ok(codes.length > 25);
-  const documented = tableRows(section('README.md', '## Troubleshooting')).flatMap(([code = '']) =>
+  const documented = tableRows(section('docs/errors.md', '## Troubleshooting')).flatMap(([code = '']) =>
     codeWords(code),
   );
   assert.deepEqual([...documented].sort(), [...codes].sort());
