@@ -7,15 +7,16 @@ set -eu
 usage() {
   cat <<'EOT'
 usage: ./install.sh [--from FILE|URL] [--demo]
-       ./install.sh --uninstall
+       ./install.sh --uninstall [--purge]
 
 Installs PREFIX/bin/mint-ssh (PREFIX is ~/.local unless set), with its manual page, the completion for bash, zsh
-and fish and the licences in PREFIX/share. No root needed, and nothing else is touched.
+and fish and the licences in PREFIX/share. It needs no root and touches nothing else.
 
   --from FILE|URL  a release archive (.tar.gz), held against the SHA256SUMS beside it;
                    without --from, the checkout that install.sh stands in is built
   --demo           afterwards runs `mint-ssh demo`: logins against a cloud inside the process
-  --uninstall      removes what was installed
+  --uninstall      stops the agent and removes what was installed; lists what stays, and why
+  --purge          removes your settings, host keys and managed keys as well, after asking
 EOT
 }
 
@@ -33,6 +34,7 @@ wrong() {
 from=
 demo=no
 uninstall=no
+purge=no
 while [ $# -gt 0 ]; do
   case $1 in
     --from)
@@ -43,8 +45,9 @@ while [ $# -gt 0 ]; do
       ;;
     --demo) demo=yes ;;
     --uninstall) uninstall=yes ;;
+    --purge) purge=yes ;;
     -h | --help) usage; exit 0 ;;
-    *) wrong "what is '$1'?" ;;
+    *) wrong "unknown option: $1" ;;
   esac
   shift
 done
@@ -77,18 +80,80 @@ remove() {
   done
 }
 
+# A running agent would keep its keys, and a unit would start a program that is gone.
+stop_agent() {
+  [ -x "$program" ] || return 0
+  for unit in "$HOME/.config/systemd/user/mint-ssh-agent.service" \
+    "$HOME/Library/LaunchAgents/mint-ssh.agent.plist"; do
+    if [ -f "$unit" ] && grep -qF "$program" "$unit"; then
+      "$program" agent uninstall || fail "the agent's unit could not be removed: $unit"
+      return 0
+    fi
+  done
+  "$program" agent stop >/dev/null 2>&1 || fail "the agent could not be stopped; to see why: $program agent stop"
+}
+
+# Each line: a path below the configuration directory, and what it is.
+kept='
+ssh.toml your settings
+hosts the pinned host keys
+keys managed keys, which exist nowhere else
+audit.log the audit log
+audit.log.1 the older audit log
+'
+ours='ssh.toml ssh_config hosts keys cache run audit.log audit.log.1 jobs.json'
+
+list_kept() {
+  config=${MINT_CONFIG_DIR:-$HOME/.config/mint}
+  while read -r path what; do
+    if [ -n "$path" ] && [ -e "$config/$path" ]; then printf 'left in place: %s (%s)\n' "$config/$path" "$what"; fi
+  done <<EOT
+$kept
+EOT
+  if [ -e "$config/known_hosts" ]; then
+    printf 'left in place: %s (shared with Mint)\n' "$config/known_hosts"
+  fi
+}
+
+purge_all() {
+  config=${MINT_CONFIG_DIR:-$HOME/.config/mint}
+  found=
+  for path in $ours; do
+    [ ! -e "$config/$path" ] || found="$found $path"
+  done
+  [ -n "$found" ] || return 0
+  printf 'in %s:%s\nRemove these for good, keys included? (yes/no) ' "$config" "$found"
+  answer=
+  if ! { read -r answer </dev/tty; } 2>/dev/null; then
+    printf '\n'
+    fail '--purge asks first, and there is no terminal to ask on; nothing of it was removed'
+  fi
+  case $answer in
+    yes | y) ;;
+    *) printf 'nothing of it was removed\n'; return 0 ;;
+  esac
+  for path in $found; do
+    rm -rf "${config:?}/$path"
+    printf 'removed %s\n' "$config/$path"
+  done
+  rmdir "$config" 2>/dev/null || true
+}
+
+if [ "$uninstall" = no ] && [ "$purge" = yes ]; then wrong '--purge goes with --uninstall'; fi
 if [ "$uninstall" = yes ]; then
-  if [ -n "$from" ] || [ "$demo" = yes ]; then wrong '--uninstall goes alone'; fi
+  if [ -n "$from" ] || [ "$demo" = yes ]; then wrong '--uninstall takes no other option but --purge'; fi
   blocks=${MINT_CONFIG_DIR:-${HOME:?HOME is not set}/.config/mint}/ssh_config
   if [ -f "$blocks" ] && grep -qF "ProxyCommand \"$program\"" "$blocks"; then
     fail "the Host blocks in $blocks run this program, and ssh would fail without it; first run: mint-ssh ssh-config --remove"
   fi
+  stop_agent
   remove bin/mint-ssh
   while read -r _ place; do
     [ -z "$place" ] || remove "$place"
   done <<EOT
 $beside
 EOT
+  if [ "$purge" = yes ]; then purge_all; else list_kept; fi
   exit 0
 fi
 
@@ -99,9 +164,17 @@ trap 'rm -rf "$scratch"; [ -z "$unfinished" ] || rm -f "$unfinished"' EXIT
 trap 'exit 1' HUP INT TERM
 
 step() {
-  printf '%s …\n' "$1"
+  printf '%s …' "$1"
   shift
-  "$@" >"$scratch/log" 2>&1 || {
+  "$@" >"$scratch/log" 2>&1 &
+  job=$!
+  # A dot every two seconds shows on a terminal that it goes on.
+  while [ -t 1 ] && kill -0 "$job" 2>/dev/null; do
+    sleep 2
+    printf '.'
+  done
+  printf '\n'
+  wait "$job" || {
     cat "$scratch/log" >&2
     fail "'$*' failed; what it said is above"
   }
@@ -221,7 +294,19 @@ if [ "$demo" = yes ]; then
   "$program" demo
 fi
 
+# shellcheck disable=SC2016 # the user's shell expands these
 case :$PATH: in
   *:"$prefix/bin":*) ;;
-  *) printf 'note: %s is not on your PATH\n' "$prefix/bin" ;;
+  *)
+    printf 'note: %s is not on your PATH; add to your shell profile:\n' "$prefix/bin"
+    printf '  export PATH="%s:$PATH"\n' "$prefix/bin"
+    ;;
+esac
+# shellcheck disable=SC2016
+case ${SHELL:-}:$prefix in
+  */zsh:/usr | */zsh:/usr/local) ;;
+  */zsh:*)
+    printf 'note: for completion in zsh, add to ~/.zshrc before compinit:\n'
+    printf '  fpath=("%s" $fpath)\n' "$prefix/share/zsh/site-functions"
+    ;;
 esac

@@ -6,15 +6,15 @@ import { setStage, sshVersion } from '../demo/stage.ts';
 import { MintError } from '../errors.ts';
 
 export const command: Command = {
-  usage: 'demo',
+  usage: 'demo [--shell]',
   help: `Shows what mint-ssh does, without an AWS account: your own ssh logs in through this program and its agent,
 to SSH servers and a stand-in for AWS inside this process. It works in a directory of its own, removes it
 at the end, and touches nothing of yours.`,
-  options: {},
+  options: { shell: { type: 'boolean', description: 'then a shell with the two VMs, until `exit`' } },
   run,
 };
 
-async function run({ positionals }: Parameters<Command['run']>[0]): Promise<number> {
+async function run({ positionals, values }: Parameters<Command['run']>[0]): Promise<number> {
   if (positionals.length > 0) {
     throw new MintError('usage', 'demo takes nothing', { hint: `usage: mint-ssh ${command.usage}` });
   }
@@ -31,6 +31,10 @@ ${stage.directory}, which goes away at the end: nothing of yours is read or chan
     for (const [index, { title, play }] of scenes.entries()) {
       print(`${index + 1}. ${title}`);
       await play(stage);
+    }
+    if (values['shell'] === true) {
+      print('A shell of the demo: try `ssh dev`, `mint-ssh vms` or `mint-ssh doctor dev`; `exit` ends it.');
+      await stage.shell();
     }
   } finally {
     interrupted.forget();

@@ -6,10 +6,12 @@ import { spawn } from 'node:child_process';
 import {
   chmodSync,
   existsSync,
+  mkdirSync,
   mkdtempSync,
   readFileSync,
   realpathSync,
   rmSync,
+  symlinkSync,
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -46,6 +48,8 @@ export interface Stage {
   mint(...words: readonly string[]): Promise<Outcome>;
   /** Mint's file of trusted host keys, as it is now. */
   knownHosts(): string;
+  /** An interactive shell in which `ssh` and `mint-ssh` are the demo's. @returns its exit status */
+  shell(): Promise<number>;
   /** Ends the agent, the hosts and the cloud, and removes the directory. */
   strike(): Promise<void>;
 }
@@ -102,6 +106,7 @@ export async function setStage(): Promise<Stage> {
       ssh: (vm, command) => step('ssh', ['-F', sshConfig, vm, command]),
       mint: (...words) => step(program, words),
       knownHosts: () => readFileSync(paths.knownHosts, 'utf8'),
+      shell: () => runShell(directory, { program, sshConfig, environment }),
       strike,
     };
   } catch (error) {
@@ -155,6 +160,29 @@ async function writeConfiguration(
     mode: 0o600,
   });
   return paths;
+}
+
+interface ShellOptions {
+  readonly program: string;
+  readonly sshConfig: string;
+  readonly environment: NodeJS.ProcessEnv;
+}
+
+/** sh, because a shell of the user's would read their start-up files. */
+function runShell(directory: string, { program, sshConfig, environment }: ShellOptions): Promise<number> {
+  const bin = join(directory, 'bin');
+  mkdirSync(bin);
+  for (const name of ['ssh', 'scp', 'sftp']) {
+    // The directory is ours, and its name has no character that a shell would take apart.
+    const script = `#!/bin/sh\nPATH=\${PATH#*:}\nexec ${name} -F ${sshConfig} "$@"\n`;
+    writeFileSync(join(bin, name), script, { mode: 0o755 });
+  }
+  symlinkSync(program, join(bin, 'mint-ssh'));
+  const env = { ...environment, PATH: `${bin}:${environment['PATH'] ?? ''}`, PS1: 'demo$ ' };
+  return new Promise((resolve, reject) => {
+    const child = spawn('/bin/sh', ['-i'], { env, cwd: directory, stdio: 'inherit' });
+    child.once('error', reject).once('close', (status) => resolve(status ?? 1));
+  });
 }
 
 /** The version line of this machine's ssh. @throws MintError where there is none */

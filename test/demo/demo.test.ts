@@ -52,6 +52,23 @@ describe('the demo', { concurrency: 2, timeout: 300_000 }, () => {
     assertNothingLeft(stageOf(stdout));
   });
 
+  test('with --shell it stays in a shell with its VMs until exit, and leaves nothing', async () => {
+    const home = join(directory, 'shell');
+    mkdirSync(home);
+    const demo = startChild(
+      mintProgram,
+      ['demo', '--shell'],
+      { PATH: testPath, HOME: home },
+      { holdInput: true, timeout: 60_000 },
+    );
+    await demo.until(/A shell of the demo/, 60_000);
+    demo.stdin.write('ssh dev hostname && echo STATUS $?\nexit\n');
+    demo.stdin.end();
+    const { stdout, stderr } = await demo.done;
+    assert.match(stdout, /^STATUS 0$/m, stderr);
+    assertNothingLeft(stageOf(stdout));
+  });
+
   test('cleans up when it is interrupted', async () => {
     const { demo } = startDemo('interrupted');
     await demo.until(/1\. First login/);

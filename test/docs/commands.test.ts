@@ -45,6 +45,7 @@ const handled: Readonly<Record<string, Readonly<Record<string, Handling>>>> = {
     },
     './install.sh --from mint-ssh-0.1.0-linux-x64.tar.gz': release,
     'PREFIX=/opt/mint ./install.sh --from mint-ssh-0.1.0-linux-x64.tar.gz': { ...release, with: 'PREFIX=' },
+    'npm install -g ./mint-ssh-0.1.0.tgz': { shown: 'test/package/npm.test.ts', with: "'--global'" },
     './install.sh --uninstall': { ...release, with: "'--uninstall'" },
     'sudo apt install ./mint-ssh_0.1.0_amd64.deb': { ...release, with: "'--install', join(release, debian)" },
     'ssh dev': { run: true },
@@ -104,6 +105,7 @@ const handled: Readonly<Record<string, Readonly<Record<string, Handling>>>> = {
 const scripts: Readonly<Record<string, Handling>> = {
   build: { not: 'what these tests run was built by it a moment ago' },
   package: { shown: 'test/package/release.test.ts', with: 'makeRelease(' },
+  'package:npm': { shown: 'test/package/npm.test.ts', with: "'build/npm.ts'" },
   'prove:windows': { not: 'it makes a whole Debian root with Wine, as root, in more than a minute' },
   'prove:debian': { not: 'it makes a whole Debian root, as root, in more than a minute' },
   bench: { not: 'its figures take many minutes; test/bench/guard.test.ts holds the ones that count' },

@@ -262,6 +262,19 @@ describe('a release', { timeout: 600_000 }, () => {
     assert.equal((await install('--uninstall')).status, 0, 'a second time does no harm');
   });
 
+  test('is removed with its agent, and lists what stays', async () => {
+    const { install, run, home, program } = person();
+    assert.equal((await install('--from', archive)).status, 0);
+    mkdirSync(join(home, 'mint/keys'), { recursive: true, mode: 0o700 });
+    writeFileSync(join(home, 'mint/ssh.toml'), 'port = 22\n', { mode: 0o600 });
+    assert.equal((await run(program, 'agent', 'stop')).status, 0);
+    const { status, stdout, stderr } = await install('--uninstall');
+    assert.equal(status, 0, stderr);
+    assert.match(stdout, /^left in place: .*\/ssh\.toml \(your settings\)$/m);
+    assert.match(stdout, /^left in place: .*\/keys \(managed keys, which exist nowhere else\)$/m);
+    assert.ok(existsSync(join(home, 'mint/ssh.toml')));
+  });
+
   test('is not removed while ssh still calls it', async () => {
     const { install, run, home, program } = person();
     assert.equal((await install('--from', archive)).status, 0);
