@@ -7,6 +7,7 @@ import { isatty } from 'node:tty';
 import { ownAws } from '../aws/own-credentials.ts';
 import type { Command, GlobalOptions, Invocation } from '../cli/command.ts';
 import { startProgress, withProgress } from '../cli/progress.ts';
+import { shellWord } from '../cli/shell-command.ts';
 import { closest } from '../cli/suggest.ts';
 import { hint, print, printable, say } from '../cli/terminal.ts';
 import { tryLogin } from '../doctor/login.ts';
@@ -136,7 +137,7 @@ function named(words: readonly string[], all: ReadonlyMap<string, LocatedVm>): L
     if (found !== undefined) return found;
     const near = closest(name, all.keys());
     throw new MintError('vm-not-found', `AWS shows no VM named ${name}`, {
-      hint: near === undefined ? 'mint-ssh vms' : `did you mean: mint-ssh setup ${near}`,
+      hint: near === undefined ? 'mint-ssh vms' : `did you mean: mint-ssh setup ${shellWord(near)}`,
     });
   });
 }
@@ -145,7 +146,7 @@ function named(words: readonly string[], all: ReadonlyMap<string, LocatedVm>): L
 async function choose(all: ReadonlyMap<string, LocatedVm>): Promise<readonly LocatedVm[]> {
   if (!isatty(0) || !isatty(1)) {
     throw new MintError('usage', 'there is no terminal to pick VMs on', {
-      hint: `name them: mint-ssh setup ${[...all.keys()].slice(0, 3).join(' ')} --yes`,
+      hint: `name them: mint-ssh setup ${[...all.keys()].slice(0, 3).map(shellWord).join(' ')} --yes`,
     });
   }
   const { pickSeveral } = await import('./pick-several.ts');
