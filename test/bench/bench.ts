@@ -8,7 +8,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { pushLifetimeMs } from '../../src/agent/credentials/ephemeral-key.ts';
 import { mintProgram, type World } from '../openssh/world.ts';
 import { type CopyWay, copy, type Direction } from './copies.ts';
-import { liveConnections, loginsAtOnce, manyPins } from './crowds.ts';
+import { fourCallers, liveConnections, loginsAtOnce, manyPins } from './crowds.ts';
 import { interleave } from './figures.ts';
 import { keystrokesBesideCopy } from './keystrokes.ts';
 import {
@@ -105,6 +105,7 @@ async function measure(stage: Stage): Promise<Findings> {
   const pins = await manyPins(stage, plan.rounds, sizes);
   note(`${sizes.live} live connections`);
   const live = await liveConnections(stage, sizes.live, sizes.liveVms);
+  const callers = await fourCallers(stage);
   note('done');
   return {
     plan,
@@ -118,6 +119,7 @@ async function measure(stage: Stage): Promise<Findings> {
     keystrokes,
     atOnce,
     live,
+    callers,
     pins,
     seconds: (performance.now() - startedAt) / 1000,
   };

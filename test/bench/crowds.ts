@@ -111,6 +111,20 @@ export async function liveConnections(stage: Stage, count: number, vms: number):
   return { count, vms, before, during, after: agent() };
 }
 
+/** What an agent holds that four callers with different AWS credentials have used, in megabytes. */
+export async function fourCallers(stage: Stage): Promise<number> {
+  const world = await stage.world({ vms: { dev: { port: stage.port(0) } } });
+  for (const name of ['ANNA', 'BERT', 'CARL', 'DORA']) {
+    const id = `AKIA${name.padEnd(16, 'X')}`;
+    const secret = `secret-of-${name}-${'x'.repeat(24)}`;
+    world.cloud.accessKeys.set(id, { secret });
+    const environment = { ...world.environment, AWS_ACCESS_KEY_ID: id, AWS_SECRET_ACCESS_KEY: secret };
+    await stage.run('ssh', mint(world, 'dev'), { environment });
+  }
+  await sleep(1000);
+  return megabytes(world.agents()[0]?.pid ?? 0);
+}
+
 /** A login where few names are known, and where very many are. */
 export async function manyPins(stage: Stage, rounds: number, { pins, vms }: { pins: number; vms: number }) {
   const make = async (vmCount: number, pinCount: number) => {

@@ -35,6 +35,8 @@ export interface Findings {
   readonly keystrokes: Keystrokes;
   readonly atOnce: AtOnce;
   readonly live: LiveConnections;
+  /** Of an agent that four callers with different credentials have used, in megabytes. */
+  readonly callers: number;
   readonly pins: { readonly few: readonly number[]; readonly many: readonly number[] };
   readonly seconds: number;
 }
@@ -107,7 +109,8 @@ Rounds: ${plan.rounds} of warm logins, ${plan.pushRounds} of those with a push, 
 }
 
 function targets(findings: Findings): string {
-  const { plan, warm, pushes, cold, cli, bulk, long, keystrokes, atOnce, live, pins, sizes } = findings;
+  const { plan, warm, pushes, cold, cli, bulk, long, keystrokes, atOnce, live, callers, pins, sizes } =
+    findings;
   const near = warm.get(0);
   if (near === undefined) throw new Error('the bench needs a round trip of 0');
   const node = median(near.node);
@@ -171,6 +174,12 @@ function targets(findings: Findings): string {
     '≤ 1 ms more',
     `${felt.toFixed(2)} ms more (${median(keystrokes.mint).toFixed(2)} / ${median(keystrokes.nc).toFixed(2)})`,
     felt <= 1,
+  ]);
+  rows.push([
+    'agent that four callers with different AWS credentials have used',
+    '≤ 60 MB',
+    `${callers.toFixed(1)} MB`,
+    callers <= 60,
   ]);
   rows.push([
     `agent with ${live.count} live connections, ${live.vms} VMs`,
