@@ -6,7 +6,7 @@
  */
 import { matchesGlob } from 'node:path';
 
-/** Packaging, other platforms, other clients, long waits, crowds, crashes at each step, every key format, fuzzing. */
+/** Packaging, other platforms, other clients, long waits, crowds, crashes at each step, every key format. */
 const slow: readonly string[] = [
   'test/agent/run-directory.test.ts',
   'test/aws/{clock,ec2,unreachable}.test.ts',
@@ -17,7 +17,6 @@ const slow: readonly string[] = [
   'test/clients/{ansible,jsch,login-unit,multiplex,other-ssh,second-factor,sshfs}.test.ts',
   'test/commands/surroundings.test.ts',
   'test/doctor/{discovered,ssh-config}.test.ts',
-  'test/fuzz/**',
   'test/keys/public-key.test.ts',
   'test/keys/store/{crowd,doctor,formats,interruption,other-programs,rejected,share}.test.ts',
   'test/keys/vm/{ec2-key-pairs,interruption,launched,migrate,rotate}.test.ts',

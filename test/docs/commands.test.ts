@@ -109,7 +109,6 @@ const scripts: Readonly<Record<string, Handling>> = {
   'prove:windows': { not: 'it makes a whole Debian root with Wine, as root, in more than a minute' },
   'prove:debian': { not: 'it makes a whole Debian root, as root, in more than a minute' },
   bench: { not: 'its figures take many minutes; test/bench/guard.test.ts holds the ones that count' },
-  fuzz: { not: 'a campaign of many minutes; the tests run short ones of every target' },
   soak: { not: 'two thousand logins; the tests run a few dozen of them' },
   'soak:leases': { not: 'a hundred rounds; the tests run a few' },
 };

@@ -111,6 +111,7 @@ test('the requests to our own agent come through its socket as they were said', 
     session: maybe(text),
     upstreamAgent: maybe(text),
     established: fc.boolean(),
+    byName: fc.boolean(),
   });
   fc.assert(
     fc.property(fc.array(request, { maxLength: 4 }), (requests) => {
@@ -226,6 +227,7 @@ test('a VM in the cache is read as it was written', () => {
     publicAddress: maybe(fc.ipV4()),
     privateAddress: maybe(fc.ipV4()),
     ipv6: maybe(fc.ipV6()),
+    isMint: fc.boolean(),
     seenAt: fc.nat(),
   });
   fc.assert(

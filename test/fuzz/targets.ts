@@ -1,4 +1,4 @@
-/** Everything that is fuzzed. */
+/** Every parser of bytes that others wrote. */
 import type { Target } from './target.ts';
 import { consoleOutput, terminalText, vmCache } from './targets/cloud.ts';
 import { control } from './targets/control.ts';

@@ -3,8 +3,8 @@ import { spawnSync } from 'node:child_process';
 import { closeSync, openSync, readdirSync, rmSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Random } from '../fuzz/random.ts';
 import type { Login, Outcome } from './login.ts';
+import type { Random } from './random.ts';
 import { type Stage, vms } from './stage.ts';
 
 export interface Fault {

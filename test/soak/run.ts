@@ -1,9 +1,9 @@
 /** Logins by the round, each round with one fault, and a login after it that has to work. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { makeRandom, type Random } from '../fuzz/random.ts';
 import { type Fault, faults } from './faults.ts';
 import { Leak, lookForLeaks, type Tide } from './leaks.ts';
 import { type Outcome, startLogin } from './login.ts';
+import { makeRandom, type Random } from './random.ts';
 import { makeStage, type Stage, vms } from './stage.ts';
 
 export interface SoakOptions {

@@ -32,7 +32,6 @@ function split(chunks: readonly Buffer[]): { messages: unknown[]; failure: strin
 
 export const control: Target = {
   name: 'control',
-  modules: ['agent/control/protocol.ts', 'agent/control/request.ts'],
   seeds: () => [
     Buffer.from(`${JSON.stringify(open)}\n{"type":"status"}\n`),
     Buffer.from(

@@ -14,7 +14,6 @@ import { attempt, Refusal, type Target } from '../target.ts';
 
 export const knownHosts: Target = {
   name: 'known-hosts',
-  modules: ['trust/known-hosts.ts'],
   seeds: () => [
     Buffer.from(`dev=${fingerprint}\n# mine\n\nbuild=${fingerprint}\n`),
     Buffer.from(`\u00ef\u00bb\u00bfDev=${fingerprint}\r\ndev=\r\n`, 'latin1'),
@@ -53,7 +52,6 @@ const include = quoteInclude(sshConfig);
 /** The user's own ssh config, into which a line of ours goes and out of which it comes again. */
 export const userSshConfig: Target = {
   name: 'ssh-config',
-  modules: ['ssh-config/include.ts'],
   seeds: () => {
     const own = Buffer.from('# mine\nHost *\n  User me\nHost dev\n\tHostName 203.0.113.7\n');
     return [
@@ -105,12 +103,6 @@ function linesOf(bytes: Buffer): number {
 
 export const settings: Target = {
   name: 'ssh-toml',
-  modules: [
-    'settings/toml.ts',
-    'settings/settings-file.ts',
-    'settings/settings-keys.ts',
-    'platform/run-dir.ts',
-  ],
   seeds: () => [
     Buffer.from('user = "me"\nport = 22\n[vm.dev]\ninstance = "i-0123456789abcdef0"\nhost = "203.0.113.7"\n'),
     Buffer.from('run_dir = "/run/mint"\nvm.dev.port = 22\n[vm."build-2"]\nverify = "console"\n'),
@@ -157,7 +149,6 @@ const record = {
 /** `hosts/<vm>.json`. */
 export const trustRecord: Target = {
   name: 'record',
-  modules: ['trust/record.ts'],
   seeds: () => [
     Buffer.from(JSON.stringify({ version: 1, fingerprint, later: { a: [1] } })),
     Buffer.from(JSON.stringify(record)),

@@ -15,7 +15,6 @@ const clock = { local: '20260101120000', utc: '20260101110000' };
 /** A file that lies on a VM: whatever is in it, nothing of it gets lost. */
 export const authorizedKeysFile: Target = {
   name: 'authorized-keys',
-  modules: ['keys/authorized-keys.ts', 'keys/key-line.ts', 'keys/expiry.ts', 'keys/certificate.ts'],
   seeds: () => [
     Buffer.from(`${ed25519Line} me@laptop\n# a comment\n\nrestrict,pty,command="a \\" b" ${ed25519Line}\r\n`),
     Buffer.from(`expiry-time="20270101" ${ed25519Line}\nexpiry-time="202601010000Z",pty ${ed25519Line} x`),
@@ -66,7 +65,6 @@ function certificate(): string {
 /** A private key's file before it is opened. */
 export const keyFile: Target = {
   name: 'key-file',
-  modules: ['keys/store/key-file.ts'],
   seeds: () => [
     openSshFile('none', 'none', Buffer.alloc(0)),
     openSshFile('aes256-ctr', 'bcrypt', Buffer.concat([encodeString('0123456789abcdef'), encodeUint32(16)])),
@@ -108,7 +106,6 @@ function openSshFile(cipher: string, kdf: string, options: Buffer): Buffer {
 /** The line of a `.pub` file. */
 export const publicLines: Target = {
   name: 'public-line',
-  modules: ['keys/store/key-type.ts'],
   seeds: () => [
     Buffer.from(`${ed25519Line} comment\n`),
     Buffer.from(`ecdsa-sha2-nistp256 ${ecdsaBlob.toString('base64')}`),
@@ -127,7 +124,6 @@ export const publicLines: Target = {
 /** `metadata.json`, which other programs write as well. */
 export const metadata: Target = {
   name: 'metadata',
-  modules: ['keys/store/metadata.ts', 'keys/store/profile-name.ts'],
   seeds: () => [
     Buffer.from(
       '{"version":"1.0","keys":{"work":{"profile":"Work","region":"us-east-1","instances":["i-1"],"n":1.50}},"x":1e400}',

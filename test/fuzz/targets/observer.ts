@@ -58,15 +58,6 @@ function recorded(): Buffer[] {
 
 export const observer: Target = {
   name: 'observer',
-  modules: [
-    'ssh/observer.ts',
-    'ssh/identification.ts',
-    'ssh/packet.ts',
-    'ssh/kexinit.ts',
-    'ssh/expectation.ts',
-    'ssh/exchange-method.ts',
-    'ssh/host-key-algorithm.ts',
-  ],
   seeds: () => [
     ...[ed25519Blob, ecdsaBlob, rsaBlob].map((blob) => encodeTurns(plainExchange(blob))),
     encodeTurns(groupExchange(ed25519Blob)),

@@ -9,7 +9,6 @@ import { attempt, Refusal, type Target } from '../target.ts';
 /** What mosh-server prints. */
 export const moshServer: Target = {
   name: 'mosh-server',
-  modules: ['commands/mosh-server.ts'],
   seeds: () => [
     Buffer.from('motd\r\n\r\nMOSH CONNECT 60001 AAAAAAAAAAAAAAAAAAAAAA\r\n\r\nmosh-server (mosh 1.4.0)\n'),
   ],
@@ -49,7 +48,6 @@ const lease = {
 /** A project's leases, as anybody with access to the store can write them. */
 export const leases: Target = {
   name: 'lease',
-  modules: ['ci/leases.ts'],
   seeds: () => [
     Buffer.from(JSON.stringify(lease)),
     Buffer.from(JSON.stringify({ ...lease, destroy: { kind: 'command', command: 'rm -rf /' } })),
@@ -95,7 +93,6 @@ const job = {
 /** `jobs.json`. */
 export const openJobs: Target = {
   name: 'open-jobs',
-  modules: ['settings/open-jobs.ts'],
   seeds: () => [
     Buffer.from(JSON.stringify({ version: 1, jobs: [job, { ...job, host: undefined, hostKey: undefined }] })),
   ],

@@ -27,7 +27,6 @@ const readers: readonly ((reader: WireReader) => unknown)[] = [
 /** The first byte tells how many fields there are, one byte for each tells its type, the rest is the message. */
 export const wire: Target = {
   name: 'wire',
-  modules: ['ssh/wire.ts'],
   seeds: () => [
     Buffer.concat([Buffer.from([4, 0, 1, 2, 3]), Buffer.from([7, 1, 0, 0, 0, 9]), encodeString('bytes')]),
     Buffer.concat([Buffer.from([2, 4, 6]), encodeString('text'), encodeString('a,b,c')]),
@@ -54,7 +53,6 @@ export const wire: Target = {
 
 export const agentMessages: Target = {
   name: 'agent-messages',
-  modules: ['ssh/agent-messages.ts', 'ssh/session-bind.ts', 'ssh/userauth.ts'],
   seeds: () => [
     encodeString(encodeByte(11)),
     encodeString(signRequest(userauthSeeds()[0] ?? Buffer.alloc(0))),
@@ -153,7 +151,6 @@ function sessionBindSeed(): Buffer {
 /** A key's blob as a string, and behind it a signature. */
 export const hostKeys: Target = {
   name: 'host-keys',
-  modules: ['ssh/hostkey.ts'],
   seeds: () =>
     (
       [
