@@ -61,7 +61,7 @@ export class AgentClient {
   #isEstablished = false;
   #preparedRefusal: RefusalWords | undefined;
   #isRefusalDropped = false;
-  #isRefusalTaken = false;
+  #isRefusalTold = false;
   #isClosed = false;
   #hasLostAgent = false;
 
@@ -208,16 +208,17 @@ export class AgentClient {
     this.#isRefusalDropped = true;
   }
 
-  /** The words of `prepareRefusal`, unless the login has succeeded. They are given once. */
+  /** The words of `prepareRefusal`, unless the login has succeeded. The caller tells the user, who is told once. */
   takeRefusal(): RefusalWords | undefined {
-    if (this.#isRefusalDropped) return undefined;
-    this.#isRefusalTaken = this.#preparedRefusal !== undefined;
-    return this.#preparedRefusal;
+    if (this.#isRefusalDropped || this.#preparedRefusal === undefined) return undefined;
+    return this.claimRefusal() ? this.#preparedRefusal : undefined;
   }
 
-  /** Whether `takeRefusal` returned words. */
-  get isRefusalTaken(): boolean {
-    return this.#isRefusalTaken;
+  /** @returns whether the caller is the first to tell the user of a refusal */
+  claimRefusal(): boolean {
+    const isFirst = !this.#isRefusalTold;
+    this.#isRefusalTold = true;
+    return isFirst;
   }
 
   close(): void {

@@ -123,7 +123,6 @@ export async function reportEnd(
   vm: string,
   agent: AgentClient,
 ): Promise<number> {
-  if (agent.isRefusalTaken) return 1;
   if (isEarly) {
     // If the agent has refused the connection during the login, its own error is the reason.
     const answer = await Promise.race([agent.refusal, agent.explainRefusal(), noExplanation()]).catch(
@@ -132,6 +131,8 @@ export async function reportEnd(
       },
     );
     if (answer?.words !== undefined) {
+      // SIGHUP may have arrived while the agent was asked.
+      if (!agent.claimRefusal()) return 1;
       const { code, message, hint } = answer.words;
       throw new MintError(code, message, { hint });
     }

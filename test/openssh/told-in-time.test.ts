@@ -26,6 +26,7 @@ describe('a login at a terminal', { timeout: 120_000 }, () => {
     for (let run = 0; run < 5; run += 1) {
       const { stdout } = await world.run('script', ['-qec', line, '/dev/null'], { env: { TERM: 'xterm' } });
       assert.match(stdout, /refused the keys that ssh offered for user nosuchuser \(login-refused\)/);
+      assert.equal(stdout.split('(login-refused)').length, 2, `told once: ${stdout}`);
       assert.match(stdout, /usual ones: ec2-user \(.*ubuntu \(Ubuntu\), admin \(Debian\)/);
       if (stdout.indexOf('login-refused') < stdout.indexOf('PROMPT')) early += 1;
     }
