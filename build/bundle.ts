@@ -36,13 +36,17 @@ const sdks = {
 } as const;
 
 /**
- * Parts of Node that take milliseconds to load (`crypto` five, `child_process` two) and that the proxy rarely
- * needs. A module that imports one of them has it loaded at the first use of one of its names.
+ * Parts of Node that take milliseconds to load (`crypto` five, `child_process` two, `https` ten) and that a proxy rarely
+ * needs and an agent needs only after it has answered. A module that imports one of them has it loaded at the first use
+ * of one of its names.
  */
 const late = [
   'node:crypto',
   'node:child_process',
+  'node:dns/promises',
   'node:http',
+  'node:https',
+  'node:tls',
   'node:worker_threads',
   'node:sqlite',
   'node:vm',
