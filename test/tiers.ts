@@ -20,7 +20,7 @@ const slow: readonly string[] = [
   'test/keys/public-key.test.ts',
   'test/keys/store/{crowd,doctor,formats,interruption,other-programs,rejected,share}.test.ts',
   'test/keys/vm/{ec2-key-pairs,interruption,launched,migrate,rotate}.test.ts',
-  'test/openssh/{agent-life,agent-version,clocks,credentials,descriptors,flood,long-session,mosh,parallel}.test.ts',
+  'test/openssh/{agent-life,agent-version,clocks,credentials,descriptors,discovery,flood,long-session,mosh,parallel}.test.ts',
   'test/openssh/{push-life,secrets,silent-agent,slow-ends,strain,unanswered,unlocked-key}.test.ts',
   'test/package/**',
   'test/platform/windows-quoting.test.ts',
