@@ -1,4 +1,4 @@
-/** One proxy as the agent knows it: from its `open` to the end of its control connection. */
+/** The connection of one proxy, from its `open` to the end of its control connection: target, credential, host key. */
 
 import { MintError } from '../errors.ts';
 import type { Caller } from '../platform/caller.ts';
@@ -6,38 +6,46 @@ import type { VmSettings } from '../settings/settings.ts';
 import { parseHostKey } from '../ssh/hostkey.ts';
 import { isDirect } from '../vms/candidates.ts';
 import { isDefinite } from '../vms/names.ts';
+import { recordAddress, recordEvent } from './audit-events.ts';
 import { type AgentReply, failureReply, type OpenRequest } from './control/protocol.ts';
 import { ConnectionCredential } from './credentials/choose.ts';
-import type { Login } from './credentials/credential.ts';
-import { leadsTo, moved, type Place } from './destination.ts';
-import { ConnectionHost, HostKeyRefusal } from './host-key-check.ts';
-import { audit, noteAddress } from './login-notes.ts';
-import { Person } from './person.ts';
-import type { AskPerson } from './questions.ts';
-import type { Services } from './services.ts';
-import type { Vm } from './vm.ts';
-import { type Whereabouts, whereabouts } from './whereabouts.ts';
+import type { CredentialContext, Login } from './credentials/credential.ts';
+import { ConnectionHost, type HostKeyChecks, HostKeyRefusal } from './host-key-check.ts';
+import { ConnectionPrompt } from './prompt.ts';
+import {
+  hasCandidate,
+  movedError,
+  type ResolvedTarget,
+  type Target,
+  type TargetContext,
+  targetOf,
+} from './target.ts';
+import type { Vm } from './vm-socket.ts';
+
+export interface ConnectionContext extends CredentialContext, TargetContext {
+  readonly hostKeyChecks: HostKeyChecks;
+}
 
 export class Connection {
   readonly vm: Vm;
-  /** Whoever sits in front of the proxy. */
-  readonly person: Person;
+  /** Asks the user of the proxy. */
+  readonly prompt: ConnectionPrompt;
   readonly host: ConnectionHost;
   readonly credential: ConnectionCredential;
   readonly upstreamAgent: string | undefined;
   clientBinds: boolean | undefined;
-  readonly #services: Services;
+  readonly #context: ConnectionContext;
   readonly #login: Login;
   readonly #port: number;
-  readonly #destination: Whereabouts;
-  readonly #found: ReturnType<Whereabouts['find']>;
+  readonly #target: Target;
+  readonly #found: ReturnType<Target['find']>;
   readonly #reply: (reply: AgentReply) => void;
   #isRefused = false;
   #hasEnded = false;
 
   /** @param isInFile whether ssh.toml has the VM */
   constructor(
-    services: Services,
+    context: ConnectionContext,
     vm: Vm,
     { settings, isInFile }: { readonly settings: VmSettings; readonly isInFile: boolean },
     request: OpenRequest,
@@ -47,13 +55,13 @@ export class Connection {
     const { user = settings.user, port = settings.port, established: isEstablished } = request;
     this.vm = vm;
     this.upstreamAgent = request.upstreamAgent;
-    this.#services = services;
+    this.#context = context;
     this.#port = port;
     this.#reply = reply;
-    this.person = new Person(reply);
-    const ask: AskPerson = (question) => this.person.ask(question);
+    this.prompt = new ConnectionPrompt(reply);
+    const { ask, askSecret } = this.prompt;
     const tell = (line: string) => reply({ type: 'progress', line });
-    this.#destination = whereabouts(services, {
+    this.#target = targetOf(context, {
       caller,
       settings,
       isInFile,
@@ -69,61 +77,66 @@ export class Connection {
       caller,
       user,
       isEstablished,
-      destination: this.#destination,
-      place: () => this.#place,
+      target: this.#target,
+      resolved: () => this.#resolved,
       recover: (error) => this.#recover(error),
-      askSecret: (question) => this.person.askSecret(question),
+      askSecret,
       tell,
     };
-    this.host = new ConnectionHost(services, services.hostKeyChecks, {
+    this.host = new ConnectionHost(context, context.hostKeyChecks, {
       vm: vm.name,
       settings,
       caller,
       found: () => this.#found,
       recheck: () => this.#recheck(),
-      placeOf: (address) => {
-        if (!leadsTo(this.#place, address)) throw moved(vm.name, address, this.#place);
-        const candidate = this.#place.candidates.find(({ host }) => host === address);
+      targetAt: (address) => {
+        const target = this.#resolved;
+        if (!hasCandidate(target, address)) throw movedError(vm.name, address, target);
+        const candidate = target.candidates.find(({ host }) => host === address);
         const direct = candidate !== undefined && isDirect(candidate) ? { host: address, port } : undefined;
-        return { ...this.#place, isMintVm: this.#destination.isOwnByTag, direct };
+        return { ...target, isMintVm: this.#target.isOwnByTag, direct };
       },
       ask,
       failed: (error) => this.fail(error),
     });
-    this.credential = new ConnectionCredential(services, this.#login, this.host);
+    this.credential = new ConnectionCredential(context, this.#login, this.host);
     vm.connections.add(this);
     vm.requiresBinding = settings.requireBinding;
-    this.#found = this.#destination.find();
+    this.#found = this.#target.find();
     this.#found.catch(() => {});
   }
 
   /**
-   * Finds the VM by its name and says where it is; with that, what lets the client in begins. Where it is not sure
-   * of it, the second word follows. @throws MintError as `Destination.find`
+   * Finds the VM and sends its target, then starts the work of the credential. A target that is not sure is confirmed
+   * and sent again.
+   * @throws MintError as `Target.find`
    */
   async begin(): Promise<void> {
     const { isEstablished } = this.#login;
-    const { place, sure } = await this.#found;
+    const { resolved, sure } = await this.#found;
     this.credential.choose();
-    this.#sendTarget(place, sure || isEstablished);
+    this.#sendTarget(resolved, sure || isEstablished);
     if (isEstablished || this.#hasEnded) return;
     this.#beginCredential();
-    if (!sure) this.#goTo(this.#destination.confirm()).catch((error) => this.fail(error));
+    if (!sure) this.#changeTarget(this.#target.confirm()).catch((error) => this.fail(error));
   }
 
-  /** The proxy reaches nobody where it was sent. @throws MintError as `Destination.confirm` */
+  /**
+   * The proxy could reach no candidate.
+   * @throws MintError as `Target.refresh`
+   */
   async retarget(): Promise<void> {
     await this.#found;
-    // That the instance does not run says more than that nobody answers there.
+    // If the push shows that the instance does not run, that says more than that no candidate answers.
     await this.credential.current.begun();
-    await this.#goTo(this.#destination.renew());
+    await this.#changeTarget(this.#target.refresh());
   }
 
-  /** The proxy wants a tunnel: its address, or why there is none. */
+  /** Replies with the URL of a tunnel, or with the reason why there is none. */
   async tunnel(): Promise<void> {
     try {
       await this.#found;
-      this.#reply({ type: 'tunnel', tunnel: await this.#destination.tunnel(), failure: undefined });
+      this.#reply({ type: 'tunnel', tunnel: await this.#target.tunnel(), failure: undefined });
     } catch (error) {
       this.#log(error);
       this.#reply({ type: 'tunnel', tunnel: undefined, failure: failureReply(error) });
@@ -137,26 +150,27 @@ export class Connection {
       this.#reply({ type: 'host-key-checked', outcome });
     } catch (error) {
       if (error instanceof HostKeyRefusal) {
-        audit(this.#services, this.#login, error.event, parseHostKey(hostKeyBlob).fingerprint);
+        recordEvent(this.#context, this.#login, error.event, parseHostKey(hostKeyBlob).fingerprint);
       }
       throw error;
     }
   }
 
-  /** Answers once the VM lets the client in, and will for long enough. */
-  async release(): Promise<void> {
+  /** Replies once the VM accepts the key and will do so for long enough. */
+  async awaitPush(): Promise<void> {
     this.#reply({ type: 'pushed', pushMilliseconds: await this.credential.authorize() });
     setImmediate(() =>
-      noteAddress(this.#services, this.#login, { host: this.host.address, port: this.#port }),
+      recordAddress(this.#context, this.#login, { host: this.host.address, port: this.#port }),
     );
   }
 
-  /** The client accepted what the server signed, and its own agent may be the one that signs. */
-  proceed(): void {
+  /** The client has accepted the host's signature. */
+  clientAcceptedHost(): void {
     this.host.clientProceeded(this.credential.current.isSignedElsewhere);
   }
 
-  tellWhetherRefused(): void {
+  /** Replies whether the VM refused the key, in words for the user. */
+  explainRefusal(): void {
     const { refusal, explanation } = this.credential;
     this.#isRefused = refusal !== undefined;
     this.#reply({ type: 'refusal', words: refusal ?? explanation });
@@ -169,7 +183,7 @@ export class Connection {
 
   end(): void {
     this.#hasEnded = true;
-    this.person.leave();
+    this.prompt.close();
     this.vm.connections.delete(this);
     this.credential.end();
     this.host.end(this.#isRefused);
@@ -180,28 +194,28 @@ export class Connection {
     return this.credential.isLoggingIn && !this.credential.current.isSignedElsewhere;
   }
 
-  get #place(): Place {
-    const { place } = this.#destination;
-    if (place === undefined) throw new MintError('vm-not-found', `where ${this.vm.name} is is not known`);
-    return place;
+  get #resolved(): ResolvedTarget {
+    const { resolved } = this.#target;
+    if (resolved === undefined) throw new MintError('vm-not-found', `VM ${this.vm.name} is not resolved yet`);
+    return resolved;
   }
 
-  #sendTarget({ candidates, serial }: Place, sure: boolean): void {
+  #sendTarget({ candidates, serial }: ResolvedTarget, sure: boolean): void {
     this.#reply({ type: 'target', candidates, port: this.#port, sure, serial });
   }
 
-  /** The key goes where the connection goes. */
-  async #goTo(renewed: Promise<Place>): Promise<void> {
-    const place = await renewed;
+  /** Sends the new target, and has the credential follow it. */
+  async #changeTarget(refreshed: Promise<ResolvedTarget>): Promise<void> {
+    const resolved = await refreshed;
     this.credential.choose();
     this.credential.current.retarget();
-    this.#sendTarget(place, true);
+    this.#sendTarget(resolved, true);
     this.#beginCredential();
   }
 
-  /** Likewise, where the machine that was met may be another one. */
+  /** Asks EC2 again because of an unexpected host key; the instance may have changed. */
   async #recheck(): Promise<void> {
-    await this.#destination.recheck();
+    await this.#target.recheck();
     if (!this.#login.isEstablished) this.credential.current.retarget();
   }
 
@@ -210,23 +224,25 @@ export class Connection {
   }
 
   /**
-   * AWS knows no such instance, or it does not run: the name may stand for another one by now, or the VM can be
-   * started. @returns false where there is nothing to be done about it @throws MintError where that is known better
+   * AWS does not know the instance, or it does not run: the name may belong to another instance by now, or the VM can be
+   * started.
+   * @returns false if another attempt is pointless
+   * @throws MintError if that says more than AWS's refusal
    */
   async #recover(error: unknown): Promise<boolean> {
     if (!(error instanceof MintError) || !['vm-not-found', 'vm-not-running'].includes(error.code))
       return false;
     try {
-      this.#sendTarget(await this.#destination.revive(), true);
+      this.#sendTarget(await this.#target.startIfStopped(), true);
       return true;
-    } catch (renewed) {
-      const isNews = renewed instanceof MintError && renewed.code === 'vm-not-running';
-      if (isNews || (isDefinite(renewed) && this.#login.settings.instance === undefined)) throw renewed;
+    } catch (later) {
+      const isStopped = later instanceof MintError && later.code === 'vm-not-running';
+      if (isStopped || (isDefinite(later) && this.#login.settings.instance === undefined)) throw later;
       return false;
     }
   }
 
   #log(error: unknown): void {
-    this.#services.log(`${this.vm.name}: ${error instanceof Error ? error.message : String(error)}`);
+    this.#context.log(`${this.vm.name}: ${error instanceof Error ? error.message : String(error)}`);
   }
 }

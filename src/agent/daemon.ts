@@ -1,12 +1,13 @@
-/** The agent's life: one per user, from its lock to its last socket. */
-import { closeSync, readdirSync, readFileSync, readlinkSync, rmSync } from 'node:fs';
+/** The agent's process: one per user, from its lock and sockets to its exit. */
+import { readdirSync, rmSync } from 'node:fs';
 import { devNull } from 'node:os';
 import { join } from 'node:path';
 import { Aws } from '../aws/aws.ts';
 import { MintError } from '../errors.ts';
+import { closeInheritedDescriptors, requireDescriptors } from '../platform/descriptors.ts';
 import { ensureClosedDirectory, ensurePrivateDirectory } from '../platform/files.ts';
 import { forbidCoreFiles, reduceEnvironment } from '../platform/hardening.ts';
-import { acquireLock } from '../platform/lock.ts';
+import { acquireLock, claimForMachine } from '../platform/lock.ts';
 import { type Paths, vmPaths } from '../platform/paths.ts';
 import { socketPath } from '../platform/sockets.ts';
 import { TrustStore } from '../trust/store.ts';
@@ -14,57 +15,49 @@ import { version } from '../version.ts';
 import { LastAddresses } from '../vms/last-address.ts';
 import { Names } from '../vms/names.ts';
 import { BlockRefresh } from './block-refresh.ts';
-import type { AgentContext } from './context.ts';
+import { type AgentContext, openLog } from './context.ts';
 import { serveProven } from './control/proof.ts';
 import type { AgentStatus } from './control/protocol.ts';
-import { ControlServer } from './control/server.ts';
-import { HandedOverCredentials } from './credentials/handover.ts';
+import { type ControlContext, ControlServer } from './control/server.ts';
+import { CallerCredentials } from './credentials/caller-credentials.ts';
 import { ManagedKeys } from './credentials/managed-keys.ts';
-import { requireDescriptors } from './descriptors.ts';
 import { Forward } from './forward.ts';
 import { HostKeyChecks } from './host-key-check.ts';
 import { Jobs } from './jobs.ts';
 import { listen } from './listener.ts';
-import { openLog } from './log.ts';
-import { claimForMachine } from './machine.ts';
-import type { Services } from './services.ts';
-import { Starts } from './starts.ts';
+import { InstanceStarts } from './start-instance.ts';
 import { Vms } from './vms.ts';
 
-/**
- * How often the agent looks whether it can still be reached, in milliseconds: less than a connection waits
- * for an agent to come up.
- */
-const lookInterval = 5000;
-/** How long a connection that has started the agent has it for itself, in milliseconds. */
-const prepareDelay = 500;
-/** An agent that no proxy needs goes after this time, in milliseconds. */
-const idleLimit = 30 * 60_000;
+/** How often the agent checks that its socket is in place: less than the time that a connection waits for an agent. */
+const checkIntervalMs = 5000;
+/** How long an agent that a proxy has started serves that proxy before it opens the sockets of other VMs. */
+const prepareDelayMs = 500;
+/** An agent that no proxy needs exits after this time. */
+const idleLimitMs = 30 * 60_000;
 
 export interface AgentHooks {
-  /** The sockets are there. */
+  /** Called when the agent listens. */
   readonly ready: () => void;
-  /** A connection has started it, and waits. */
+  /** A proxy has started the agent and waits for it. */
   readonly isAwaited?: boolean;
-  /** It is wanted from login to logout: it does not end for want of a proxy. */
+  /** The agent runs from login to logout: it does not exit when it is idle. */
   readonly stays?: boolean;
 }
 
 /**
- * Runs the agent until it is told to stop, is idle for 30 minutes (unless it `stays`), or gets SIGTERM or SIGINT.
- *
- * @returns false where another agent holds the lock
- * @throws MintError where it cannot run here, and where one that stays ends though nobody wanted it to
+ * Runs the agent until it is told to stop, has been idle for 30 minutes (unless it `stays`), or gets SIGTERM or SIGINT.
+ * @returns false if another agent holds the lock
+ * @throws MintError if it cannot run here; `agent-unavailable` if it `stays` and has lost its socket
  */
 export async function runAgent(paths: Paths, hooks: AgentHooks): Promise<boolean> {
   process.umask(0o077);
   reduceEnvironment();
-  // A client of the SDK takes nothing from this user's own AWS files: each caller has its settings.
+  // The SDK must read no AWS files here: each caller has its own settings.
   Object.assign(process.env, { AWS_CONFIG_FILE: devNull, AWS_SHARED_CREDENTIALS_FILE: devNull });
   forbidCoreFiles({ wait: true });
-  closeInherited();
+  closeInheritedDescriptors();
   requireDescriptors();
-  const credentials = new HandedOverCredentials();
+  const credentials = new CallerCredentials();
   const aws = new Aws(credentials);
   socketPath(paths.control);
   ensurePrivateDirectory(paths.dir);
@@ -78,47 +71,47 @@ export async function runAgent(paths: Paths, hooks: AgentHooks): Promise<boolean
   const log = openLog(paths.agentLog);
   const trust = new TrustStore(paths);
   const names = new Names(paths, aws);
-  const context: AgentContext = { paths, log, aws, trust, names, lastAddresses: new LastAddresses(paths) };
-  const managedKeys = new ManagedKeys({ paths, log }, () => rest());
+  const shared: AgentContext = { paths, log, aws, trust, names, lastAddresses: new LastAddresses(paths) };
+  const managedKeys = new ManagedKeys({ paths, log }, () => resetIdleTimer());
   const jobs = new Jobs({ paths, log, trust });
-  const services: Services = {
-    ...context,
+  const context: ControlContext = {
+    ...shared,
     credentials,
-    hostKeyChecks: new HostKeyChecks(context),
-    starts: new Starts(aws, names, log),
-    blocks: new BlockRefresh(context),
+    hostKeyChecks: new HostKeyChecks(shared),
+    starts: new InstanceStarts(aws, names, log),
+    blockRefresh: new BlockRefresh(shared),
     managedKeys,
     jobs,
   };
   trust.start();
-  const vms = new Vms(services);
-  const forward = new Forward(services, () => vms.met());
+  const vms = new Vms(context);
+  const forward = new Forward(context, () => vms.met());
   const startedAt = new Date().toISOString();
 
   let end: (reason: string) => void = () => {};
   const ended = new Promise<string>((resolve) => {
     end = resolve;
   });
-  // Taken away, or given up: the live proxies bring up the next one.
+  // If the socket was removed or a newer version takes over, the live proxies start the next agent.
   let isLost = false;
   let idle: NodeJS.Timeout | undefined;
-  const rest = () => {
+  const resetIdleTimer = () => {
     clearTimeout(idle);
     const isNeeded = control.connections > 0 || jobs.open.length > 0 || managedKeys.unlocked.length > 0;
-    if (!isNeeded && !hooks.stays) idle = setTimeout(() => end('nobody needs it'), idleLimit);
+    if (!isNeeded && !hooks.stays) idle = setTimeout(() => end('idle'), idleLimitMs);
   };
-  const control = new ControlServer(services, {
+  const control = new ControlServer(context, {
     vms,
     forward,
-    status: () => status(startedAt, { control, vms, forward }, services),
-    stop: () => end('it was told to'),
+    status: () => status(startedAt, { control, vms, forward }, context),
+    stop: () => end('it was told to stop'),
     superseded: () => {
       isLost = true;
       end('a newer version replaces it');
     },
-    changed: rest,
+    changed: resetIdleTimer,
   });
-  rest();
+  resetIdleTimer();
   process.once('SIGTERM', () => end('SIGTERM')).once('SIGINT', () => end('SIGINT'));
   process.on('SIGHUP', () => {});
 
@@ -128,22 +121,22 @@ export async function runAgent(paths: Paths, hooks: AgentHooks): Promise<boolean
   const listener = await listen(paths.control, paths.run, (socket) =>
     serveProven(socket, paths, (proven) => control.serve(proven)),
   );
-  // Then nobody new can reach it, and its lock keeps a new one away.
-  const look = setInterval(() => {
+  // Without its socket no new proxy can reach the agent, and its lock prevents another one.
+  const check = setInterval(() => {
     if (listener.isInPlace()) {
       forward.restore();
       return void vms.prepare();
     }
     isLost = true;
     end('its socket was removed');
-  }, lookInterval).unref();
+  }, checkIntervalMs).unref();
   log(`mint-ssh ${version} runs`);
   hooks.ready();
-  // Whoever has started it comes first: a socket for each VM takes longer than an answer.
-  const prepare = setTimeout(() => void vms.prepare(), hooks.isAwaited ? prepareDelay : 0);
+  // The proxy that has started the agent comes first: opening a socket for each VM takes longer than a reply.
+  const prepare = setTimeout(() => void vms.prepare(), hooks.isAwaited ? prepareDelayMs : 0);
 
   const reason = await ended;
-  clearInterval(look);
+  clearInterval(check);
   clearTimeout(prepare);
   log(`ends: ${reason}`);
   if (!isLost) control.sayStopping();
@@ -153,7 +146,7 @@ export async function runAgent(paths: Paths, hooks: AgentHooks): Promise<boolean
   names.cache.flush();
   endClaim();
   lock.release();
-  // What keeps it up at login starts it again then.
+  // The service that keeps the agent running starts it again after an error.
   if (isLost && hooks.stays) throw new MintError('agent-unavailable', `the agent ends: ${reason}`);
   return true;
 }
@@ -165,7 +158,7 @@ function status(
     vms,
     forward,
   }: { readonly control: ControlServer; readonly vms: Vms; readonly forward: Forward },
-  { paths, jobs, managedKeys }: Services,
+  { paths, jobs, managedKeys }: ControlContext,
 ): AgentStatus {
   return {
     pid: process.pid,
@@ -188,7 +181,7 @@ function status(
   };
 }
 
-/** What an agent that was killed left behind; with the lock held they are nobody's. */
+/** Removes what a killed agent has left: while the lock is held, no other agent uses it. */
 function removeStaleSockets(paths: Paths): void {
   for (const name of readdirSync(paths.agentSockets)) {
     rmSync(join(paths.agentSockets, name), { force: true, recursive: true });
@@ -198,28 +191,7 @@ function removeStaleSockets(paths: Paths): void {
   }
 }
 
-/**
- * Closes what the agent got from the process that started it. Whoever runs `ssh dev | tail` waits for every
- * holder of that pipe. Node opens all of its own descriptors close-on-exec; one that came through an exec
- * without the flag is somebody else's.
- */
-function closeInherited(): void {
-  if (process.platform !== 'linux') return;
-  for (const name of readdirSync('/proc/self/fd')) {
-    const descriptor = Number(name);
-    if (descriptor <= 2) continue;
-    try {
-      const flags = /^flags:\s*(\d+)$/m.exec(readFileSync(`/proc/self/fdinfo/${name}`, 'latin1'))?.[1] ?? '0';
-      const closeOnExec = (Number.parseInt(flags, 8) & 0o2000000) !== 0;
-      if (!closeOnExec && !readlinkSync(`/proc/self/fd/${name}`).startsWith('anon_inode:'))
-        closeSync(descriptor);
-    } catch {
-      // The descriptor of the listing itself.
-    }
-  }
-}
-
-/** @throws MintError `agent-unavailable`, for whoever waits for an agent that is already there */
+/** @returns the error for a command that would start a second agent */
 export function alreadyRunning(): MintError {
   return new MintError('agent-unavailable', 'an agent is running already', { hint: 'mint-ssh agent status' });
 }

@@ -4,12 +4,11 @@
  */
 import { connect, type Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { upstreamSocket } from '../platform/user-agent-socket.ts';
 import { AgentFrames, failureReply, identitiesAnswer, parseAgentRequest } from '../ssh/agent-messages.ts';
 import { parseSessionBind, type SessionBind, sessionBindName } from '../ssh/session-bind.ts';
-import { type Listener, listen } from './listener.ts';
-import type { Log } from './log.ts';
-import { PendingConnections } from './pending-connections.ts';
-import { upstreamSocket } from './upstream.ts';
+import type { Log } from './context.ts';
+import { type Listener, listen, PendingConnections } from './listener.ts';
 
 /** More than a VM can have any use for; beyond it newcomers are turned away. */
 const clientLimit = 256;

@@ -12,18 +12,17 @@ import { ensureClosedDirectory } from '../platform/files.ts';
 import { ensureForwardSockets } from '../platform/forward-socket.ts';
 import { vmPaths } from '../platform/paths.ts';
 import { hasForwardSockets } from '../platform/sockets.ts';
+import { noUpstream } from '../platform/user-agent-socket.ts';
 import { writtenNames } from '../settings/approved-names.ts';
 import { loadSettings } from '../settings/settings.ts';
-import { type HostKey, verifyHostSignature } from '../ssh/hostkey.ts';
+import { type SignedExchange, verifyHostSignature } from '../ssh/hostkey.ts';
 import type { SessionBind } from '../ssh/session-bind.ts';
-import type { SeenExchange } from './binding.ts';
 import type { AgentContext } from './context.ts';
 import { ForwardSocket } from './forward-socket.ts';
-import { noUpstream } from './upstream.ts';
 
 /** What forwarding needs to know of one proxy's connection. */
 export interface ForwardingConnection {
-  readonly host: { readonly exchange: SeenExchange | undefined };
+  readonly host: { readonly exchange: SignedExchange | undefined };
   /** The agent of the user who runs this ssh: a path, or `none`; undefined where they have none. */
   readonly upstreamAgent: string | undefined;
   /**
@@ -87,9 +86,9 @@ function routeTo(upstream: string | undefined): ForwardRoute {
 }
 
 /** The host's signature in the key exchange is over the session id. */
-function isSessionOf(bind: SessionBind, exchange: SeenExchange | undefined): boolean {
+function isSessionOf(bind: SessionBind, exchange: SignedExchange | undefined): boolean {
   if (exchange === undefined) return false;
-  const { hostKey, signature }: { hostKey: HostKey; signature: Buffer } = exchange;
+  const { hostKey, signature } = exchange;
   return bind.hostKey.equals(hostKey.blob) && verifyHostSignature(hostKey, bind.sessionId, signature);
 }
 

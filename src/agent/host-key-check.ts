@@ -9,7 +9,7 @@ import { MintError } from '../errors.ts';
 import { appendAudit } from '../platform/audit.ts';
 import type { Caller } from '../platform/caller.ts';
 import type { VmSettings } from '../settings/settings.ts';
-import { type HostKey, parseHostKey } from '../ssh/hostkey.ts';
+import { type HostKey, parseHostKey, type SignedExchange } from '../ssh/hostkey.ts';
 import { type ChangeEvidence, closest, isStrict, likelyCause } from '../trust/changed-key.ts';
 import { type ConsoleAnswer, type Refused, typeOf } from '../trust/decide.ts';
 import { type Evidence, isElsewhere, mintType, type Place } from '../trust/pin.ts';
@@ -21,11 +21,10 @@ import {
   refusedBeforeWarning,
   unverifiedKeyWarning,
 } from '../trust/warning.ts';
-import type { SeenExchange } from './binding.ts';
 import type { AgentContext } from './context.ts';
 import { type Asker, askConsole, askInstance, gatherEvidence } from './evidence.ts';
 import { type Address, askForEd25519Key } from './host-key-probe.ts';
-import { type AskPerson, Questions, type Settled } from './questions.ts';
+import { type AskUser, type Decision, SharedPrompt } from './prompt.ts';
 
 /** How long a connection waits for the console output. */
 const consoleLimitMs = 2000;
@@ -48,7 +47,7 @@ export interface Presented {
   readonly sighting: Sighting;
   readonly settings: VmSettings;
   readonly caller: Caller;
-  readonly ask: AskPerson;
+  readonly ask: AskUser;
   /** The name was found by Mint's tag. */
   readonly isMintVm: boolean;
 }
@@ -77,7 +76,7 @@ export class HostKeyRefusal extends MintError {
 
 export class HostKeyChecks {
   readonly #context: AgentContext;
-  readonly #questions = new Questions();
+  readonly #prompt = new SharedPrompt();
   /** Requests for console output that are under way, by instance: thirty first logins at once are one request. */
   readonly #consoles = new Map<string, Promise<ConsoleAnswer>>();
   /** VMs whose console is asked for in the background, and when that began last. */
@@ -171,7 +170,7 @@ export class HostKeyChecks {
     log(`${vm}: holds the changed host key ${key.fingerprint}`);
     let cause: string[] = [];
     let seen = { pinned: pin, presented: key, isMintVm: presented.isMintVm, instance, account, region };
-    const accept = (who: string): Settled => {
+    const accept = (who: string): Decision => {
       trust.accept(vm, key.fingerprint);
       appendAudit(paths, {
         event: 'host-key-accepted',
@@ -183,7 +182,7 @@ export class HostKeyChecks {
       log(`${vm}: ${who} accepted the changed host key ${key.fingerprint}`);
       return 'accepted';
     };
-    const settled = await this.#questions.settle(vm, key.fingerprint, presented.ask, async (ask) => {
+    const settled = await this.#prompt.decide(vm, key.fingerprint, presented.ask, async (ask) => {
       const evidence = await this.#evidence(presented, pin);
       seen = { ...seen, isMintVm: seen.isMintVm || evidence.current?.owner !== undefined };
       cause = likelyCause(vm, pin, evidence, Date.now(), key.type);
@@ -331,22 +330,28 @@ function describe(console: ConsoleAnswer): string {
   return `shows ${console.block.keys.map(({ fingerprint }) => fingerprint).join(', ')}`;
 }
 
-/** The place and the user of one connection, as its host key check needs them. */
+/** The target and the user of one connection, as its host key check needs them. */
 export interface HostHooks {
   readonly vm: string;
   readonly settings: VmSettings;
   readonly caller: Caller;
-  /** Resolves when the VM has been found. @throws MintError as `Destination.find` */
+  /**
+   * Resolves when the VM has been found.
+   * @throws MintError as `Target.find`
+   */
   readonly found: () => Promise<unknown>;
-  /** An unexpected key: asks EC2 whether the name still stands for this machine. */
+  /** Asks EC2, because of an unexpected key, whether the name still belongs to this instance. */
   readonly recheck: () => Promise<void>;
-  /** Where the name leads now. @throws MintError `dial-failed` where this address is not part of it */
-  readonly placeOf: (address: string) => Place & {
+  /**
+   * @returns where the name leads now
+   * @throws MintError `dial-failed` if the address is not one of its candidates
+   */
+  readonly targetAt: (address: string) => Place & {
     readonly isMintVm: boolean;
     /** Where the server can be reached again; undefined behind a tunnel. */
     readonly direct: Address | undefined;
   };
-  readonly ask: AskPerson;
+  readonly ask: AskUser;
   /** A new key cannot be pinned. */
   readonly failed: (error: unknown) => void;
 }
@@ -357,7 +362,7 @@ export class ConnectionHost {
   readonly #trust: AgentContext['trust'];
   readonly #log: AgentContext['log'];
   readonly #hooks: HostHooks;
-  #exchange: SeenExchange | undefined;
+  #exchange: SignedExchange | undefined;
   #address: string | undefined;
   #provisional: Provisional | undefined;
   #presented: Presented | undefined;
@@ -376,7 +381,7 @@ export class ConnectionHost {
   }
 
   /** What the key exchange showed, once its key is accepted; kept until the connection ends. */
-  get exchange(): SeenExchange | undefined {
+  get exchange(): SignedExchange | undefined {
     return this.#exchange;
   }
 
@@ -400,10 +405,10 @@ export class ConnectionHost {
       throw new MintError('not-ssh', 'a second host key in one connection', { unsafe: true });
     this.#isChecked = true;
     const hostKey = parseHostKey(hostKeyBlob);
-    const { vm, settings, caller, found, recheck, placeOf, ask } = this.#hooks;
+    const { vm, settings, caller, found, recheck, targetAt, ask } = this.#hooks;
     await found();
     if (!this.#trust.isPinned(vm, hostKey)) await recheck();
-    const { isMintVm, direct, instance, account, region } = placeOf(address);
+    const { isMintVm, direct, instance, account, region } = targetAt(address);
     this.#address = address;
     this.#presented = {
       sighting: { vm, key: hostKey, instance, account, region },

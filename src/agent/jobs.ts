@@ -14,9 +14,9 @@ import { type HostKey, parseHostKey } from '../ssh/hostkey.ts';
 import { publicKeyBlob, publicKeyLine } from '../ssh/key-encoding.ts';
 import type { SigningKey } from '../ssh/key-signature.ts';
 import type { TrustStore } from '../trust/store.ts';
-import type { Job, JobReply, JobRequest } from './control/job-messages.ts';
+import type { Log } from './context.ts';
+import type { Job, JobReply, JobRequest } from './control/protocol.ts';
 import { collectGarbage } from './credentials/key-memory.ts';
-import type { Log } from './log.ts';
 
 const defaultPort = 22;
 /** With so many open jobs, some were not ended by mistake. */

@@ -1,12 +1,12 @@
 import { statSync } from 'node:fs';
+import { descriptorsLeft } from '../platform/descriptors.ts';
 import { vmPaths } from '../platform/paths.ts';
 import { writtenNames } from '../settings/approved-names.ts';
 import { loadSettings } from '../settings/settings.ts';
 import { expectedKey } from './credentials/choose.ts';
-import { descriptorsLeft } from './descriptors.ts';
+import type { CredentialContext } from './credentials/credential.ts';
 import { type Listener, listen } from './listener.ts';
-import type { Services } from './services.ts';
-import { Vm } from './vm.ts';
+import { Vm } from './vm-socket.ts';
 
 /** How many VMs get a socket before the first connection to them. */
 const maxEarlySockets = 256;
@@ -19,15 +19,15 @@ const fewSockets = 64;
 
 /** The VMs, each with the socket that serves its key. */
 export class Vms {
-  readonly #services: Services;
+  readonly #context: CredentialContext;
   readonly #vms = new Map<string, Vm>();
   readonly #met = new Set<Vm>();
   /** Those with a socket, the least recently used first. */
   readonly #served = new Set<Vm>();
   #settingsTimes: string | undefined;
 
-  constructor(services: Services) {
-    this.#services = services;
+  constructor(context: CredentialContext) {
+    this.#context = context;
   }
 
   /** The VM that a connection is for. */
@@ -55,7 +55,7 @@ export class Vms {
    * what is wrong.
    */
   async prepare(): Promise<void> {
-    const { paths, log } = this.#services;
+    const { paths, log } = this.#context;
     try {
       const times = [paths.sshToml, paths.sshConfig]
         .map((path) => statSync(path, { throwIfNoEntry: false })?.mtimeMs)
@@ -72,7 +72,7 @@ export class Vms {
 
   /** VMs that have a block but no table in ssh.toml, and the caller's own ones in the cache of EC2's answers. */
   async #prepareFound(): Promise<void> {
-    const { paths, names } = this.#services;
+    const { paths, names } = this.#context;
     const found = new Set([...writtenNames(paths).all, ...names.cache.ownNames()]);
     await this.#openEarly([...found]);
   }
@@ -83,7 +83,7 @@ export class Vms {
     const room = descriptorsLeft(wanted.length + reservedDescriptors) - reservedDescriptors;
     for (const name of wanted.slice(0, Math.max(0, room))) await this.ensureSocket(this.#known(name));
     if (room < wanted.length) {
-      this.#services.log(
+      this.#context.log(
         `opened ${Math.max(0, room)} of ${wanted.length} sockets early: open-file limit; others open on demand`,
       );
     }
@@ -109,7 +109,7 @@ export class Vms {
   #known(name: string): Vm {
     let vm = this.#vms.get(name);
     if (vm === undefined) {
-      vm = new Vm(name, this.#services.log, (each) => this.#expectedKey(each));
+      vm = new Vm(name, this.#context.log, (each) => this.#expectedKey(each));
       this.#vms.set(name, vm);
     }
     return vm;
@@ -121,7 +121,7 @@ export class Vms {
    * @throws MintError `agent-unavailable`
    */
   async ensureSocket(vm: Vm): Promise<void> {
-    const { paths } = this.#services;
+    const { paths } = this.#context;
     if (!this.#served.has(vm)) await this.#makeRoom();
     this.#served.delete(vm);
     this.#served.add(vm);
@@ -156,7 +156,7 @@ export class Vms {
   /** What is wrong with the settings the connection itself says. */
   #expectedKey(vm: Vm): Buffer | undefined {
     try {
-      return expectedKey(this.#services, vm);
+      return expectedKey(this.#context, vm);
     } catch {
       return vm.key.list().blob;
     }

@@ -4,8 +4,8 @@
  * of a name that means something else.
  */
 import { join } from 'node:path';
-import { askAgent, askRunningAgent } from '../agent/ask.ts';
-import type { Job } from '../agent/control/job-messages.ts';
+import { askAgent, askRunningAgent } from '../agent/control/client.ts';
+import type { Job } from '../agent/control/protocol.ts';
 import { type AgentReply, protocolVersion as version } from '../agent/control/protocol.ts';
 import { MintError } from '../errors.ts';
 import { ensureClosedDirectory } from '../platform/files.ts';
@@ -18,7 +18,7 @@ import { carryOut, planWriting } from '../ssh-config/apply.ts';
 import { includingConfig } from '../ssh-config/installed-include.ts';
 import { planBlocks } from '../vms/block-plan.ts';
 
-export type { Job } from '../agent/control/job-messages.ts';
+export type { Job } from '../agent/control/protocol.ts';
 
 export interface JobPlan {
   readonly name: string;

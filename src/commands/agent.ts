@@ -1,7 +1,7 @@
 /** `mint-ssh agent`: runs it in the foreground, shows its state, ends it, has it started at login. */
 import { closeSync, openSync, writeSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { connectControl } from '../agent/control/client.ts';
+import { connectControl, readySign } from '../agent/control/client.ts';
 import {
   type AgentReply,
   type AgentRequest,
@@ -9,7 +9,6 @@ import {
   failureReply,
 } from '../agent/control/protocol.ts';
 import { alreadyRunning, runAgent } from '../agent/daemon.ts';
-import { readySign } from '../agent/start.ts';
 import type { Command, Invocation } from '../cli/command.ts';
 import { print, say } from '../cli/terminal.ts';
 import { MintError } from '../errors.ts';

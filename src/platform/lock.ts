@@ -1,18 +1,31 @@
-import { closeSync, constants, lstatSync, openSync } from 'node:fs';
+/** Locks between the processes of one machine, and a claim between the machines that share a home directory. */
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  futimesSync,
+  lstatSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  statSync,
+} from 'node:fs';
+import { hostname } from 'node:os';
 import { DatabaseSync } from 'node:sqlite';
+import { printable } from '../cli/terminal.ts';
 import { MintError } from '../errors.ts';
-import { ioFailed, quoted } from './files.ts';
+import { ioFailed, quoted, readPrivateFile, writeAtomic } from './files.ts';
 
 export interface Lock {
-  /** Gives the lock back; calling it again does nothing. */
+  /** Calling it again has no effect. */
   release(): void;
 }
 
 /**
- * Locks out other processes and other holders in this one, by an exclusive transaction on an empty database
- * file: Node has no flock, and SQLite's lock ends with its process, however that ends. Undefined when it is
- * still held after `waitMilliseconds`, through which this call blocks. Throws `io-failed` or
- * `unsafe-permissions`.
+ * Locks out other processes, and other holders in this process, by an exclusive transaction on an empty database file:
+ * Node has no flock, and SQLite's lock ends with its process, however that ends. Blocks for up to `waitMilliseconds`.
+ * @returns undefined if the lock is still held after that time
+ * @throws MintError `io-failed`, `unsafe-permissions`
  */
 export function acquireLock(path: string, options: { readonly waitMilliseconds: number }): Lock | undefined {
   const deadline = performance.now() + options.waitMilliseconds;
@@ -21,13 +34,16 @@ export function acquireLock(path: string, options: { readonly waitMilliseconds: 
     const file = lockFile(path);
     const database = begin(path, wait);
     if (database === undefined) return undefined;
-    // Someone may have removed or replaced the file before we had it: then others lock another one.
+    // If the file was removed or replaced before it was locked, other processes lock another file.
     if (file === identity(path)) return { release: () => finish(database) };
     finish(database);
   }
 }
 
-/** Runs `action` under the lock; throws `io-failed` when it stays busy. */
+/**
+ * Runs `action` under the lock.
+ * @throws MintError `io-failed` if the lock is still held after `waitMilliseconds`
+ */
 export function withLock<T>(path: string, waitMilliseconds: number, action: () => T): T {
   const lock = acquireLock(path, { waitMilliseconds });
   if (lock === undefined) {
@@ -42,10 +58,14 @@ export function withLock<T>(path: string, waitMilliseconds: number, action: () =
   }
 }
 
-/** Makes sure that the file is there, private and regular; gives its identity. */
+/**
+ * Creates the file if it is missing.
+ * @returns its device and inode
+ * @throws MintError `unsafe-permissions` if it is not a private regular file
+ */
 function lockFile(path: string): string | undefined {
   try {
-    // Never opened when it exists: closing any descriptor of it would drop a POSIX lock this process holds.
+    // An existing file is not opened: closing any descriptor of it would drop a POSIX lock that this process holds.
     const flags = constants.O_RDWR | constants.O_CREAT | constants.O_EXCL | (constants.O_NOFOLLOW ?? 0);
     closeSync(openSync(path, flags, 0o600));
   } catch (error) {
@@ -85,4 +105,58 @@ function begin(path: string, wait: number): DatabaseSync | undefined {
 function finish(database: DatabaseSync): void {
   // Closing rolls back, and nothing was written.
   if (database.isOpen) database.close();
+}
+
+/** How often the agent renews the claim of its machine. */
+const renewClaimMs = 30_000;
+/** A claim that was not renewed for this long has expired. */
+const claimLifetimeMs = 120_000;
+
+/**
+ * Claims the run directory for this machine. Many machines may share a home directory on a network, but a Unix socket
+ * works on one machine only, and file locks between machines are not reliable.
+ * @param path of the claim
+ * @param run the run directory, for the message
+ * @returns ends the claim
+ * @throws MintError `agent-unavailable` if another machine holds it
+ */
+export function claimForMachine(path: string, run: string): () => void {
+  const own = machineId();
+  const claim = readPrivateFile(path, { maxBytes: 1024 })?.toString('utf8').trim() ?? '';
+  const [holder = '', name = ''] = claim.split(' ');
+  const age = Date.now() - (statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? 0);
+  if (holder !== '' && holder !== own && age < claimLifetimeMs) {
+    throw new MintError('agent-unavailable', `an agent on another machine (${printable(name)}) uses ${run}`, {
+      hint: 'set run_dir in ssh.toml to a path that is local to each machine, for example "/tmp/mint-ssh-YOU"',
+    });
+  }
+  writeAtomic(path, `${own} ${hostname()}\n`, { mode: 0o600 });
+  // Kept open, so that the file can be recognized: later the path may hold the claim of another agent.
+  const file = openSync(path, 'r+');
+  const { ino, dev } = fstatSync(file);
+  const timer = setInterval(() => {
+    try {
+      const now = new Date();
+      futimesSync(file, now, now);
+    } catch {
+      // The network file system is not available for a moment.
+    }
+  }, renewClaimMs).unref();
+  return () => {
+    clearInterval(timer);
+    const found = lstatSync(path, { throwIfNoEntry: false });
+    if (found?.ino === ino && found.dev === dev) rmSync(path, { force: true });
+    closeSync(file);
+  };
+}
+
+/** The machine id if there is one, else the host name, which may change with the network. */
+function machineId(): string {
+  try {
+    const id = readFileSync('/etc/machine-id', 'utf8').trim();
+    if (/^[0-9a-f]{32}$/.test(id)) return id;
+  } catch {
+    // Not Linux.
+  }
+  return hostname();
 }

@@ -7,6 +7,7 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { ControlConnection } from '../agent/control/client.ts';
+import { connectOrStart } from '../agent/control/client.ts';
 import type {
   AgentReply,
   AgentRequest,
@@ -17,7 +18,6 @@ import type {
   SecretAnswer,
   SecretQuestion,
 } from '../agent/control/protocol.ts';
-import { connectOrStart } from '../agent/start.ts';
 import type { TunnelReply } from '../aws/requests.ts';
 import { printable, warn } from '../cli/terminal.ts';
 import { MintError } from '../errors.ts';

@@ -6,10 +6,10 @@ import { printable } from '../cli/terminal.ts';
 import { MintError } from '../errors.ts';
 import { callerEnvironment, sessionKey } from '../platform/caller.ts';
 import type { Paths } from '../platform/paths.ts';
+import { userAgentSocket } from '../platform/user-agent-socket.ts';
 import { vmName } from '../settings/vm-name.ts';
 import { readLastAddress } from '../vms/last-address.ts';
 import { EarlyDial } from './routes/direct.ts';
-import { userAgentSocket } from './user-agent-socket.ts';
 
 /** The form of `InstanceOSUser` in SendSSHPublicKey; a digit may come first. */
 const userForm = /^[\w][\w@.-]{0,30}[\w$-]?$/;

@@ -1,4 +1,4 @@
-/** Host keys as they stand in a key exchange reply, and the signatures made with them. */
+/** Host keys as a key exchange reply has them, and the signatures made with them. */
 import { createHash, createPublicKey, type KeyObject, verify } from 'node:crypto';
 import { mldsa44Ed25519, mldsa44Ed25519KeyBytes, verifyMldsa44Ed25519 } from './mldsa44-ed25519.ts';
 import { unpredicted } from './refusal.ts';
@@ -11,6 +11,12 @@ export interface HostKey {
   readonly type: string;
   /** `SHA256:` and 43 characters of base64, as ssh-keygen prints it. */
   readonly fingerprint: string;
+}
+
+/** What a key exchange reply shows of a host: its key, and its signature over the exchange hash (RFC 4253 §8). */
+export interface SignedExchange {
+  readonly hostKey: HostKey;
+  readonly signature: Buffer;
 }
 
 interface Curve {

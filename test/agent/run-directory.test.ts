@@ -132,10 +132,10 @@ describe('a run directory', { timeout: 300_000 }, () => {
     const directory = place('linked-socket');
     mkdirSync(join(directory, 'run'), { mode: 0o700 });
     symlinkSync(join(good, 'run/control.sock'), join(directory, 'run/control.sock'));
-    refused(await login(directory), 'unsafe-permissions', /not a socket of your own[\s\S]*rm \//);
+    refused(await login(directory), 'unsafe-permissions', /not a socket of yours[\s\S]*rm \//);
     await world.run('rm', [join(directory, 'run/control.sock')]);
     writeFileSync(join(directory, 'run/control.sock'), '');
-    refused(await login(directory), 'unsafe-permissions', /not a socket of your own/);
+    refused(await login(directory), 'unsafe-permissions', /not a socket of yours/);
     await world.run('rm', [join(directory, 'run/control.sock')]);
     works(await login(directory));
   });

@@ -164,7 +164,7 @@ describe('the agent’s sockets', { timeout: 300_000 }, () => {
     const client = await controlClient(controlPath(world));
     client.send(openRequest(world, 'build-7'));
     client.send({ type: 'await-push' });
-    await assert.rejects(client.reply('target'), /has not been said yet/);
+    await assert.rejects(client.reply('target'), /has no address yet/);
     const { stdout } = await world.mint('job', 'list', '--json');
     assert.equal(JSON.parse(stdout)[0].state, 'open', stdout);
     await client.close();

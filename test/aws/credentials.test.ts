@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { HandedOverCredentials } from '../../src/agent/credentials/handover.ts';
+import { CallerCredentials } from '../../src/agent/credentials/caller-credentials.ts';
 import { chooseSource, credentialsAtHand, type Profiles } from '../../src/aws/credentials.ts';
 import type { Credentials } from '../../src/aws/requests.ts';
 import { MintError } from '../../src/errors.ts';
@@ -258,7 +258,7 @@ const resolved = (expiresAt?: number): Credentials => ({
 });
 
 test('logins that wait for the same credentials ask one of them, and the next one when it ends', async () => {
-  const handover = new HandedOverCredentials();
+  const handover = new CallerCredentials();
   const [first, second] = [makeLogin(), makeLogin()];
   const get = (login: ReturnType<typeof makeLogin>, session = 'shell') =>
     handover.get({ environment: {}, session, resolver: login.login }, processProfiles, {});
@@ -287,7 +287,7 @@ test('logins that wait for the same credentials ask one of them, and the next on
 });
 
 test('a result that comes when nobody waits any more serves the next login', async () => {
-  const handover = new HandedOverCredentials();
+  const handover = new CallerCredentials();
   const [first, second] = [makeLogin(), makeLogin()];
   const caller = (login: ReturnType<typeof makeLogin>) => ({
     environment: {},
@@ -307,7 +307,7 @@ test('a result that comes when nobody waits any more serves the next login', asy
 });
 
 test('credentials about to expire are not used for another login; a failure is not kept', async () => {
-  const handover = new HandedOverCredentials();
+  const handover = new CallerCredentials();
   const login = makeLogin();
   const caller = { environment: {}, session: '', resolver: login.login };
   const answer = async (result: Credentials | MintError) => {

@@ -4,7 +4,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import type { TestContext } from 'node:test';
-import { HandedOverCredentials } from '../../src/agent/credentials/handover.ts';
+import { CallerCredentials } from '../../src/agent/credentials/caller-credentials.ts';
 import { Aws } from '../../src/aws/aws.ts';
 import type { PushRequest } from '../../src/aws/requests.ts';
 import { MintError } from '../../src/errors.ts';
@@ -35,7 +35,7 @@ export async function setUp(t: TestContext): Promise<Setup> {
     state: 'running',
     address: '127.0.0.1',
   });
-  const aws = new Aws(new HandedOverCredentials());
+  const aws = new Aws(new CallerCredentials());
   const homes: string[] = [];
   t.after(async () => {
     await aws.close();

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { HandedOverCredentials } from '../../src/agent/credentials/handover.ts';
+import { CallerCredentials } from '../../src/agent/credentials/caller-credentials.ts';
 import { Aws } from '../../src/aws/aws.ts';
 import { DynamoLeases, FileLeases, type LeaseTable } from '../../src/ci/lease-stores.ts';
 import {
@@ -41,7 +41,7 @@ function lease(project: string, changes: Partial<Lease> = {}): Lease {
 
 describe('leases', { timeout: 300_000 }, () => {
   const directory = mkdtempSync('/tmp/ml-');
-  const aws = new Aws(new HandedOverCredentials());
+  const aws = new Aws(new CallerCredentials());
   let dynamo: Dynamo;
   let table: LeaseTable;
   let environment: Record<string, string>;

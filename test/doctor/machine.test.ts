@@ -116,7 +116,7 @@ describe('a machine and a VM on which all is well', { timeout: 300_000 }, () => 
     for (const name of ['hosts', 'run', 'known_hosts', 'config.toml']) {
       assert.match(of('permissions'), new RegExp(`^fail: "\\S+/${name}" .*\\(unsafe-permissions\\)$`, 'm'));
     }
-    assert.match(of('agent'), /^fail: others could reach into/);
+    assert.match(of('agent'), /^fail: other users could access/);
     const commands = rows.filter(({ check }) => check === 'permissions').map(({ hint }) => hint ?? '');
     for (const command of commands) {
       assert.match(command, /^chmod go/);

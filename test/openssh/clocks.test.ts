@@ -84,7 +84,7 @@ describe('the agent under other clocks', { timeout: 300_000 }, () => {
     } finally {
       clearInterval(question);
     }
-    assert.match(world.file('run/agent.log') ?? '', /ends: nobody needs it/);
+    assert.match(world.file('run/agent.log') ?? '', /ends: idle/);
     assert.ok(!existsSync(controlPath(world)));
   });
 

@@ -366,8 +366,8 @@ describe('evidence that may answer for the person', () => {
 /** What Mint would tag an instance of this caller with. */
 async function callersOwner(world: World): Promise<string> {
   const { Aws } = await import('../../src/aws/aws.ts');
-  const { HandedOverCredentials } = await import('../../src/agent/credentials/handover.ts');
-  const aws = new Aws(new HandedOverCredentials());
+  const { CallerCredentials } = await import('../../src/agent/credentials/caller-credentials.ts');
+  const aws = new Aws(new CallerCredentials());
   try {
     return (await aws.identity({ environment: world.environment }, {})).owner;
   } finally {

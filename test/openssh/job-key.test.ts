@@ -57,7 +57,7 @@ describe('a job’s key', () => {
     );
     boot(begun);
     const early = await ssh('build-1');
-    assert.match(early.stderr, /has not been said yet \(dial-failed\)/);
+    assert.match(early.stderr, /has no address yet \(dial-failed\)/);
     assert.match(early.stderr, /mint-ssh job set build-1 --host ADDRESS/);
     await setJob(paths(), { name: 'build-1', host: '127.0.0.1', port: world.vm('vm').port });
     const before = world.cloud.requests.length;
@@ -138,7 +138,7 @@ describe('a job’s key', () => {
     );
     const { status, stderr } = await ssh('held');
     assert.equal(status, 255);
-    assert.match(stderr, /went with the agent that had made it \(job-lost\)/);
+    assert.match(stderr, /was lost when its agent ended \(job-lost\)/);
     assert.match(stderr, /mint-ssh job end held/);
     assert.equal((await endJob(paths(), 'held')).state, 'lost');
     assert.deepEqual(await listJobs(paths()), []);

@@ -85,7 +85,7 @@ describe('an agent with an unlocked key', () => {
       return world.agents().length === 0;
     });
     assert.equal((await agent.done).status, 0);
-    assert.match(world.file('run/agent.log') ?? '', /ends: nobody needs it/);
+    assert.match(world.file('run/agent.log') ?? '', /ends: idle/);
   });
 
   test('makes no way for a newer program before the key is locked again', async () => {

@@ -18,9 +18,8 @@
  */
 import type { Credentials, TunnelReply } from '../../aws/requests.ts';
 import { type ErrorCode, MintError } from '../../errors.ts';
+import type { OpenJob } from '../../settings/open-jobs.ts';
 import type { Candidate } from '../../vms/candidates.ts';
-import { malformed, record } from './fields.ts';
-import type { JobReply, JobRequest } from './job-messages.ts';
 
 /**
  * Raise this number when the meaning of a message changes. An agent that hears from a newer program replies
@@ -190,6 +189,40 @@ export interface FailureReply {
   readonly warning: string | undefined;
 }
 
+/** A job, and whether the agent has its key, which exists only in the memory of the agent. */
+export interface Job extends OpenJob {
+  /** `lost`: the agent that held its key has ended. */
+  readonly state: 'open' | 'lost';
+}
+
+/** A request of `mint-ssh job`, with the `protocolVersion` of the sender. */
+export type JobRequest =
+  | {
+      readonly type: 'job-begin';
+      readonly version: number;
+      readonly name: string;
+      readonly user: string;
+      /** The public half of the host key that the VM will have, in base64. */
+      readonly hostKey: string | undefined;
+    }
+  | {
+      readonly type: 'job-set';
+      readonly version: number;
+      readonly name: string;
+      /** An address or a host name. */
+      readonly host: string;
+      /** Undefined leaves it as it is; initially it is 22. */
+      readonly port: number | undefined;
+    }
+  | { readonly type: 'job-end'; readonly version: number; readonly name: string }
+  | { readonly type: 'job-list'; readonly version: number };
+
+export type JobReply =
+  /** For `job-begin` and `job-set`. */
+  | { readonly type: 'job'; readonly job: Job }
+  | { readonly type: 'job-ended'; readonly job: Job }
+  | { readonly type: 'jobs'; readonly jobs: readonly Job[] };
+
 /** Why the login on a connection was refused, in words for the user. */
 export interface RefusalWords {
   readonly code: 'login-refused' | 'key-passphrase' | 'agent-unavailable';
@@ -282,4 +315,18 @@ export function failureReply(error: unknown): FailureReply {
   const { code, message, hint, unsafe } = known;
   const { warning } = known as { readonly warning?: string };
   return { type: 'error', code, message, hint, unsafe, warning };
+}
+
+/** The fields of a message; `control/request.ts` reads those of a request. */
+export type Fields = Readonly<Record<string, unknown>>;
+
+/** @throws MintError `agent-unavailable` if the value is not an object */
+export function record(value: unknown): Fields {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw malformed('not an object');
+  return value as Fields;
+}
+
+/** @param what is wrong, without any text of the message itself */
+export function malformed(what: string): MintError {
+  return new MintError('agent-unavailable', `malformed message on the control socket: ${what}`);
 }

@@ -3,21 +3,20 @@
 import type { Source } from '../../aws/requests.ts';
 import type { ErrorCode } from '../../errors.ts';
 import {
+  type AgentRequest,
+  type Answer,
   type Fields,
+  formerNames,
+  type JobRequest,
   malformed,
-  number,
-  optional,
-  portNumber,
   record,
-  secret,
-  text,
-  textRecord,
-} from './fields.ts';
-import { parseJobRequest } from './job-messages.ts';
-import { type AgentRequest, type Answer, formerNames, type SecretAnswer } from './protocol.ts';
+  type SecretAnswer,
+} from './protocol.ts';
 
-/** Session tokens are some 2,000 characters long; AWS names no limit. */
+/** Session tokens are some 2,000 characters long; AWS documents no limit. */
 const maxKeyCharacters = 32_768;
+/** The longest base64 text of a secret that the user typed. */
+const maxSecretCharacters = 4096;
 
 /**
  * @param message one parsed line of a client
@@ -151,4 +150,76 @@ function secretAnswer(fields: Fields): SecretAnswer {
   const outcome = fields['outcome'];
   if (outcome === 'told') return { secret: secret(fields, 'secret') };
   return outcome === 'timeout' || outcome === 'nobody' ? outcome : 'no';
+}
+
+/**
+ * @returns undefined for a request that is not about jobs
+ * @throws MintError `agent-unavailable` for a malformed one
+ */
+function parseJobRequest(fields: Fields): JobRequest | undefined {
+  const version = () => number(fields, 'version');
+  const name = () => text(fields, 'name');
+  switch (fields['type']) {
+    case 'job-begin':
+      return {
+        type: 'job-begin',
+        version: version(),
+        name: name(),
+        user: text(fields, 'user'),
+        hostKey: optional(fields, 'hostKey', text),
+      };
+    case 'job-set':
+      return {
+        type: 'job-set',
+        version: version(),
+        name: name(),
+        host: text(fields, 'host'),
+        port: optional(fields, 'port', portNumber),
+      };
+    case 'job-end':
+      return { type: 'job-end', version: version(), name: name() };
+    case 'job-list':
+      return { type: 'job-list', version: version() };
+    default:
+      return undefined;
+  }
+}
+
+// Readers of one field each. They throw MintError `agent-unavailable` on any other value, which they do not quote.
+
+function text(fields: Fields, name: string): string {
+  const value = fields[name];
+  if (typeof value !== 'string') throw malformed(`${name} is not a string`);
+  return value;
+}
+
+function number(fields: Fields, name: string): number {
+  const value = fields[name];
+  if (typeof value !== 'number' || !Number.isFinite(value)) throw malformed(`${name} is not a number`);
+  return value;
+}
+
+function portNumber(fields: Fields, name: string): number {
+  const value = number(fields, name);
+  if (!Number.isInteger(value) || value < 1 || value > 65_535)
+    throw malformed(`${name} is not a port number`);
+  return value;
+}
+
+function secret(fields: Fields, name: string): Buffer {
+  const value = text(fields, name);
+  if (value.length > maxSecretCharacters) throw malformed(`${name} is too long`);
+  return Buffer.from(value, 'base64');
+}
+
+function optional<T>(fields: Fields, name: string, read: (fields: Fields, name: string) => T): T | undefined {
+  return fields[name] === undefined ? undefined : read(fields, name);
+}
+
+function textRecord(value: unknown): Record<string, string> {
+  const fields = record(value);
+  // The message does not quote the names: the client chose them.
+  if (Object.values(fields).some((each) => typeof each !== 'string'))
+    throw malformed('a variable is not a string');
+  return fields as Record<string, string>;
 }

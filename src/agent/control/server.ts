@@ -1,5 +1,6 @@
 /** `run/control.sock`: where proxies announce themselves, and people ask for status and stop. */
 import type { Socket } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Credentials } from '../../aws/requests.ts';
 import { MintError } from '../../errors.ts';
 import type { Caller, CredentialResolver } from '../../platform/caller.ts';
@@ -9,12 +10,10 @@ import { hasPartInAws } from '../../settings/uses-aws.ts';
 import type { UsualLogin } from '../../settings/usual-login.ts';
 import { vmName } from '../../settings/vm-name.ts';
 import { usualLogin } from '../../vms/usual-login.ts';
-import { Connection } from '../connection.ts';
-import type { Resolution } from '../credentials/handover.ts';
+import { Connection, type ConnectionContext } from '../connection.ts';
+import type { CallerCredentials, Resolution } from '../credentials/caller-credentials.ts';
 import type { Forward } from '../forward.ts';
-import { PendingConnections } from '../pending-connections.ts';
-import type { Services } from '../services.ts';
-import { assertReplaceable, refuseToLoseJobs } from '../upgrade.ts';
+import { PendingConnections } from '../listener.ts';
 import type { Vms } from '../vms.ts';
 import {
   type AgentReply,
@@ -28,6 +27,13 @@ import {
 } from './protocol.ts';
 import { parseRequest } from './request.ts';
 
+/** How long the agent waits for logins in progress before it exits for a newer program. */
+const loginWaitMs = 5000;
+
+export interface ControlContext extends ConnectionContext {
+  readonly credentials: CallerCredentials;
+}
+
 export interface ControlHooks {
   readonly vms: Vms;
   readonly forward: Forward;
@@ -40,15 +46,15 @@ export interface ControlHooks {
 }
 
 export class ControlServer {
-  readonly #services: Services;
+  readonly #context: ControlContext;
   readonly #hooks: ControlHooks;
   readonly #pending = new PendingConnections({ limit: 128, timeoutMs: 10_000 });
   readonly #proxies = new Map<Socket, Connection>();
   /** Of the `mint-ssh credentials` that are connected. */
   readonly #resolutions = new Map<Socket, Resolution>();
 
-  constructor(services: Services, hooks: ControlHooks) {
-    this.#services = services;
+  constructor(context: ControlContext, hooks: ControlHooks) {
+    this.#context = context;
     this.#hooks = hooks;
   }
 
@@ -107,7 +113,7 @@ export class ControlServer {
       case 'status':
         return reply({ type: 'status', status: this.#hooks.status() });
       case 'stop':
-        if (!request.force) refuseToLoseJobs(this.#services);
+        if (!request.force) refuseToLoseJobs(this.#context);
         reply({ type: 'stopping' });
         return this.#hooks.stop();
       case 'job-begin':
@@ -116,7 +122,7 @@ export class ControlServer {
       case 'job-list':
         if (!(await this.#speaks(request.version, reply))) return;
         return reply(
-          await this.#services.jobs
+          await this.#context.jobs
             .serve(request, (name) => this.#hooks.vms.removeSocket(name))
             .finally(() => this.#hooks.changed()),
         );
@@ -129,9 +135,9 @@ export class ControlServer {
         this.#resolutions.get(socket)?.settle(resultOf(request));
         return reply({ type: 'credentials-received' });
       case 'credentials-ended':
-        return this.#services.credentials.resolution(request.id)?.ended();
+        return this.#context.credentials.resolution(request.id)?.ended();
       case 'secret':
-        return this.#proxy(socket).person.tell(request.answer);
+        return this.#proxy(socket).prompt.answerSecret(request.answer);
       case 'check-host-key': {
         const hostKey = Buffer.from(request.hostKey, 'base64');
         const signature = Buffer.from(request.signature, 'base64');
@@ -142,20 +148,20 @@ export class ControlServer {
       case 'tunnel':
         return this.#proxy(socket).tunnel();
       case 'answer':
-        return this.#proxy(socket).person.answer(request.answer);
+        return this.#proxy(socket).prompt.answer(request.answer);
       case 'await-push':
-        return this.#proxy(socket).release();
+        return this.#proxy(socket).awaitPush();
       case 'client-accepted-host':
-        return this.#proxy(socket).proceed();
+        return this.#proxy(socket).clientAcceptedHost();
       case 'explain-refusal':
-        return this.#proxy(socket).tellWhetherRefused();
+        return this.#proxy(socket).explainRefusal();
       case 'prepare-refusal':
         return reply({ type: 'refusal', words: this.#proxy(socket).credential.refusal });
     }
   }
 
   #beginCredentials(socket: Socket, id: string): void {
-    const resolution = this.#services.credentials.resolution(id);
+    const resolution = this.#context.credentials.resolution(id);
     if (resolution === undefined)
       throw new MintError('agent-unavailable', 'no login waits for these credentials');
     this.#pending.accept(socket);
@@ -175,14 +181,14 @@ export class ControlServer {
     const name = vmName(request.vm);
     const { profile, region } = request;
     const caller = this.#callerOf(socket, request, reply);
-    const file = loadSettings(this.#services.paths, { profile, region });
+    const file = loadSettings(this.#context.paths, { profile, region });
     const usual = this.#usualLogin(request, caller, file.named(name));
     const settings = file.named(name, usual instanceof Promise ? await usual : usual);
     const isInFile = file.vms.includes(name);
     // Refused before anything begins where the run directory is too deep for its socket.
-    vmPaths(this.#services.paths, name).socket;
+    vmPaths(this.#context.paths, name).socket;
     const vm = this.#hooks.vms.get(name);
-    const connection = new Connection(this.#services, vm, { settings, isInFile }, request, caller, reply);
+    const connection = new Connection(this.#context, vm, { settings, isInFile }, request, caller, reply);
     this.#proxies.set(socket, connection);
     this.#hooks.changed();
     await connection.begin();
@@ -205,7 +211,7 @@ export class ControlServer {
       resolve: (id, { profile, region }) => reply({ type: 'resolve-credentials', id, profile, region }),
       tell: (line) => reply({ type: 'progress', line }),
     };
-    socket.once('close', () => this.#services.credentials.leave(resolver));
+    socket.once('close', () => this.#context.credentials.leave(resolver));
     return { environment, session, resolver };
   }
 
@@ -216,7 +222,7 @@ export class ControlServer {
   #usualLogin(request: OpenRequest, caller: Caller, settings: VmSettings): UsualLogin | Promise<UsualLogin> {
     const isComplete = request.established || (request.user !== undefined && request.port !== undefined);
     if (isComplete || settings.hasLogin || !hasPartInAws(settings)) return {};
-    const { names } = this.#services;
+    const { names } = this.#context;
     const wanted = { caller, settings, byNameTag: true };
     const cached = names.cached(wanted)?.vm;
     if (cached !== undefined) return usualLogin(cached);
@@ -230,7 +236,7 @@ export class ControlServer {
   /** Whether both speak the same; where it is a newer one the agent ends. @throws MintError as `assertReplaceable` */
   async #speaks(version: number, reply: (message: AgentReply) => void): Promise<boolean> {
     if (version === protocolVersion) return true;
-    await assertReplaceable(version, this.#services, () =>
+    await assertReplaceable(version, this.#context, () =>
       [...this.#proxies.values()].some(({ credential }) => credential.isLoggingIn),
     );
     reply({ type: 'superseded' });
@@ -252,4 +258,60 @@ function resultOf({
   if (credentials !== undefined) return credentials;
   const { code, message, hint, unsafe } = failure ?? failureReply(new Error('no result'));
   return new MintError(code, message, { hint, unsafe });
+}
+
+/**
+ * Waits until a newer program may replace this agent. Established sessions survive that; logins in progress get a few
+ * seconds to complete.
+ * @param version the protocol version of the program that asks
+ * @throws MintError `agent-unavailable` if the program is older than the agent, `agent-in-use` if keys would be lost
+ */
+async function assertReplaceable(
+  version: number,
+  context: Pick<ControlContext, 'jobs' | 'managedKeys' | 'log'>,
+  isLoggingIn: () => boolean,
+): Promise<void> {
+  if (version < protocolVersion) {
+    throw new MintError('agent-unavailable', 'the running agent has another version, a newer one', {
+      hint: 'update this mint-ssh; if it was updated while this command ran, run the command again',
+    });
+  }
+  const held = heldKeys(context);
+  if (held !== undefined) {
+    throw new MintError('agent-in-use', `the running agent has another version, and holds ${held}`, {
+      hint: 'it exits as soon as it holds none; to lose them and upgrade now: mint-ssh agent stop --force',
+    });
+  }
+  context.log(`exits for a newer program, protocol version ${version}`);
+  for (const deadline = performance.now() + loginWaitMs; isLoggingIn() && performance.now() < deadline; )
+    await sleep(50);
+}
+
+/**
+ * Refuses `agent stop` while job keys exist: they are nowhere but in the agent's memory. Unlocked managed keys are
+ * still in the key store.
+ * @throws MintError `agent-in-use`
+ */
+function refuseToLoseJobs({ jobs: { open } }: Pick<ControlContext, 'jobs'>): void {
+  if (open.length === 0) return;
+  const names = open.slice(0, 5).join(', ');
+  throw new MintError(
+    'agent-in-use',
+    `the agent holds ${counted(open.length, 'job key')}: ${names}${open.length > 5 ? ', …' : ''}`,
+    {
+      hint: 'without it their VMs cannot be reached: end the jobs first, or run: mint-ssh agent stop --force',
+    },
+  );
+}
+
+/** @returns the keys in memory that the user would lose, in words; undefined if there are none */
+function heldKeys({ jobs, managedKeys }: Pick<ControlContext, 'jobs' | 'managedKeys'>): string | undefined {
+  const kinds = [counted(jobs.open.length, 'job key'), counted(managedKeys.unlocked.length, 'unlocked key')];
+  const held = kinds.filter((kind) => kind !== undefined);
+  return held.length === 0 ? undefined : held.join(' and ');
+}
+
+function counted(count: number, what: string): string | undefined {
+  if (count === 0) return undefined;
+  return count === 1 ? `a ${what}`.replace(/^a (?=[aeiou])/, 'an ') : `${count} ${what}s`;
 }

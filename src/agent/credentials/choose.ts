@@ -2,16 +2,16 @@
  * Which credential a connection has. ssh.toml decides first (`access`, `identity`); else a managed key that is stored
  * under the instance's own KeyName is used; else an ephemeral key is pushed.
  */
+
+import { descriptorsAreScarce } from '../../platform/descriptors.ts';
 import { loadSettings, type VmSettings } from '../../settings/settings.ts';
 import { type SigningKey, signatureFor } from '../../ssh/key-signature.ts';
 import type { UserauthRequest } from '../../ssh/userauth.ts';
+import { recordLogin } from '../audit-events.ts';
 import type { RefusalWords } from '../control/protocol.ts';
-import { descriptorsAreScarce } from '../descriptors.ts';
 import type { ConnectionHost } from '../host-key-check.ts';
-import { noteLogin } from '../login-notes.ts';
-import type { Services } from '../services.ts';
-import type { Vm } from '../vm.ts';
-import { type Credential, type Login, nothingToDo } from './credential.ts';
+import type { Vm } from '../vm-socket.ts';
+import { type Credential, type CredentialContext, type Login, nothingToDo } from './credential.ts';
 import { JobCredential } from './job.ts';
 import { ManagedCredential } from './managed.ts';
 import { installedOwnKey, pushedOwnKey } from './own.ts';
@@ -28,37 +28,37 @@ export function profileOf({ access }: Pick<VmSettings, 'access'>): string | unde
  * The credential by the settings alone, before the target is known.
  * @throws MintError where the settings cannot be followed
  */
-function byTheSettings(services: Services, login: Login): Credential {
+function byTheSettings(context: CredentialContext, login: Login): Credential {
   if (login.isEstablished) return alreadyAuthorized;
   const { access, identity } = login.settings;
   const profile = profileOf(login.settings);
-  if (profile !== undefined) return new ManagedCredential(services, login, { profile });
+  if (profile !== undefined) return new ManagedCredential(context, login, { profile });
   if (access === 'injected')
-    return identity === undefined ? new JobCredential(services, login) : installedOwnKey(login, identity);
+    return identity === undefined ? new JobCredential(context, login) : installedOwnKey(login, identity);
   const key = identity === undefined ? ephemeralKey(login) : pushedOwnKey(login, identity);
-  return new PushedCredential(services, login, key);
+  return new PushedCredential(context, login, key);
 }
 
 /**
  * The credential once the target is known, and again whenever it changes.
  * @param current is replaced where the instance's KeyName requires another one
  */
-function byTheTarget(services: Services, login: Login, current: Credential): Credential {
+function byTheTarget(context: CredentialContext, login: Login, current: Credential): Credential {
   const { vm, settings, isEstablished, caller } = login;
   if (isEstablished || settings.access !== undefined || settings.identity !== undefined) return current;
-  const { keyName } = login.place();
-  vm.keyName = keyName !== undefined && services.managedKeys.has(caller, keyName) ? keyName : undefined;
+  const { keyName } = login.resolved();
+  vm.keyName = keyName !== undefined && context.managedKeys.has(caller, keyName) ? keyName : undefined;
   const served = current instanceof ManagedCredential ? current.awsKeyName : undefined;
   if (served === vm.keyName) return current;
   current.release();
   return vm.keyName === undefined
-    ? byTheSettings(services, login)
-    : new ManagedCredential(services, login, { awsKeyName: vm.keyName });
+    ? byTheSettings(context, login)
+    : new ManagedCredential(context, login, { awsKeyName: vm.keyName });
 }
 
 /** The public key that the next connection to a VM will use, for clients that list keys before they connect. */
-export function expectedKey(services: Services, vm: Vm): Buffer | undefined {
-  const { access, identity, ...settings } = loadSettings(services.paths, {}).named(vm.name);
+export function expectedKey(context: CredentialContext, vm: Vm): Buffer | undefined {
+  const { access, identity, ...settings } = loadSettings(context.paths, {}).named(vm.name);
   vm.key.use(settings.keyType);
   const profile = profileOf({ access });
   const awsKeyName = access === undefined ? vm.keyName : undefined;
@@ -66,9 +66,9 @@ export function expectedKey(services: Services, vm: Vm): Buffer | undefined {
   if (identity !== undefined) return undefined;
   const { name, user, instance, region } = settings;
   const to = { name, user, instance, region };
-  if (which !== undefined) return services.managedKeys.listed(process.env, which, to);
+  if (which !== undefined) return context.managedKeys.listed(process.env, which, to);
   if (access === 'injected')
-    return services.jobs.open.includes(vm.name) ? services.jobs.key(vm.name).blob : undefined;
+    return context.jobs.open.includes(vm.name) ? context.jobs.key(vm.name).blob : undefined;
   return vm.key.list().blob;
 }
 
@@ -102,10 +102,10 @@ function keyNotAskedFor(vm: string): RefusalWords {
 
 /**
  * The credential of one connection over its life: which one it is now, and its signature. That a request to sign
- * belongs to this connection, and that the host there owns its key, has been checked before (binding.ts).
+ * belongs to this connection, and that the host there owns its key, has been checked before (vm-socket.ts).
  */
 export class ConnectionCredential {
-  readonly #services: Services;
+  readonly #context: CredentialContext;
   readonly #login: Login;
   readonly #host: ConnectionHost;
   #current: Credential;
@@ -116,11 +116,11 @@ export class ConnectionCredential {
   #keyTimer: NodeJS.Timeout | undefined;
 
   /** @throws MintError where the settings cannot be followed */
-  constructor(services: Services, login: Login, host: ConnectionHost) {
-    this.#services = services;
+  constructor(context: CredentialContext, login: Login, host: ConnectionHost) {
+    this.#context = context;
     this.#login = login;
     this.#host = host;
-    this.#current = byTheSettings(services, login);
+    this.#current = byTheSettings(context, login);
   }
 
   get current(): Credential {
@@ -166,7 +166,7 @@ export class ConnectionCredential {
    * @throws MintError as `Login.place`
    */
   choose(): void {
-    this.#current = byTheTarget(this.#services, this.#login, this.#current);
+    this.#current = byTheTarget(this.#context, this.#login, this.#current);
   }
 
   /**
@@ -229,7 +229,7 @@ export class ConnectionCredential {
     this.#host.proven();
     this.#release();
     if (isFirst && credential !== this.#current) this.#noteFallback();
-    if (isFirst) noteLogin(this.#services, this.#login, credential);
+    if (isFirst) recordLogin(this.#context, this.#login, credential);
     return signature;
   }
 

@@ -5,14 +5,23 @@
 import type { Caller } from '../../platform/caller.ts';
 import type { VmSettings } from '../../settings/settings.ts';
 import type { SigningKey } from '../../ssh/key-signature.ts';
+import type { BlockRefresh } from '../block-refresh.ts';
+import type { AgentContext } from '../context.ts';
 import type { RefusalWords } from '../control/protocol.ts';
-import type { Place } from '../destination.ts';
-import type { AskSecret } from '../questions.ts';
-import type { Vm } from '../vm.ts';
-import type { Whereabouts } from '../whereabouts.ts';
+import type { Jobs } from '../jobs.ts';
+import type { AskSecret } from '../prompt.ts';
+import type { ResolvedTarget, Target } from '../target.ts';
+import type { Vm } from '../vm-socket.ts';
+import type { ManagedKeys } from './managed-keys.ts';
 
-/** A login takes no longer than this from its key exchange to its signature: sshd's LoginGraceTime. */
+/** The longest time from the key exchange of a login to its signature: sshd's LoginGraceTime. */
 export const loginLimitMs = 120_000;
+
+export interface CredentialContext extends AgentContext {
+  readonly jobs: Jobs;
+  readonly managedKeys: ManagedKeys;
+  readonly blockRefresh: BlockRefresh;
+}
 
 /** One login, as far as its credential and the audit log are concerned. */
 export interface Login {
@@ -21,18 +30,18 @@ export interface Login {
   readonly caller: Caller;
   /** On the VM. */
   readonly user: string;
-  /** A session that was authorized by an earlier agent: nothing is to be granted for it. */
+  /** A session that an earlier agent authorized: it needs no credential. */
   readonly isEstablished: boolean;
-  readonly destination: Pick<Whereabouts, 'place' | 'isOwnByTag'>;
+  readonly target: Pick<Target, 'resolved' | 'isOwnByTag'>;
   /**
-   * Where the connection goes.
-   * @throws MintError where that is not known yet
+   * @returns where the connection goes
+   * @throws MintError `vm-not-found` if that is not known yet
    */
-  readonly place: () => Place;
+  readonly resolved: () => ResolvedTarget;
   /**
    * AWS refused the push. Finds out whether the VM has moved or can be started.
-   * @returns true where the push is worth another attempt, for the place that `place` returns now
-   * @throws MintError where the agent knows a better reason than the one AWS gave
+   * @returns true if the push is worth another attempt, for the target that `resolved` returns now
+   * @throws MintError if the agent knows a better reason than the one that AWS gave
    */
   readonly recover: (error: unknown) => Promise<boolean>;
   readonly askSecret: AskSecret;
@@ -40,9 +49,9 @@ export interface Login {
   readonly tell: (line: string) => void;
 }
 
-/** A connection has one at a time; `choose.ts` decides which. */
+/** What authorizes one login. A connection has one at a time; `choose.ts` decides which. */
 export interface Credential {
-  /** Fingerprint of the key and id of the push request, for audit.log; undefined until they are known. */
+  /** The fingerprint of the key and the id of the push request, for audit.log; undefined until they are known. */
   readonly fingerprint: string | undefined;
   readonly requestId: string | undefined;
   /** The client's own agent, or a key file of the user's, signs: the VM's socket lists and signs nothing. */
@@ -50,32 +59,32 @@ export interface Credential {
   /** The public key that the VM's socket lists for this connection. */
   readonly listed: Buffer | undefined;
   /**
-   * The key that signs a login now; undefined where none is authorized, or no longer. A promise only where the user
-   * has to be asked for a passphrase.
+   * The key that signs a login now; undefined if none is authorized, or no longer. A promise only if the user has to be
+   * asked for a passphrase.
    */
   readonly signingKey: SigningKey | undefined | Promise<SigningKey | undefined>;
-  /** What the client is offered after this one's key, where the VM may refuse that. */
+  /** What the client is offered next if the VM may refuse this key. */
   readonly fallback?: Credential | undefined;
-  /** What the user is told where the VM refused the key. */
+  /** What the user is told if the VM refused the key. */
   readonly refusal: RefusalWords;
   /** Milliseconds from now after which no signature is made. */
   readonly remainingMs: number;
   /**
-   * The place is known: starts the work that takes long and asks the user nothing.
-   * @throws MintError
+   * The target is known: starts the work that takes long and asks the user nothing.
+   * @throws MintError of that work
    */
   begin(): Promise<void>;
   /** Resolves when the work that `begin` started has ended, successfully or not. */
   begun(): Promise<void>;
-  /** The connection goes to another instance than before: so does the key. */
+  /** The connection goes to another instance than before, so the key must too. */
   retarget(): void;
   /**
-   * Resolves once the VM accepts the key, and will for long enough.
-   * @returns how long the push took, in milliseconds; undefined where none was made for this connection
-   * @throws MintError
+   * Resolves once the VM accepts the key and will do so for long enough.
+   * @returns how long the push took, in milliseconds; undefined if none was made for this connection
+   * @throws MintError of the push, or of unlocking the key
    */
   authorize(): Promise<number | undefined>;
-  /** The login is over, or will not be made: no key is kept for it. */
+  /** The login has ended or will not be made: no key is kept for it. */
   release(): void;
   /** The first signature of the connection has been made. */
   recordUse(): void;

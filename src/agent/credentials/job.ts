@@ -2,19 +2,18 @@
 import { parseHostKey } from '../../ssh/hostkey.ts';
 import type { SigningKey } from '../../ssh/key-signature.ts';
 import type { RefusalWords } from '../control/protocol.ts';
-import type { Services } from '../services.ts';
-import { type Credential, type Login, loginLimitMs } from './credential.ts';
+import { type Credential, type CredentialContext, type Login, loginLimitMs } from './credential.ts';
 
 export class JobCredential implements Credential {
   readonly isSignedElsewhere = false;
   readonly requestId = undefined;
   readonly remainingMs = loginLimitMs;
-  readonly #services: Pick<Services, 'jobs'>;
+  readonly #context: Pick<CredentialContext, 'jobs'>;
   readonly #login: Login;
   #granted = false;
 
-  constructor(services: Pick<Services, 'jobs'>, login: Login) {
-    this.#services = services;
+  constructor(context: Pick<CredentialContext, 'jobs'>, login: Login) {
+    this.#context = context;
     this.#login = login;
   }
 
@@ -40,7 +39,7 @@ export class JobCredential implements Credential {
   }
 
   async begin(): Promise<void> {
-    this.#services.jobs.key(this.#login.vm.name);
+    this.#context.jobs.key(this.#login.vm.name);
   }
 
   async begun(): Promise<void> {}
@@ -59,6 +58,6 @@ export class JobCredential implements Credential {
   /** A job that has ended meanwhile has none. */
   get #key(): SigningKey | undefined {
     const { name } = this.#login.vm;
-    return this.#services.jobs.open.includes(name) ? this.#services.jobs.key(name) : undefined;
+    return this.#context.jobs.open.includes(name) ? this.#context.jobs.key(name) : undefined;
   }
 }

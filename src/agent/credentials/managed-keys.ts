@@ -30,9 +30,9 @@ import type { Paths } from '../../platform/paths.ts';
 import { ownProcess } from '../../platform/program.ts';
 import { parseHostKey } from '../../ssh/hostkey.ts';
 import type { SigningKey } from '../../ssh/key-signature.ts';
+import type { Log } from '../context.ts';
 import type { SecretAnswer, SecretQuestion } from '../control/protocol.ts';
-import type { Log } from '../log.ts';
-import type { AskSecret } from '../questions.ts';
+import type { AskSecret } from '../prompt.ts';
 import { type Age, collectGarbage, startAge } from './key-memory.ts';
 
 /** How long another process's change of the store is waited for. */

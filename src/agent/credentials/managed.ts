@@ -5,8 +5,7 @@ import { MintError } from '../../errors.ts';
 import type { LoginMachine, WhichKey } from '../../keys/store/key-use.ts';
 import type { SigningKey } from '../../ssh/key-signature.ts';
 import type { RefusalWords } from '../control/protocol.ts';
-import type { Services } from '../services.ts';
-import { type Credential, type Login, loginLimitMs } from './credential.ts';
+import { type Credential, type CredentialContext, type Login, loginLimitMs } from './credential.ts';
 import type { ManagedKey } from './managed-keys.ts';
 import { ephemeralKey, PushedCredential } from './pushed.ts';
 
@@ -20,7 +19,7 @@ export class ManagedCredential implements Credential {
   readonly isSignedElsewhere = false;
   readonly requestId = undefined;
   readonly remainingMs = loginLimitMs;
-  readonly #services: Pick<Services, 'managedKeys' | 'log' | 'aws' | 'paths'>;
+  readonly #context: Pick<CredentialContext, 'managedKeys' | 'log' | 'aws' | 'paths'>;
   readonly #login: Login;
   readonly #which: WhichKey;
   #finding: { readonly machine: string; readonly key: Promise<ManagedKey> } | undefined;
@@ -32,11 +31,11 @@ export class ManagedCredential implements Credential {
   #failure: MintError | undefined;
 
   constructor(
-    services: Pick<Services, 'managedKeys' | 'log' | 'aws' | 'paths'>,
+    context: Pick<CredentialContext, 'managedKeys' | 'log' | 'aws' | 'paths'>,
     login: Login,
     which: WhichKey,
   ) {
-    this.#services = services;
+    this.#context = context;
     this.#login = login;
     this.#which = which;
   }
@@ -85,7 +84,7 @@ export class ManagedCredential implements Credential {
     const to = this.#machine();
     const machine = JSON.stringify(to);
     if (this.#finding?.machine !== machine) {
-      const key = this.#services.managedKeys.find(this.#login.caller, this.#which, to);
+      const key = this.#context.managedKeys.find(this.#login.caller, this.#which, to);
       this.#finding = { machine, key };
     }
     this.#key = await this.#finding.key;
@@ -104,7 +103,7 @@ export class ManagedCredential implements Credential {
     await this.begin();
     if (this.#fallback !== undefined) {
       const push = this.#fallback.authorize().catch((error: unknown) => {
-        this.#services.log(`${this.#login.vm.name}: no fallback by a pushed key: ${String(error)}`);
+        this.#context.log(`${this.#login.vm.name}: no fallback by a pushed key: ${String(error)}`);
       });
       await Promise.race([push, sleep(fallbackLimitMs, undefined, { ref: false })]);
     }
@@ -121,8 +120,8 @@ export class ManagedCredential implements Credential {
     const key = this.#key;
     if (key === undefined) return;
     const { caller, tell, vm } = this.#login;
-    this.#services.managedKeys.recordUse(key);
-    if (!this.#services.managedKeys.finishRotation(key, caller)) {
+    this.#context.managedKeys.recordUse(key);
+    if (!this.#context.managedKeys.finishRotation(key, caller)) {
       tell(
         `the rotation of ${key.name} is not finished on ${vm.name}: mint-ssh keys rotate ${key.name} ${vm.name}`,
       );
@@ -131,21 +130,21 @@ export class ManagedCredential implements Credential {
 
   recordRefusal(): void {
     if (this.#key !== undefined && this.#failure === undefined)
-      this.#services.managedKeys.recordRefusal(this.#key);
+      this.#context.managedKeys.recordRefusal(this.#key);
   }
 
   #machine(): LoginMachine {
     const { vm, user, settings } = this.#login;
-    const { instance, region } = this.#login.place();
+    const { instance, region } = this.#login.resolved();
     return { instance, name: vm.name, user, region: region ?? settings.region };
   }
 
   /** Only where the instance's KeyName chose the key: `access` of ssh.toml is obeyed as it is. */
   #startFallback(key: ManagedKey): void {
-    const { instance } = this.#login.place();
+    const { instance } = this.#login.resolved();
     const isWanted = this.awsKeyName !== undefined && instance !== undefined && !key.served.isProved;
     if (!isWanted || this.#fallback !== undefined || this.#isReleased) return;
-    this.#fallback = new PushedCredential(this.#services, this.#login, ephemeralKey(this.#login));
+    this.#fallback = new PushedCredential(this.#context, this.#login, ephemeralKey(this.#login));
     this.#fallback.begin().catch(() => {});
   }
 
@@ -153,10 +152,10 @@ export class ManagedCredential implements Credential {
     const { settings, askSecret, vm } = this.#login;
     try {
       const lifetimeMs = milliseconds(settings.keyLifetime);
-      this.#opened = await this.#services.managedKeys.open(key, askSecret, lifetimeMs);
+      this.#opened = await this.#context.managedKeys.open(key, askSecret, lifetimeMs);
       return this.#opened;
     } catch (error) {
-      this.#services.log(`${vm.name}: cannot use the key ${key.name}: ${String(error)}`);
+      this.#context.log(`${vm.name}: cannot use the key ${key.name}: ${String(error)}`);
       if (error instanceof MintError) this.#failure = error;
       return undefined;
     }

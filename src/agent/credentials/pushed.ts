@@ -8,8 +8,7 @@ import { parseHostKey } from '../../ssh/hostkey.ts';
 import type { SigningKey } from '../../ssh/key-signature.ts';
 import { usualUsers } from '../../vms/image-user.ts';
 import type { RefusalWords } from '../control/protocol.ts';
-import type { Services } from '../services.ts';
-import type { Credential, Login } from './credential.ts';
+import type { Credential, CredentialContext, Login } from './credential.ts';
 import { type Push, pushLifetimeMs, pushLimitMs } from './ephemeral-key.ts';
 
 /** The key that a `PushedCredential` pushes: the VM's ephemeral one, or one of the user's own (own.ts). */
@@ -59,7 +58,7 @@ export function ephemeralKey({ vm, user, settings, isEstablished }: Login): KeyT
 }
 
 export class PushedCredential implements Credential {
-  readonly #services: Pick<Services, 'aws' | 'paths' | 'log'>;
+  readonly #context: Pick<CredentialContext, 'aws' | 'paths' | 'log'>;
   readonly #login: Login;
   readonly #key: KeyToPush;
   #push: Push | undefined;
@@ -69,8 +68,8 @@ export class PushedCredential implements Credential {
   /** An earlier connection's push was done when this connection needed one. */
   #foundPushed = false;
 
-  constructor(services: Pick<Services, 'aws' | 'paths' | 'log'>, login: Login, key: KeyToPush) {
-    this.#services = services;
+  constructor(context: Pick<CredentialContext, 'aws' | 'paths' | 'log'>, login: Login, key: KeyToPush) {
+    this.#context = context;
     this.#login = login;
     this.#key = key;
   }
@@ -113,7 +112,7 @@ export class PushedCredential implements Credential {
 
   retarget(): void {
     const before = this.#pushedTo;
-    if (before !== undefined && before !== this.#login.place().instance) this.#startPush();
+    if (before !== undefined && before !== this.#login.resolved().instance) this.#startPush();
   }
 
   async authorize(): Promise<number | undefined> {
@@ -156,7 +155,7 @@ export class PushedCredential implements Credential {
   #startPush(): Push {
     const { caller, settings, user, vm } = this.#login;
     const { profile, region } = settings;
-    const { instance } = this.#login.place();
+    const { instance } = this.#login.resolved();
     if (instance === undefined) {
       throw new MintError(
         'vm-not-found',
@@ -164,7 +163,7 @@ export class PushedCredential implements Credential {
         { hint: `set access of [vm.${vm.name}] in ssh.toml` },
       );
     }
-    const scope = JSON.stringify([this.#services.aws.scope(caller, { profile }), region, instance, user]);
+    const scope = JSON.stringify([this.#context.aws.scope(caller, { profile }), region, instance, user]);
     this.#pushedTo = instance;
     this.#push = this.#key.push(scope, (line) => this.#send(line, instance));
     this.#foundPushed = this.#push.milliseconds !== undefined;
@@ -174,19 +173,19 @@ export class PushedCredential implements Credential {
   async #send(line: string, instance: string): Promise<string> {
     const { caller, settings, user, vm } = this.#login;
     const { profile, region } = settings;
-    const { requestId } = await this.#services.aws.push(caller, {
+    const { requestId } = await this.#context.aws.push(caller, {
       profile,
       region,
       instanceId: instance,
       osUser: user,
       publicKey: line,
     });
-    this.#services.log(`${vm.name}: pushed a key for ${user} on ${instance}, request ${requestId}`);
-    appendAudit(this.#services.paths, {
+    this.#context.log(`${vm.name}: pushed a key for ${user} on ${instance}, request ${requestId}`);
+    appendAudit(this.#context.paths, {
       event: 'push',
       command: 'proxy',
       vm: vm.name,
-      callerArn: this.#services.aws.knownIdentity(caller, { region, profile })?.arn,
+      callerArn: this.#context.aws.knownIdentity(caller, { region, profile })?.arn,
       instance,
       user,
       requestId,

@@ -3,9 +3,9 @@ import { spawn } from 'node:child_process';
 import { readFileSync, readlinkSync } from 'node:fs';
 import { basename } from 'node:path';
 import { MintError } from '../../errors.ts';
+import { userAgentSocket } from '../../platform/user-agent-socket.ts';
 import { ByteStream, type Receiver } from '../byte-stream.ts';
 import { timedOut } from '../errors.ts';
-import { userAgentSocket } from '../user-agent-socket.ts';
 import type { Route } from './route.ts';
 
 /** The login on the jump host may ask the user for a password or a code, so it gets its own time. */

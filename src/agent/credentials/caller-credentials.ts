@@ -27,7 +27,7 @@ interface Known {
   readonly stamp: string;
 }
 
-export class HandedOverCredentials implements CredentialSource {
+export class CallerCredentials implements CredentialSource {
   /** The longest unused first. */
   readonly #known = new Map<string, Known>();
   /** The source of the last credentials, by environment and profile. */
