@@ -216,7 +216,12 @@ describe('a run directory', { timeout: 300_000 }, () => {
       refused(unknown, 'io-failed', /EROFS|read-only/);
       const known = place('known');
       works(await login(known));
-      for (const name of ['known_hosts', 'hosts/dev.json', 'hosts/dev.known_hosts']) {
+      for (const name of [
+        'known_hosts',
+        'hosts/dev.json',
+        'hosts/dev.known_hosts',
+        'hosts/dev.libssh_known_hosts',
+      ]) {
         copyFileSync(join(known, name), join(directory, name));
         chmodSync(join(directory, name), 0o600);
       }

@@ -200,7 +200,8 @@ describe('the agent’s sockets', { timeout: 300_000 }, () => {
     });
     await assert.rejects(client.reply('host-key-checked'), /not-ssh/);
     await client.close();
-    assert.equal(world.file('hosts/other.known_hosts'), undefined);
+    // The block of the VM names the file, so it exists, with no key in it.
+    assert.equal(world.file('hosts/other.known_hosts') ?? '', '');
   });
 
   test('a client that asks and never reads is held, at no cost to the others', async () => {

@@ -133,6 +133,21 @@ test('every link between documents, and into the source, leads somewhere', () =>
   }
 });
 
+test('every file that docs/architecture.md names in code is there, and every link names its own target', () => {
+  const page = 'docs/architecture.md';
+  const text = pageText(page);
+  const links = [...text.matchAll(/\[`([^`]+)`\]\(\.\.\/([^)]+)\)/g)];
+  assert.ok(links.length > 40, 'the links were found');
+  for (const [link, name = '', target = ''] of links) {
+    if (name.includes('.')) assert.ok(target.endsWith(name), link);
+  }
+  const named = codeWords(text).filter((word) => /^(?:src|test|build|docs)\/|^[a-z-]+\.ts$/.test(word));
+  const missing = named.filter(
+    (name) => !existsSync(join(root, name)) && !links.some(([, linked]) => linked === name),
+  );
+  assert.deepEqual(missing, []);
+});
+
 /** As code hosts name the anchor of a heading. */
 function slug(heading: string): string {
   return heading
