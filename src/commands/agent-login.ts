@@ -1,75 +1,80 @@
-/** `mint-ssh agent install|uninstall`: the agent from login on, by systemd or launchd. */
+/** `mint-ssh agent install|uninstall`: systemd or launchd starts the agent at login. */
 import { execFile } from 'node:child_process';
 import { lstatSync, mkdirSync, readlinkSync, realpathSync, unlinkSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { hint, print, printable, say } from '../cli/terminal.ts';
+import { hint, printable, say } from '../cli/terminal.ts';
 import { MintError } from '../errors.ts';
 import { ensurePrivateDirectory, ioFailed, quoted, readPrivateFile, writeAtomic } from '../platform/files.ts';
 import type { Paths } from '../platform/paths.ts';
-import { unifiedDiff } from '../ssh-config/diff.ts';
 import { isOurUnit, type LoginUnit, launchdLabel, loginUnit, systemdUnit } from './login-unit.ts';
 
-/** What starts programs at login here; each list is the arguments of one run. */
+/** The program that manages services of this user; each list is the arguments of one run. */
 interface Manager {
   readonly program: string;
-  /** Ends well where it runs for this user. */
+  /** Succeeds if the manager runs for this user. */
   readonly isLive: readonly string[];
-  /** Ends well where it has the unit already and need not be told. */
+  /** Succeeds if the manager has loaded the unit; absent if `start` may be repeated. */
   readonly hasUnit?: readonly string[];
   readonly start: readonly (readonly string[])[];
   readonly stop: readonly (readonly string[])[];
-  /** When the file is gone. */
+  /** Runs after the unit's file is removed. */
   readonly forget: readonly (readonly string[])[];
 }
 
-const unitBytes = 64 * 1024;
-const runLimit = 30_000;
+const maxUnitBytes = 64 * 1024;
+const commandTimeoutMs = 30_000;
 
-/** Writes the unit where it is not there yet, and has it started. @throws MintError `io-failed`, `unsafe-permissions` */
+/**
+ * Writes the unit, or replaces an older one of ours, and starts it.
+ *
+ * @returns the exit status
+ * @throws MintError `io-failed`, `unsafe-permissions`
+ */
 export async function installAgent(paths: Paths): Promise<number> {
   const unit = loginUnit(paths);
   const manager = managerOf(unit);
   const isLive = await runs(manager, manager.isLive);
   const found = readUnit(unit);
-  const diff = unifiedDiff(unit.path, found, Buffer.from(unit.text));
-  if (diff === '') say(`${quoted(unit.path)} is there already`);
-  else {
-    print(diff);
-    writeUnit(unit);
-  }
+  const isNew = found === undefined;
+  const isCurrent = found?.toString('utf8') === unit.text;
+  if (!isCurrent) writeUnit(unit);
+  say(
+    `${quoted(unit.path)} ${isCurrent ? 'is installed already' : isNew ? 'was installed' : 'was replaced'}`,
+  );
   if (!isLive) {
-    say(`${manager.program} does not reach a session of yours from here; in one, run:`);
+    say(`${manager.program} cannot reach your session from here; run this in a session:`);
     for (const words of manager.start) hint(commandLine(manager, words));
     return 0;
   }
-  const knows = manager.hasUnit !== undefined && (await runs(manager, manager.hasUnit));
-  if (!knows) for (const words of manager.start) await run(manager, words);
-  say('the agent is up from login on');
-  if (diff !== '' && found !== undefined) hint('what has changed counts from the next login on');
+  const isLoaded = manager.hasUnit !== undefined && (await runs(manager, manager.hasUnit));
+  if (!isLoaded) for (const words of manager.start) await run(manager, words);
+  say('the agent is running, and starts at login');
+  if (!isCurrent && !isNew) hint('the replaced unit takes effect at the next login');
   return 0;
 }
 
 /**
- * Removes the unit, and nothing that is not ours.
+ * Stops the unit and removes its file, if mint-ssh wrote it.
  *
- * @param endAgent throws `agent-in-use` where it holds keys that would be lost
+ * @param endAgent throws `agent-in-use` if the agent holds keys that would be lost
+ * @returns the exit status
  * @throws MintError `io-failed`
  */
 export async function uninstallAgent(paths: Paths, endAgent: () => Promise<unknown>): Promise<number> {
   const unit = loginUnit(paths);
   if (readUnit(unit) === undefined) {
-    say('nothing is installed');
+    say('the agent is not installed');
     return 0;
   }
   await endAgent();
   const manager = managerOf(unit);
   const isLive = await runs(manager, manager.isLive).catch(() => false);
-  const knows = isLive && (manager.hasUnit === undefined || (await runs(manager, manager.hasUnit)));
-  if (knows) for (const words of manager.stop) await run(manager, words);
+  const isLoaded = isLive && (manager.hasUnit === undefined || (await runs(manager, manager.hasUnit)));
+  if (isLoaded) for (const words of manager.stop) await run(manager, words);
   removeLink(join(dirname(unit.path), 'default.target.wants', systemdUnit), unit.path);
   remove(unit.path);
   if (isLive) for (const words of manager.forget) await run(manager, words);
-  say(`removed ${quoted(unit.path)}; connections start the agent by themselves`);
+  say(`removed ${quoted(unit.path)}; from now on a connection starts the agent`);
   return 0;
 }
 
@@ -97,12 +102,15 @@ function managerOf({ path }: LoginUnit): Manager {
   };
 }
 
-/** What is there and ours. @throws MintError where it is not ours */
+/**
+ * @returns the installed file; undefined if there is none
+ * @throws MintError `io-failed` if mint-ssh did not write it
+ */
 function readUnit({ path }: LoginUnit): Buffer | undefined {
-  const found = readPrivateFile(path, { maxBytes: unitBytes });
+  const found = readPrivateFile(path, { maxBytes: maxUnitBytes });
   if (found === undefined || isOurUnit(found.toString('utf8'))) return found;
-  throw new MintError('io-failed', `${quoted(path)} is not as mint-ssh wrote it, and stays as it is`, {
-    hint: 'what is yours can go to another name, or into a drop-in beside it; then move the file away and run again',
+  throw new MintError('io-failed', `${quoted(path)} was not written by mint-ssh`, {
+    hint: 'move the file away and run the command again',
   });
 }
 
@@ -110,7 +118,7 @@ function writeUnit({ path, text }: LoginUnit): void {
   const directory = dirname(path);
   try {
     mkdirSync(directory, { recursive: true, mode: 0o700 });
-    // Whoever keeps their settings elsewhere has links on the way.
+    // A part of the path may be a link: some users keep their settings in another place.
     ensurePrivateDirectory(realpathSync(directory));
   } catch (error) {
     throw error instanceof MintError ? error : ioFailed('create', directory, error);
@@ -118,12 +126,12 @@ function writeUnit({ path, text }: LoginUnit): void {
   writeAtomic(path, text, { mode: 0o644 });
 }
 
-/** What `systemctl enable` made, where nobody is there to undo it. */
+/** Removes the link that `systemctl enable` made, for a systemd that does not run. */
 function removeLink(link: string, target: string): void {
   try {
     if (lstatSync(link).isSymbolicLink() && readlinkSync(link) === target) unlinkSync(link);
   } catch {
-    // There is none.
+    // There is no such link.
   }
 }
 
@@ -135,34 +143,34 @@ function remove(path: string): void {
   }
 }
 
-/** @throws MintError `io-failed` with its own words where it does not end well */
+/** @throws MintError `io-failed` with the first line of its stderr, if the program fails */
 async function run(manager: Manager, words: readonly string[]): Promise<void> {
-  const { isDone, stderr } = await outcome(manager, words);
-  if (isDone) return;
+  const { succeeded, stderr } = await outcome(manager, words);
+  if (succeeded) return;
   const [line = ''] = stderr.trim().split('\n');
   throw new MintError('io-failed', `\`${commandLine(manager, words)}\` failed: ${printable(line)}`);
 }
 
 async function runs(manager: Manager, words: readonly string[]): Promise<boolean> {
-  return (await outcome(manager, words)).isDone;
+  return (await outcome(manager, words)).succeeded;
 }
 
-/** @throws MintError `io-failed` where there is no such program */
+/** @throws MintError `io-failed` if the program is not installed */
 function outcome(
   { program }: Manager,
   words: readonly string[],
-): Promise<{ isDone: boolean; stderr: string }> {
+): Promise<{ succeeded: boolean; stderr: string }> {
   return new Promise((resolve, reject) => {
-    execFile(program, words, { timeout: runLimit, encoding: 'utf8' }, (error, _stdout, stderr) => {
-      if (error !== null && (error as NodeJS.ErrnoException).code === 'ENOENT') reject(noManager(program));
-      else resolve({ isDone: error === null, stderr });
+    execFile(program, words, { timeout: commandTimeoutMs, encoding: 'utf8' }, (error, _stdout, stderr) => {
+      if (error !== null && (error as NodeJS.ErrnoException).code === 'ENOENT') reject(notInstalled(program));
+      else resolve({ succeeded: error === null, stderr });
     });
   });
 }
 
-function noManager(program: string): MintError {
-  return new MintError('io-failed', `there is no ${program} on this machine`, {
-    hint: 'have your session start this by its own means: mint-ssh agent --stay',
+function notInstalled(program: string): MintError {
+  return new MintError('io-failed', `${program} is not installed on this machine`, {
+    hint: 'make your session start `mint-ssh agent --stay`',
   });
 }
 

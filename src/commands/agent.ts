@@ -22,8 +22,8 @@ there is seldom a need to.`,
   words: [
     ['status', 'says what it holds; exit status 1 where none runs'],
     ['stop', 'ends it; sessions that stand go on without it'],
-    ['install', 'keeps it up from login on: a systemd user unit, or a launchd agent on macOS'],
-    ['uninstall', 'takes that away again'],
+    ['install', 'starts the agent at login: a systemd user unit, or a launchd agent on macOS'],
+    ['uninstall', 'removes what install wrote'],
   ],
   options: {
     json: { type: 'boolean', description: 'status as JSON' },

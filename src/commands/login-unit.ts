@@ -1,5 +1,4 @@
-/** The file that has the system start the agent at login: a systemd user unit, or a launchd property list. */
-import { createHash } from 'node:crypto';
+/** The file that makes the system start the agent at login: a systemd user unit, or a launchd property list. */
 import { join } from 'node:path';
 import { MintError } from '../errors.ts';
 import { homeDirectory, type Paths } from '../platform/paths.ts';
@@ -13,15 +12,17 @@ export interface LoginUnit {
 export const systemdUnit = 'mint-ssh-agent.service';
 export const launchdLabel = 'mint-ssh.agent';
 
-/** Stands in for the seal while that is computed. */
-const unsealed = '0'.repeat(64);
-const seal = /(Written by `mint-ssh agent install`; sha256 of the rest: )([0-9a-f]{64})/;
+const mark = 'Written by `mint-ssh agent install`';
+const note = `${mark}, which replaces this file.`;
 
-/** @throws MintError `ssh-config-unsafe` for a path that no such file can name */
+/**
+ * @returns the unit for this platform, with the path where the system looks for it
+ * @throws MintError `ssh-config-unsafe` if a path cannot be written into such a file; `usage` on Windows
+ */
 export function loginUnit(paths: Paths, platform: NodeJS.Platform = process.platform): LoginUnit {
   if (platform === 'win32') {
     throw new MintError('usage', 'there is nothing to install on Windows', {
-      hint: 'the agent comes up with the first connection; to have it from login on, put `mint-ssh agent --stay` into a task of the Task Scheduler',
+      hint: 'the first connection starts the agent; to start it at login, add a task to the Task Scheduler that runs `mint-ssh agent --stay`',
     });
   }
   const words = [programPath(), 'agent', '--stay', '--config-dir', paths.dir];
@@ -31,16 +32,15 @@ export function loginUnit(paths: Paths, platform: NodeJS.Platform = process.plat
     : { path: join(home, '.config/systemd/user', systemdUnit), text: systemdText(words) };
 }
 
-/** Whether we wrote it, and nobody has changed it since. */
+/** @returns whether `mint-ssh agent install` wrote a file with this text */
 export function isOurUnit(text: string): boolean {
-  const [, , sum] = seal.exec(text) ?? [];
-  return sum !== undefined && sum === sumOf(text.replace(seal, `$1${unsealed}`));
+  return text.split('\n', 3).some((line) => line.includes(mark));
 }
 
-/** See systemd.service(5). Without a restart after status 0 `mint-ssh agent stop` means what it says. */
+/** See systemd.service(5). `Restart=on-failure`: `mint-ssh agent stop` must stop the agent for good. */
 export function systemdText(words: readonly string[]): string {
   const lines = [
-    `# ${mark}`,
+    `# ${note}`,
     '[Unit]',
     'Description=mint-ssh agent: keys for ssh to your VMs, in memory',
     'Documentation=man:mint-ssh(1)',
@@ -56,15 +56,15 @@ export function systemdText(words: readonly string[]): string {
     'WantedBy=default.target',
     '',
   ];
-  return sealed(lines.join('\n'));
+  return lines.join('\n');
 }
 
-/** See launchd.plist(5); KeepAlive likewise. */
+/** See launchd.plist(5). `SuccessfulExit` false: launchd restarts the agent only if it failed. */
 export function launchdText(words: readonly string[]): string {
   const lines = [
     '<?xml version="1.0" encoding="UTF-8"?>',
     '<!DOCTYPE plist PUBLIC "-//Apple//DTD PLIST 1.0//EN" "http://www.apple.com/DTDs/PropertyList-1.0.dtd">',
-    `<!-- ${mark} -->`,
+    `<!-- ${note} -->`,
     '<plist version="1.0">',
     '<dict>',
     `  <key>Label</key><string>${launchdLabel}</string>`,
@@ -81,20 +81,10 @@ export function launchdText(words: readonly string[]): string {
     '</plist>',
     '',
   ];
-  return sealed(lines.join('\n'));
+  return lines.join('\n');
 }
 
-const mark = `Written by \`mint-ssh agent install\`; sha256 of the rest: ${unsealed}`;
-
-function sealed(text: string): string {
-  return text.replace(seal, `$1${sumOf(text)}`);
-}
-
-function sumOf(text: string): string {
-  return createHash('sha256').update(text).digest('hex');
-}
-
-/** systemd takes no quotes and no backslash in the path of a program: env(1) does. */
+/** systemd accepts no quote and no backslash in the path of a program; env(1) accepts both. */
 function runnable(words: readonly string[]): readonly string[] {
   const [program = ''] = words;
   if (!/['"\\]/.test(program)) return words;
@@ -103,8 +93,8 @@ function runnable(words: readonly string[]): readonly string[] {
 }
 
 /**
- * In double quotes, where systemd.syntax(7) reads C escapes; `%` begins a specifier everywhere, `$` a variable in
- * every word but the program's own path.
+ * Quotes a word as systemd.syntax(7) reads it: C escapes in double quotes. `%` starts a specifier everywhere; `$` starts a
+ * variable in every word except the program's path.
  */
 function systemdWord(word: string, index: number): string {
   const escaped = checked(word).replace(/[\\"]/g, '\\$&').replaceAll('%', '%%');
@@ -122,6 +112,6 @@ function checked(word: string): string {
 
 function unfit(path: string, what: string): MintError {
   return new MintError('ssh-config-unsafe', `${JSON.stringify(path)} has ${what}`, {
-    hint: 'keep the program and its directory where the path is plain: --config-dir DIR',
+    hint: 'install the program, or set --config-dir, at a path without such characters',
   });
 }

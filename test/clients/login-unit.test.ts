@@ -19,14 +19,14 @@ import { testPath } from '../programs.ts';
 
 const unitName = 'mint-ssh-agent.service';
 
-describe('the agent from login on', { timeout: 300_000 }, () => {
+describe('the agent that starts at login', { timeout: 300_000 }, () => {
   let world: World;
   let bin: string;
   before(async () => {
     world = await makeWorld({ vms: { dev: {}, other: {} } });
     bin = join(world.directory, 'bin');
     mkdirSync(bin);
-    // The machine's own must not be reached by a test; it has no session in a container either.
+    // A test must not reach the machine's own systemd.
     const script = `#!/bin/sh
 echo "$*" >> ${world.directory}/calls
 if [ -e ${world.directory}/offline ]; then echo 'Failed to connect to bus' >&2; exit 1; fi
@@ -66,12 +66,13 @@ if [ -e ${world.directory}/offline ]; then echo 'Failed to connect to bus' >&2; 
   }
   const socketOf = (vm: string) => join(world.configDir, 'run/agent', `${vm}.sock`);
 
-  test('install shows the unit, writes it once, and has systemd start it', async () => {
+  test('install writes the unit once, and systemd starts it', async () => {
     const first = await mint('install');
     assert.equal(first.status, 0, first.stderr);
+    assert.match(first.stderr, /mint-ssh-agent\.service" was installed/);
     assert.ok(
-      first.stdout.includes(
-        `+ExecStart="${mintProgram}" "agent" "--stay" "--config-dir" "${world.configDir}"\n`,
+      readFileSync(unit(), 'utf8').includes(
+        `\nExecStart="${mintProgram}" "agent" "--stay" "--config-dir" "${world.configDir}"\n`,
       ),
     );
     assert.deepEqual(first.calls, [
@@ -83,24 +84,24 @@ if [ -e ${world.directory}/offline ]; then echo 'Failed to connect to bus' >&2; 
     const written = statSync(unit()).ino;
     const again = await mint('install');
     assert.deepEqual([again.status, again.stdout, again.calls], [0, '', first.calls]);
-    assert.match(again.stderr, /is there already/);
+    assert.match(again.stderr, /is installed already/);
     assert.equal(statSync(unit()).ino, written);
     assert.deepEqual(readdirSync(dirname(unit())), [unitName]);
   });
 
-  test('where systemd does not answer, it says what to run', async () => {
+  test('if systemd does not answer, install prints the commands to run', async () => {
     const { status, stderr, calls } = await mint('install', { live: false });
     assert.deepEqual([status, calls], [0, ['--user show-environment']]);
     assert.match(stderr, new RegExp(`systemctl --user enable --now ${unitName}`));
     assert.ok(existsSync(unit()));
   });
 
-  test('where there is no systemd, it says so and writes nothing', async () => {
+  test('without systemd, install fails and writes nothing', async () => {
     const { status, stderr } = await world.run(mintProgram, ['agent', 'install'], {
       env: { PATH: world.home },
     });
     assert.equal(status, 1);
-    assert.match(stderr, /there is no systemctl on this machine \(io-failed\)\n.*agent --stay/);
+    assert.match(stderr, /systemctl is not installed on this machine \(io-failed\)\n.*agent --stay/);
     assert.ok(!existsSync(unit()));
   });
 
@@ -118,10 +119,10 @@ if [ -e ${world.directory}/offline ]; then echo 'Failed to connect to bus' >&2; 
     assert.deepEqual(readdirSync(dirname(unit())), ['other.service']);
     const again = await mint('uninstall');
     assert.deepEqual([again.status, again.calls], [0, []]);
-    assert.match(again.stderr, /nothing is installed/);
+    assert.match(again.stderr, /the agent is not installed/);
   });
 
-  test('without systemd, uninstall takes back the link that had it started', async () => {
+  test('without systemd, uninstall removes the link that systemctl enable made', async () => {
     await mint('install');
     const wants = join(dirname(unit()), 'default.target.wants');
     mkdirSync(wants);
@@ -132,15 +133,25 @@ if [ -e ${world.directory}/offline ]; then echo 'Failed to connect to bus' >&2; 
     assert.ok(!existsSync(unit()));
   });
 
-  test('a file of that name that is not ours, or no longer, stays as it is', async () => {
+  test('install replaces an older unit of ours', async () => {
     await mint('install');
-    const edited = `${readFileSync(unit(), 'utf8')}Environment=MINE=1\n`;
-    for (const text of ['[Service]\nExecStart=/usr/bin/other\n', edited, '']) {
+    const current = readFileSync(unit(), 'utf8');
+    writeFileSync(unit(), current.replace('ExecStart="', 'ExecStart="/old'));
+    const { status, stderr } = await mint('install');
+    assert.equal(status, 0, stderr);
+    assert.match(stderr, /was replaced/);
+    assert.match(stderr, /at the next login/);
+    assert.equal(readFileSync(unit(), 'utf8'), current);
+  });
+
+  test('a file of that name that mint-ssh did not write is left as it is', async () => {
+    await mint('install');
+    for (const text of ['[Service]\nExecStart=/usr/bin/other\n', '']) {
       writeFileSync(unit(), text);
       for (const word of ['install', 'uninstall']) {
         const { status, stderr, calls } = await mint(word);
         assert.equal(status, 1);
-        assert.match(stderr, /stays as it is \(io-failed\)/);
+        assert.match(stderr, /was not written by mint-ssh \(io-failed\)/);
         assert.ok(!calls.some((call) => /enable|disable/.test(call)), calls.join());
         assert.equal(readFileSync(unit(), 'utf8'), text);
       }
@@ -150,7 +161,7 @@ if [ -e ${world.directory}/offline ]; then echo 'Failed to connect to bus' >&2; 
     assert.equal((await mint('install')).status, 3);
   });
 
-  test('systemctl’s refusal is passed on in its own words', async () => {
+  test('the message of a failed systemctl is shown', async () => {
     const original = readFileSync(join(bin, 'systemctl'));
     writeFileSync(
       join(bin, 'systemctl'),
@@ -168,7 +179,7 @@ if [ -e ${world.directory}/offline ]; then echo 'Failed to connect to bus' >&2; 
     }
   });
 
-  test('what the unit starts needs nothing of its caller, and has a socket for every VM before anyone comes', async () => {
+  test('the agent of the unit needs no environment, and has a socket for every VM before the first connection', async () => {
     await mint('install');
     // One more that neither ssh.toml nor a block names: EC2 has shown it to `vms`.
     const id = `i-${'0'.repeat(17)}`;
@@ -190,7 +201,7 @@ if [ -e ${world.directory}/offline ]; then echo 'Failed to connect to bus' >&2; 
     assert.ok(!existsSync(unit()));
   });
 
-  test('it does not end for want of a connection, as the one that a connection starts does', async () => {
+  test('the agent of the unit does not end when it is idle', async () => {
     await mint('install');
     const clock = { LD_PRELOAD: library, FAKETIME: '+0 x1200' };
     const stays = startUnit(clock);
@@ -206,7 +217,7 @@ if [ -e ${world.directory}/offline ]; then echo 'Failed to connect to bus' >&2; 
     assert.equal((await stays.done).status, 0);
   });
 
-  test('beside an agent that runs already it waits, and then takes its place', async () => {
+  test('the agent of the unit waits until another agent ends', async () => {
     await mint('install');
     await world.ssh('dev', 'true');
     const [running] = world.agents();
@@ -219,7 +230,7 @@ if [ -e ${world.directory}/offline ]; then echo 'Failed to connect to bus' >&2; 
     assert.equal(world.agents()[0]?.pid, agent.pid);
   });
 
-  test('one that was shut out of its directory fails, so that it is started again', async () => {
+  test('an agent whose socket was removed fails, so that systemd restarts it', async () => {
     await mint('install');
     const agent = startUnit();
     await agent.until(/the agent listens/, 60_000);

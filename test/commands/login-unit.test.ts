@@ -12,7 +12,7 @@ import {
 } from '../../src/commands/login-unit.ts';
 import { ownDirectory, refusal } from '../platform/directory.ts';
 
-/** What a path may hold that means something to one of the readers. */
+/** Paths with characters that are special for systemd, a shell or XML. */
 const awkward = [
   'plain',
   'with a space',
@@ -24,7 +24,7 @@ const awkward = [
   ';|&#*?',
 ];
 
-test('launchd’s property list gives every path back as it is', () => {
+test('a property list parser reads every path as it was written', () => {
   for (const word of awkward) {
     const words = [`/opt/${word}/mint-ssh`, 'agent', '--stay', '--config-dir', `/home/${word}`];
     const script =
@@ -45,12 +45,12 @@ test('launchd’s property list gives every path back as it is', () => {
   }
 });
 
-test('systemd reads every word as it is', (context) => {
+test('systemd reads every word as it was written', (context) => {
   const home = ownDirectory(context);
   const [units, runtime] = [join(home, '.config/systemd/user'), join(home, 'run')];
   for (const directory of [units, runtime]) mkdirSync(directory, { recursive: true, mode: 0o700 });
   writeFileSync(join(units, systemdUnit), systemdText(['/bin/echo', ...awkward, '']));
-  // It refuses to be root's own.
+  // systemd --user refuses to run as root.
   const isRoot = process.getuid?.() === 0;
   if (isRoot) execFileSync('chown', ['-R', '65534', home]);
   const program = ['/usr/lib/systemd/systemd', '--user', '--test', `--unit=${systemdUnit}`];
@@ -63,14 +63,14 @@ test('systemd reads every word as it is', (context) => {
     env: { PATH: process.env['PATH'], HOME: home, XDG_RUNTIME_DIR: runtime },
     timeout: 60_000,
   });
-  // Quoted for a shell; what a dollar stands for is found out when it runs, and two of them are one.
+  // systemd prints the words quoted for a shell; it expands `$$` only when it runs the command.
   const line = /Command Line: (\/bin\/echo .*)$/m.exec(shown.stdout + shown.stderr)?.[1] ?? '';
   const script = `printf '%s\\n' ${line}`;
   const read = execFileSync('sh', ['-c', script], { encoding: 'utf8' }).replaceAll('$$', '$');
   assert.deepEqual(read.split('\n').slice(0, -1), ['/bin/echo', ...awkward, ''], shown.stderr);
 });
 
-test('systemd finds nothing wrong with the unit, and the program in whatever path', (context) => {
+test('systemd-analyze accepts the unit, and finds the program at every path', (context) => {
   const directory = ownDirectory(context);
   for (const [index, word] of awkward.entries()) {
     const at = join(directory, String(index), word);
@@ -89,23 +89,17 @@ test('systemd finds nothing wrong with the unit, and the program in whatever pat
   }
 });
 
-test('a unit that anybody changed, or wrote, is not ours', () => {
+test('a unit is ours if install wrote its first lines', () => {
   for (const text of [systemdText(['/mint-ssh', 'agent']), launchdText(['/mint-ssh', 'agent'])]) {
     assert.ok(isOurUnit(text));
-    for (const other of [
-      text.replace('agent', 'agents'),
-      text.replace('/mint-ssh', '/bin/sh'),
-      `${text}\n`,
-      text.slice(0, -1),
-      text.replace(/[0-9a-f]{64}/, '0'.repeat(64)),
-      '',
-      'x',
-    ])
+    assert.ok(isOurUnit(`${text}# edited\n`));
+    for (const other of [text.replace(/^.*Written by.*\n/m, ''), `\n\n\n${text}`])
       assert.ok(!isOurUnit(other), other);
   }
+  for (const other of ['', 'x', '[Service]\nExecStart=/usr/bin/other\n']) assert.ok(!isOurUnit(other), other);
 });
 
-test('a path that no unit can name is refused', () => {
+test('a path that cannot be written into a unit is refused', () => {
   for (const render of [systemdText, launchdText]) {
     assert.throws(() => render(['/a\nb/mint-ssh']), refusal('ssh-config-unsafe', /control character/));
   }

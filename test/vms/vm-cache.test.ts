@@ -10,6 +10,7 @@ import { ownDirectory } from '../platform/directory.ts';
 
 const vm: LocatedVm = {
   name: 'dev',
+  spelling: undefined,
   found: 'tag',
   instance: 'i-0123456789abcdef0',
   state: 'running',
@@ -27,13 +28,14 @@ const vm: LocatedVm = {
   isMint: false,
   image: 'ami-0123456789abcdef0',
   user: 'ec2-user',
+  namesakes: undefined,
   seenAt: 1_700_000_000_000,
 };
 
 const pathsOf = (context: TestContext): Paths => resolvePaths({ configDir: ownDirectory(context) });
 const fileOf = (paths: Paths) => join(paths.cache, 'vms.json');
 
-test('what was put into the cache is there for the next process, in a file of the user’s own', (context) => {
+test('the next process reads what was put into the cache, in a file only the user can read', (context) => {
   const paths = pathsOf(context);
   const cache = new VmCache(paths);
   cache.change('one', ({ vms }) => vms.set('dev', vm));
@@ -43,7 +45,7 @@ test('what was put into the cache is there for the next process, in a file of th
   assert.equal(statSync(fileOf(paths)).mode & 0o777, 0o600);
 });
 
-test('two processes that write at a time lose nothing of each other’s', (context) => {
+test('two processes that write at the same time keep each other’s entries', (context) => {
   const paths = pathsOf(context);
   const [one, other] = [new VmCache(paths), new VmCache(paths)];
   one.change('scope', ({ vms }) => vms.set('dev', vm));
@@ -53,7 +55,7 @@ test('two processes that write at a time lose nothing of each other’s', (conte
   assert.deepEqual([...one.scope('scope').vms.keys()].sort(), ['build', 'dev']);
 });
 
-test('a damaged cache is as good as none, and is written anew', (context) => {
+test('a damaged cache is ignored, and replaced by the next write', (context) => {
   const paths = pathsOf(context);
   mkdirSync(paths.cache, { recursive: true, mode: 0o700 });
   const bytes = [
@@ -75,7 +77,7 @@ test('a damaged cache is as good as none, and is written anew', (context) => {
   }
 });
 
-test('one damaged entry does not take the others along', () => {
+test('a damaged entry is dropped, and the others are kept', () => {
   const bad: Record<string, unknown> = {
     state: { ...vm, state: 'flying' },
     instance: { ...vm, instance: 'i-../../x' },
@@ -89,14 +91,14 @@ test('one damaged entry does not take the others along', () => {
   assert.deepEqual([...(scopes.get('one')?.vms.keys() ?? [])], ['dev']);
 });
 
-test('what is no address is never dialled', () => {
+test('text that is not an address is dropped', () => {
   const odd = { ...vm, publicAddress: 'evil.example', privateAddress: '10.0.0.1;id', ipv6: '-oX' };
   const scopes = parseScopes(JSON.stringify({ version: 1, scopes: { one: { vms: { dev: odd } } } }));
   const { publicAddress, privateAddress, ipv6 } = scopes.get('one')?.vms.get('dev') ?? {};
   assert.deepEqual([publicAddress, privateAddress, ipv6], [undefined, undefined, undefined]);
 });
 
-test('a cache that others may write to is not believed', (context) => {
+test('a cache that others can write to is ignored', (context) => {
   const paths = pathsOf(context);
   mkdirSync(paths.cache, { recursive: true, mode: 0o700 });
   writeFileSync(fileOf(paths), JSON.stringify({ version: 1, scopes: { one: { vms: { dev: vm } } } }));
@@ -106,7 +108,7 @@ test('a cache that others may write to is not believed', (context) => {
   assert.equal(new VmCache(paths).scope('one').vms.size, 0);
 });
 
-test('a cache that cannot be written costs nothing but the cache', (context) => {
+test('a cache that cannot be written is no error', (context) => {
   const paths = pathsOf(context);
   writeFileSync(paths.cache, 'a file in its place');
   const cache = new VmCache(paths);
