@@ -204,7 +204,7 @@ function readHostKey(base64: string): HostKey {
 }
 
 function jobNotFound(name: string): MintError {
-  return new MintError('job-not-found', `there is no job ${name}`, {
+  return new MintError('job-not-found', `job not found: ${name}`, {
     hint: '`mint-ssh job list` shows the open jobs, `mint-ssh job begin NAME` begins one',
   });
 }

@@ -1,4 +1,4 @@
-/** What a person is asked, and how their words count; the same on every channel. */
+/** Questions to the user, and how answers are read. The rules are the same on every channel. */
 import { stripVTControlCharacters } from 'node:util';
 import { printable } from './terminal.ts';
 
@@ -9,25 +9,25 @@ export interface Question {
   readonly prompt: string;
   /** The full words that mean yes. Words of small letters count in any case, everything else exactly. */
   readonly accepts: readonly string[];
-  /** How long the question stands; `Infinity` for ever. */
+  /** How long to wait for an answer; `Infinity` for no limit. */
   readonly seconds: number;
-  /** After how many answers that are neither yes nor no it is a no; 3 unless told. */
+  /** How many answers that are neither yes nor no are allowed before the question counts as a no; default 3. */
   readonly attempts?: number;
   /** Withdraws the question. */
   readonly signal?: AbortSignal | undefined;
 }
 
 /**
- * `timeout`: no one answered in time, or the question was withdrawn.
- * `nobody`: there is no one to ask on any channel.
+ * `timeout`: the user did not answer in time, or the question was withdrawn.
+ * `nobody`: the user cannot be asked: no terminal and no SSH_ASKPASS program.
  */
 export type Answer = 'yes' | 'no' | 'timeout' | 'nobody';
 
 /**
  * OpenSSH's rules (confirm() in sshconnect.c): an empty line is a no. Beyond those, `y` and `n` are enough, except for
- * a host key: there ssh's own question takes the whole word, and so does ours.
+ * a host key: there ssh's own question requires the whole word, and so does ours.
  *
- * @returns undefined where the line is neither yes nor no
+ * @returns undefined if the line is neither yes nor no
  */
 export function judge(line: string, accepts: readonly string[]): 'yes' | 'no' | undefined {
   const word = line.trim();
@@ -43,14 +43,14 @@ function isFingerprint(word: string): boolean {
   return word.startsWith('SHA256:');
 }
 
-/** What OpenSSH says to an answer that is neither. */
+/** OpenSSH's reply to an answer that is neither yes nor no. */
 export function askedAgain(accepts: readonly string[]): string {
   return accepts.some(isFingerprint)
     ? "Please type 'yes', 'no' or the fingerprint: "
     : "Please type 'yes' or 'no': ";
 }
 
-/** The lines above the prompt, with nothing in them that a terminal or a dialog would obey. */
+/** The lines above the prompt, with control characters escaped. */
 export function plainLines({ framed }: Question): string[] {
   if (framed === '') return [];
   return stripVTControlCharacters(framed).replace(/\n$/, '').split('\n').map(printable);

@@ -5,7 +5,7 @@ import type { Command, GlobalOptions, Invocation, Options } from './command.ts';
 import { closest } from './suggest.ts';
 import { printable } from './terminal.ts';
 
-/** Options that every command takes; `--version` stands alone. */
+/** Options that every command takes. `--version` is valid only without a command. */
 export const globalOptions = {
   'config-dir': {
     type: 'string',
@@ -36,7 +36,7 @@ function tokensOf(own: readonly string[]) {
   return parseArgs({ args: [...own], options, strict: false, allowPositionals: true, tokens: true }).tokens;
 }
 
-/** All words that are not options, as far as the global options tell. */
+/** All words that are not options, parsed with the global options only. */
 export function positionals(own: readonly string[]): readonly string[] {
   return tokensOf(own).flatMap((token) => (token.kind === 'positional' ? [token.value] : []));
 }
@@ -46,7 +46,7 @@ export function commandWord(own: readonly string[]): string | undefined {
   return positionals(own)[0];
 }
 
-/** The value of `--config-dir`, whatever else is wrong with the command line. */
+/** The value of `--config-dir`, even if the rest of the command line is invalid. */
 export function configDirectory(own: readonly string[]): string | undefined {
   const found = tokensOf(own).find((token) => token.kind === 'option' && token.name === 'config-dir');
   return found?.kind === 'option' ? found.value : undefined;
@@ -64,7 +64,7 @@ export function wantsHelp(own: readonly string[]): boolean {
   return own.includes('--help') || own.includes('-h');
 }
 
-/** Parses strictly what one command takes. @throws MintError `usage` */
+/** Parses the options and arguments of one command strictly. @throws MintError `usage` */
 export function parseInvocation(command: Command, { own, rest }: SplitArguments): Invocation {
   const parsed = parseStrictly(command, own);
   const values = parsed.values as Invocation['values'];
@@ -87,7 +87,7 @@ function parseStrictly(command: Command, own: readonly string[]) {
   }
 }
 
-/** What was mistyped may be long, or a secret whose option is missing: only its beginning is shown. */
+/** The error for an invalid option. Shows only its first characters: it may be long, or a secret. */
 function misused(error: unknown, command: Command, options: Options): MintError {
   const usage = `usage: mint-ssh ${command.usage}`;
   const { code, message } = error as NodeJS.ErrnoException;

@@ -1,14 +1,14 @@
-/** Asking through the program in SSH_ASKPASS: a dialog of the desktop's or of an editor's. */
+/** Asks through the program in SSH_ASKPASS, such as a dialog of the desktop or of an editor. */
 import type { ChildProcess } from 'node:child_process';
 import { type Answer, askedAgain, judge, plainLines, type Question } from './answer.ts';
 
-/** An answer is one of a few words; more than this many bytes is none. */
+/** A longer answer, in bytes, is ignored: an answer is one of a few words. */
 const answerLimit = 1024;
 
-/** Where a Debian desktop has one when SSH_ASKPASS names none; elsewhere the path leads nowhere. */
+/** The default program of Debian desktops, for use when SSH_ASKPASS is not set. It does not exist elsewhere. */
 const usualProgram = '/usr/bin/ssh-askpass';
 
-/** `first`: instead of the terminal; `last`: where there is no terminal. The rules are readpass.c's. */
+/** `first`: use the program instead of the terminal; `last`: only without a terminal. Rules: OpenSSH's readpass.c. */
 export function askpassUse(environment: NodeJS.ProcessEnv): 'first' | 'last' | 'never' {
   const display = environment['DISPLAY'] || environment['WAYLAND_DISPLAY'];
   switch (environment['SSH_ASKPASS_REQUIRE']?.toLowerCase()) {
@@ -26,9 +26,9 @@ export function askpassUse(environment: NodeJS.ProcessEnv): 'first' | 'last' | '
 /**
  * Asks with SSH_ASKPASS_PROMPT=confirm, so that programs which know it show buttons and no password field.
  *
- * There a status of 0 and no text is a yes to ssh-agent. Not here: `SSH_ASKPASS=/bin/true` is how scripts
- * silence ssh, and editors answer so when their dialog is dismissed. Such an answer is asked once more,
- * without the hint, as ssh asks about host keys: then the word itself has to come.
+ * ssh-agent takes status 0 without text for a yes. This function does not: scripts silence ssh with
+ * `SSH_ASKPASS=/bin/true`, and editors answer so when their dialog is dismissed. After such an answer it asks once more
+ * without the hint, as ssh asks about host keys; then the program has to print the word.
  */
 export async function askThroughProgram(question: Question, environment: NodeJS.ProcessEnv): Promise<Answer> {
   const program = environment['SSH_ASKPASS'] ?? usualProgram;
@@ -50,7 +50,7 @@ export async function askThroughProgram(question: Question, environment: NodeJS.
 
 /**
  * Asks for a passphrase, as ssh does: no hint, and what counts is the text up to the end of its first line.
- * @returns `no` when the program ended with a failure or said nothing
+ * @returns `no` if the program failed or printed nothing
  */
 export async function askSecretThroughProgram(
   prompt: string,
@@ -71,7 +71,7 @@ interface Limits {
   readonly signal: AbortSignal | undefined;
 }
 
-/** What it wrote before it ended with 0; else what its silence, end or absence comes to. */
+/** Runs the program. @returns its output if it exited with 0, else the outcome: `no`, `timeout` or `nobody` */
 function run(
   program: string,
   text: string,
@@ -87,7 +87,7 @@ function run(
     const settle = (outcome: Answer | { readonly text: string }) => {
       clearTimeout(timer);
       signal?.removeEventListener('abort', giveUp);
-      // What it may have started itself is not waited for: its next write finds the pipe closed.
+      // Children of the program are not waited for: their next write finds the pipe closed.
       child.stdout?.destroy();
       child.kill();
       child.unref();
@@ -107,7 +107,7 @@ function run(
 
 /** Without a shell; looked up in PATH as execlp does. */
 function start(program: string, text: string, env: NodeJS.ProcessEnv): ChildProcess | undefined {
-  // Loaded at this moment: every connection starts this program, and hardly one asks.
+  // Loaded only here: every connection starts mint-ssh, and few connections ask a question.
   const { spawn } = process.getBuiltinModule('node:child_process');
   try {
     return spawn(program, [text], { env, stdio: ['ignore', 'pipe', 'ignore'], windowsHide: true });

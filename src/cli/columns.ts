@@ -39,7 +39,7 @@ function fit(cell: string, width: number): string {
   return cell.length > width ? `${cell.slice(0, width - 1)}…` : cell.padEnd(width);
 }
 
-/** Of the terminal that stdout is; undefined for a pipe or a file, which take any width. */
+/** The width of stdout in columns; undefined if it is a pipe or a file, which take any width. */
 export function outputWidth(): number | undefined {
   return process.stdout.isTTY ? Math.max(40, process.stdout.columns || 80) : undefined;
 }

@@ -1,4 +1,4 @@
-/** What a file in `src/commands/` exports, and what it is called with. */
+/** The interface of a command: what a file in `src/commands/` exports, and what its `run` gets. */
 
 /** Options that every command takes. */
 export interface GlobalOptions {
@@ -13,7 +13,7 @@ export interface Invocation {
   readonly positionals: readonly string[];
   /** The command's own options, as `util.parseArgs` gives them. */
   readonly values: Readonly<Record<string, string | boolean | (string | boolean)[] | undefined>>;
-  /** What stood behind `--`; undefined where there was none. */
+  /** The words after `--`; undefined if there was no `--`. */
   readonly rest: readonly string[] | undefined;
   readonly globals: GlobalOptions;
 }
@@ -23,11 +23,11 @@ export interface Option {
   readonly type: 'string' | 'boolean';
   readonly short?: string;
   readonly multiple?: boolean;
-  /** What stands for its value: `PATH`, `DIR`, `NAME`. */
+  /** The placeholder for its value in help: `PATH`, `DIR`, `NAME`. */
   readonly value?: string;
-  /** One line, without a full stop. Every option has one that is not hidden. */
+  /** One line without a full stop. Required unless the option is hidden. */
   readonly description?: string;
-  /** For the use of mint-ssh itself. */
+  /** Used only by mint-ssh itself; not shown in help. */
   readonly hidden?: boolean;
 }
 
@@ -39,24 +39,24 @@ export type Options = Readonly<Record<string, Option>>;
  */
 export type Word = readonly [usage: string, description: string, options?: readonly string[]];
 
-/** One table of these makes the parser, `--help`, the shells' completion and the manual page. */
+/** A command. The parser, `--help`, shell completion and the manual page are made from the table of commands. */
 export interface Command {
-  /** One line: the words behind `mint-ssh`. `VM` as the first behind a word is completed with the VMs' names. */
+  /** One line: the words after `mint-ssh`. If the first argument is `VM`, shells complete it with the VMs' names. */
   readonly usage: string;
-  /** The text of `--help` behind the usage line: what it does. */
+  /** The text of `--help` after the usage line. */
   readonly help: string;
-  /** The words it goes on with, where it does. */
+  /** Its subcommands, if it has any. */
   readonly words?: readonly Word[];
   readonly options: Options;
-  /** Resolves to the exit status; throws a MintError for everything that went wrong. */
+  /** Resolves to the exit status; throws a MintError on failure. */
   readonly run: (invocation: Invocation) => Promise<number>;
 }
 
-/** One word of the command line: what the overview says of it, and the rest when it is needed. */
+/** An entry of the command table: its line in the overview, and a loader for the command itself. */
 export interface CommandEntry {
   readonly summary: string;
   readonly load: () => Promise<{ readonly command: Command }>;
 }
 
-/** By the word the user types. */
+/** The commands by the word that the user types. */
 export type CommandTable = Readonly<Record<string, CommandEntry>>;

@@ -1,4 +1,4 @@
-/** Whether a person sits in front of this process, and their terminal. */
+/** Whether this process is in the foreground of a terminal, and writing to that terminal. */
 import { closeSync, openSync, readFileSync, writeSync } from 'node:fs';
 import { writeToConsole } from './windows-console.ts';
 
@@ -10,11 +10,11 @@ export function inForeground(): boolean {
   if (process.platform === 'win32') return true;
   try {
     if (process.platform === 'linux') {
-      // proc(5): behind the command in parentheses come state, ppid, pgrp, session, tty_nr, tpgid.
+      // proc(5): the command in parentheses is followed by state, ppid, pgrp, session, tty_nr, tpgid.
       const fields = readFileSync('/proc/self/stat', 'latin1').split(') ').at(-1)?.split(' ') ?? [];
       return fields[4] !== '0' && fields[2] === fields[5];
     }
-    // Loaded only where it is needed: every connection starts this program.
+    // Loaded only here: every connection starts mint-ssh, and few need this.
     const { execFileSync } = process.getBuiltinModule('node:child_process');
     const listed = execFileSync('ps', ['-o', 'pgid=,tpgid=', '-p', String(process.pid)], {
       encoding: 'utf8',
@@ -26,7 +26,7 @@ export function inForeground(): boolean {
   }
 }
 
-/** Writes to the terminal itself, past any redirection; false where there is none to write to. */
+/** Writes to the terminal itself, past any redirection. @returns false without a terminal */
 export function writeToTerminal(text: string): boolean {
   if (!inForeground()) return false;
   try {

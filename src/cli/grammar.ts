@@ -1,4 +1,4 @@
-/** The command table as the shells' completion and the manual page need it: all of it loaded, and in words. */
+/** The command table, fully loaded, in the form that shell completion and the manual page use. */
 import { globalOptions } from './arguments.ts';
 import type { Command, CommandTable, Options } from './command.ts';
 
@@ -9,10 +9,10 @@ export interface CommandText {
 }
 
 export interface OptionWord {
-  /** Without dashes. */
+  /** The name without dashes. */
   readonly long: string;
   readonly short: string | undefined;
-  /** What its value is, where it takes one. */
+  /** The placeholder of its value; undefined if it takes none. */
   readonly value: 'file' | 'directory' | 'other' | undefined;
   readonly description: string;
 }
@@ -20,7 +20,7 @@ export interface OptionWord {
 export interface ActionWord {
   readonly word: string;
   readonly description: string;
-  /** Whether the name of a VM comes next. */
+  /** Whether the next argument is the name of a VM. */
   readonly takesVm: boolean;
 }
 
@@ -47,12 +47,12 @@ export function commandWords(commands: readonly CommandText[]): readonly Command
   }));
 }
 
-/** `--help` among them, `--version` not. */
+/** The options of every command: `--help` is one of them, `--version` is not. */
 export function globalOptionWords(): readonly OptionWord[] {
   return optionWords(globalOptions);
 }
 
-/** A word that stands in the help twice, with more or less behind it, is one word to type. */
+/** The subcommands. One that the help lists twice with different arguments occurs once. */
 function actionWords(words: NonNullable<Command['words']>): readonly ActionWord[] {
   const found = new Map<string, ActionWord>();
   for (const [usage, description] of words) {

@@ -1,10 +1,10 @@
-/** `--help`: of a command, and of the program. */
+/** The texts of `--help`, for a command and for the program. */
 import { version } from '../version.ts';
 import { globalOptions } from './arguments.ts';
 import type { Command, CommandTable, Option, Options } from './command.ts';
 import { wrap } from './wrap.ts';
 
-/** What a person reads of an option: how it is written, and what it does. */
+/** An option in the help: how it is written, and what it does. */
 export interface OptionText {
   readonly form: string;
   readonly description: string;
@@ -23,12 +23,13 @@ function optionForm(name: string, { short, type, value }: Option): string {
   return short === undefined ? long : `-${short}, ${long}`;
 }
 
-/** No line of help is longer, so that it fits the smallest usual terminal. */
+/** The width of help texts in characters: fits a terminal of 80 columns. */
 const maxWidth = 80;
 
 /**
- * The help of a command, or of one of its words (`hosts accept`).
- * @param word what follows the command; ignored where it is not one of the command's words
+ * The help of a command, or of one of its subcommands (`hosts accept`).
+ *
+ * @param word the subcommand; ignored if the command has no subcommand of this name
  */
 export function commandHelp(command: Command, word?: string): string {
   const { usage, help, words = [], options } = command;
@@ -73,7 +74,7 @@ function asPair({ form, description }: OptionText): Pair {
 
 const globalPairs = optionTexts(globalOptions).map(asPair);
 
-/** Of the left column; a very long entry does not count, and has a line of its own. */
+/** The width of the left column. A very long entry does not count; it gets a line of its own. */
 function widthOf(pairs: readonly Pair[]): number {
   return Math.max(0, ...pairs.map(([left]) => left.length).filter((length) => length <= 30)) + 2;
 }
@@ -94,7 +95,7 @@ function reflow(text: string): string {
     .join('\n\n');
 }
 
-/** An example that is too long goes on in the next line, as a shell takes it. */
+/** Continues an example that is too long on the next line, with a backslash as in a shell. */
 function continued(line: string): string {
   if (line.length <= maxWidth) return line;
   const [first = '', ...more] = wrap(line.trimStart(), maxWidth - 8);

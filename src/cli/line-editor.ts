@@ -1,4 +1,4 @@
-/** The editing of one line, for a terminal that leaves it to us. */
+/** Edits one line of input, for a terminal in raw mode. */
 
 const keys = {
   interrupt: 3,
@@ -9,15 +9,15 @@ const keys = {
   escape: 27,
 } as const;
 
-/** No answer is longer, in characters. */
+/** The longest answer in characters. */
 const limit = 1024;
 
 export interface Typed {
-  /** The line once it is whole; `end` for Ctrl-C, and for Ctrl-D and Ctrl-Z where nothing was typed. */
+  /** The complete line; `end` for Ctrl-C, and for Ctrl-D and Ctrl-Z on an empty line. */
   readonly line: { readonly text: string } | 'end' | undefined;
-  /** What the terminal has to show for it. */
+  /** What to write to the terminal in reply. */
   readonly shown: string;
-  /** What was typed behind the line. */
+  /** The bytes that were typed after the line. */
   readonly rest: Buffer;
 }
 
@@ -28,7 +28,7 @@ export class LineEditor {
   type(bytes: Buffer): Typed {
     let shown = '';
     const characters = [...bytes.toString('utf8')];
-    // An arrow, a function key: the terminal sends each as one piece.
+    // Ignore escape sequences (arrows, function keys); the terminal sends each in one piece.
     if (characters[0]?.charCodeAt(0) === keys.escape)
       return { line: undefined, shown, rest: Buffer.alloc(0) };
     for (const [at, character] of characters.entries()) {

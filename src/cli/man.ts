@@ -1,4 +1,4 @@
-/** The manual page, mint-ssh(1), from the same table as `--help`. man(7), as groff and mandoc both read it. */
+/** Makes the manual page mint-ssh(1) from the command table, in man(7) macros that groff and mandoc understand. */
 
 import { version } from '../version.ts';
 import { globalOptions } from './arguments.ts';
@@ -21,7 +21,7 @@ export function manualPage(commands: readonly CommandText[]): string {
     '.SH ENVIRONMENT',
     ...pairs(environment),
     '.SH FILES',
-    'All of them stand in the directory that \\fB\\-\\-config\\-dir\\fR or \\fBMINT_CONFIG_DIR\\fR names.',
+    'All files are in the directory that \\fB\\-\\-config\\-dir\\fR or \\fBMINT_CONFIG_DIR\\fR names.',
     ...pairs(files),
     '.SH EXIT STATUS',
     ...pairs(statuses),
@@ -69,7 +69,7 @@ function commandSection({ command }: CommandText): string[] {
   ];
 }
 
-/** Paragraphs; lines that are indented stand as they are. */
+/** Formats paragraphs; indented lines are kept as they are. */
 function prose(source: string): string[] {
   const paragraphs = source.trimEnd().split(/\n{2,}/);
   return paragraphs.flatMap((paragraph, at) => {
@@ -89,7 +89,7 @@ function tagged({ form, description: about }: OptionText): string[] {
   return ['.TP', `\\fB${literal(form)}\\fR`, text(about)];
 }
 
-/** What stands in backticks is bold. */
+/** Makes text in backticks bold. */
 function text(line: string): string {
   const pieces = line.split(/`([^`]*)`/);
   return asText(
@@ -97,12 +97,12 @@ function text(line: string): string {
   );
 }
 
-/** A line that begins with a full stop or a quote would be a request. */
+/** Escapes the start of a line: a full stop or a quote there would make it a request. */
 function asText(line: string): string {
   return /^[.']/.test(line) ? `\\&${line}` : line;
 }
 
-/** Every character as itself, so that what is copied from the page works. */
+/** Escapes text so that every character is printed literally and commands can be copied from the page. */
 function literal(source: string): string {
   return source
     .replace(/[\\\-`'^~"]/g, (character) => names[character] ?? character)

@@ -1,14 +1,14 @@
 /**
- * One line of progress on stderr for what takes longer than a second: replaced in place and removed at its end. Written
- * only where stderr is a terminal that can erase a line, and never from a background job.
+ * One line of progress on stderr for actions that take longer than a second: updated in place, and removed at the end. It
+ * is written only if stderr is a terminal that can erase a line, and never from a background job.
  */
 import { writeSync } from 'node:fs';
 import { inForeground } from './foreground.ts';
 
-/** A user waits this long before a line appears. */
+/** The delay before the line appears. */
 const delayMs = 1_000;
 const updateMs = 500;
-/** From here on the line shows how long it has taken. */
+/** The time after which the line also shows the elapsed seconds. */
 const showsTimeMs = 3_000;
 
 const eraseLine = '\r\u001b[2K';
@@ -16,14 +16,14 @@ const eraseLine = '\r\u001b[2K';
 let isShown = false;
 
 export interface Progress {
-  /** Shows another text from now on. */
+  /** Changes the text. */
   update(text: string): void;
-  /** Removes the line; to be called in any case. */
+  /** Removes the line. Must be called, also after a failure. */
   end(): void;
 }
 
 /**
- * Costs two timers until the line appears: the proxy starts one for each login.
+ * Starts a progress line. It costs two timers until the line appears, because the proxy starts one for each login.
  * @param text what is being done, such as `asking AWS`; foreign text in it must be `printable`
  */
 export function startProgress(text: string): Progress {
@@ -70,7 +70,7 @@ export async function withProgress<T>(text: string, action: () => Promise<T>): P
   }
 }
 
-/** Whatever else is written to the terminal calls this first. */
+/** Erases the line; called before anything else is written to the terminal. */
 export function hideProgress(): void {
   if (!isShown) return;
   isShown = false;
@@ -82,7 +82,7 @@ function canErase(): boolean {
   return term !== '' && term !== 'dumb' && process.getBuiltinModule('node:tty').isatty(2);
 }
 
-/** A line that wraps could not be erased. */
+/** Cuts the text to the width of the terminal, because a line that wraps cannot be erased. */
 function write(text: string, time: string): void {
   const columns = Math.max(20, process.stderr.columns || 80);
   const line = `mint-ssh: ${text} …${time}`;
@@ -94,6 +94,6 @@ function writeOut(text: string): void {
   try {
     writeSync(2, text);
   } catch {
-    // The terminal is gone, or takes no more for the moment: it is only progress.
+    // The terminal is gone or its buffer is full. Progress may be lost.
   }
 }

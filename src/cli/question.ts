@@ -1,4 +1,4 @@
-/** The one place that asks: on the terminal, else through the program in SSH_ASKPASS. */
+/** Asks the user: on the terminal, else through the program in SSH_ASKPASS. All yes-no questions go through this file. */
 import type { Answer, Question } from './answer.ts';
 import { askpassUse, askThroughProgram } from './askpass.ts';
 import { askOnTerminal } from './terminal-question.ts';
@@ -6,12 +6,12 @@ import { askOnTerminal } from './terminal-question.ts';
 export type { Answer, Question } from './answer.ts';
 
 /**
- * Asks a person, and takes nothing for a yes but one of the words that mean it.
+ * Asks the user a yes-no question. Only one of the question's words counts as a yes.
  *
  * The channel is chosen as OpenSSH does (readpass.c, read_passphrase): the terminal, unless
- * SSH_ASKPASS_REQUIRE says otherwise; SSH_ASKPASS where there is no terminal. For a background job there is
- * none: touching it would stop the job, and ssh with it.
- * @param environment whose TERM, NO_COLOR, DISPLAY, WAYLAND_DISPLAY and SSH_ASKPASS… count
+ * SSH_ASKPASS_REQUIRE says otherwise; SSH_ASKPASS without a terminal. A background job counts as having no terminal:
+ * reading it would stop the job, and ssh with it.
+ * @param environment has TERM, NO_COLOR, DISPLAY, WAYLAND_DISPLAY and SSH_ASKPASS…
  */
 export async function ask(question: Question, environment = process.env): Promise<Answer> {
   const use = askpassUse(environment);

@@ -1,29 +1,29 @@
-/** The one place that asks for a passphrase: on the terminal without an echo, else through SSH_ASKPASS. */
+/** Asks for a passphrase: on the terminal without echo, else through SSH_ASKPASS. All secrets go through this file. */
 import { askpassUse, askSecretThroughProgram } from './askpass.ts';
 import { inForeground } from './foreground.ts';
 import { openTerminal } from './open-terminal.ts';
 import { printable } from './terminal.ts';
 
 /**
- * `no`: the person gave up. `timeout`: nobody answered in time, or the question was withdrawn. `nobody`: there is no
- * one to ask on any channel.
+ * `no`: the user gave up. `timeout`: the user did not answer in time, or the question was withdrawn. `nobody`: the user
+ * cannot be asked: no terminal and no SSH_ASKPASS program.
  */
 export type Secret = { readonly text: string } | 'no' | 'timeout' | 'nobody';
 
 export interface SecretLimits {
-  /** How long the question stands; for ever unless told. */
+  /** How long to wait for an answer; no limit by default. */
   readonly seconds?: number;
   /** Withdraws the question. */
   readonly signal?: AbortSignal;
 }
 
-/** Milliseconds; looking at the foreground costs a process where there is no /proc. */
+/** How often the terminal is polled, in milliseconds. Without /proc, each check for the foreground starts a process. */
 const pollInterval = process.platform === 'linux' ? 50 : 250;
 
-/** Bytes; what ssh takes for a passphrase is no longer. */
+/** The longest passphrase in bytes: the same limit as ssh's. */
 const limit = 1023;
 
-/** What the keys mean while the terminal leaves the editing to us. */
+/** The control characters for editing while the terminal is in raw mode. */
 const keys = { interrupt: 3, end: 4, erase: [8, 127], clear: 21, enter: [10, 13] } as const;
 
 /**
@@ -54,14 +54,14 @@ async function askHidden(prompt: string, isOver: () => boolean): Promise<Secret>
   try {
     for (; ; await new Promise((resolve) => setTimeout(resolve, pollInterval))) {
       if (isOver()) {
-        // What was typed so far must not end up in the shell's next line.
+        // Discard what was typed, so that it does not end up in the shell's next line.
         if (reveal !== undefined && inForeground()) {
           terminal.discardInput();
           terminal.write('\n');
         }
         return 'timeout';
       }
-      // In the background, and right behind a stop, the terminal is the shell's.
+      // In the background, and right after a stop, the terminal belongs to the shell.
       if (!inForeground()) continue;
       if (terminal.wasStopped()) {
         reveal?.();
@@ -72,7 +72,7 @@ async function askHidden(prompt: string, isOver: () => boolean): Promise<Secret>
         typed = [];
         terminal.discardInput();
         reveal = terminal.hide();
-        // A passphrase that everyone could read is not asked for.
+        // Do not ask for a passphrase that would be echoed.
         if (reveal === undefined) return 'nobody';
         terminal.write(`\r${prompt}`);
       }
@@ -89,7 +89,7 @@ async function askHidden(prompt: string, isOver: () => boolean): Promise<Secret>
   }
 }
 
-/** Does to the line what the terminal would have done. */
+/** Applies one typed byte to the line, as the terminal's own line editing would. */
 function edit(line: number[], bytes: Buffer): 'more' | 'done' | 'no' {
   for (const byte of bytes) {
     if (isOneOf(keys.enter, byte)) return 'done';
@@ -102,7 +102,7 @@ function edit(line: number[], bytes: Buffer): 'more' | 'done' | 'no' {
   return 'more';
 }
 
-/** A character of UTF-8 is its first byte and all that continue it. */
+/** Removes the last UTF-8 character: its continuation bytes and its first byte. */
 function eraseCharacter(line: number[]): void {
   for (let byte = line.pop(); byte !== undefined && (byte & 0xc0) === 0x80; byte = line.pop());
 }

@@ -1,7 +1,7 @@
 /**
  * Commands that an error, a hint or a note tells the user to run. Nothing that a VM, a tag, AWS or another program
  * says may change what such a command does, so every value in one goes through this file. Values with a fixed form
- * that was checked where they came in (VM names, profile names, fingerprints) may stand in a text as they are:
+ * that was checked when they were read (VM names, profile names, fingerprints) may be used as they are;
  * test/cli/shell-command.test.ts lists them.
  */
 import { printable } from './terminal.ts';
@@ -22,7 +22,7 @@ export function command(text: TemplateStringsArray, ...values: readonly string[]
 
 /**
  * An identifier that AWS or another program named, for a command.
- * @param placeholder what the command says instead where the text does not have the form: a word in capitals
+ * @param placeholder a word in capitals that the command contains instead if the text does not have the form
  */
 export function idOr(text: string | undefined, form: RegExp, placeholder: string): string {
   return text !== undefined && form.test(text) ? text : placeholder;

@@ -1,11 +1,11 @@
 /** "Did you mean": the known word that a mistyped one is closest to. */
 
-/** Longer words are not compared: nobody mistypes them by a letter or two. */
+/** Longer words, in characters, are not compared. */
 const maxLength = 64;
 
 /**
- * @returns the closest candidate, where it differs by at most a third of the word (and by three letters); a swap of
- * two neighbouring letters counts as one
+ * @returns the closest candidate that differs by at most a third of the word's letters and by at most three; a swap of
+ * two neighbouring letters counts as one difference
  */
 export function closest(word: string, candidates: Iterable<string>): string | undefined {
   if (word.length > maxLength) return undefined;

@@ -1,9 +1,9 @@
 /**
- * Asking on the terminal itself: stdin and stdout carry the SSH stream, stderr may be /dev/null.
+ * Asks on the terminal itself, because stdin and stdout carry the SSH stream and stderr may be /dev/null.
  *
- * It is polled. A blocking read would hold a thread of the pool for ever, and a stream reads when bytes come:
- * were we in the background by then, the terminal would stop us and ssh with SIGTTIN. So every read comes
- * right behind a look at the foreground.
+ * The terminal is polled. A blocking read would hold a thread of the pool for ever. A stream reads when bytes arrive; if
+ * the process is in the background by then, the terminal stops it, and ssh, with SIGTTIN. So the process checks before
+ * every read that it is in the foreground.
  */
 import { type Answer, askedAgain, judge, plainLines, type Question } from './answer.ts';
 import { hasColour, paintFrame } from './colour.ts';
@@ -12,11 +12,12 @@ import { openTerminal } from './open-terminal.ts';
 import { hideProgress } from './progress.ts';
 import type { Terminal } from './tty.ts';
 
-/** Milliseconds; looking at the foreground costs a process where there is no /proc. */
+/** How often the terminal is polled, in milliseconds. Without /proc, each check for the foreground starts a process. */
 const pollInterval = process.platform === 'linux' ? 50 : 250;
 
 /**
- * Asks on the controlling terminal; what was typed before the question stands answers nothing.
+ * Asks on the controlling terminal. Ignores what was typed before the question was shown.
+ *
  * @returns `nobody` without a terminal, and in a background job
  */
 export async function askOnTerminal(question: Question, environment = process.env): Promise<Answer> {
@@ -44,7 +45,7 @@ async function converse(
   let shown = false;
   let garbage = 0;
   for (; ; await pause()) {
-    // The time comes first: a line that was typed into a stopped job is no answer once it is over.
+    // Check the time first: a line typed into a stopped job does not count after the time limit.
     const over = performance.now() >= deadline || signal?.aborted === true;
     if (!inForeground()) {
       if (over) return 'timeout';
@@ -52,13 +53,13 @@ async function converse(
       continue;
     }
     if (over) {
-      // Half a word must not end up in the shell's next line.
+      // Discard a partial answer, so that it does not end up in the shell's next line.
       terminal.discardInput();
       terminal.write('\n');
       return 'timeout';
     }
     if (terminal.wasStopped()) {
-      // Shown again at the next look: the shell may still be at work on the terminal.
+      // Show the question again at the next poll: the shell may still be writing to the terminal.
       shown = false;
       continue;
     }

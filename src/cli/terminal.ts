@@ -1,5 +1,5 @@
 /**
- * Everything a person sees goes through this file.
+ * All output to the user goes through this file.
  *
  * The rules: progress, warnings, errors and questions go to stderr, one `mint-ssh: …` line each; stdout
  * carries only what a command was asked to print, and in `proxy` not even that: there it is the SSH
@@ -17,24 +17,24 @@ export function printable(text: string): string {
   });
 }
 
-/** One line for the person, on stderr. */
+/** Prints one line for the user, on stderr. */
 export function say(line: string): void {
   writeStderr(`mint-ssh: ${line}\n`);
 }
 
-/** A hint says what to do next. */
+/** Prints a hint: what to do next, on stderr. */
 export function hint(line: string): void {
   say(`hint: ${line}`);
 }
 
-/** Lines as they are, on stderr: diffs, framed warnings. */
+/** Prints lines without a prefix, on stderr: diffs, framed warnings. */
 export function show(text: string): void {
   writeStderr(text.endsWith('\n') ? text : `${text}\n`);
 }
 
 /**
- * What a person must see even where ssh sends our stderr to /dev/null, as it does under ControlPersist:
- * stderr where that is something, else the terminal itself.
+ * Prints what the user must see even if ssh has sent our stderr to /dev/null, as it does under ControlPersist: to stderr if
+ * it leads somewhere, else to the terminal itself.
  */
 export function warn(text: string): void {
   const lines = text.endsWith('\n') ? text : `${text}\n`;
@@ -45,7 +45,7 @@ export function warn(text: string): void {
 function isNowhere(descriptor: number): boolean {
   try {
     const { dev, ino, rdev } = fstatSync(descriptor);
-    // It does so nowhere else: Windows has no ControlPersist.
+    // Only Unix needs this: ssh on Windows has no ControlPersist.
     if (process.platform === 'win32') return false;
     const nowhere = statSync('/dev/null');
     return dev === nowhere.dev && ino === nowhere.ino && rdev === nowhere.rdev;
@@ -54,20 +54,20 @@ function isNowhere(descriptor: number): boolean {
   }
 }
 
-/** What a command was asked to print, on stdout. Never called on the proxy's path. */
+/** Prints a command's result on stdout. Never called by the proxy. */
 export function print(text: string): void {
   try {
     writeAll(1, text.endsWith('\n') ? text : `${text}\n`);
   } catch (error) {
-    // `| head` has seen enough.
+    // The reader, such as `head`, has closed the pipe.
     if ((error as NodeJS.ErrnoException).code !== 'EPIPE') throw error;
   }
 }
 
 /**
- * Prints what must not get lost, such as a job's user data, of which there is no second copy.
+ * Prints a result that exists only once, such as a job's user data, and fails if it cannot be written.
  *
- * @throws MintError `io-failed` where stdout is closed, full, or /dev/null (which Node opens in place of a closed one)
+ * @throws MintError `io-failed` if stdout is closed, full, or /dev/null (which Node opens in place of a closed one)
  */
 export function printOrFail(text: string): void {
   const lost = (why: string, cause?: unknown) =>
@@ -116,7 +116,7 @@ function writeStderr(text: string): void {
   try {
     writeAll(2, text);
   } catch {
-    // Whoever read our stderr is gone; there is no one left to tell.
+    // The reader of our stderr is gone, so the error cannot be reported.
   }
 }
 

@@ -1,32 +1,33 @@
 import { closeSync, constants, openSync, readSync, writeSync } from 'node:fs';
 
-/** No answer is longer, in characters. */
+/** The longest answer in characters. */
 const lineLimit = 1024;
 
 /** The user's terminal. It is polled: the caller checks that it is in the foreground before each call. */
 export interface Terminal {
   close(): void;
-  /** True once after each SIGCONT, thus after Ctrl-Z and `fg`: what was asked has scrolled away. */
+  /** True once after each SIGCONT (Ctrl-Z and `fg`): the prompt has to be shown again. */
   wasStopped(): boolean;
-  /** Whole lines and a line not yet ended. */
+  /** Discards typed lines, and a line that is not yet complete. */
   discardInput(): void;
   /**
-   * Stops the terminal from showing and editing what is typed; Ctrl-C then comes as a byte. Gives back what
-   * undoes it, undefined where the terminal cannot. Like everything here, to be called from the foreground.
+   * Turns off echo and line editing; Ctrl-C then arrives as a byte. To be called in the foreground only.
+   *
+   * @returns a function that undoes it; undefined if the terminal cannot do it
    */
   hide(): (() => void) | undefined;
-  /** What has been typed while it was hidden; undefined when nothing is there, `end` when the terminal is gone. */
+  /** The bytes typed without echo; undefined if there are none, `end` if the terminal is gone. */
   readHidden(): Buffer | 'end' | undefined;
   write(text: string): void;
-  /** False while the terminal takes no more, as after Ctrl-S; tries again at each call. */
+  /** Writes to the terminal. @returns false while it accepts no more (Ctrl-S); each call tries again */
   isWritten(): boolean;
-  /** The next line; undefined when there is none yet; `end` for Ctrl-D and a terminal that is gone. */
+  /** The next line; undefined if there is none yet; `end` for Ctrl-D or if the terminal is gone. */
   readLine(): { readonly text: string } | 'end' | undefined;
 }
 
 /**
- * The controlling terminal, through a descriptor of our own: that it does not block is not seen by ssh or the
- * shell. To be touched from the foreground alone: the terminal stops a background job that reads.
+ * Opens the controlling terminal through a descriptor of its own, so that non-blocking mode does not affect ssh or the
+ * shell. To be used in the foreground only: the terminal stops a background job that reads.
  */
 export class Tty implements Terminal {
   readonly #descriptor: number;
@@ -61,19 +62,19 @@ export class Tty implements Terminal {
     return stopped;
   }
 
-  /** For a line not yet ended the terminal has to be raw for a moment. */
+  /** Discards input. An incomplete line can only be read in raw mode, so the terminal is raw for a moment. */
   discardInput(): void {
     const { ReadStream } = process.getBuiltinModule('node:tty');
     this.#unread = '';
     try {
       const stream = new ReadStream(openSync('/dev/tty', constants.O_RDWR | constants.O_NOCTTY));
-      // Without a listener a terminal that is gone would end the process.
+      // Without a listener, the error of a terminal that is gone would end the process.
       stream.on('error', () => {});
       try {
         stream.setRawMode(true);
         while (this.#read() instanceof Buffer);
       } finally {
-        // Back to what it was, which in front of a login is canonical with echo.
+        // Back to the mode before, which is canonical with echo.
         stream.setRawMode(false);
         stream.destroy();
       }
@@ -113,7 +114,7 @@ export class Tty implements Terminal {
       }
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code === 'EAGAIN') return false;
-      // Nobody sees it: the next read says that the terminal is gone.
+      // Ignored: the next read reports that the terminal is gone.
       this.#unwritten = Buffer.alloc(0);
     }
     return true;

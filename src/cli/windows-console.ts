@@ -1,19 +1,19 @@
-/** The console of a Windows program, whatever its stdin, stdout and stderr are: see CONIN$ and CONOUT$ in its manuals. */
+/** The console of a Windows process, even if stdin, stdout and stderr are redirected: the devices CONIN$ and CONOUT$. */
 import { closeSync, openSync } from 'node:fs';
 import type { ReadStream, WriteStream } from 'node:tty';
 import { LineEditor } from './line-editor.ts';
 import type { Terminal } from './tty.ts';
 
-/** As device names: a bare `CONOUT$` would be a file of that name, because Node makes every path a full one. */
+/** Device names. Node would resolve a bare `CONOUT$` to a file of that name in the current directory. */
 const input = '\\\\.\\CONIN$';
 const output = '\\\\.\\CONOUT$';
 
-/** What was typed ahead arrives within this time, in milliseconds. */
+/** How long to wait for typed-ahead input, in milliseconds. */
 const settling = 200;
 
 /**
- * There is no foreground on Windows, and nothing stops: a question can be asked at any time. The console is raw from
- * open to close, so that what was typed ahead can be told from an answer, and edits the line itself.
+ * Windows has no foreground and stops no process, so a question can be asked at any time. The console stays in raw mode
+ * from open to close, to tell typed-ahead input from an answer; this file edits the line itself.
  */
 export class WindowsConsole implements Terminal {
   readonly #input: ReadStream;
@@ -96,16 +96,16 @@ function openStreams(): [ReadStream, WriteStream] | undefined {
     source.setRawMode(true);
     return [source, new tty.WriteStream(to)];
   } catch {
-    // A service, a program without a console.
+    // The process has no console, such as a service.
     for (const descriptor of opened) closeSync(descriptor);
     return undefined;
   }
 }
 
-/** @throws where there is none */
+/** Opens the console. @throws Error if the process has none */
 export function writeToConsole(text: string): boolean {
   const { WriteStream } = process.getBuiltinModule('node:tty');
-  // A stream, because that writes characters and not bytes of whatever code page the console has.
+  // A stream writes characters, not bytes in the console's code page.
   const stream = new WriteStream(openSync(output, 'r+'));
   stream.on('error', () => {});
   stream.write(text);

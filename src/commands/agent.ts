@@ -1,4 +1,4 @@
-/** `mint-ssh agent`: runs it in the foreground, shows its state, ends it, has it started at login. */
+/** `mint-ssh agent`: runs the agent in the foreground, shows its status, stops it, or installs it to start at login. */
 import { closeSync, openSync, writeSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { connectControl, readySign } from '../agent/control/client.ts';
@@ -10,37 +10,37 @@ import {
 } from '../agent/control/protocol.ts';
 import { alreadyRunning, runAgent } from '../agent/daemon.ts';
 import type { Command, Invocation } from '../cli/command.ts';
-import { print, say } from '../cli/terminal.ts';
+import { print, printable, say } from '../cli/terminal.ts';
 import { MintError } from '../errors.ts';
 import { type Paths, resolvePaths } from '../platform/paths.ts';
 import { installAgent, uninstallAgent } from './agent-login.ts';
 
 export const command: Command = {
   usage: 'agent [status|stop|install|uninstall]',
-  help: `Without a word more: runs the agent here, in the foreground. Connections start one by themselves, so
-there is seldom a need to.`,
+  help: `Without a subcommand, runs the agent in the foreground. This is seldom needed: a connection starts the agent when
+none is running.`,
   words: [
-    ['status', 'says what it holds; exit status 1 where none runs'],
-    ['stop', 'ends it; sessions that stand go on without it'],
-    ['install', 'starts the agent at login: a systemd user unit, or a launchd agent on macOS'],
-    ['uninstall', 'removes what install wrote'],
+    ['status', 'show what the agent holds; exit status 1 if it is not running'],
+    ['stop', 'stop the agent; open sessions continue'],
+    ['install', 'start the agent at login: a systemd user unit, or a launchd agent on macOS'],
+    ['uninstall', 'remove what install added'],
   ],
   options: {
-    json: { type: 'boolean', description: 'status as JSON' },
-    force: { type: 'boolean', description: 'stop, uninstall: even where the keys of jobs are lost with it' },
+    json: { type: 'boolean', description: 'status: print JSON' },
+    force: { type: 'boolean', description: 'stop, uninstall: even if the keys of open jobs are lost' },
     stay: {
       type: 'boolean',
-      description: 'do not end for want of connections; wait for one that runs already',
+      description: 'do not exit when idle; if an agent is running, wait for it to end',
     },
     background: { type: 'boolean', hidden: true },
   },
   run,
 };
 
-/** How long the agent may take to answer a person, in milliseconds. */
-const answerLimit = 5000;
-/** How often one that stays looks whether it is its turn, in milliseconds. */
-const turnInterval = 1000;
+/** How long `status` and `stop` wait for the agent's answer. */
+const answerTimeoutMs = 5000;
+/** How often an agent with `--stay` checks whether the running agent has ended. */
+const pollIntervalMs = 1000;
 
 async function run({ positionals, values, globals }: Invocation): Promise<number> {
   const [word, ...more] = positionals;
@@ -54,12 +54,15 @@ async function run({ positionals, values, globals }: Invocation): Promise<number
   if (more.length === 0 && word === 'uninstall') {
     return uninstallAgent(paths, () => ask(paths, { type: 'stop', force: values['force'] === true }));
   }
-  throw new MintError('usage', `agent does not know ${JSON.stringify(positionals.join(' ').slice(0, 60))}`, {
+  throw new MintError('usage', `unknown command: agent ${printable(positionals.join(' ').slice(0, 60))}`, {
     hint: `usage: mint-ssh ${command.usage}`,
   });
 }
 
-/** In the background its stderr is a pipe to the proxy that started it: closed when ready, or told why not. */
+/**
+ * Runs the agent. With `background`, stderr is a pipe to the proxy that started the agent: the agent closes the pipe when
+ * it is ready, or writes the error to it.
+ */
 async function serve(paths: Paths, background: boolean): Promise<number> {
   if (!background) {
     const ran = await runAgent(paths, { ready: () => say(`the agent listens on ${paths.control}`) });
@@ -75,12 +78,12 @@ async function serve(paths: Paths, background: boolean): Promise<number> {
   }
 }
 
-/** From login to logout. The agent that a connection has started before goes its way first: it holds keys. */
+/** Runs from login to logout. Waits for an agent that a connection has started, because that agent holds keys. */
 async function stay(paths: Paths): Promise<number> {
   const ready = () => say(`the agent listens on ${paths.control}`);
   for (let isFirst = true; !(await runAgent(paths, { ready, stays: true })); isFirst = false) {
-    if (isFirst) say('an agent runs already: this one takes its place when it ends');
-    await sleep(turnInterval);
+    if (isFirst) say('another agent is running; this one starts when it ends');
+    await sleep(pollIntervalMs);
   }
   return 0;
 }
@@ -126,7 +129,7 @@ async function stop(paths: Paths, force: boolean): Promise<number> {
   return 0;
 }
 
-/** One question to the agent; undefined where none runs. For `stop`, waits until it has gone. */
+/** Sends one request to the agent; for `stop`, waits until it has ended. @returns undefined if no agent is running */
 async function ask(paths: Paths, request: AgentRequest): Promise<AgentReply | undefined> {
   let answer: AgentReply | undefined;
   let finish: () => void = () => {};
@@ -142,7 +145,7 @@ async function ask(paths: Paths, request: AgentRequest): Promise<AgentReply | un
   });
   if (connection === undefined) return undefined;
   connection.send(request);
-  const limit = setTimeout(finish, answerLimit);
+  const limit = setTimeout(finish, answerTimeoutMs);
   await finished;
   clearTimeout(limit);
   connection.close();

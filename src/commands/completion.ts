@@ -10,7 +10,7 @@ import { knownNames } from '../vms/known-names.ts';
 
 const usage = 'completion bash|zsh|fish';
 
-/** `table` has this command as well, and hands itself over: imports go one way. */
+/** Makes the command. The command table passes itself in, so that this file does not import it. */
 export function completionOf(table: CommandTable): Command {
   return { ...description, run: ({ positionals, globals }) => run(table, positionals, globals.configDir) };
 }
@@ -24,9 +24,9 @@ shells look for it; by hand:
   eval "$(mint-ssh completion zsh)"                                   in ~/.zshrc, behind compinit
   mint-ssh completion fish >~/.config/fish/completions/mint-ssh.fish  once`,
   words: [
-    ['bash', 'the script for bash'],
-    ['zsh', 'the one for zsh'],
-    ['fish', 'the one for fish'],
+    ['bash', 'print the script for bash'],
+    ['zsh', 'print the script for zsh'],
+    ['fish', 'print the script for fish'],
   ],
   options: {},
 };
@@ -42,7 +42,7 @@ async function run(
   [shell = '', ...more]: readonly string[],
   configDir: string | undefined,
 ): Promise<number> {
-  // What the scripts call while the person types.
+  // The completion scripts call this form for the names of the VMs.
   if (shell === 'vms') return printVms(configDir);
   const script = Object.hasOwn(shells, shell) && more.length === 0 ? shells[shell] : undefined;
   if (script === undefined) {
@@ -54,7 +54,7 @@ async function run(
   return 0;
 }
 
-/** The names of the VMs, one a line. */
+/** Prints the names of the known VMs, one a line. */
 function printVms(configDir: string | undefined): number {
   const vms = knownNames(resolvePaths({ configDir }));
   if (vms.size > 0) print([...vms].join('\n'));

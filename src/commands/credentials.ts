@@ -1,6 +1,6 @@
 /**
- * `mint-ssh credentials` (hidden): resolves AWS credentials in the environment of the user's shell and hands them over
- * to the agent. A proxy starts it where the agent has none that are fresh.
+ * `mint-ssh credentials` (hidden): resolves AWS credentials in the environment of the user's shell and passes them to the
+ * agent. The proxy starts it when the agent has no fresh credentials.
  */
 import { connectControl } from '../agent/control/client.ts';
 import { type AgentRequest, failureReply } from '../agent/control/protocol.ts';
@@ -17,9 +17,9 @@ export const command: Command = {
   run,
 };
 
-/** A result that comes later than this serves nobody. */
+/** A later result is of no use: the login that waited for it has failed. */
 const limitMs = 10 * 60_000;
-/** How often this process looks whether the proxy that started it is still there. */
+/** How often this process checks whether the proxy that started it is still running. */
 const parentPollMs = 500;
 
 async function run({ values, globals }: Invocation): Promise<number> {
@@ -57,7 +57,7 @@ async function run({ values, globals }: Invocation): Promise<number> {
   return 0;
 }
 
-/** Aborted when the proxy has ended: then its terminal is no longer asked. */
+/** A signal that is aborted when the proxy has ended, so that a prompt does not stay on its terminal. */
 function signalOfParent(): AbortSignal {
   const parent = process.ppid;
   const ended = new AbortController();

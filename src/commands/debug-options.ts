@@ -52,7 +52,7 @@ export const accessOptions = {
 type Values = Invocation['values'];
 
 /**
- * Checks all options before anything happens.
+ * Checks all options of debug access before anything is changed.
  *
  * @throws MintError `usage`, and those of `readVisitorKeys`
  */

@@ -30,10 +30,10 @@ MINT_VM, MINT_HOST, MINT_PORT, MINT_USER, MINT_PROJECT and MINT_LEASE in its env
   mint-ssh debug open build-17 --project web --authorize ~/anna.keys --instance i-0123456789abcdef0
   mint-ssh debug reap --leases dynamodb:mint-leases`,
   words: [
-    ['open NAME', 'open the VM of the job NAME, and hold it until it ends'],
-    ['list', 'the VMs that are open or overdue'],
-    ['end ID', 'end it now'],
-    ['reap', 'destroy the VMs whose time is over'],
+    ['open NAME', 'open the VM of the job NAME; runs until the access ends'],
+    ['list', 'list the VMs that are open or overdue'],
+    ['end ID', 'end the access now'],
+    ['reap', 'destroy the VMs whose time has expired'],
   ],
   options: {
     ...accessOptions,

@@ -1,4 +1,4 @@
-/** `mint-ssh demo`: the main job, done by the real parts, against a cloud inside this process. */
+/** `mint-ssh demo`: real logins with the real proxy, agent and ssh, against a cloud inside this process. */
 import type { Command } from '../cli/command.ts';
 import { print } from '../cli/terminal.ts';
 import { scenes } from '../demo/scenes.ts';
@@ -16,16 +16,16 @@ at the end, and touches nothing of yours.`,
 
 async function run({ positionals, values }: Parameters<Command['run']>[0]): Promise<number> {
   if (positionals.length > 0) {
-    throw new MintError('usage', 'demo takes nothing', { hint: `usage: mint-ssh ${command.usage}` });
+    throw new MintError('usage', 'demo takes no arguments', { hint: `usage: mint-ssh ${command.usage}` });
   }
   const version = await sshVersion();
   const setting = setStage();
   const interrupted = onInterrupt(async () => (await setting).strike());
   const stage = await setting;
   try {
-    print(`Two SSH servers and a stand-in for AWS now run inside this process; what logs in to them is your own
-ssh (${version}), through the real mint-ssh and its real agent. All of it happens in
-${stage.directory}, which goes away at the end: nothing of yours is read or changed.
+    print(`Two SSH servers and a stand-in for AWS now run inside this process. Your own ssh (${version}) logs in
+to them through the real mint-ssh and its real agent. All files are in ${stage.directory},
+which is removed at the end; none of your files is read or changed.
 
 `);
     for (const [index, { title, play }] of scenes.entries()) {
@@ -33,20 +33,22 @@ ${stage.directory}, which goes away at the end: nothing of yours is read or chan
       await play(stage);
     }
     if (values['shell'] === true) {
-      print('A shell of the demo: try `ssh dev`, `mint-ssh vms` or `mint-ssh doctor dev`; `exit` ends it.');
+      print(
+        'This is a shell inside the demo. Try `ssh dev`, `mint-ssh vms` or `mint-ssh doctor dev`; `exit` leaves it.',
+      );
       await stage.shell();
     }
   } finally {
     interrupted.forget();
     await stage.strike();
   }
-  print(`Done: the agent has ended, its keys are gone, and so is the directory.
+  print(`Done: the agent and its keys are gone, and the directory is removed.
 
 Next, with your own VMs: mint-ssh setup`);
   return 0;
 }
 
-/** Cleans up where the person stops the demo, and then lets the signal do what it does. */
+/** On SIGINT, SIGTERM or SIGHUP, cleans up and then raises the signal again with its default action. */
 function onInterrupt(clean: () => Promise<void>): { forget(): void } {
   const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
   const handle = (signal: NodeJS.Signals) => {

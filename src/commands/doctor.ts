@@ -1,4 +1,4 @@
-/** `mint-ssh doctor`: checks what a login needs, and says for each failure the command that fixes it. */
+/** `mint-ssh doctor`: checks what a login needs, and names for each failure the command that fixes it. */
 import { painter, type Style } from '../cli/colour.ts';
 import { outputWidth } from '../cli/columns.ts';
 import type { Command, Invocation } from '../cli/command.ts';
@@ -26,7 +26,7 @@ export const command: Command = {
 failure comes with a command or a change that fixes it. With a VM, it also asks AWS, dials the VM and logs in
 to it, which pins its host key where this is the first login. It changes nothing else.
 
---report prints one page for whoever administers the AWS account: the findings, and the IAM policy that is
+--report prints one page for the administrator of the AWS account: the findings, and the IAM policy that is
 missing. It contains no secrets. The exit status is 1 if something failed.`,
   options: {
     json: { type: 'boolean', description: 'print JSON: see docs/json.md' },
@@ -75,7 +75,7 @@ async function run({ positionals, values, globals }: Invocation): Promise<number
   }
 }
 
-/** With the user and port that a login uses; where it cannot be found, the checks say why. */
+/** The VM with the user and port that a login uses; if the VM cannot be found, the checks report why. */
 async function located(paths: Paths, settings: Settings, vm: VmSettings) {
   try {
     const found = await findVm({ paths, settings, name: vm.name });
@@ -124,7 +124,7 @@ const labels: Readonly<Record<Status, readonly [label: string, style: Style]>> =
   'not-checked': ['-', 'dim'],
 };
 
-/** One line for each finding, as it comes; with `json` all of them at the end. */
+/** Prints one line for each finding as it comes; with `json`, all findings at the end. */
 async function tell(checks: Checks, json: boolean): Promise<number> {
   const rows: Record<string, unknown>[] = [];
   const nameWidth = Math.max(...checks.map(({ name }) => name.length));
@@ -152,7 +152,7 @@ async function collect(checks: Checks): Promise<readonly ReportedFinding[]> {
   return findings;
 }
 
-/** Runs the checks, with what is waited for as progress; foreign text in a finding is made safe to show. */
+/** Runs the checks, shows the pending ones as progress, and escapes foreign text in the findings. */
 async function watch(checks: Checks, found: (name: string, finding: Finding) => void): Promise<void> {
   const progress = startProgress('checking');
   try {

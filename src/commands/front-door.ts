@@ -1,4 +1,4 @@
-/** What `mint-ssh` does without a command, and what it says about a word that is not one. */
+/** What `mint-ssh` does without a command, and the error for a word that is not a command. */
 import { isatty } from 'node:tty';
 import { configDirectory, globalOptions, unknownOption } from '../cli/arguments.ts';
 import type { CommandTable } from '../cli/command.ts';
@@ -11,7 +11,7 @@ import { knownNames } from '../vms/known-names.ts';
 
 const overviewHint = '`mint-ssh help` lists the commands';
 
-/** Without any word: the picker on a terminal, else the help. @throws MintError `usage` for an unknown option */
+/** `mint-ssh` without a command: the picker on a terminal, else the help. @throws MintError `usage` */
 export async function withoutCommand(own: readonly string[], commands: CommandTable): Promise<number> {
   const option = unknownOption(own);
   if (option !== undefined) throw unknownGlobalOption(option);

@@ -12,7 +12,7 @@ import { type ConsoleAnswer, lookUp, typeOf } from '../trust/decide.ts';
 import type { ConsoleKey, Pin } from '../trust/pin.ts';
 import type { TrustStore } from '../trust/store.ts';
 
-/** For each VM. */
+/** The outcome for one VM. */
 const limitMs = 10_000;
 
 interface Verified {
@@ -26,8 +26,9 @@ interface Verified {
 
 /**
  * Verifies every pinned key of one VM, or of all.
- * @returns the exit status: 3 where AWS shows other keys than a pinned one
- * @throws MintError `vm-not-found` where a named VM has no pinned key to compare
+ *
+ * @returns the exit status: 3 if AWS shows another key than a pinned one
+ * @throws MintError `vm-not-found` if a named VM has no pinned key
  */
 export async function verify(
   paths: Paths,

@@ -1,4 +1,4 @@
-/** `mint-ssh hosts`: the host keys that are trusted, and how a person changes that. */
+/** `mint-ssh hosts`: shows the host keys that are trusted, and lets the user change them. */
 import { isatty } from 'node:tty';
 import { columns } from '../cli/columns.ts';
 import type { Command, Invocation } from '../cli/command.ts';
@@ -19,12 +19,12 @@ export const command: Command = {
   help: `The host keys that are trusted: a VM has one of each type. Mint's known_hosts has the ed25519 key, records beside it
 have the rest.`,
   words: [
-    ['list', 'every VM: its keys, why each is trusted, since when, on which instance'],
-    ['show VM', 'all that is known of one VM, with the key that was refused last'],
+    ['list', 'list every VM with its keys: why each is trusted, since when, on which instance'],
+    ['show VM', 'show all that is known about one VM, and the key that was refused last'],
     ['accept VM FINGERPRINT', 'trust this key from now on, in place of the pinned one of its type'],
     ['accept VM', 'show the key that was refused last, and ask whether to trust it'],
     ['verify [VM]', 'compare the pinned keys with the console output that AWS shows'],
-    ['forget VM', 'trust the next key that VM shows, as if it were new'],
+    ['forget VM', 'trust the next key that VM presents, as if it were new'],
   ],
   options: { json: { type: 'boolean', description: 'print JSON' } },
   run,
@@ -117,7 +117,7 @@ function forget(store: TrustStore, words: readonly string[], json: boolean): voi
   const vm = onlyName(words);
   if (!store.forget(vm)) throw unknown(vm);
   if (json) print(JSON.stringify({ vm, forgotten: true }));
-  else say(`forgot the host key of ${vm}: the next key it shows will be trusted`);
+  else say(`forgot the host key of ${vm}: the next key it presents will be trusted`);
 }
 
 async function accept(
@@ -138,17 +138,17 @@ async function accept(
     if (entry !== undefined) print(JSON.stringify(toJson(entry), undefined, 2));
     return { vm, fingerprint: pin.fingerprint };
   }
-  say(`the host key of ${vm} is ${pin.fingerprint} from now on`);
+  say(`the host key of ${vm} is now ${pin.fingerprint}`);
   if (pin.key === undefined)
-    hint('this key was not seen yet: a connection that shows another one is blocked');
+    hint('no connection has seen this key yet; a connection that presents another one is blocked');
   return { vm, fingerprint: pin.fingerprint };
 }
 
-/** The fingerprint refused last when the person types `yes`, undefined when they do not. */
+/** Asks about the key that was refused last. @returns its fingerprint if the user types `yes`, else undefined */
 async function askAboutRefused(store: TrustStore, vm: string): Promise<string | undefined> {
   const { pin, refused } = store.show(vm) ?? {};
   if (refused === undefined) {
-    throw new MintError('usage', `no key of ${vm} was refused: there is none to accept`, {
+    throw new MintError('usage', `no key of ${vm} was refused, so there is nothing to accept`, {
       hint: `\`mint-ssh hosts accept ${vm} FINGERPRINT\` trusts a key that you know`,
     });
   }
@@ -162,10 +162,10 @@ async function askAboutRefused(store: TrustStore, vm: string): Promise<string | 
     seconds: Number.POSITIVE_INFINITY,
     attempts: 1,
   };
-  // Input from a file or a pipe is a script's: it names the fingerprint.
+  // If stdin is a file or a pipe, a script calls: it has to name the fingerprint.
   const answer = isatty(0) ? await askOnTerminal(question) : 'nobody';
   if (answer === 'nobody') {
-    throw new MintError('usage', 'accept without a fingerprint asks on a terminal, and there is none', {
+    throw new MintError('usage', 'accept without a fingerprint needs a terminal', {
       hint: `mint-ssh hosts accept ${vm} ${key.fingerprint}`,
     });
   }
@@ -194,12 +194,12 @@ const evidenceWords: Readonly<Record<Evidence, string>> = {
   'first-use': 'first use',
 };
 
-/** A key without evidence was pinned by Mint. */
+/** How the key came to be trusted; a key without evidence was pinned by Mint. */
 function howTrusted(evidence: Evidence | undefined): string {
   return evidence === undefined ? 'by mint' : evidenceWords[evidence];
 }
 
-/** `ed25519`, `ecdsa`, `rsa`; what a record says otherwise is shown as text. */
+/** The short name of a key type: `ed25519`, `ecdsa`, `rsa`. An unknown type is shown as it is. */
 function shortType({ type }: Pin): string {
   const [, name] = /^(?:ssh-)?(ed25519|ecdsa|rsa)\b/.exec(type ?? '') ?? [];
   return name ?? printable(type ?? '-').slice(0, 12);
@@ -210,7 +210,7 @@ function contradicts({ pin, shown }: NonNullable<HostEntry['contradiction']>): s
   return `${printable(pin.fingerprint)} was pinned at first use, and AWS shows ${keys}`;
 }
 
-/** The first key's fields stand in the object itself as well, for scripts that know one key of a VM. */
+/** The object repeats the fields of the first key at its top level, for scripts that expect one key for each VM. */
 function toJson({ vm, pins, pin, refused, contradiction, problem }: HostEntry): Record<string, unknown> {
   const ofKey = (one: Pin | undefined) => ({
     fingerprint: one?.fingerprint ?? null,
@@ -252,7 +252,7 @@ function onlyName(words: readonly string[]): string {
 
 function unknown(vm: string): MintError {
   return new MintError('vm-not-found', `no host key of ${vm} is known`, {
-    hint: '`mint-ssh hosts` lists the ones that are',
+    hint: 'run: mint-ssh hosts',
   });
 }
 

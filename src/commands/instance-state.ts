@@ -1,4 +1,4 @@
-/** What `start` and `stop` share: the instance of a VM, asked for now, and waiting for its state to change. */
+/** For `start` and `stop`: asks AWS for the instance of a VM, and waits for its state to change. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Aws } from '../aws/aws.ts';
 import { ownAws } from '../aws/own-credentials.ts';
@@ -45,7 +45,7 @@ export async function withInstance(
   const settings = loadSettings(paths, { profile: globals.profile, region: globals.region });
   const own = settings.named(name);
   if (!hasPartInAws(own)) {
-    throw new MintError('vm-not-found', `${name} is not an EC2 instance, as far as ssh.toml says`);
+    throw new MintError('vm-not-found', `ssh.toml does not make ${name} an EC2 instance`);
   }
   const aws = ownAws();
   const caller = thisCaller();

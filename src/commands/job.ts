@@ -52,7 +52,7 @@ User data can be read on the VM, and by everyone who may ask EC2 for it. With --
 which suits a VM that is thrown away.
 
 \`run\` passes one word to the VM's shell as a line; several words arrive as exactly these words. --wait waits for a VM that
-boots. SIGINT, SIGTERM and SIGHUP end CMD on the VM. With --debug-on-failure, a CMD that fails opens the VM to a person
+boots. SIGINT, SIGTERM and SIGHUP end CMD on the VM. With --debug-on-failure, a CMD that fails opens the VM for debugging
 for at most 30 minutes; then the VM is destroyed. See \`mint-ssh debug --help\`.
 
   mint-ssh job begin build-17 > user-data
@@ -60,11 +60,11 @@ for at most 30 minutes; then the VM is destroyed. See \`mint-ssh debug --help\`.
   mint-ssh job run build-17 --wait 10m -- make test
   mint-ssh job end build-17`,
   words: [
-    ['begin NAME', 'make the key, and print the user data that authorizes it'],
-    ['set NAME', 'the VM is at --host, and --port if that is not 22'],
-    ['run NAME -- CMD…', 'run a command there; its exit status is ours'],
-    ['end NAME', 'wipe key, host key and name'],
-    ['list', 'the open jobs'],
+    ['begin NAME', 'make the key, and print user data that authorizes it'],
+    ['set NAME', 'set the address of the VM: --host, and --port if it is not 22'],
+    ['run NAME -- CMD…', 'run a command on the VM; exits with its status'],
+    ['end NAME', 'wipe the key and the host key, and free the name'],
+    ['list', 'list the open jobs'],
   ],
   options: {
     ...beginOptions,
@@ -81,7 +81,7 @@ for at most 30 minutes; then the VM is destroyed. See \`mint-ssh debug --help\`.
       description: 'run: how long the VM may take to answer, such as 10m',
     },
     json: { type: 'boolean', description: 'list: print JSON' },
-    'debug-on-failure': { type: 'boolean', description: 'run: open the VM to a person if CMD fails' },
+    'debug-on-failure': { type: 'boolean', description: 'run: open the VM for debugging if CMD fails' },
     ...accessOptions,
   },
   run,
@@ -155,7 +155,7 @@ async function begin({ paths, name, values, globals }: JobInvocation): Promise<n
     );
     hint(`then log in with ${login}, once its VM has an address: mint-ssh job set ${name} --host H`);
   } catch (error) {
-    // Without its user data the job is of no use, and would keep its name.
+    // Without its user data the job cannot be used, so it must not keep its name.
     await endJobAndBlock(paths, name).catch(() => endJob(paths, name));
     throw error;
   }
@@ -194,7 +194,7 @@ async function set({ paths, name, values }: JobInvocation): Promise<number> {
     throw misused('--port must be a whole number from 1 to 65535');
   }
   await setJob(paths, { name, host, port: port === undefined ? undefined : Number(port) });
-  // The block has the port.
+  // The block already holds the port.
   await refreshJobBlock(paths, name);
   return 0;
 }
@@ -234,7 +234,7 @@ function describe({ name, user, host, port, begunAt, state }: Job): string {
   return `${name}: ${where}, since ${begunAt}${state === 'lost' ? ', its key is lost' : ''}`;
 }
 
-/** The options of debug access are checked before CMD runs: a mistake in them must show while it can be corrected. */
+/** Runs CMD. The options of debug access are checked first, so that a mistake in them shows before CMD fails. */
 async function runCommand({ paths, name, rest = [], values, globals }: JobInvocation): Promise<number> {
   if (rest.length === 0) throw misused('missing command after --');
   const line = remoteCommandLine(rest);
@@ -268,7 +268,7 @@ async function runCommand({ paths, name, rest = [], values, globals }: JobInvoca
         }),
       );
     } catch (error) {
-      // The status has to be that of the command.
+      // The exit status stays that of the command.
       reportError(error, globals.verbose);
     }
     return status;
@@ -277,10 +277,10 @@ async function runCommand({ paths, name, rest = [], values, globals }: JobInvoca
   }
 }
 
-/** About the people who would be let in, and none of the job's business. */
+/** Errors in the keys to authorize for debug access. They do not fail the job. */
 const keyCodes: ReadonlySet<ErrorCode> = new Set(['key-invalid', 'key-options', 'key-private', 'io-failed']);
 
-/** Bots, and people without keys, have their builds run too: debug access alone is left out. */
+/** The request for debug access; undefined, with a warning, if its keys cannot be read. CMD runs in any case. */
 async function optionalRequest(
   paths: Paths,
   name: string,
@@ -296,7 +296,7 @@ async function optionalRequest(
 }
 
 function noJob(name: string): MintError {
-  return new MintError('job-not-found', `there is no job ${name}`, { hint: `mint-ssh job begin ${name}` });
+  return new MintError('job-not-found', `job not found: ${name}`, { hint: `mint-ssh job begin ${name}` });
 }
 
 function misused(message: string): MintError {

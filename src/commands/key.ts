@@ -26,23 +26,23 @@ import { VmCache } from '../vms/vm-cache.ts';
 export const command: Command = {
   usage: 'key [add VM KEY|FILE|- | list VM | remove VM FINGERPRINT] [--json]',
   help: `Edits ~/.ssh/authorized_keys on a VM, for clients that cannot use Instance Connect: a phone, a tablet.
-They are put there through a login by Instance Connect. A key that is there already, with whatever comment and
-options, is left as it is. Of a certificate, the key inside is added: authorized_keys takes no certificates.`,
+mint-ssh logs in through Instance Connect to edit the file. A key that is already in it is left as it is, with its
+comment and options. Of a certificate, the key inside is added: authorized_keys takes no certificates.`,
   words: [
     [
       'add VM KEY|FILE|-',
-      'let this public key in (in quotes, its file, or stdin), and print what the client needs',
+      'authorize this public key (in quotes, its file, or stdin), and print what the client needs',
     ],
-    ['list VM', 'the keys that are let in'],
-    ['remove VM FINGERPRINT', 'take every line of the key with this fingerprint out'],
+    ['list VM', 'list the authorized keys'],
+    ['remove VM FINGERPRINT', 'remove every line of the key with this fingerprint'],
   ],
   options: {
     expires: {
       type: 'string',
       value: 'TIME',
-      description: 'add: for no longer than 90m, 12h, 30d, 2w; again for the same key: from now on',
+      description: 'add: expire after TIME (90m, 12h, 30d, 2w); for an authorized key, restart the time',
     },
-    comment: { type: 'string', value: 'TEXT', description: 'add: in place of the comment of the key itself' },
+    comment: { type: 'string', value: 'TEXT', description: 'add: use this comment instead of the key’s own' },
     json: { type: 'boolean', description: 'print JSON' },
   },
   run,
@@ -91,7 +91,7 @@ async function add({ login, words, values }: Request): Promise<void> {
     return { bytes: after, result: { addition: outcome, expiry: at.expiry } };
   });
   if (addition.kind === 'bound' || addition.kind === 'expired')
-    throw standing(vm, addition.key, addition.kind);
+    throw existingKey(vm, addition.key, addition.kind);
   if (addition.kind !== 'present') note(login, 'key-added', 'key add', key.fingerprint);
 
   const expires = addition.kind === 'present' ? addition.key.expires : expiry;
@@ -106,14 +106,18 @@ function reportAddition(
   expires?: string,
 ): void {
   if (key.certified)
-    say('authorized_keys takes no certificates: the key inside is meant, without its limits');
+    say(
+      'authorized_keys takes no certificates: the key inside is used, without the limits of the certificate',
+    );
   const until = expires === undefined ? '' : `, until ${shownExpiry(expires)} by its clock`;
-  const words = { added: 'now accepts', renewed: 'accepts for a new time', present: 'already accepts' }[kind];
+  const words = { added: 'now accepts', renewed: 'accepts with a new expiry', present: 'already accepts' }[
+    kind
+  ];
   say(`${vm} ${words} ${key.fingerprint} (${key.kind})${until}`);
-  if (kind === 'present' && expires !== undefined) hint('add it with --expires to have that count anew');
+  if (kind === 'present' && expires !== undefined) hint('to restart the time, add it with --expires');
 }
 
-/** What someone types into a client, and compares when it shows them the host key. */
+/** Prints what the user enters in a client, and the host key to compare with the one that the client shows. */
 function reportClient(
   { paths, vm }: Login,
   {
@@ -148,8 +152,8 @@ function reportClient(
 }
 
 /**
- * The address of a VM that was found by its tag or its id, as the login just now has met it. A public one first: the
- * client is elsewhere.
+ * The address that the last login used, for a VM that was found by its tag or ID. Prefers a public address, because the
+ * client runs on another machine.
  */
 function knownAddress(paths: Login['paths'], vm: Login['vm']): string | undefined {
   const scope = new VmCache(paths).scope(scopeOf({ caller: thisCaller(), settings: vm }));
@@ -189,7 +193,7 @@ async function remove({ login, words, values }: Request): Promise<void> {
   });
   if (count === 0) {
     throw new MintError('key-not-found', `${vm} does not accept the key ${fingerprint}`, {
-      hint: `\`mint-ssh key list ${vm}\` shows the ones it does`,
+      hint: `run: mint-ssh key list ${vm}`,
     });
   }
   note(login, 'key-removed', 'key remove', fingerprint);
@@ -215,16 +219,16 @@ function onVm<T>(
   return withSessions(login, (connect) => changeRemoteFile(connect, { vm, ...options }, decide));
 }
 
-function standing(vm: string, key: AuthorizedKey, kind: 'bound' | 'expired'): MintError {
+function existingKey(vm: string, key: AuthorizedKey, kind: 'bound' | 'expired'): MintError {
   const remedy = `\`mint-ssh key remove ${vm} ${key.fingerprint}\` first, then add it again`;
   if (kind === 'expired') {
     const when = key.expires === undefined ? '' : ` since ${shownExpiry(key.expires)}`;
-    return new MintError('key-exists', `${vm} has this key already, expired${when}`, {
+    return new MintError('key-exists', `${vm} already has this key, expired${when}`, {
       hint: `add it with --expires, or ${remedy}`,
     });
   }
-  const how = key.options === '' ? 'without an end' : 'with options of its own';
-  return new MintError('key-exists', `${vm} lets this key in already, ${how}; nothing has changed`, {
+  const how = key.options === '' ? 'without an expiry' : 'with options of its own';
+  return new MintError('key-exists', `${vm} already accepts this key, ${how}; nothing was changed`, {
     hint: remedy,
   });
 }

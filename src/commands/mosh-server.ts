@@ -8,16 +8,16 @@ export type MoshAnswer =
       readonly port: number /** 22 base64 characters, a secret. */;
       readonly key: string;
     }
-  /** The VM has no such program. */
+  /** mosh-server is not installed on the VM. */
   | { readonly kind: 'missing' }
-  /** It did not start. `said`: in what words, foreign text of at most 200 characters. */
+  /** mosh-server did not start. `said`: its message, foreign text of at most 200 characters. */
   | { readonly kind: 'failed'; readonly said: string };
 
 export interface MoshServerOptions {
   readonly colours: number;
-  /** What runs in place of the shell; empty for the shell. */
+  /** The command to run instead of the shell; empty for the shell. */
   readonly command: readonly string[];
-  /** Of the caller: the locale goes along, for a VM that has none of its own. */
+  /** The caller's locale variables, for a VM without a UTF-8 locale of its own. */
   readonly environment: NodeJS.ProcessEnv;
 }
 
@@ -43,8 +43,8 @@ export function moshServerCommand({ colours, command, environment }: MoshServerO
 }
 
 /**
- * Resolves when the server has said where it listens, or has ended; the rest of what comes is read and let go. The
- * whole line has to be as mosh-server writes it, with a port that there is; one that only begins like it is a failure.
+ * Resolves when the server has printed where it listens, or has ended. Later output is read and discarded. The line must
+ * match mosh-server's format as a whole, with a valid port; a line that only begins like it is a failure.
  */
 export function readMoshServer(output: Readable): Promise<MoshAnswer> {
   return new Promise((resolve) => {
@@ -67,7 +67,7 @@ export function readMoshServer(output: Readable): Promise<MoshAnswer> {
   });
 }
 
-/** Undefined where whole lines do not hold the answer yet. */
+/** @returns undefined while the complete lines do not hold the answer */
 export function parseMoshServer(lines: string): MoshAnswer | undefined {
   const line = lines.split(/\r?\n/).find((each) => each === absent || each.startsWith('MOSH CONNECT'));
   if (line === undefined) return undefined;

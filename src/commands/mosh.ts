@@ -1,4 +1,4 @@
-/** `mint-ssh mosh`: mosh-server is started over our ssh, and mosh-client goes where that connection went. */
+/** `mint-ssh mosh`: starts mosh-server through ssh, then connects mosh-client to the address that ssh reached. */
 import { execFile } from 'node:child_process';
 import { lookup } from 'node:dns/promises';
 import { readFileSync } from 'node:fs';
@@ -20,8 +20,8 @@ import { type MoshAnswer, moshServerCommand, readMoshServer } from './mosh-serve
 export const command: Command = {
   usage: 'mosh VM [-- COMMAND…]',
   help: `Runs mosh to a VM: starts mosh-server there through ssh, then mosh-client here. COMMAND runs on the VM in place
-of your shell. mosh has to be installed on both sides, and the VM's security group has to let UDP ports 60000 to
-61000 in. The exit status is mosh-client's own.
+of your shell. mosh has to be installed on both sides, and the VM's security group has to allow UDP ports 60000 to
+61000. The exit status is mosh-client's own.
 
   mint-ssh mosh dev
   mint-ssh mosh dev -- tmux attach`,
@@ -29,7 +29,7 @@ of your shell. mosh has to be installed on both sides, and the VM's security gro
   run,
 };
 
-/** A connection of its own, because the proxy has to say where it went, without what a user's config adds to sessions. */
+/** Options of the ssh session: not multiplexed, because the proxy reports its address; nothing from the user's config. */
 const sessionOptions = [
   '-T',
   '-a',
@@ -43,20 +43,20 @@ const sessionOptions = [
   ].flatMap((option) => ['-o', option]),
 ];
 
-/** ssh ends by itself once mosh-server has detached; what a shell's start-up leaves behind is not waited for. */
-const detachLimit = 5_000;
+/** How long to wait for ssh to end after mosh-server has detached: a shell's start-up files may leave processes behind. */
+const detachTimeoutMs = 5_000;
 
 async function run({ positionals, rest, globals }: Invocation): Promise<number> {
   const [given, ...more] = positionals;
   if (given === undefined || more.length > 0) {
-    throw new MintError('usage', given === undefined ? 'which VM?' : 'a command stands behind --', {
+    throw new MintError('usage', given === undefined ? 'missing argument: VM' : 'put the command after --', {
       hint: `usage: mint-ssh ${command.usage}`,
     });
   }
   const name = vmName(given);
   const paths = resolvePaths({ configDir: globals.configDir });
   const settings = loadSettings(paths, { profile: globals.profile, region: globals.region });
-  // Before anything is started on the VM.
+  // Check this before anything is started on the VM.
   const colours = await terminalColours();
   const remote = moshServerCommand({ colours, command: rest ?? [], environment: process.env });
   const found = await findVm({ paths, settings, name });
@@ -72,7 +72,7 @@ async function run({ positionals, rest, globals }: Invocation): Promise<number> 
   return await sshStatus(client, noMoshClient);
 }
 
-/** What mosh-client says the terminal can show; 0 where it does not know. @throws MintError `io-failed` */
+/** The number of colours that mosh-client reports for the terminal; 0 if unknown. @throws MintError `io-failed` */
 function terminalColours(): Promise<number> {
   return new Promise((resolve, reject) => {
     execFile('mosh-client', ['-c'], { timeout: 5_000 }, (error, stdout) => {
@@ -83,7 +83,7 @@ function terminalColours(): Promise<number> {
 }
 
 function noMoshClient(cause: Error): MintError {
-  return new MintError('io-failed', 'there is no mosh-client on this machine', {
+  return new MintError('io-failed', 'mosh-client is not installed', {
     cause,
     hint: 'install mosh, for example with `apt-get install mosh` or `brew install mosh`',
   });
@@ -93,7 +93,7 @@ interface Started {
   /** Of ssh. */
   readonly status: number;
   readonly answer: MoshAnswer;
-  /** Where the proxy's connection went; undefined where it did not get so far. */
+  /** The address that the proxy connected to; undefined if it did not connect. */
   readonly host: string | undefined;
 }
 
@@ -107,7 +107,7 @@ async function startServer(login: Login, remote: string): Promise<Started> {
         const child = startProgram('ssh', words, { stdio: ['ignore', 'pipe', 'inherit'] });
         const ended = sshStatus(child);
         const answer = await readMoshServer(child.stdout as Readable);
-        const limit = setTimeout(() => child.kill(), detachLimit);
+        const limit = setTimeout(() => child.kill(), detachTimeoutMs);
         const status = await ended;
         clearTimeout(limit);
         return { status, answer, host: addressIn(told) };
@@ -120,14 +120,14 @@ function addressIn(path: string): string | undefined {
   try {
     return readFileSync(path, 'utf8').trim() || undefined;
   } catch {
-    // The connection did not come up.
+    // ssh did not connect.
     return undefined;
   }
 }
 
-/** mosh-client takes no names. @throws MintError `dial-failed`, `io-failed` */
+/** Resolves the host to an address, because mosh-client takes no names. @throws MintError `dial-failed`, `io-failed` */
 async function numeric(vm: string, host: string | undefined): Promise<string> {
-  if (host === undefined) throw new MintError('io-failed', `the proxy did not say where ${vm} is`);
+  if (host === undefined) throw new MintError('io-failed', `the proxy did not report the address of ${vm}`);
   if (isIP(host) !== 0) return host;
   try {
     return (await lookup(host)).address;
@@ -136,11 +136,11 @@ async function numeric(vm: string, host: string | undefined): Promise<string> {
   }
 }
 
-/** ssh has told why there is no login; what mosh-server said is for us to tell. @throws MintError `io-failed` */
+/** Reports why mosh-server did not start. ssh has already reported a failed login. @throws MintError `io-failed` */
 function notStarted(vm: string, status: number, answer: Exclude<MoshAnswer, { kind: 'ready' }>): number {
   if (answer.kind === 'missing') {
-    throw new MintError('io-failed', `there is no mosh-server on ${vm}`, {
-      hint: `install mosh there, for example: mint-ssh ssh ${vm} -- -t sudo apt-get install mosh`,
+    throw new MintError('io-failed', `mosh-server is not installed on ${vm}`, {
+      hint: `install it, for example: mint-ssh ssh ${vm} -- -t sudo apt-get install mosh`,
     });
   }
   if (answer.said === '' && status !== 0) return status;

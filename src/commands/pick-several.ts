@@ -1,4 +1,4 @@
-/** A list of VMs of which the user marks some, for `mint-ssh setup`. */
+/** The list in which the user marks VMs, for `mint-ssh setup`. */
 import {
   createPrompt,
   isDownKey,
@@ -17,7 +17,7 @@ import type { LocatedVm } from '../vms/located-vm.ts';
 const pageSize = 12;
 const keys = 'Space marks · a marks all · Enter continues · Ctrl-C cancels';
 
-/** @returns an empty list where none was marked; Ctrl-C ends the program with status 130 */
+/** @returns the marked VMs, possibly none; Ctrl-C exits with status 130 */
 export async function pickSeveral(vms: readonly LocatedVm[]): Promise<readonly LocatedVm[]> {
   try {
     return await prompt({
@@ -29,7 +29,7 @@ export async function pickSeveral(vms: readonly LocatedVm[]): Promise<readonly L
   }
 }
 
-/** VMs with a name that run come first. */
+/** Sorts running VMs with a name first. */
 function rank({ name, instance, state }: LocatedVm): number {
   return (name === instance ? 2 : 0) + (state === 'running' ? 0 : 1);
 }

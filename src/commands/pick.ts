@@ -79,7 +79,7 @@ async function readAll({
   const request = { caller, settings, approved: [...approvedNames(paths)], all: true };
   if (isOld(cache, request)) await refresh(cache, request);
   const rows = readRows(settings, listCached(cache, request).vms, written.all, new TrustStore(paths).list());
-  // The ones used last come first.
+  // Most recently used VMs come first.
   return rows.toSorted((one, other) => (other.lastUsed ?? '').localeCompare(one.lastUsed ?? ''));
 }
 
@@ -119,7 +119,7 @@ const prompt = createPrompt<Choice, { readonly rows: readonly VmRow[] }>(({ rows
     else typed(characterOf(key));
   });
   const typed = (character: string) => {
-    // Letters are commands until the filter has begun; `/` begins one that starts with such a letter.
+    // Letters are commands until the user has begun a filter; `/` begins a filter with such a letter.
     if (!isTyping && filter === '') {
       if (character === '/') return setIsTyping(true);
       if (character === '?') return setIsHelp(!isHelp);

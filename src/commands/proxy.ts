@@ -39,13 +39,13 @@ the host key in the stream, and pipes. ssh runs this as ProxyCommand; \`mint-ssh
 async function run(invocation: Invocation): Promise<number> {
   const paths = resolvePaths({ configDir: invocation.globals.configDir });
   const request = readRequest(invocation, paths, command.usage);
-  // Dial first: sshd takes longer to send its first bytes than the agent to name the address.
+  // Dial early: sshd takes longer to send its first bytes than the agent takes to resolve the name.
   const early = dialLastAddress(paths, request);
   const client = stdioClient();
   const agent = new AgentClient(paths, request);
   forbidCoreFiles({ wait: false });
   const leave = () => {
-    // ssh sends SIGHUP before it exits: what is written now still precedes the shell's prompt.
+    // ssh sends SIGHUP before it exits, so output written now appears before the shell's prompt.
     const words = agent.takeRefusal();
     if (words !== undefined) reportError(new MintError(words.code, words.message, words), false);
     client.destroy();
@@ -133,14 +133,14 @@ function describePush(pushMs: number | undefined): string {
   return pushMs === undefined ? 'push none, the key was warm' : `push ${pushMs.toFixed(1)} in parallel`;
 }
 
-/** ssh may give up (keep-alives, Ctrl-C) before the user has answered: a yes counts for the next connection. */
+/** Reports a key that the user accepted after ssh gave up (keep-alives, Ctrl-C): it counts for the next connection. */
 async function reportLateAnswer(agent: AgentClient, vm: string): Promise<number> {
   if (await agent.acceptedLate())
     warn(`mint-ssh: the new host key of ${vm} is trusted now: run the command again`);
   return 0;
 }
 
-/** Rejects once the client has left, so that no step goes on without it. */
+/** Rejects once the client has disconnected, so that no step continues without it. */
 async function departure(client: ByteStream): Promise<never> {
   await client.left;
   throw new ClientLeft();

@@ -1,6 +1,6 @@
 /**
- * `mint-ssh setup`: finds the instances, has the user pick, proves a login to each, and then writes ssh.toml and the
- * Host blocks. Nothing is written before the user has seen it and approved it.
+ * `mint-ssh setup`: lists the instances, lets the user pick, tries a login to each, and then writes ssh.toml and the Host
+ * blocks. It writes nothing before the user has seen and approved it.
  */
 import { lstatSync } from 'node:fs';
 import { isatty } from 'node:tty';
@@ -46,7 +46,7 @@ that are in ssh.toml already stay as they are.
 };
 
 const loginLimitMs = 30_000;
-/** Logins at a time. */
+/** How many logins are tried at once. */
 const maxLogins = 4;
 const maxBytes = 1_000_000;
 /** Tried in this order where sshd refuses the user that the image should have. */
@@ -78,7 +78,7 @@ async function run({ positionals, values, globals }: Invocation): Promise<number
     else say(`${vm.name}: ${problem.message}`);
     if (problem?.hint !== undefined) hint(problem.hint);
   }
-  // A stopped VM cannot be tried; it is written as it is expected to be.
+  // No login is tried on a stopped VM; it is written with the expected user and port.
   const written = results.filter(
     ({ problem, located }) => problem === undefined || located.state !== 'running',
   );
@@ -107,7 +107,7 @@ async function run({ positionals, values, globals }: Invocation): Promise<number
   return proven.length === results.length ? 0 : 1;
 }
 
-/** @throws MintError why AWS could not be asked */
+/** Lists the instances. @throws MintError `aws-…` */
 async function findAll(paths: Paths, settings: Settings): Promise<ReadonlyMap<string, LocatedVm>> {
   const aws = ownAws();
   const cache = new VmCache(paths);
@@ -145,7 +145,7 @@ function named(words: readonly string[], all: ReadonlyMap<string, LocatedVm>): L
 /** @throws MintError `usage` without a terminal */
 async function choose(all: ReadonlyMap<string, LocatedVm>): Promise<readonly LocatedVm[]> {
   if (!isatty(0) || !isatty(1)) {
-    throw new MintError('usage', 'there is no terminal to pick VMs on', {
+    throw new MintError('usage', 'picking VMs needs a terminal', {
       hint: `name them: mint-ssh setup ${[...all.keys()].slice(0, 3).map(shellWord).join(' ')} --yes`,
     });
   }
@@ -177,7 +177,7 @@ async function proveAll(vms: readonly LocatedVm[], context: Context): Promise<re
   return vms.map((vm) => results.find(({ located }) => located === vm)).filter((one) => one !== undefined);
 }
 
-/** With the usual user, and where sshd refuses that one with the most common others. */
+/** Tries a login with the image's usual user; if sshd refuses it, with other common users. */
 async function proveOne(located: LocatedVm, { paths, settings, globals }: Context): Promise<Proven> {
   const usual = settings.named(located.name, usualLogin(located));
   if (located.state !== 'running') {
@@ -197,7 +197,7 @@ async function proveOne(located: LocatedVm, { paths, settings, globals }: Contex
   return { vm: usual, located, problem };
 }
 
-/** With the instance, so that no other instance can take over the name by its tag. */
+/** The ssh.toml entry. It names the instance, so that no other instance can take over the name by its tag. */
 function tomlEntry({ vm, located }: Proven, { region, profile }: GlobalOptions): string {
   const lines = [
     `[vm.${/^[A-Za-z0-9_-]+$/.test(vm.name) ? vm.name : JSON.stringify(vm.name)}]`,
@@ -210,7 +210,7 @@ function tomlEntry({ vm, located }: Proven, { region, profile }: GlobalOptions):
   return `${lines.join('\n')}\n`;
 }
 
-/** Appends: what the user wrote stays as it is. @throws MintError `io-failed` where the file is a link */
+/** Appends to ssh.toml and keeps what the user wrote. @throws MintError `io-failed` if the file is a link */
 function appendSettings(paths: Paths, text: string): void {
   ensurePrivateDirectory(paths.dir);
   const path = paths.sshToml;

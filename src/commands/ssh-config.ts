@@ -38,7 +38,7 @@ export const command: Command = {
 Include line at the top of ~/.ssh/config that includes them. Shows what will change, and asks before it
 changes anything. NAME is any name that \`mint-ssh vms\` shows; once written, a block stays until --remove.
 
-User and port are what ssh.toml says, else the usual ones of the VM: the user its image comes with and port
+User and port come from ssh.toml, else they are the VM's usual ones: the user its image comes with and port
 22, or \`ubuntu\` and 41122 for a VM that Mint tagged. A name that already means something else to your ssh is
 written only when you give it as NAME. A block that Mint itself wrote for one of these VMs is put aside, in a comment in its place;
 --remove puts it back. One that was edited by hand stays.`,
@@ -63,9 +63,9 @@ written only when you give it as NAME. A block that Mint itself wrote for one of
 
 /** Each of these costs two runs of `ssh -G`. */
 const provenVms = 20;
-/** An older answer of AWS is asked for again. */
+/** A cached list of VMs that is older is refreshed. */
 const maxAgeMs = 15_000;
-/** Names in a message. */
+/** How many names a message lists. */
 const maxListed = 10;
 
 async function run({ globals, values, positionals }: Invocation): Promise<number> {
@@ -83,7 +83,7 @@ async function run({ globals, values, positionals }: Invocation): Promise<number
   const { vms: found, problem } = discovered;
   const written = writtenNames(paths).all;
   if (problem !== undefined) {
-    // Without AWS there is nothing to write, and nothing that is written already.
+    // AWS did not answer, and there is nothing to write and no block to keep.
     if (settings.vms.length === 0 && written.size === 0) throw problem;
     say(`note: could not list your VMs: ${problem.message} (${problem.code})`);
   }
@@ -113,7 +113,7 @@ function sayNoVms(paths: Paths, found: ReadonlyMap<string, LocatedVm> | undefine
   const names = [...(found?.keys() ?? [])];
   if (names.length === 0) {
     say(`no VM to write: ${quoted(paths.sshToml)} names none, and AWS shows no instance`);
-    hint('is it the right region and account? mint-ssh vms --region NAME --profile NAME');
+    hint('check the region and account: mint-ssh vms --region NAME --profile NAME');
   } else {
     say(`no VM to write: Mint tagged none as yours, and ${quoted(paths.sshToml)} names none`);
     say(`AWS shows ${listed(names)}`);
@@ -191,7 +191,7 @@ function unknownName(name: string): MintError {
   });
 }
 
-/** What a change comes to, for the question behind its diff. */
+/** One line that says what the change does, for the prompt below its diff. */
 function summary(change: Change, vms: readonly VmSettings[], written: ReadonlySet<string>): string {
   const added = vms.filter(({ name }) => !written.has(name));
   const names = new Set(vms.map(({ name }) => name));
@@ -205,7 +205,7 @@ function summary(change: Change, vms: readonly VmSettings[], written: ReadonlySe
   return parts.length === 0 ? 'update the blocks' : parts.join('; ');
 }
 
-/** A name that means something else is written only when the user has seen that and approved it. */
+/** Warns about names that already mean something else. They are written only with the user's approval. */
 async function approveNames(
   taken: ReadonlyMap<string, string>,
   mode: { readonly dryRun: boolean; readonly yes: boolean },
@@ -217,14 +217,14 @@ async function approveNames(
 }
 
 function sayPlan({ replaced, leftOut }: BlockPlan): void {
-  // A name in ssh.toml is the person's own word, so it is written; they hear what it takes the place of.
+  // A name in ssh.toml was chosen by the user, so it is written, with a note of what it replaces.
   for (const [name, reason] of replaced) say(`note: \`ssh ${name}\` will be the VM, although ${reason}`);
   for (const [name, reason] of leftOut) {
     say(`note: your VM ${name} is left out, because ${reason}; to have it: mint-ssh ssh-config ${name}`);
   }
 }
 
-/** An Include that the user wrote stays where it is. */
+/** Notes an Include that the user wrote by hand; it stays where it is. */
 function sayWhatStays(paths: Paths, { bytes, path }: UserConfig): void {
   const { byHand } = inspectInclude(bytes, quoteInclude(paths.sshConfig), paths.sshConfig);
   if (byHand === undefined) return;
@@ -247,7 +247,7 @@ async function approveAndCarryOut(
   summarize: () => string = () => 'remove the blocks and the Include line',
 ): Promise<number> {
   if (change.diff === '') {
-    // An approval of a name that is written already.
+    // The user approves a name whose block is already written.
     if (!mode.dryRun && change.approved !== undefined) carryOut(change);
     say('nothing to do');
     return 0;
@@ -266,7 +266,7 @@ async function approveAndCarryOut(
   return 0;
 }
 
-/** Throws `ssh-config-unsafe` where ssh, asked, would not do what the blocks say. */
+/** Checks with `ssh -G` that ssh does what the blocks say. @throws MintError `ssh-config-unsafe` */
 async function prove(
   paths: Paths,
   vms: readonly VmSettings[],

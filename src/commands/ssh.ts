@@ -12,7 +12,7 @@ export const command: Command = {
   usage: 'ssh VM [COMMAND… | -- ARGS…]',
   help: `Runs ssh to a VM without touching ~/.ssh/config. VM is any name that \`mint-ssh vms\` shows, or an
 instance ID. Options of ssh go after --, followed by the command if there is one. A second -- ends the
-options: a script that passes on a command of somebody else needs it, because options such as
+options: a script that passes on a foreign command needs it, because options such as
 -oProxyCommand=… run programs on this machine. The exit status is ssh's own.
 
   mint-ssh ssh dev

@@ -1,7 +1,7 @@
-/** Every command. Each is loaded by itself, so that none pays for another. The order is that of the help. */
+/** Every command, in the order of the help. Each is loaded only when it runs, which keeps start-up fast. */
 import type { CommandTable } from '../cli/command.ts';
 
-/** Commands that mint-ssh itself starts; help and completion do not list them. */
+/** Commands that only mint-ssh itself starts; help and completion do not list them. */
 export const hiddenCommands: CommandTable = {
   credentials: {
     summary: 'resolve AWS credentials for the agent',

@@ -44,9 +44,9 @@ export function readRows(
   });
 }
 
-/** The words of docs/json.md. */
+/** The values that docs/json.md documents. */
 function hostKeyState(entry: HostEntry | undefined, vm: LocatedVm | undefined): string {
-  // A VM of that name in another account: its key would look like a changed one.
+  // The pin belongs to a VM of the same name in another account: this VM's key would look changed.
   if (entry?.pin !== undefined && vm !== undefined && isElsewhere(entry.pin, vm)) return 'another VM';
   if (entry?.problem !== undefined) return 'damaged';
   if (entry?.contradiction !== undefined) return 'blocked';

@@ -1,4 +1,4 @@
-/** `mint-ssh vms`: the VMs there are, from the cache at once. */
+/** `mint-ssh vms`: lists the VMs, from the cache if it is fresh. */
 
 import { ownAws } from '../aws/own-credentials.ts';
 import { columns, outputWidth } from '../cli/columns.ts';
@@ -31,9 +31,9 @@ Prints what is known, and asks AWS first when that is older than five minutes.`,
   run,
 };
 
-/** An older answer is asked for again. */
+/** A cached list that is older is refreshed. */
 const maxAgeMs = 5 * 60_000;
-/** Names in a command that a hint proposes. */
+/** How many names a command in a hint lists. */
 const maxProposed = 3;
 
 async function run({ positionals, values, globals }: Invocation): Promise<number> {
@@ -57,7 +57,7 @@ async function run({ positionals, values, globals }: Invocation): Promise<number
     say(
       `no instances in ${elsewhere(settings).region ?? [...knownRegions(caller.environment)][0] ?? 'the region'}`,
     );
-    hint('is it the right region and account? --region NAME, --profile NAME');
+    hint('check the region and account: --region NAME, --profile NAME');
   }
   if (values['json'] !== true) proposeBlocks(rows);
   return isComplete ? 0 : 1;
@@ -69,7 +69,7 @@ function knownRegions(environment: Readonly<Record<string, string>>): readonly s
   );
 }
 
-/** Whether it is called by its instance ID, for want of a name. */
+/** Whether the VM has no name and is listed by its instance ID. */
 function hasId({ name, instance }: VmRow): boolean {
   return name === instance;
 }
@@ -93,10 +93,10 @@ export function isOld(cache: VmCache, request: ListRequest): boolean {
 }
 
 /**
- * Asks AWS, and tells what it did not answer.
+ * Asks AWS for the VMs, and reports calls that failed.
  *
- * @returns whether every call succeeded; what is known already is printed in either case
- * @throws MintError where nothing is known at all
+ * @returns whether every call succeeded; the caller prints the cached VMs in either case
+ * @throws MintError `aws-…` if nothing is cached
  */
 export async function refresh(cache: VmCache, request: ListRequest): Promise<boolean> {
   const before = listCached(cache, request);

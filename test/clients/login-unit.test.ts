@@ -222,7 +222,7 @@ if [ -e ${world.directory}/offline ]; then echo 'Failed to connect to bus' >&2; 
     await world.ssh('dev', 'true');
     const [running] = world.agents();
     const agent = startUnit();
-    await agent.until(/an agent runs already/, 60_000);
+    await agent.until(/another agent is running/, 60_000);
     assert.equal((await world.ssh('dev', 'true')).status, 0);
     process.kill(running?.pid ?? 0, 'SIGTERM');
     await agent.until(/the agent listens/, 60_000);

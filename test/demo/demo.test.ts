@@ -61,7 +61,7 @@ describe('the demo', { concurrency: 2, timeout: 300_000 }, () => {
       { PATH: testPath, HOME: home },
       { holdInput: true, timeout: 60_000 },
     );
-    await demo.until(/A shell of the demo/, 60_000);
+    await demo.until(/a shell inside the demo/, 60_000);
     demo.stdin.write('ssh dev hostname && echo STATUS $?\nexit\n');
     demo.stdin.end();
     const { stdout, stderr } = await demo.done;

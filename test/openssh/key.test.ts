@@ -126,7 +126,7 @@ describe('mint-ssh key', { timeout: 300_000 }, () => {
     assert.equal(content(), '');
     assert.equal((await plainSsh('phone')).status, 255);
     const { stderr } = await refused('key-not-found', 'remove', 'dev', fingerprint);
-    assert.match(stderr, /hint: `mint-ssh key list dev`/);
+    assert.match(stderr, /hint: run: mint-ssh key list dev/);
     const events = (world.file('audit.log') ?? '').trimEnd().split('\n');
     const keys = events.map((each) => JSON.parse(each)).filter(({ event }) => event.startsWith('key-'));
     assert.deepEqual(
@@ -198,7 +198,10 @@ describe('mint-ssh key', { timeout: 300_000 }, () => {
     assert.equal((await plainSsh('phone')).status, 255);
     assert.match(await key('list', 'dev'), / expired 2020-/);
     await refused('key-exists', 'add', 'dev', line);
-    assert.match(await key('add', 'dev', line, '--expires', '1h'), /^mint-ssh: dev accepts for a new time/);
+    assert.match(
+      await key('add', 'dev', line, '--expires', '1h'),
+      /^mint-ssh: dev accepts with a new expiry/,
+    );
     assert.equal(content().split('\n').length, 2);
     assert.equal((await plainSsh('phone')).stdout, 'in\n');
     const [entry] = JSON.parse(await key('list', 'dev', '--json')) as [{ expires: string; expired: boolean }];
@@ -213,7 +216,7 @@ describe('mint-ssh key', { timeout: 300_000 }, () => {
     await key('add', 'dev', token);
     const certificate = certify(remote, line, '-V', '+1h');
     const told = await key('add', 'dev', certificate);
-    assert.match(told, /takes no certificates: the key inside is meant/);
+    assert.match(told, /takes no certificates: the key inside is used/);
     assert.deepEqual(
       content()
         .split('\n')
