@@ -40,6 +40,8 @@ const oldPinIntervalMs = 3_600_000;
 const lateLimitMs = 10_000;
 /** A client that goes on and has not asked for a signature after this time will not ask for one. */
 const signatureLimitMs = 3000;
+/** An ssh whose connection has ended may still be writing the VM's known-hosts file for so long. */
+const lastWriteMs = 2000;
 
 /** One connection's key, and who can say something about it. */
 export interface Presented {
@@ -77,7 +79,10 @@ export class HostKeyRefusal extends MintError {
 export class HostKeyChecks {
   readonly #context: AgentContext;
   readonly #prompt = new SharedPrompt();
-  /** Requests for console output that are under way, by instance: thirty first logins at once are one request. */
+  /**
+   * Requests for console output that are under way, by instance and by whose credentials ask: thirty first logins at
+   * once are one request. What AWS refuses to one identity says nothing about another.
+   */
   readonly #consoles = new Map<string, Promise<ConsoleAnswer>>();
   /** VMs whose console is asked for in the background, and when that began last. */
   readonly #late = new Map<string, { isRunning: boolean; readonly begunAt: number }>();
@@ -133,10 +138,39 @@ export class HostKeyChecks {
     shown.set(connection, key);
   }
 
+  /**
+   * The connection has ended. Where its key is not pinned now, what its ssh wrote to the VM's known-hosts file is
+   * removed, and once more when nothing of that ssh can be left.
+   */
   forget(connection: object, vm: string): void {
     const shown = this.#shown.get(vm);
-    shown?.delete(connection);
-    if (shown?.size === 0) this.#shown.delete(vm);
+    const key = shown?.get(connection);
+    if (shown === undefined || key === undefined) return;
+    const drop = () => {
+      shown.delete(connection);
+      if (shown.size === 0 && this.#shown.get(vm) === shown) this.#shown.delete(vm);
+    };
+    if (this.#restoreUnlessPinned(vm, key)) {
+      drop();
+      return;
+    }
+    setTimeout(() => {
+      this.#restoreUnlessPinned(vm, key);
+      drop();
+    }, lastWriteMs).unref();
+  }
+
+  /** @returns whether the key is pinned, so that there is nothing to remove */
+  #restoreUnlessPinned(vm: string, key: HostKey): boolean {
+    const { trust, log } = this.#context;
+    try {
+      if (trust.isPinned(vm, key)) return true;
+      trust.restoreDerived(vm);
+    } catch (error) {
+      // The directory may no longer be ours alone: the next connection says so.
+      log(`${vm}: cannot restore the known-hosts file: ${String(error)}`);
+    }
+    return false;
   }
 
   /**
@@ -154,12 +188,14 @@ export class HostKeyChecks {
     if (instance === undefined || notAsked !== undefined) {
       return Promise.resolve(notAsked ?? { kind: 'silent', why: 'the instance is not known' });
     }
-    const running = this.#consoles.get(instance);
+    const asker = this.#asker(presented);
+    const scope = JSON.stringify([asker.aws.scope(asker.caller, asker), asker.region, instance]);
+    const running = this.#consoles.get(scope);
     if (running !== undefined) return running;
-    const answer = askConsole(this.#asker(presented), instance, consoleLimitMs)
+    const answer = askConsole(asker, instance, consoleLimitMs)
       .then((view) => view.answer)
-      .finally(() => this.#consoles.delete(instance));
-    this.#consoles.set(instance, answer);
+      .finally(() => this.#consoles.delete(scope));
+    this.#consoles.set(scope, answer);
     return answer;
   }
 
@@ -455,8 +491,8 @@ export class ConnectionHost {
   /** The connection has ended. @param isRefused whether the VM refused the client */
   end(isRefused: boolean): void {
     this.#ended = { isRefused };
-    this.#checks.forget(this, this.#hooks.vm);
     this.#endNewKey();
+    this.#checks.forget(this, this.#hooks.vm);
   }
 
   /**

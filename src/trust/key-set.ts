@@ -57,18 +57,29 @@ export function lineFor(keys: readonly PinnedKey[], finding: Finding): string | 
   return fitting.at(-1);
 }
 
-/** What the console said before counts where AWS was not asked, or does not answer now. */
+/**
+ * What the console of this instance said before. A whole block counts from then on, because it cannot change in the life
+ * of an instance. A part of one counts where it contradicts the pin, and where AWS does not answer now.
+ */
 export function withRemembered(
   console: ConsoleAnswer,
   remembered: ConsoleBlock | undefined,
   pins: readonly Pin[],
   { instance }: Sighting,
 ): ConsoleAnswer {
-  if (console.kind === 'block' || remembered === undefined || remembered.instance !== instance)
-    return console;
+  if (remembered === undefined || remembered.instance !== instance) return console;
+  const answer = { kind: 'block', block: remembered } as const;
+  if (remembered.isWhole) return answer;
+  if (console.kind === 'block') return console;
   // A record of version 1 kept only the one key that contradicted the pin.
-  const counts = remembered.isWhole || contradicted(pins, remembered) !== undefined;
-  return counts ? { kind: 'block', block: remembered } : console;
+  const counts = console.kind === 'silent' || contradicted(pins, remembered) !== undefined;
+  return counts ? answer : console;
+}
+
+/** The block to keep of two of one instance: a whole one is never given up for a part. */
+export function blockToKeep(known: ConsoleBlock | undefined, shown: ConsoleBlock): ConsoleBlock {
+  const isKnown = known?.instance === shown.instance && (known.isWhole || !shown.isWhole);
+  return isKnown ? known : shown;
 }
 
 /** The pinned keys, those that the block lists as verified by it, and the block's keys of other types. */

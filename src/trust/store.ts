@@ -12,7 +12,15 @@ import { MintError } from '../errors.ts';
 import type { Paths } from '../platform/paths.ts';
 import { vmName } from '../settings/vm-name.ts';
 import type { HostKey } from '../ssh/hostkey.ts';
-import { type ConsoleAnswer, contradicted, type Decision, decide, type Refused, typeOf } from './decide.ts';
+import {
+  type ConsoleAnswer,
+  contradicted,
+  type Decision,
+  decide,
+  lookUp,
+  type Refused,
+  typeOf,
+} from './decide.ts';
 import {
   derivedText,
   keysIn,
@@ -28,6 +36,7 @@ import {
 import {
   addsPlace,
   blobsOf,
+  blockToKeep,
   countingKeys,
   countingPins,
   hasMintKey,
@@ -271,10 +280,11 @@ export class TrustStore {
         if (record === undefined || isAnotherInstance(record, block)) return;
         const counting = countingKeys(finding, record);
         if (counting.length === 0) return;
-        const noted = { ...record, instance: block.instance, ...knownPart(place), console: block };
-        const denied = contradicted(pinsOf({ ...noted, keys: counting }), block);
-        const keys = denied === undefined ? withConsoleKeys(counting, block) : counting;
-        this.#files.setLine(vm, lineFor(keys, finding));
+        const kept = blockToKeep(record.console, block);
+        const noted = { ...record, instance: block.instance, ...knownPart(place), console: kept };
+        const denied = contradicted(pinsOf({ ...noted, keys: counting }), kept);
+        const keys = denied === undefined ? withConsoleKeys(counting, kept) : counting;
+        this.#files.keepLine(vm, counting, (now) => lineFor(keys, now));
         this.#files.writeRecord(vm, { ...noted, keys });
         if (keys.length > counting.length) this.#putDerived(vm, blobsOf(keys));
         answer = denied === undefined ? 'agrees' : 'contradicts';
@@ -307,6 +317,18 @@ export class TrustStore {
       if (counting.some((one) => typeOf(one) === sighting.key.type)) return;
       this.#pinLocked(sighting, { evidence: 'first-use' });
     });
+  }
+
+  /**
+   * Removes from the derived file every key that is neither pinned nor a first key of an open connection: what an ssh
+   * added in a session with a host whose key is not pinned now. @throws MintError
+   */
+  restoreDerived(vm: string): void {
+    const { knownHosts } = this.#files.of(vm);
+    const derived = readDerived(knownHosts);
+    if (derived === undefined) return;
+    const counting = countingKeys(findPin(this.#files.text(), vm), this.#files.record(vm).record);
+    this.#putDerived(vm, this.#derivedKeys(vm, counting), derived);
   }
 
   /** A login succeeded now. False when that could not be written, which is no reason to end it. */
@@ -360,11 +382,10 @@ export class TrustStore {
     };
     succeeds(() => {
       this.#files.locked(() => {
-        const finding = findPin(this.#files.text(), vm);
         // First the line: while the record has the old key too, either line is one of its keys'.
-        if (finding.kind === 'pin' && has(record.keys, finding.fingerprint)) {
-          this.#files.setLine(vm, lineFor(adopted.keys, finding));
-        }
+        this.#files.keepLine(vm, record.keys, (finding) =>
+          finding.kind === 'pin' ? lineFor(adopted.keys, finding) : undefined,
+        );
         this.#files.writeRecord(vm, adopted);
       });
     });
@@ -392,7 +413,7 @@ export class TrustStore {
         );
         const isRecorded = record.keys.some(({ fingerprint }) => fingerprint === key.fingerprint);
         const base = isRecorded ? record : { ...record, ...nowhere, lastLogin: undefined };
-        this.#files.setLine(vm, lineFor(completed, line));
+        this.#files.keepLine(vm, completed, (now) => lineFor(completed, now));
         this.#files.writeRecord(vm, {
           ...base,
           ...knownPart(sighting),
@@ -403,7 +424,7 @@ export class TrustStore {
     });
   }
 
-  /** @throws MintError where another key of this type was pinned meanwhile; those of writing */
+  /** @throws MintError where the key was refused, or another of its type pinned, meanwhile; those of writing */
   #pin(sighting: Sighting, grounds: Grounds): void {
     this.#files.locked(() => this.#pinLocked(sighting, grounds));
   }
@@ -416,6 +437,7 @@ export class TrustStore {
     const isKnown = counting.some(({ fingerprint }) => fingerprint === key.fingerprint);
     const other = counting.find((one) => typeOf(one) === key.type);
     if (!isKnown && other !== undefined) throw pinnedMeanwhile(vm, other.fingerprint, key.fingerprint);
+    if (!isKnown && evidence === 'first-use') refuseDenied(record, sighting);
     const now = new Date().toISOString();
     const pinned = { ...pinnedKey(key), evidence, firstSeen: now, pinnedAt: now };
     const before = counting.length === 0 ? [] : countingKeys(finding, record);
@@ -429,7 +451,9 @@ export class TrustStore {
         ...base,
         ...knownPart(sighting),
         keys,
-        console: block ?? (record.console?.instance === sighting.instance ? record.console : undefined),
+        console:
+          (block && blockToKeep(record.console, block)) ??
+          (record.console?.instance === sighting.instance ? record.console : undefined),
         refused: record.refused.filter((one) => one.key.fingerprint !== key.fingerprint),
       });
     } catch (error) {
@@ -458,7 +482,7 @@ export class TrustStore {
         (last?.instance === sighting.instance &&
           last?.reason === reason &&
           isRecent(last.seenAt, refusalGrainMs));
-      const isNewBlock = block?.isWhole === true && known?.console?.instance !== block.instance;
+      const isNewBlock = block !== undefined && blockToKeep(known?.console, block) !== known?.console;
       if (isNoted && !isNewBlock) return;
       this.#files.locked(() => {
         const { record = emptyRecord, damage } = this.#files.record(vm);
@@ -477,7 +501,10 @@ export class TrustStore {
               ? record.refused
               : [refusal(reason), ...others].slice(0, maxRefused),
           // What vouches for a pin is kept with the pin's instance.
-          console: isNewBlock && !isAnotherInstance(record, block) ? block : record.console,
+          console:
+            block !== undefined && !isAnotherInstance(record, block)
+              ? blockToKeep(record.console, block)
+              : record.console,
         });
       });
     });
@@ -599,6 +626,23 @@ function pinnedMeanwhile(vm: string, pinned: string, presented: string): MintErr
   const message = `another host key of "${vm}" was pinned meanwhile: ${pinned}, not ${presented}`;
   return new MintError('host-key-changed', message, {
     hint: `\`mint-ssh hosts show ${vm}\` says what is pinned; connect again`,
+  });
+}
+
+/**
+ * A first use counts for nothing against what another connection has learnt since this one's key was checked.
+ * @throws MintError `host-key-unverified`
+ */
+function refuseDenied({ refused, console }: TrustRecord, { vm, key, ...at }: Sighting): void {
+  const isRefused = refused.some(
+    (one) => one.key.fingerprint === key.fingerprint && !isAnotherInstance(one, at),
+  );
+  const isDenied =
+    console !== undefined && console.instance === at.instance && lookUp(console, key).kind === 'not-listed';
+  if (!isRefused && !isDenied) return;
+  const message = `the host key of "${vm}" was refused in another connection meanwhile: ${key.fingerprint}`;
+  throw new MintError('host-key-unverified', message, {
+    hint: 'connect again to see what AWS shows',
   });
 }
 

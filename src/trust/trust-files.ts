@@ -88,6 +88,29 @@ export class TrustFiles {
     });
   }
 
+  /**
+   * Edits the VM's line where it is missing or one of these keys'. Any other line was written by Mint since it was read
+   * here, and is the newer word. Under the lock.
+   *
+   * @param choose the fingerprint for the line as it is now; undefined for none
+   * @throws MintError `host-key-changed` when another key has a line, `known-hosts-corrupt` when the line is bad
+   */
+  keepLine(
+    vm: string,
+    keys: readonly { readonly fingerprint: string }[],
+    choose: (finding: Finding) => string | undefined,
+  ): void {
+    this.#update((text) => {
+      const finding = findPin(text, vm);
+      if (finding.kind === 'bad') throw badLine(this.paths.knownHosts, vm, finding);
+      if (finding.kind === 'pin' && !keys.some(({ fingerprint }) => fingerprint === finding.fingerprint)) {
+        throw otherLine(vm, finding.fingerprint, keys.map(({ fingerprint }) => fingerprint).join(', '));
+      }
+      const chosen = choose(finding);
+      return chosen === undefined ? withoutPin(text, vm) : withPin(text, vm, chosen);
+    });
+  }
+
   /** Whatever the VM's line was; removes it where there is no fingerprint. Under the lock. @throws MintError */
   setLine(vm: string, fingerprint: string | undefined): void {
     this.#update((text) =>

@@ -310,7 +310,9 @@ describe('an attacker without the pinned key', { timeout: 120_000 }, () => {
         .find(({ type }) => type === 'ecdsa')
         ?.line.split(' ')
         .slice(0, 2);
-      writeFileSync(derived, `${readFileSync(derived, 'utf8')}dev ${line?.join(' ')}\n`);
+      const before = readFileSync(derived, 'utf8');
+      const added = `${before}dev ${line?.join(' ')}\n`;
+      writeFileSync(derived, added);
       relay.target = attacker.port;
       const accepted = attacker.accepted();
       const { status, stderr } = await sshAsking(world, 'dev', 'ecdsa-sha2-nistp256');
@@ -321,10 +323,53 @@ describe('an attacker without the pinned key', { timeout: 120_000 }, () => {
       // The VM's own host still adds its keys once that session has ended.
       session.stdin.end();
       await session.done;
+      await waitFor('the file to be restored', 15_000, () => readFileSync(derived, 'utf8') === before);
+      writeFileSync(derived, added);
+      await waitFor('the file to be restored again', 15_000, () => readFileSync(derived, 'utf8') === before);
       relay.target = real;
       assert.equal((await world.ssh('dev', 'true')).status, 0);
       assert.equal((await sshAsking(world, 'dev', 'ecdsa-sha2-nistp256')).stdout, 'in\n');
       assert.ok(!readFileSync(derived, 'utf8').includes(line?.[1] ?? '?'));
+    } finally {
+      await attacker.stop({ sessions: true });
+      await world.end();
+    }
+  });
+
+  test('cannot add one by ending such a session before the next connection', async () => {
+    const world = await makeWorld({ vms: { dev: { relay: true } } });
+    const { relay } = world.vm('dev');
+    assert.ok(relay);
+    const real = relay.target;
+    const attacker = await startAttacker(world, ['ed25519', 'ecdsa']);
+    const derived = join(world.configDir, 'hosts/dev.known_hosts');
+    try {
+      relay.target = attacker.port;
+      const session = world.startSsh(['-o', 'UpdateHostKeys=no', 'dev', 'cat'], { holdInput: true });
+      await waitFor('the pin', 15_000, () => (world.file('known_hosts') ?? '').includes('dev='));
+      assert.equal((await world.mint('hosts', 'forget', 'dev')).status, 0);
+      relay.target = real;
+      assert.equal((await world.ssh('-o', 'UpdateHostKeys=no', 'dev', 'true')).status, 0);
+      const before = readFileSync(derived, 'utf8');
+
+      const line = attacker.hostKeys
+        .find(({ type }) => type === 'ecdsa')
+        ?.line.split(' ')
+        .slice(0, 2);
+      const added = `${before}dev ${line?.join(' ')}\n`;
+      writeFileSync(derived, added);
+      session.stdin.end();
+      await session.done;
+      await waitFor('the file to be restored', 15_000, () => readFileSync(derived, 'utf8') === before);
+      // ssh ends after its connection, and may write once more.
+      writeFileSync(derived, added);
+      relay.target = attacker.port;
+      const accepted = attacker.accepted();
+      const { status, stderr } = await sshAsking(world, 'dev', 'ecdsa-sha2-nistp256');
+      assert.equal(status, 255);
+      assert.match(stderr, /\(host-key-type\)/);
+      assert.equal(attacker.accepted(), accepted);
+      await waitFor('the file to be restored again', 15_000, () => readFileSync(derived, 'utf8') === before);
     } finally {
       await attacker.stop({ sessions: true });
       await world.end();
