@@ -177,7 +177,10 @@ describe('a tunnel', { timeout: 600_000 }, () => {
       const { status, stderr } = await world.startSsh(['dev', 'true'], { env: { AWS_FOR_THIS: 'test' } })
         .done;
       assert.equal(status, 255);
-      assert.match(stderr, /AWS does not allow ec2:DescribeInstanceConnectEndpoints: .*\(aws-denied\)/);
+      assert.match(
+        stderr,
+        /AWS does not allow ec2:DescribeInstanceConnectEndpoints for arn:\S+: .*\(aws-denied\)/,
+      );
     } finally {
       world.cloud.accessKeys.set(demoAccessKey.id, key);
     }
