@@ -29,7 +29,7 @@ describe('the life of the agent', { timeout: 300_000 }, () => {
     other: { relay: true },
   });
 
-  test('killed in mid-session: the session lives, its proxy brings up a new one, the next login works', async () => {
+  test('killed during a session: the session continues, its proxy starts a new agent, the next login works', async () => {
     const session = await openSession();
     const { pid } = oneAgent();
     process.kill(pid, 'SIGKILL');
@@ -41,12 +41,12 @@ describe('the life of the agent', { timeout: 300_000 }, () => {
     await isAlive(session);
     await logsIn();
     assert.equal(oneAgent().pid, next.pid);
-    // It knows of the session that was there before it.
+    // It knows about the session that was open before it started.
     await liveConnections(1);
     await isAlive(session);
   });
 
-  test('killed five times over, it comes back each time', async () => {
+  test('killed five times, it is started again each time', async () => {
     const opened = await Promise.all([openSession(), openSession(), openSession()]);
     for (let round = 0; round < 5; round += 1) {
       const { pid } = await waitFor('one agent', 15_000, () => world().agents()[0]);
@@ -63,7 +63,7 @@ describe('the life of the agent', { timeout: 300_000 }, () => {
     for (const session of opened) await isAlive(session);
   });
 
-  test('killed before a login has asked it for the key: the next agent takes the login up', async () => {
+  test('killed before a login has asked it for the key: the next agent continues the login', async () => {
     const { faults } = world().cloud;
     const releaseCloud = faults.hold();
     const releaseServer = world().vm('other').relay?.holdServer();
@@ -82,7 +82,7 @@ describe('the life of the agent', { timeout: 300_000 }, () => {
     }
   });
 
-  test('killed when a login has its key in hand: that login fails at once, the next works', async () => {
+  test('killed when a login already has its key: that login fails at once, the next one works', async () => {
     const release = world().cloud.faults.hold();
     try {
       const login = world().startSsh(['-v', 'dev', 'echo hello']);
@@ -103,7 +103,7 @@ describe('the life of the agent', { timeout: 300_000 }, () => {
     await logsIn();
   });
 
-  test('a socket, a lock and a machine’s claim that a killed one left are taken over', async () => {
+  test('a new agent takes over the socket, the lock and the machine claim of a killed one', async () => {
     await logsIn();
     const { pid } = oneAgent();
     process.kill(pid, 'SIGKILL');
@@ -111,7 +111,7 @@ describe('the life of the agent', { timeout: 300_000 }, () => {
     for (const name of ['control.sock', 'lock', 'machine', 'agent/dev.sock']) {
       assert.ok(existsSync(run(name)), name);
     }
-    // What two who die at the wrong moment may leave, too.
+    // What two agents that die at the wrong moment may also leave.
     writeFileSync(run('starting'), '');
     writeFileSync(run('.99999-1'), '');
     const past = new Date(Date.now() - 60_000);
@@ -121,7 +121,7 @@ describe('the life of the agent', { timeout: 300_000 }, () => {
     assert.ok(!existsSync(run('.99999-1')));
   });
 
-  test('a live one is not taken over: a second refuses', async () => {
+  test('a second agent refuses to start while one runs', async () => {
     await logsIn();
     const { pid } = oneAgent();
     const before = lstatSync(run('control.sock')).ino;
@@ -133,7 +133,7 @@ describe('the life of the agent', { timeout: 300_000 }, () => {
     await logsIn();
   });
 
-  test('an old one never removes what a new one made where its directory was', async () => {
+  test('an old agent never removes the files of a new agent in the directory it had', async () => {
     const old = world().start(mintProgram, ['agent']);
     await old.until(/the agent listens on /);
     await logsIn();
@@ -149,11 +149,11 @@ describe('the life of the agent', { timeout: 300_000 }, () => {
     assert.equal(statSync(run('machine')).ino, machine);
     await logsIn();
     oneAgent();
-    // It is not the old one’s to remove either: what it made stays where it was moved to.
+    // The old agent does not remove its own files either: they stay in the moved directory.
     rmSync(join(world().directory, 'moved'), { recursive: true });
   });
 
-  test('one whose socket was removed makes way, and the sessions know the next one', async () => {
+  test('an agent whose socket was removed is superseded, and the sessions register with the next one', async () => {
     const session = await openSession();
     const { pid } = oneAgent();
     rmSync(run('control.sock'));
@@ -163,12 +163,12 @@ describe('the life of the agent', { timeout: 300_000 }, () => {
     await isAlive(session);
   });
 
-  test('one whose directory cannot be looked at for a while lives on', async () => {
+  test('an agent whose directory cannot be read for a while continues', async () => {
     await logsIn();
     const { pid } = oneAgent();
     const moved = join(world().directory, 'away');
     renameSync(world().configDir, moved);
-    // Like a network home that is away: not missing, but an error to every look.
+    // Like a network home that is unavailable: the path exists, but every access fails.
     symlinkSync(world().configDir, world().configDir);
     await sleep(lookInterval + 1000);
     rmSync(world().configDir);
@@ -178,7 +178,7 @@ describe('the life of the agent', { timeout: 300_000 }, () => {
     assert.equal(oneAgent().pid, pid);
   });
 
-  test('a VM’s socket that was removed is there again at the next login', async () => {
+  test('a VM’s socket that was removed exists again at the next login', async () => {
     await logsIn();
     const { pid } = oneAgent();
     rmSync(keyPath(world(), 'dev'));
@@ -186,7 +186,7 @@ describe('the life of the agent', { timeout: 300_000 }, () => {
     assert.equal(oneAgent().pid, pid);
   });
 
-  test('its directory may be made anew under it', async () => {
+  test('its directory may be replaced while it runs', async () => {
     rmSync(runDirectory(), { recursive: true, force: true });
     mkdirSync(runDirectory(), { mode: 0o700 });
     await logsIn(noForwardSocket);

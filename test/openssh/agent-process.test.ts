@@ -25,7 +25,7 @@ describe('the agent as a process', { timeout: 300_000 }, () => {
     }
   });
 
-  test('stop ends it; the sessions go on and do not bring it back', async () => {
+  test('stop ends it; the sessions continue and do not start it again', async () => {
     const session = await openSession();
     const stop = await world().mint('agent', 'stop');
     assert.deepEqual([stop.status, stop.stderr], [0, 'mint-ssh: the agent ends\n']);
@@ -38,7 +38,7 @@ describe('the agent as a process', { timeout: 300_000 }, () => {
     await isAlive(session);
   });
 
-  test('status and stop where none runs say so, with 1 and 0, and make nothing', async () => {
+  test('status and stop without an agent report that, exit with 1 and 0, and create nothing', async () => {
     const empty = join(world().directory, 'empty');
     for (const [word, expected] of [
       ['status', 1],
@@ -52,7 +52,7 @@ describe('the agent as a process', { timeout: 300_000 }, () => {
     assert.ok(!existsSync(empty));
   });
 
-  test('status shows the VMs, their connections and the key that is good', async () => {
+  test('status shows the VMs, their connections and the pushed key', async () => {
     const session = await openSession();
     const text = await world().mint('agent', 'status');
     assert.match(
@@ -72,7 +72,7 @@ describe('the agent as a process', { timeout: 300_000 }, () => {
     assert.equal((await world().mint('agent', 'restart')).status, 2);
   });
 
-  test('whoever waits for the output of ssh does not wait for the agent', async () => {
+  test('a program that waits for the output of ssh does not wait for the agent', async () => {
     const command = `ssh -F ${world().sshConfigFile} dev echo hello 2>&1 | tail -n 1`;
     const { stdout, milliseconds } = await world().run('sh', ['-c', command]);
     assert.equal(stdout, 'hello\n');
@@ -80,7 +80,7 @@ describe('the agent as a process', { timeout: 300_000 }, () => {
     oneAgent();
   });
 
-  test('is detached: nothing inherited, a session of its own, no one’s AWS settings', async () => {
+  test('is detached: no inherited descriptors, a session of its own, no AWS settings in its environment', async () => {
     const pipe = join(world().directory, 'pipe');
     await world().run('mkfifo', [pipe]);
     const command = `exec 7<>${pipe}; exec 9<${world().sshConfigFile}; ssh -F ${world().sshConfigFile} dev true; ${mintProgram} proxy dev </dev/null >/dev/null 2>&1; ls -l /proc/$$/fd`;
@@ -115,7 +115,7 @@ describe('the agent as a process', { timeout: 300_000 }, () => {
     assert.ok(!Object.values(descriptorsOf(oneAgent().pid)).includes(pipe));
   });
 
-  test('one that does not answer is named, and not waited for', async () => {
+  test('an agent that does not answer is reported, and ssh does not wait for it', async () => {
     await logsIn();
     const { pid } = oneAgent();
     process.kill(pid, 'SIGSTOP');

@@ -65,7 +65,7 @@ export function agentWorld(vms: Readonly<Record<string, VmOptions>>): AgentWorld
       assert.match(stderr, warning);
     },
     async liveConnections(count) {
-      const deadline = performance.now() + 5000;
+      const deadline = performance.now() + 30_000;
       for (;;) {
         const { stdout } = await world.mint('agent', 'status', '--json');
         const { connections } = JSON.parse(stdout) ?? {};

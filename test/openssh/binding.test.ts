@@ -167,7 +167,7 @@ describe('stream binding: the agent signs', { timeout: 300_000 }, () => {
     assert.equal(await client.sign(key, loginData({ session, key })), failure);
   });
 
-  test('not for a client that binds twice in conflict; saying the same again is none', async () => {
+  test('not for a client that binds two different sessions; binding the same one twice is allowed', async () => {
     const bind = bindMessage(host.blob, session, host.sign(session));
     assert.equal((await client.ask(bind))[0], success);
     assert.equal((await client.ask(bind))[0], success);

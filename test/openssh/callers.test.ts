@@ -10,7 +10,7 @@ import { demoAccessKey, demoRegion } from '../cloud/cloud.ts';
 import { type Machines, makeMachines, tags } from './machines.ts';
 import { loginUser, makeWorld, mintProgram, type Result, type World } from './world.ts';
 
-/** A role's keys, as the SSO portal gives them to who has the access token. */
+/** A role's keys, as the SSO portal returns them for an access token. */
 interface RoleKeys {
   readonly id: string;
   readonly secret: string;
@@ -138,7 +138,7 @@ describe('shells with credentials of their own, at the same moment', { timeout: 
     await logInTogether('keys-eve', 'keys-fred');
   });
 
-  test('SSO caches found by HOME stay apart, and who has an expired one fails alone', async () => {
+  test('SSO caches found by HOME stay apart, and only the shell with the expired one fails', async () => {
     const expired = login('sso-expired', 'shared');
     await logInTogether('sso-anna', 'sso-bert');
     const { status, stderr } = await expired;
@@ -171,7 +171,7 @@ describe('two accounts with a VM of one name', { timeout: 300_000 }, () => {
   const as = (env: Record<string, string>, vm: string, command = 'echo $MACHINE') =>
     machines.world.startSsh([vm, command], { env }).done;
 
-  test('are told apart in words: the key is not accepted as a VM made anew, and the pinned one still works', async () => {
+  test('are named in the warning: the key is not accepted as a recreated VM, and the pinned one still works', async () => {
     const { world } = machines;
     const own = await machines.add('127.0.0.71', tags('dev'));
     const other = await machines.add('127.0.0.72', { ...tags('dev'), account, state: 'terminated' });
@@ -225,7 +225,7 @@ describe('two accounts with a VM of one name', { timeout: 300_000 }, () => {
     const id = demoAccessKey.id.toLowerCase();
     assert.deepEqual(arns('dev', 'login'), new Set([`arn:aws:iam::123456789012:user/${id}`]));
     assert.deepEqual(arns('dev', 'host-key-changed'), new Set([`arn:aws:iam::${account}:user/${id}`]));
-    // Nobody asks for the sake of a line: ssh.toml names the instance, and STS was asked before by the same caller.
+    // The agent does not ask AWS for an audit line alone: ssh.toml names the instance, and the same caller asked STS before.
     assert.deepEqual(arns('other-dev', 'login'), new Set([`arn:aws:iam::${account}:user/${id}`]));
   });
 });

@@ -139,7 +139,7 @@ describe('a host key', { timeout: 300_000 }, () => {
     );
   });
 
-  test('that its server does not own lets nobody in and is not pinned, with ssh', async () => {
+  test('that its server does not own is not pinned, and the login fails, with ssh', async () => {
     await withImpostor('fresh', new Host().blob, async () => {
       const { status, stderr } = await world.ssh('fresh', 'true');
       assert.equal(status, 255);
@@ -154,7 +154,7 @@ describe('a host key', { timeout: 300_000 }, () => {
     assert.equal(world.sshd('fresh').accepted(), 0);
   });
 
-  test('that its server does not own lets nobody in and is not pinned, with ssh2', async () => {
+  test('that its server does not own is not pinned, and the login fails, with ssh2', async () => {
     await withImpostor('fresh', new Host().blob, async () => {
       await assert.rejects(ssh2Login('fresh'), /signature|Handshake|closed/i);
       await waitFor(
@@ -167,7 +167,7 @@ describe('a host key', { timeout: 300_000 }, () => {
     assert.equal(world.sshd('fresh').accepted(), 0);
   });
 
-  test('that is the pinned one, shown by a server that does not own it, lets nobody in', async () => {
+  test('that is the pinned one, shown by a server that does not own it, ends in a failed login', async () => {
     assert.equal((await world.ssh('fresh', 'true')).status, 0);
     const trusted = world.file('known_hosts');
     const [, line = ''] = world.sshd('fresh').hostKey.line.split(' ');

@@ -99,7 +99,7 @@ export function startChild(
       resolve({ status, signal, stdout: output.text(), stderr: errors.text(), milliseconds });
     });
   });
-  // Whoever started a child in the background may look at `done` late, or never.
+  // A test that started a child in the background may look at `done` late, or never.
   done.catch(() => {});
 
   return {
@@ -170,7 +170,7 @@ function collect(stream: Readable, asHash: boolean): { text(): string } {
 }
 
 function feed(stdin: Writable, input: string | Buffer | Readable): void {
-  // A program that does not read all of its input is no failure of the test.
+  // A program that does not read all of its input is not a failure of the test.
   stdin.on('error', () => {});
   if (typeof input === 'string' || Buffer.isBuffer(input)) stdin.end(input);
   else input.pipe(stdin);

@@ -1,6 +1,6 @@
 /**
  * The agent under other clocks, driven from outside: libfaketime is preloaded into the executable, and its
- * file is written anew. The clocks of the cloud, ssh, sshd and the proxies are the real ones.
+ * file is replaced. The clocks of the cloud, ssh, sshd and the proxies are the real ones.
  */
 import assert from 'node:assert/strict';
 import { existsSync, renameSync, writeFileSync } from 'node:fs';
@@ -45,7 +45,7 @@ describe('the agent under other clocks', { timeout: 300_000 }, () => {
     await agent.until(/the agent listens on /);
   }
 
-  /** Sets the wall clock of the agent, and of nobody else, that many seconds from the real one. */
+  /** Sets the wall clock of the agent alone, that many seconds from the real one. */
   function setClock(seconds: number): void {
     writeFileSync(`${clock}~`, `${seconds < 0 ? '' : '+'}${seconds}\n`);
     renameSync(`${clock}~`, clock);
@@ -74,7 +74,7 @@ describe('the agent under other clocks', { timeout: 300_000 }, () => {
     assert.equal(world.agents().length, 1);
     await proxy.close();
     const left = performance.now();
-    // Neither a question nor a stranger is a proxy.
+    // A status request is not a proxy.
     const question = setInterval(() => void world.mint('agent', 'status'), 3000);
     try {
       const { status } = await agent.done;
@@ -88,7 +88,7 @@ describe('the agent under other clocks', { timeout: 300_000 }, () => {
     assert.ok(!existsSync(controlPath(world)));
   });
 
-  test('after a suspend of an hour takes no push for fresh, and the session lives', async () => {
+  test('after a suspend of an hour treats no push as fresh, and the session continues', async () => {
     await startWithWallClock();
     const session = world.startSsh(['dev', 'echo in; cat'], { holdInput: true, timeout: 60_000 });
     await session.until(/in\n/);
@@ -113,7 +113,7 @@ describe('the agent under other clocks', { timeout: 300_000 }, () => {
     await proxy.close();
   });
 
-  test('after a suspend of fifty-five seconds pushes again, though AWS would still take the key', async () => {
+  test('after a suspend of fifty-five seconds pushes again, though the VM would still accept the key', async () => {
     await startWithWallClock();
     assert.equal((await world.ssh('dev', 'true')).status, 0);
     const before = pushes();

@@ -87,7 +87,7 @@ describe('ssh, by a name that only EC2 knows', { timeout: 300_000 }, () => {
     }
   });
 
-  test('never logs in to who has the old address now: one login, to the VM', async () => {
+  test('never logs in to the machine that has the old address now: one login, to the VM', async () => {
     const { id, sshd } = await machines.add('127.0.0.16', tags('lost'));
     await writeConfig(machines);
     assert.equal(await machineOf(machines, 'lost'), id);
@@ -115,7 +115,7 @@ describe('ssh, by a name that only EC2 knows', { timeout: 300_000 }, () => {
     assert.equal(await machineOf(machines, 'late'), id);
   });
 
-  test('says that a name stands for two, and lists them', async () => {
+  test('says that a name matches two instances, and lists them', async () => {
     const first = machines.show(tags('twice'));
     await writeConfig(machines);
     const second = machines.show(tags('Twice'));
@@ -171,7 +171,7 @@ describe('what a tag can take over', { timeout: 300_000 }, () => {
   const blocks = (): string[] => (machines.world.file('ssh_config') ?? '').match(/^Host .*$/gm) ?? [];
   const first = () => blocks().map((line) => line.split(' ')[1]);
 
-  test('is no host’s name, no one else’s, and nothing that is no name', async () => {
+  test('is not written where it is the name of another host, another owner’s VM, or not a valid name', async () => {
     for (const name of [
       'github.com',
       'localhost',
@@ -203,7 +203,7 @@ describe('what a tag can take over', { timeout: 300_000 }, () => {
     assert.ok(blocks().includes('Host upper Upper mint-upper'), blocks().join());
   });
 
-  test('is what a person approves by name, and stays so', async () => {
+  test('is written once the user approves it by name, and stays approved', async () => {
     await writeConfig(machines, 'known', 'web');
     assert.ok(first().includes('known') && first().includes('web'));
     await writeConfig(machines);
@@ -262,7 +262,7 @@ describe('what a tag can take over', { timeout: 300_000 }, () => {
     assert.equal(await machineOf(machines, 'WEB-Prod-01'), web.id);
   });
 
-  test('a second instance with the name locks nobody out: logins stay with the pinned one, and say so', async () => {
+  test('a second instance with the name does not block logins: they go to the pinned one, with a note', async () => {
     const { id, sshd } = await machines.add('127.0.0.36', tags('mine'));
     await writeConfig(machines);
     assert.equal(await machineOf(machines, 'mine'), id);
@@ -298,7 +298,7 @@ describe('what a tag can take over', { timeout: 300_000 }, () => {
     assert.equal(await machineOf(machines, 'builder'), id);
   });
 
-  test('a new VM of one’s own gets its block after a login to another, in our own file only', async () => {
+  test('a new VM of the user gets its block after a login to another VM, in our own file only', async () => {
     const { world } = machines;
     await machines.add('127.0.0.32', tags('first'));
     await writeConfig(machines);
@@ -461,7 +461,7 @@ describe('a VM that is stopped', { timeout: 300_000 }, () => {
     await yes.done;
   });
 
-  test('is named with the command that starts it where nobody can be asked, and for never', async () => {
+  test('is named with the command that starts it where no prompt is possible, and with start = never', async () => {
     const id = await stopped('quiet', '127.0.0.55');
     for (const line of ['start = "ask"', 'start = "never"']) {
       await settings(line);
@@ -494,7 +494,7 @@ describe('a VM that is stopped', { timeout: 300_000 }, () => {
     assert.equal(await login, id);
   });
 
-  test('or not set up to the end is said in words', async () => {
+  test('or not fully set up is reported', async () => {
     for (const [word, form] of [
       ['pending', /still being set up by Mint/],
       ['failed', /Mint could not set raw-failed up/],
@@ -537,7 +537,7 @@ describe('mint-ssh vms', { timeout: 300_000 }, () => {
       ['dev', 'running', 'pinned', 1],
     );
     assert.ok(Date.now() - Date.parse(cached.last_login) < 60_000);
-    assert.equal(world.cloud.requests.length, asked, 'nobody was asked');
+    assert.equal(world.cloud.requests.length, asked, 'the command asked AWS');
     const [fresh] = JSON.parse((await world.mint('vms', '--refresh', '--json')).stdout);
     assert.equal(fresh.state, 'stopped');
   });
@@ -563,7 +563,7 @@ describe('mint-ssh vms', { timeout: 300_000 }, () => {
     world.cloud.pageSize = 1000;
     await writeConfig(machines);
     assert.equal(await machineOf(machines, 'fast'), id);
-    // A machine that does something else beside is no reason to fail: what counts grows with what all else takes.
+    // Other work on the machine must not fail this: the bound grows with the time of the rest.
     const most = Math.max(150, few);
     let many = await login();
     for (let attempt = 2; attempt <= 3 && many - few > most; attempt += 1) many = await login();

@@ -7,7 +7,7 @@ import type { WireFailureName } from '../../src/demo/wire-failure.ts';
 import { type Child, startChild } from './child.ts';
 import { freePort, loginUser, makeWorld, mintProgram, type Result, type World } from './world.ts';
 
-/** What every failure owes the person: a code, a hint, in time, and nothing that only we could read. */
+/** Every failure has a code and a hint, comes in time, and shows no stack trace. */
 function assertTold(result: Result, code: string, form?: RegExp): void {
   const { status, stderr, milliseconds } = result;
   assert.equal(status, 255, stderr);
@@ -20,7 +20,7 @@ function assertTold(result: Result, code: string, form?: RegExp): void {
   assert.ok(milliseconds < 60_000, `${milliseconds} ms`);
 }
 
-describe('what Instance Connect may answer is told by ssh dev', { timeout: 300_000 }, () => {
+describe('ssh dev reports each error of Instance Connect', { timeout: 300_000 }, () => {
   let world: World;
   before(async () => {
     world = await makeWorld();
@@ -82,13 +82,13 @@ describe('what Instance Connect may answer is told by ssh dev', { timeout: 300_0
     assertTold(await regionless.done, 'bad-settings', /region/);
   });
 
-  test('after all of that the next login is a login', async () => {
+  test('the next login after all of these succeeds', async () => {
     const { status, stderr } = await world.ssh('dev', 'true');
     assert.deepEqual([status, stderr], [0, '']);
   });
 });
 
-describe('a VM that cannot be reached is told of by ssh', { concurrency: true, timeout: 300_000 }, () => {
+describe('ssh reports why a VM cannot be reached', { concurrency: true, timeout: 300_000 }, () => {
   let world: World;
   let filtered: { readonly port: number; end(): void };
   before(async () => {
@@ -126,12 +126,12 @@ describe('a VM that cannot be reached is told of by ssh', { concurrency: true, t
     assertTold(await world.ssh('nameless', 'true'), 'dial-failed', /vm\.invalid.*name does not resolve/);
   });
 
-  test('a name nobody knows', async () => {
+  test('an unknown name', async () => {
     const proxy = `ProxyCommand=${mintProgram} proxy nobody %p %r`;
     assertTold(await world.ssh('-o', proxy, 'nobody', 'true'), 'vm-not-found', /nobody.*ssh\.toml/s);
   });
 
-  test('a name that is none', async () => {
+  test('an invalid name', async () => {
     for (const name of ['../x', 'a=b', 'x/../..', '\u202ex', 'x'.repeat(300)]) {
       const { status, stderr, stdout } = await world.mint('proxy', name);
       assert.equal(status, 2, stderr);
@@ -141,7 +141,7 @@ describe('a VM that cannot be reached is told of by ssh', { concurrency: true, t
     }
   });
 
-  test('a user whom the VM does not have', async () => {
+  test('a user that the VM does not have', async () => {
     const result = await world.ssh('ghost@dev', 'true');
     assertTold(result, 'login-refused', /user ghost/);
     assert.match(result.stderr, /Permission denied/);
@@ -159,7 +159,7 @@ describe('a VM that cannot be reached is told of by ssh', { concurrency: true, t
   });
 });
 
-describe('a failure that nobody reads on stderr', { timeout: 300_000 }, () => {
+describe('a failure without a stderr that the user sees', { timeout: 300_000 }, () => {
   let world: World;
   before(async () => {
     world = await makeWorld({ vms: { dev: {}, other: {} } });
@@ -173,7 +173,7 @@ describe('a failure that nobody reads on stderr', { timeout: 300_000 }, () => {
     `ssh -F ${world.sshConfigFile} -o ControlMaster=auto -o ControlPersist=5 -o ControlPath=${world.directory}/c-${vm} ${vm} true`;
   const onTerminal = (command: string) => world.run('script', ['-qec', command, '/dev/null']);
 
-  test('is told on the terminal', async () => {
+  test('is printed on the terminal', async () => {
     assert.equal((await world.mint('agent', 'stop')).status, 0);
     world.cloud.faults.failNext('AuthException', Number.POSITIVE_INFINITY);
     try {
@@ -201,7 +201,7 @@ describe('a failure that nobody reads on stderr', { timeout: 300_000 }, () => {
   });
 });
 
-test('with no settings at all there is no VM, and no agent is started', async () => {
+test('without settings there are no VMs, and no agent is started', async () => {
   const world = await makeWorld({ vms: {}, withoutSshConfig: true });
   try {
     await world.run('rm', ['-r', world.configDir]);

@@ -161,7 +161,7 @@ describe('debugger ports, core files and coverage', { timeout: 300_000 }, () => 
     assert.equal(existsSync(coverage), false);
   });
 
-  test('a login that audit.log cannot record says so, and so does doctor', async () => {
+  test('a login that audit.log cannot record prints a warning, and so does doctor', async () => {
     const audit = join(world.configDir, 'audit.log');
     chmodSync(audit, 0o622);
     const login = await world.ssh('dev', 'sleep 1; echo hello');

@@ -85,7 +85,7 @@ describe('a recreated VM', () => {
     assert.equal(evidence(world, 'dev'), 'console');
   });
 
-  test('whose line stands is one informed question', async () => {
+  test('whose line exists is blocked until the user accepts it once', async () => {
     await world.sshd('dev').replaceHostKey();
     becomes('i-0bbbbbbbbbbbbbbbb');
     const { status, stderr } = await world.ssh('dev', 'true');

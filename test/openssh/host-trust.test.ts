@@ -83,7 +83,7 @@ describe('a first host key', () => {
   );
 
   test(
-    'that is not the one AWS shows is refused until a person accepts it',
+    'that is not the one AWS shows is refused until the user accepts it',
     ended(async () => {
       const other = await makeOtherKey(world);
       show(world, bootConsole(other));
@@ -102,7 +102,7 @@ describe('a first host key', () => {
   );
 
   test(
-    'of which the console says nothing yet is trusted, and verified when the console comes',
+    'that the console does not show yet is trusted, and verified when the console output arrives',
     ended(async () => {
       assert.equal((await world.ssh('dev', 'true')).status, 0);
       assert.equal((await entry(world))?.proof, 'first-use');
@@ -284,7 +284,7 @@ describe('a changed host key', () => {
     assert.equal(world.file('known_hosts'), pinned);
   });
 
-  test('is blocked where there is nobody to ask, and the next command says it again', async () => {
+  test('is blocked where no prompt is possible, and the next command reports it again', async () => {
     for (let time = 0; time < 2; time += 1) {
       const { status, stderr } = await world.ssh('dev', 'true');
       assert.equal(status, 255);

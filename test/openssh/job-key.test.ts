@@ -49,7 +49,7 @@ describe('a job’s key', () => {
   });
   after(() => world.end());
 
-  test('lets in to the machine that the job names, whose host key is known before', async () => {
+  test('logs in to the machine that the job names, whose host key is known before', async () => {
     const begun = await beginJob(paths(), { name: 'Build-1', user: loginUser, hostKey: hostKey() });
     assert.deepEqual(
       [begun.name, begun.state, begun.port, begun.host, begun.hostKey],
@@ -76,7 +76,7 @@ describe('a job’s key', () => {
     assert.match(after.stderr, /\((?:vm-not-found|aws-credentials)\)/);
   });
 
-  test('signs no more from the moment on at which the job ends', async () => {
+  test('does not sign after the job has ended', async () => {
     const [host, session] = [new Host(), newSession()];
     const { publicKey } = await beginJob(paths(), { name: 'brief', user: loginUser, hostKey: host.blob });
     await setJob(paths(), { name: 'brief', host: '127.0.0.1' });
@@ -98,7 +98,7 @@ describe('a job’s key', () => {
       await waitFor('the key to be gone from memory', 30_000, () => findInMemory(pid, seed).length === 0);
   });
 
-  test('goes to no machine with another host key than the job’s', async () => {
+  test('is not used with a machine that has another host key than the job’s', async () => {
     const job = await beginJob(paths(), { name: 'other', user: loginUser, hostKey: new Host().blob });
     boot(job);
     await setJob(paths(), { name: 'other', host: '127.0.0.1', port: world.vm('vm').port });
@@ -109,7 +109,7 @@ describe('a job’s key', () => {
     assert.equal(world.sshd('vm').accepted(), accepted);
   });
 
-  test('is not begun under a name that is taken, nor changed where there is none', async () => {
+  test('is not begun under a name that is taken, and an unknown job is not changed', async () => {
     const begin = (name: string) => beginJob(paths(), { name, user: loginUser, hostKey: undefined });
     await assert.rejects(begin('vm'), { code: 'bad-vm-name' });
     await assert.rejects(begin('../x'), { code: 'bad-vm-name' });
@@ -122,7 +122,7 @@ describe('a job’s key', () => {
     await assert.rejects(endJob(paths(), 'none'), { code: 'job-not-found' });
   });
 
-  test('keeps the agent from being stopped, and dies with one that is killed, which the next ssh says', async () => {
+  test('keeps the agent from being stopped, and is lost with a killed agent, which the next ssh reports', async () => {
     await beginJob(paths(), { name: 'held', user: loginUser, hostKey: undefined });
     await setJob(paths(), { name: 'held', host: '127.0.0.1', port: world.vm('vm').port });
     const stop = await world.mint('agent', 'stop');

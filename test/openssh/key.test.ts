@@ -35,7 +35,7 @@ describe('mint-ssh key', { timeout: 300_000 }, () => {
         dev: {
           sshdLines: [
             `AuthorizedKeysFile ${file}`,
-            // Nothing may ever touch the real ~/.ssh of whoever runs the tests.
+            // Nothing may ever touch the real ~/.ssh of the user who runs the tests.
             `ForceCommand ${wrapper}`,
             `SetEnv HOME=${home} MINT_SSHD=${remote}`,
           ],
@@ -306,7 +306,7 @@ describe('mint-ssh key', { timeout: 300_000 }, () => {
     assert.deepEqual([content(), readdirSync(ssh)], [old, ['authorized_keys']]);
   });
 
-  test('a login that does not come about is ssh’s to explain, and a VM nobody knows is ours', async () => {
+  test('ssh explains a login that fails, and mint-ssh an unknown VM', async () => {
     await refused('vm-not-found', 'list', 'build');
     await refused('bad-vm-name', 'list', '-oProxyCommand=x').catch(() =>
       refused('usage', 'list', '-oProxyCommand=x'),

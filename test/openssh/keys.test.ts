@@ -1,4 +1,4 @@
-/** `mint-ssh keys`, the built program, with the real ssh and sshd: each kept key, and each export, lets in. */
+/** `mint-ssh keys`, the built program, with the real ssh and sshd: each stored key, and each export of it, logs in. */
 import assert from 'node:assert/strict';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -36,7 +36,7 @@ describe('mint-ssh keys', { timeout: 300_000 }, () => {
   }
 
   /** By the server's word: the account that runs the tests may have no shell. */
-  async function letsIn(keyFile: string): Promise<boolean> {
+  async function logsIn(keyFile: string): Promise<boolean> {
     const options = ['StrictHostKeyChecking=no', 'UserKnownHostsFile=/dev/null', 'IdentitiesOnly=yes'];
     const words = [...options, 'BatchMode=yes', 'IdentityAgent=none'].flatMap((option) => ['-o', option]);
     const target = ['-p', String(sshd.port), `${loginUser}@127.0.0.1`, 'true'];
@@ -46,10 +46,10 @@ describe('mint-ssh keys', { timeout: 300_000 }, () => {
   }
 
   for (const type of ['ed25519', 'rsa-2048', 'rsa-4096', 'ecdsa-p256']) {
-    test(`a key of type ${type} lets in from the store, and so does each export of it`, async () => {
+    test(`a key of type ${type} logs in from the store, and so does each export of it`, async () => {
       await keys('create', `My ${type}`, '--type', type);
       writeFileSync(join(authorizedKeys, loginUser), await keys('public', `my-${type}`));
-      assert.ok(await letsIn(join(store, `my-${type}`)));
+      assert.ok(await logsIn(join(store, `my-${type}`)));
       const { fingerprint } = JSON.parse(await keys('show', `my-${type}`, '--json')) as {
         fingerprint: string;
       };
@@ -59,25 +59,25 @@ describe('mint-ssh keys', { timeout: 300_000 }, () => {
       for (const format of type === 'ed25519' ? ['openssh'] : ['openssh', 'pem', 'pkcs8']) {
         const output = join(directory, `${type}.${format}`);
         await keys('export', `my-${type}`, '--output', output, '--format', format);
-        assert.ok(await letsIn(output), format);
+        assert.ok(await logsIn(output), format);
         await keys('import', `back-${type}-${format}`, '--key-file', output);
-        assert.ok(await letsIn(join(store, `back-${type}-${format}`)), format);
+        assert.ok(await logsIn(join(store, `back-${type}-${format}`)), format);
       }
     });
   }
 
-  test('another key does not, nor one that was deleted and made anew', async () => {
+  test('another key does not, nor one that was deleted and created again', async () => {
     const line = await keys('public');
     writeFileSync(join(authorizedKeys, loginUser), line);
-    assert.ok(await letsIn(join(store, 'default')));
+    assert.ok(await logsIn(join(store, 'default')));
     await keys('create', 'other');
-    assert.equal(await letsIn(join(store, 'other')), false);
+    assert.equal(await logsIn(join(store, 'other')), false);
     await keys('delete', 'default', '--force');
     assert.notEqual(await keys('public', 'default'), line);
-    assert.equal(await letsIn(join(store, 'default')), false);
+    assert.equal(await logsIn(join(store, 'default')), false);
   });
 
-  test('a shared key lets in whoever takes it in', async () => {
+  test('a shared key logs in its recipient, who imports it', async () => {
     const identity = join(directory, 'identity');
     const made = await startChild('age-keygen', ['-o', identity], env).done;
     const recipient = /age1\w+/.exec(made.stderr)?.[0] ?? '';
@@ -86,6 +86,6 @@ describe('mint-ssh keys', { timeout: 300_000 }, () => {
     await keys('share', 'lab', '--to', recipient, '--output', file);
     await keys('import', 'ours', '--key-file', file, '--identity', identity);
     writeFileSync(join(authorizedKeys, loginUser), readFileSync(join(store, 'lab.pub')));
-    assert.ok(await letsIn(join(store, 'ours')));
+    assert.ok(await logsIn(join(store, 'ours')));
   });
 });
