@@ -115,7 +115,7 @@ export async function bundle(folder: string): Promise<Bundle> {
         mainFields: ['module', 'main'],
         entryPoints: [`src/aws/${name}.ts`],
         outfile: join(folder, assetName(name)),
-        plugins: name === 'credentials-sdk' ? [] : [withoutProviders],
+        plugins: [plainKeys, ...(name === 'credentials-sdk' ? [] : [withoutProviders])],
       }),
     );
   for (const chunk of chunks)
@@ -193,6 +193,29 @@ const withoutProviders: Plugin = {
     onLoad({ filter: /.*/, namespace: 'without' }, () => ({
       contents: "export const defaultProvider = () => { throw new Error('a client without credentials'); };",
     }));
+  },
+};
+
+/**
+ * The SDK's schemas have keys such as `[_eQN]`, where `_eQN` is a string constant of the same file. esbuild takes a computed
+ * key for a side effect and keeps every schema of the service. With the string in its place it drops the ones that no
+ * command uses: of EC2's, 93 %.
+ */
+const plainKeys: Plugin = {
+  name: 'plain-keys',
+  setup({ onLoad }) {
+    onLoad({ filter: /[\\/]schemas[\\/]schemas_\d+\.js$/ }, ({ path }) => {
+      const text = readFileSync(path, 'utf8');
+      const constants = new Map(
+        [...text.matchAll(/^const (\w+) = ("[^"\\]*");$/gm)].map(([, name, string]) => [name, string]),
+      );
+      // A plain key of this name would set the prototype.
+      const isPlain = (string: string | undefined) => string !== undefined && string !== '"__proto__"';
+      const contents = text.replace(/\[(\w+)\]:/g, (computed, name: string) =>
+        isPlain(constants.get(name)) ? `${constants.get(name)}:` : computed,
+      );
+      return { contents };
+    });
   },
 };
 

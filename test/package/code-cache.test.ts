@@ -25,11 +25,18 @@ function rejected(part: string, options: readonly string[]): string {
   return execFileSync(process.execPath, words, { encoding: 'utf8', timeout: 60_000 }).trim();
 }
 
-test('what is waited for at each login is in the executable as V8 compiled it, and V8 takes it', () => {
-  assert.deepEqual(parts.sort(), ['agent', 'aws', 'main', 'proxy']);
+test('the executable carries the compiled form of each part that a login waits for, and V8 accepts it', () => {
+  const sdks = ['credentials-sdk', 'ec2-sdk', 'push-sdk'];
+  assert.deepEqual(parts.sort(), ['agent', 'credentials', 'main', 'proxy', ...sdks].sort());
   for (const part of parts) assert.equal(rejected(part, execArgv), 'false', part);
 });
 
-test('an option that changes what V8 compiles has it refuse: this look can tell', () => {
+test('of EC2’s schemas, only those of the calls that Mint makes are in the executable', () => {
+  const sdk = readFileSync(join(dist, 'ec2-sdk.cjs'), 'latin1');
+  assert.match(sdk, /DescribeInstancesRequest/);
+  assert.doesNotMatch(sdk, /CreateVpcRequest|TransitGatewayRoute/);
+});
+
+test('V8 rejects a compiled form that was made with other options, and this test notices', () => {
   assert.equal(rejected('proxy', [...execArgv, '--no-opt']), 'true');
 });
