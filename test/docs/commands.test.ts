@@ -92,6 +92,12 @@ const handled: Readonly<Record<string, Readonly<Record<string, Handling>>>> = {
       { shown: 'test/ci/access.test.ts', with: "'--debug-on-failure'" },
   },
   'docs/clients.md': {
+    "ssh -G dev | grep -iE '^(hostname|user|port|proxycommand|identityagent|userknownhostsfile) ' > fabric.ssh_config":
+      {
+        not: 'Fabric is not among the programs of the tests: run by hand with Fabric 3.2.3 and paramiko 5.1.0',
+      },
+    "sed -i '1i Host dev' fabric.ssh_config": { not: 'as the line before' },
+    'fab -S fabric.ssh_config -H dev -- uptime': { not: 'as the lines before' },
     'export SSH_AUTH_SOCK=~/.config/mint/run/agent/dev.sock': otherSsh('SSH_AUTH_SOCK'),
     "dbclient -J 'mint-ssh proxy dev' ubuntu@dev": otherSsh('dbclient'),
     "plink -agent -proxycmd 'mint-ssh proxy dev' ubuntu@dev": otherSsh('plink'),
