@@ -1,6 +1,6 @@
 /**
- * New VMs of the caller's own get their blocks without a command: after a login to one of them, in our own file
- * only, and only while the user's config still brings that file in.
+ * Adds blocks for the caller's new VMs after a login to one of the caller's own VMs, so that no command is needed. Only
+ * our own file is written, and only while the user's config includes it.
  */
 import type { Caller } from '../platform/caller.ts';
 import { writtenNames } from '../settings/approved-names.ts';
@@ -12,18 +12,18 @@ import { elsewhere, listCached, listVms } from '../vms/list-vms.ts';
 import { scopeOf } from '../vms/names.ts';
 import type { AgentContext } from './context.ts';
 
-/** Between two looks on behalf of the same caller, in milliseconds. */
-const pause = 60_000;
+/** The least time between two requests for the same caller. */
+const minIntervalMs = 60_000;
 
 export class BlockRefresh {
   readonly #context: AgentContext;
-  readonly #lookedAt = new Map<string, number>();
+  readonly #listedAt = new Map<string, number>();
 
   constructor(context: AgentContext) {
     this.#context = context;
   }
 
-  /** Never throws, and nobody waits for it: what goes wrong stands in the log. */
+  /** Runs in the background. Errors go to the log. */
   afterLogin(caller: Caller): void {
     this.#refresh(caller).catch((error: unknown) => {
       this.#context.log(`cannot look for new VMs: ${error instanceof Error ? error.message : String(error)}`);
@@ -38,14 +38,15 @@ export class BlockRefresh {
     const settings = loadSettings(paths, {});
     const key = scopeOf({ caller, settings: elsewhere(settings) });
     const { listedAt = 0 } = listCached(names.cache, { caller, settings });
-    if (Math.abs(performance.now() - (this.#lookedAt.get(key) ?? Number.NEGATIVE_INFINITY)) < pause) return;
-    if (Math.abs(Date.now() - listedAt) < pause) return;
-    this.#lookedAt.set(key, performance.now());
+    if (Math.abs(performance.now() - (this.#listedAt.get(key) ?? Number.NEGATIVE_INFINITY)) < minIntervalMs)
+      return;
+    if (Math.abs(Date.now() - listedAt) < minIntervalMs) return;
+    this.#listedAt.set(key, performance.now());
     const { vms } = await listVms(aws, names.cache, { caller, settings, approved: [] });
     const own = [...vms].filter(([name, { found }]) => found === 'tag' && !settings.vms.includes(name));
     const added = own.map(([name]) => name).filter((name) => !written.all.has(name));
     if (added.length === 0) return;
-    // Only added to: what is written may be another caller's.
+    // Blocks are only added: those that exist may be another caller's.
     const found = new Map(
       [...written.all, ...added].map((name) => [name, vms.get(name) ?? { found: 'tag' as const }]),
     );

@@ -1,4 +1,4 @@
-/** Asks AWS about a host key, within a time limit. What does not come in time is silence, not an error. */
+/** Asks AWS about a host key, within a time limit. A reply that comes too late counts as silence, not as an error. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Aws } from '../aws/aws.ts';
 import { MintError } from '../errors.ts';
@@ -9,7 +9,7 @@ import { readConsoleKeys } from '../trust/console-host-keys.ts';
 import type { ConsoleAnswer } from '../trust/decide.ts';
 import type { Pin } from '../trust/store.ts';
 
-/** Whose credentials, and where. */
+/** The credentials and the region to use. */
 export interface Asker {
   readonly aws: Aws;
   readonly caller: Caller;
@@ -19,11 +19,11 @@ export interface Asker {
 
 export interface ConsoleView {
   readonly answer: ConsoleAnswer;
-  /** Nothing earlier can have scrolled out of the output. */
+  /** The output begins at the boot, so that nothing earlier is missing. */
   readonly startsAtBoot: boolean;
 }
 
-/** The time limits begin when the credentials are there: the login waits for them in any case. Never rejects. */
+/** Waits for the credentials, because the login does so too; the time limits begin after that. Never rejects. */
 async function credentialsKnown({ aws, caller, region, profile }: Asker): Promise<void> {
   await aws.ready(caller, { region, profile }).catch(() => {});
 }
@@ -44,7 +44,10 @@ export async function askConsole(asker: Asker, instance: string, limitMs: number
   return withinLimit(view, limitMs, silent('AWS did not show the console output in time'));
 }
 
-/** What AWS knows of an instance; undefined where it did not say. Never rejects. */
+/**
+ * Never rejects.
+ * @returns what AWS knows about an instance; undefined if it did not reply in time
+ */
 export async function askInstance(
   asker: Asker,
   instance: string,
@@ -53,7 +56,10 @@ export async function askInstance(
   return (await describe(asker, [instance], limitMs))?.get(instance)?.facts;
 }
 
-/** Everything AWS says about a changed key. Never rejects. @param limitMs for all of it */
+/**
+ * Collects what AWS says about a changed key. Never rejects.
+ * @param limitMs for all requests together
+ */
 export async function gatherEvidence(
   asker: Asker,
   pinned: Pin,
@@ -81,7 +87,7 @@ export async function gatherEvidence(
   };
 }
 
-/** AWS forgets a terminated instance within the hour: one it does not list is gone as well. */
+/** AWS forgets a terminated instance within the hour, so one that it does not list is gone as well. */
 function isGone(state: string | undefined): boolean {
   return state === undefined || state === 'terminated' || state === 'shutting-down';
 }
@@ -91,7 +97,7 @@ interface Described {
   readonly state: string;
 }
 
-/** One by one: AWS answers a list with an id it does not know by an error for all of them. */
+/** Asks for each instance separately: for a list with one unknown id AWS returns an error for all of them. */
 async function describe(
   asker: Asker,
   instances: readonly string[],

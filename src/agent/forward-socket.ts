@@ -1,6 +1,6 @@
 /**
- * A socket that `ssh -A` forwards. The first message of each connection decides which agent of the user's it reaches
- * (forward.ts); then every byte passes, that message included.
+ * A socket that `ssh -A` forwards. The first message of each connection decides which ssh-agent of the user it reaches
+ * (forward.ts). Then all bytes are passed on, that message included.
  */
 import { connect, type Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -10,16 +10,16 @@ import { parseSessionBind, type SessionBind, sessionBindName } from '../ssh/sess
 import type { Log } from './context.ts';
 import { type Listener, listen, PendingConnections } from './listener.ts';
 
-/** More than a VM can have any use for; beyond it newcomers are turned away. */
+/** More than a VM can need. Further connections are refused. */
 const clientLimit = 256;
-/** How long a crowd before the user's agent is waited for, in milliseconds. */
-const crowdLimit = 1000;
+/** How long to retry while the queue of the user's agent is full. */
+const queueLimitMs = 1000;
 
 export interface ForwardSocketOptions {
   readonly path: string;
   readonly runDirectory: string;
   readonly log: Log;
-  /** The path of the user's agent; undefined for none. Called for every connection, with the session it named first. */
+  /** Returns the path of the user's agent, or undefined. Called for every connection, with the session that it named first. */
   readonly route: (bind: SessionBind | undefined) => Promise<string | undefined>;
 }
 
@@ -34,7 +34,7 @@ export class ForwardSocket {
     this.#options = options;
   }
 
-  /** Puts the socket in its place, also where it was removed behind our back. Never rejects. */
+  /** Opens the socket, also if another program removed it. Never rejects. */
   ensure(): Promise<void> {
     if (this.#making === undefined && this.#listener?.isInPlace()) return Promise.resolve();
     this.#making ??= this.#listen().finally(() => {
@@ -43,7 +43,7 @@ export class ForwardSocket {
     return this.#making;
   }
 
-  /** Leaves a file: ssh looks at the path before it starts anything, and only whether something is there. */
+  /** Leaves a file in place of the socket: ssh checks before it starts anything that the path exists. */
   close(): void {
     this.#listener?.leaveFile();
     this.#listener?.close();
@@ -68,7 +68,7 @@ export class ForwardSocket {
     this.#clients.add(client);
     client.once('close', () => this.#clients.delete(client));
     this.#pending.add(client);
-    // It never rejects: an agent that does not answer is none.
+    // It never rejects: an agent that does not answer counts as none.
     void this.#serve(client);
   }
 
@@ -91,7 +91,7 @@ export class ForwardSocket {
       const real = path === undefined ? undefined : upstreamSocket(path, this.#options.runDirectory);
       return real === undefined ? undefined : await connected(real);
     } catch (error) {
-      // Settings that someone is just editing.
+      // The user may be editing the settings.
       this.#options.log(`forwards no agent: ${(error as Error).message}`);
       return undefined;
     }
@@ -99,8 +99,8 @@ export class ForwardSocket {
 }
 
 /**
- * Reads until it is clear what a client says first; the client is paused then.
- * @returns `first`: its first message where that is an extension; `bytes`: everything it has sent
+ * Reads until the kind of the first message is known, and then pauses the client.
+ * @returns `first`: the first message if it is an extension; `bytes`: everything that the client has sent
  */
 function firstMessage(
   client: Socket,
@@ -118,7 +118,7 @@ function firstMessage(
       try {
         [message] = frames.push(chunk);
       } catch {
-        // No agent protocol: the user's agent judges that.
+        // Not the agent protocol: the user's agent handles that.
         return settle();
       }
       // The fifth byte is the kind of message. Only an extension names a session.
@@ -135,7 +135,7 @@ function firstMessage(
 /** SSH_AGENTC_EXTENSION. */
 const extensionNumber = 27;
 
-/** A malformed one names nothing. */
+/** @returns the session that a message names; undefined for a malformed message */
 function bindIn(message: Buffer | undefined): SessionBind | undefined {
   if (message === undefined) return undefined;
   try {
@@ -148,7 +148,7 @@ function bindIn(message: Buffer | undefined): SessionBind | undefined {
 }
 
 async function connected(path: string): Promise<Socket | undefined> {
-  for (const deadline = performance.now() + crowdLimit; ; await sleep(10)) {
+  for (const deadline = performance.now() + queueLimitMs; ; await sleep(10)) {
     const outcome = await new Promise<Socket | string>((resolve) => {
       const socket = connect({ path, allowHalfOpen: true });
       const failed = ({ code = '' }: NodeJS.ErrnoException) => resolve(code);
@@ -158,17 +158,17 @@ async function connected(path: string): Promise<Socket | undefined> {
       });
     });
     if (typeof outcome !== 'string') return outcome;
-    // More wait to be accepted than the kernel keeps for a socket.
+    // The queue of the socket is full.
     if (outcome !== 'EAGAIN' || performance.now() > deadline) return undefined;
   }
 }
 
-/** Nothing is read or changed: extensions, locks and constraints are between the two ends. */
+/** Joins both sockets. No message is read or changed, so extensions, locks and constraints work as usual. */
 function join(client: Socket, upstream: Socket): void {
   upstream.on('error', () => client.destroy());
   client.once('close', () => upstream.destroy());
   upstream.once('close', () => {
-    // What it said last may still be on its way to the client.
+    // Its last bytes may still be on the way to the client.
     if (!upstream.readableEnded) client.destroy();
   });
   if (client.readableEnded) upstream.end();
@@ -177,7 +177,7 @@ function join(client: Socket, upstream: Socket): void {
 }
 
 /**
- * An agent that holds nothing: an ssh on the VM goes on with its other methods, and prints nothing about it.
+ * Answers as an agent without keys: an ssh on the VM continues with its other methods and prints no error.
  * @param bytes what the client has sent already
  */
 function answerEmpty(client: Socket, bytes: Buffer): void {

@@ -1,9 +1,9 @@
 /**
- * `ssh -A`: which agent of the user's a VM may reach, and the sockets that lead there.
+ * `ssh -A`: which ssh-agent of the user a VM may use, and the sockets through which it does.
  *
- * ssh forwards the socket of the VM's block, `run/forward/VM.sock`. OpenSSH 8.9 and newer names the session first
- * (session-bind@openssh.com with is_forwarding, PROTOCOL.agent §1), so the request goes to the agent that this very
- * connection's user has. Older ones, and other clients, name none.
+ * ssh forwards the socket that the VM's block names, `run/forward/VM.sock`. OpenSSH 8.9 and newer names the session first
+ * (session-bind@openssh.com with is_forwarding, PROTOCOL.agent §1), so the request goes to the ssh-agent of the user who
+ * has that connection. Older versions and other clients do not name the session.
  */
 import { readdirSync, statSync } from 'node:fs';
 import { basename } from 'node:path';
@@ -20,17 +20,17 @@ import type { SessionBind } from '../ssh/session-bind.ts';
 import type { AgentContext } from './context.ts';
 import { ForwardSocket } from './forward-socket.ts';
 
-/** What forwarding needs to know of one proxy's connection. */
+/** What forwarding needs to know about the connection of one proxy. */
 export interface ForwardingConnection {
   readonly host: { readonly exchange: SignedExchange | undefined };
-  /** The agent of the user who runs this ssh: a path, or `none`; undefined where they have none. */
+  /** The ssh-agent of the user who runs this ssh: a path, or `none`; undefined if there is none. */
   readonly upstreamAgent: string | undefined;
   /**
-   * Whether the client named its session when it asked for a signature: then it does so for forwarding too. Undefined
-   * where it has not asked yet, or asks another agent.
+   * Whether the client named its session when it asked for a signature; then it does so for forwarding too. Undefined if
+   * it has not asked yet, or asks another agent.
    */
   readonly clientBinds: boolean | undefined;
-  /** Whether it may still ask for that signature. */
+  /** Whether the client may still ask for that signature. */
   readonly isLoggingIn: boolean;
 }
 
@@ -42,13 +42,12 @@ export interface ForwardingVm {
 
 export type ForwardRoute =
   | { readonly upstream: string }
-  /** `isNews`: the user may not expect it, and is told at the next login. */
+  /** `isNews`: the user may not expect the refusal, and is told at the next login. */
   | { readonly refusal: string; readonly isNews: boolean };
 
 /**
- * Decides which agent a client of a forward socket reaches: never one that was not forwarded to this VM.
- *
- * @param bind the session that the client named in its first message; undefined where it named none
+ * Decides which ssh-agent a client of a forward socket reaches: never one that was not forwarded to this VM.
+ * @param bind the session that the client named in its first message; undefined if it named none
  * @param connections the live connections to the VM whose socket it is
  * @param configured `upstream_agent` of the settings
  */
@@ -61,12 +60,12 @@ export function routeForward(
   const live = [...connections].filter(({ host }) => host.exchange !== undefined);
   if (live.length === 0) return { refusal: 'no connection to it is open', isNews: false };
   if (configured !== undefined) return { upstream: configured };
-  // The VM knows the sessions of all its connections, so it could name another one as its first message, through an
-  // ssh that names none itself. Where every client names its own, ssh's own word comes before the VM's.
+  // The VM knows the sessions of all its connections, so through an ssh that names no session it could name another
+  // one in its first message. If every client names its own session, ssh does so before the VM can.
   if (bind !== undefined && live.every(({ clientBinds }) => clientBinds === true)) {
     if (!bind.isForwarding) return { refusal: 'its session was named for a login', isNews: true };
     const own = live.find(({ host }) => isSessionOf(bind, host.exchange));
-    if (own === undefined) return { refusal: 'its session runs through no connection of ours', isNews: true };
+    if (own === undefined) return { refusal: 'its session does not run through this agent', isNews: true };
     return routeTo(own.upstreamAgent);
   }
   const [upstream, ...others] = new Set(live.map((each) => each.upstreamAgent ?? noUpstream));
@@ -85,7 +84,7 @@ function routeTo(upstream: string | undefined): ForwardRoute {
   return { upstream };
 }
 
-/** The host's signature in the key exchange is over the session id. */
+/** Whether the host's signature in the key exchange is over this session id. */
 function isSessionOf(bind: SessionBind, exchange: SignedExchange | undefined): boolean {
   if (exchange === undefined) return false;
   const { hostKey, signature } = exchange;
@@ -101,12 +100,12 @@ export class Forward {
   readonly #vms: () => Iterable<ForwardingVm>;
   readonly #shared: ForwardSocket;
   readonly #sockets = new Map<string, ForwardSocket>();
-  /** By VM: why its last request reached no agent. */
+  /** Why the last request of each VM reached no agent. */
   readonly #refused = new Map<string, string>();
   /** VMs whose user has not been told of that yet. */
   readonly #untold = new Set<string>();
-  /** When the directory of the sockets had last changed as `restore` looked. */
-  #lookedAt: number | undefined;
+  /** The modification time of the sockets' directory at the last `restore`. */
+  #restoredFrom: number | undefined;
 
   constructor(context: Pick<AgentContext, 'paths' | 'log'>, vms: () => Iterable<ForwardingVm>) {
     this.#context = context;
@@ -114,14 +113,14 @@ export class Forward {
     this.#shared = this.#socket(context.paths.forward, undefined);
   }
 
-  /** `run/forward.sock` serves the blocks that an older version wrote: it is any VM's. */
+  /** Opens `run/forward.sock`, which blocks of an older version name for every VM. */
   async start(): Promise<void> {
     if (hasForwardSockets) await this.#shared.ensure();
   }
 
   /**
-   * A proxy for the VM is there. A login never fails because of forwarding.
-   * @returns what to tell its user of an earlier request that reached no agent
+   * A proxy has connected for the VM. A login never fails because of forwarding.
+   * @returns what to tell its user about an earlier request that reached no agent
    */
   async open(vm: ForwardingVm): Promise<string | undefined> {
     if (!hasForwardSockets) return undefined;
@@ -134,7 +133,7 @@ export class Forward {
     return `an earlier \`ssh -A ${vm.name}\` reached no agent: ${this.#refused.get(vm.name)}`;
   }
 
-  /** A connection to the VM has ended. Its socket goes with the last one. */
+  /** A connection to the VM has ended. The socket is closed with the last one. */
   closed(vm: ForwardingVm): void {
     if (vm.connections.size > 0) return;
     this.#sockets.get(vm.name)?.close();
@@ -142,27 +141,27 @@ export class Forward {
   }
 
   /**
-   * Puts back the files that blocks name and someone has removed: without them ssh prints an error at each login, and
-   * `-A` forwards the VM's own agent. Never throws.
+   * Restores removed files that blocks name: without them ssh prints an error at each login, and `-A` forwards the VM's
+   * own agent. Never throws.
    */
   restore(): void {
     const { paths, log } = this.#context;
     if (!hasForwardSockets) return;
     try {
       const changedAt = statSync(paths.forwardSockets, { throwIfNoEntry: false })?.mtimeMs;
-      if (changedAt !== undefined && changedAt === this.#lookedAt) return;
+      if (changedAt !== undefined && changedAt === this.#restoredFrom) return;
       const there = new Set(changedAt === undefined ? [] : readdirSync(paths.forwardSockets));
       const missing = [...writtenNames(paths).all].filter(
         (vm) => !there.has(basename(vmPaths(paths, vm).forward)),
       );
       ensureForwardSockets(paths, missing);
-      this.#lookedAt = changedAt;
+      this.#restoredFrom = changedAt;
     } catch (error) {
       log(`cannot restore the files of ${paths.forwardSockets}: ${(error as Error).message}`);
     }
   }
 
-  /** Why the VM's last request reached no agent; undefined where it did, or there was none. */
+  /** @returns why the VM's last request reached no agent; undefined if it did, or if there was none */
   refusal(vm: string): string | undefined {
     return this.#refused.get(vm);
   }
@@ -182,7 +181,7 @@ export class Forward {
     return socket;
   }
 
-  /** @param vm whose socket it is; undefined for the one that is any VM's */
+  /** @param vm whose socket it is; undefined for the socket that all VMs share */
   #socket(path: string, vm: ForwardingVm | undefined): ForwardSocket {
     const { paths, log } = this.#context;
     const route = (bind: SessionBind | undefined) => this.#route(vm, bind);

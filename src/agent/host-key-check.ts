@@ -1,6 +1,6 @@
 /**
- * The check of a host key, from the key exchange reply that a proxy holds to the pin. `TrustStore.check` decides; what
- * it takes from outside comes from here: AWS's console, and the user's answer where a key has changed.
+ * The check of a host key, from the key exchange reply that a proxy holds to the pin. `TrustStore.check` decides. This
+ * file provides what the decision needs from outside: the console from AWS, and the user's answer if a key has changed.
  *
  * `HostKeyChecks` is shared by all connections, `ConnectionHost` belongs to one.
  */
@@ -32,20 +32,20 @@ const consoleLimitMs = 2000;
 const evidenceLimitMs = 4000;
 /** How long the user has, in seconds: less than the 45 s after which keep-alives end a waiting ssh. */
 const answerSeconds = 40;
-/** When to ask for the console output of a new pin's instance, from one time to the next. It can be minutes late. */
+/** The pauses between requests for the console output of a new pin's instance. AWS can show it minutes late. */
 const newPinPausesMs = [2_000, 8_000, 30_000, 60_000, 300_000, 900_000];
-/** The same for a pin that was never verified, when it is used again, at most once an hour. */
+/** The pauses for a pin that was never verified, when it is used again, at most once an hour. */
 const oldPinPausesMs = [0, 60_000];
 const oldPinIntervalMs = 3_600_000;
 const lateLimitMs = 10_000;
-/** A client that goes on and has not asked for a signature after this time will not ask for one. */
+/** A client that continues and has not asked for a signature after this time will not ask for one. */
 const signatureLimitMs = 3000;
 /** An ssh whose connection has ended may still be writing the VM's known-hosts file for so long. */
 const lastWriteMs = 2000;
 
-/** One connection's key, and who can say something about it. */
+/** The key that one connection was shown, and what is needed to ask about it. */
 export interface Presented {
-  /** Without an instance it is a machine that AWS does not know, and AWS is not asked. */
+  /** If it has no instance, it is a machine that AWS does not know, and AWS is not asked. */
   readonly sighting: Sighting;
   readonly settings: VmSettings;
   readonly caller: Caller;
@@ -115,7 +115,7 @@ export class HostKeyChecks {
           break;
         case 'changed':
           await this.#settleChange(presented, checked.pin);
-          // Accepted: from here on it is pinned.
+          // It was accepted, so the next check finds it pinned.
           break;
         case 'unverified':
         case 'type-not-pinned':
@@ -126,7 +126,7 @@ export class HostKeyChecks {
     }
   }
 
-  /** A new key was pinned: what AWS could not say at once it may say later. */
+  /** A new key was pinned: asks AWS again later for what it could not show at once. */
   verifyLater(presented: Presented): void {
     this.#beginLate(presented, newPinPausesMs);
   }
@@ -199,7 +199,10 @@ export class HostKeyChecks {
     return answer;
   }
 
-  /** Resolves where the key was accepted. @throws HostKeyRefusal */
+  /**
+   * Resolves if the changed key was accepted.
+   * @throws HostKeyRefusal
+   */
   async #settleChange(presented: Presented, pin: Pin): Promise<void> {
     const { trust, log, paths } = this.#context;
     const { vm, key, instance, account, region } = presented.sighting;
@@ -222,7 +225,7 @@ export class HostKeyChecks {
       const evidence = await this.#evidence(presented, pin);
       seen = { ...seen, isMintVm: seen.isMintVm || evidence.current?.owner !== undefined };
       cause = likelyCause(vm, pin, evidence, Date.now(), key.type);
-      // The evidence answers for the user only where they have said so.
+      // The evidence decides in place of the user only if the settings say so.
       if (presented.settings.acceptChanged === 'console' && isStrict(pin, evidence)) {
         return accept('the evidence');
       }
@@ -234,7 +237,7 @@ export class HostKeyChecks {
     log(`${vm}: blocked the changed host key ${key.fingerprint}: ${settled}`);
     throw new HostKeyRefusal(
       'host-key-changed',
-      `the host key of ${vm} has changed${settled === 'unanswered' ? ', and nobody answered' : ''}`,
+      `the host key of ${vm} has changed${settled === 'unanswered' ? ', and there was no answer' : ''}`,
       isElsewhere(pin, seen)
         ? `it is another VM of that name; for both, add [vm.NAME] with instance = "${instance}" and its profile to ssh.toml`
         : `if you expected that: mint-ssh hosts accept ${vm} ${key.fingerprint}`,
@@ -251,7 +254,7 @@ export class HostKeyChecks {
     return gatherEvidence(this.#asker(presented), pin, instance, key, evidenceLimitMs);
   }
 
-  /** A pin that rests on its first use alone is held against the console again when it is used. */
+  /** Compares a pin whose only evidence is its first use with the console again. */
   #verifyOldPin(presented: Presented, { evidence }: Pin): void {
     if (evidence !== undefined && evidence !== 'first-use') return;
     const last = this.#late.get(presented.sighting.vm);
@@ -259,7 +262,7 @@ export class HostKeyChecks {
     this.#beginLate(presented, oldPinPausesMs);
   }
 
-  /** One series at a time for each VM. What is found goes into the record, where the next connection finds it. */
+  /** Runs one series of requests at a time for each VM. The result goes into the VM's record for the next connection. */
   #beginLate(presented: Presented, pausesMs: readonly number[]): void {
     const { vm, instance } = presented.sighting;
     if (instance === undefined || whyNotAsked(presented) !== undefined) return;
@@ -280,9 +283,9 @@ export class HostKeyChecks {
             else askAfter(attempt + 1);
           },
           (error: unknown) => {
-            // The directory may no longer be ours alone: the next connection says so.
+            // If the directory is no longer private, the next connection reports that.
             series.isRunning = false;
-            this.#context.log(`${vm}: cannot note what AWS shows: ${String(error)}`);
+            this.#context.log(`${vm}: cannot record what AWS shows: ${String(error)}`);
           },
         );
       }, pauseMs).unref();
@@ -290,7 +293,7 @@ export class HostKeyChecks {
     askAfter(0);
   }
 
-  /** @returns whether there is nothing more to ask */
+  /** @returns true if no further request is needed */
   async #askLate(asker: Asker, vm: string, instance: string): Promise<boolean> {
     const { trust, log } = this.#context;
     const [{ answer }, facts] = await Promise.all([
@@ -313,7 +316,7 @@ export class HostKeyChecks {
   }
 }
 
-/** Why AWS is not asked for the console; undefined where it is. */
+/** @returns why AWS is not asked for the console; undefined if it is asked */
 function whyNotAsked({ sighting, settings }: Presented): (ConsoleAnswer & { kind: 'silent' }) | undefined {
   if (sighting.instance === undefined) return { kind: 'silent', why: 'AWS does not know this machine' };
   return settings.verify === 'console'
@@ -392,7 +395,7 @@ export interface HostHooks {
   readonly failed: (error: unknown) => void;
 }
 
-/** The host at the other end of one connection, as far as it has shown itself. */
+/** The host key check of one connection: what the server has shown, and the new key that waits for its proof. */
 export class ConnectionHost {
   readonly #checks: HostKeyChecks;
   readonly #trust: AgentContext['trust'];
@@ -403,7 +406,7 @@ export class ConnectionHost {
   #provisional: Provisional | undefined;
   #presented: Presented | undefined;
   #pinTimer: NodeJS.Timeout | undefined;
-  /** The server's ed25519 key, where the client was shown one of another type at first contact. */
+  /** The server's ed25519 key, if the client was shown a key of another type at first contact. */
   #mintKey: Promise<HostKey | undefined> | undefined;
   #isChecked = false;
   #hasProceeded = false;
@@ -416,24 +419,25 @@ export class ConnectionHost {
     this.#hooks = hooks;
   }
 
-  /** What the key exchange showed, once its key is accepted; kept until the connection ends. */
+  /** The key exchange, once its host key is accepted; kept until the connection ends. */
   get exchange(): SignedExchange | undefined {
     return this.#exchange;
   }
 
-  /** Whether the client went on after it had verified the host's signature. */
+  /** Whether the client continued after it had verified the host's signature. */
   get hasProceeded(): boolean {
     return this.#hasProceeded;
   }
 
-  /** Where the connection runs to, as its proxy says. */
+  /** The address to which the proxy is connected. */
   get address(): string | undefined {
     return this.#address;
   }
 
   /**
-   * Checks the key of the key exchange reply that the proxy holds, and keeps it before the proxy may release it.
-   * @param address where the proxy says that the reply comes from
+   * Checks the key of the key exchange reply that the proxy holds. An accepted key is written for ssh before the proxy
+   * may release the reply.
+   * @param address to which the proxy is connected
    * @throws MintError `not-ssh`, `dial-failed`, and what `HostKeyChecks.check` and finding the VM throw
    */
   async check(hostKeyBlob: Buffer, signature: Buffer, address: string): Promise<Accepted['outcome']> {
@@ -470,16 +474,16 @@ export class ConnectionHost {
   }
 
   /**
-   * The agent itself has verified the host's signature: a new key is the VM's from now on.
-   * @throws MintError where the pin cannot be written
+   * The agent itself has verified the host's signature: a new key is pinned now.
+   * @throws MintError if the pin cannot be written
    */
   proven(): void {
     this.#pin();
   }
 
   /**
-   * The client accepted what the server signed. That has to do where no signature of the agent's is asked for in a
-   * while, or where the conversation is longer than any login (the second time this is said).
+   * The client accepted the host's signature. A new key is then pinned if the agent is not asked for a signature in a
+   * while, or if the conversation is longer than any login (then the proxy reports this a second time).
    * @param isSignedElsewhere the client's own agent may be the one that signs
    */
   clientProceeded(isSignedElsewhere: boolean): void {
@@ -488,7 +492,10 @@ export class ConnectionHost {
     this.#hasProceeded = true;
   }
 
-  /** The connection has ended. @param isRefused whether the VM refused the client */
+  /**
+   * The connection has ended.
+   * @param isRefused whether the VM refused the client
+   */
   end(isRefused: boolean): void {
     this.#ended = { isRefused };
     this.#endNewKey();
@@ -496,8 +503,8 @@ export class ConnectionHost {
   }
 
   /**
-   * A login that was refused leaves nothing; one that needed no key of ours was a login. Nothing may depend on how a
-   * connection ends: what stays is removed by the next agent that starts.
+   * Pins the new key of a login that needed no key of the agent, and drops that of a login that was refused. If the agent
+   * dies before this, the next agent removes the provisional key.
    */
   #endNewKey(): void {
     if (this.#ended === undefined) return;
@@ -511,7 +518,7 @@ export class ConnectionHost {
     }
   }
 
-  /** Begins while the client logs in; the key counts once the one that the client was shown is pinned. */
+  /** Begins while the client logs in; the result is used once the key that the client was shown is pinned. */
   #askForMintKey(address: Address): void {
     this.#mintKey = askForEd25519Key(address).catch((error: unknown) => {
       this.#log(`${this.#hooks.vm}: cannot ask for the ed25519 host key: ${String(error)}`);
@@ -534,7 +541,7 @@ export class ConnectionHost {
     try {
       this.#pin();
     } catch {
-      // The connection has been told.
+      // `#pin` has reported it to the connection.
     }
   }
 

@@ -21,7 +21,7 @@ import { unpredicted } from '../ssh/refusal.ts';
 import { encodeByte, encodeString, encodeUint32, WireReader } from '../ssh/wire.ts';
 
 const limitMs = 10_000;
-/** More than any server sends before its reply. */
+/** More than a server sends before its reply. */
 const maxServerBytes = 128 * 1024;
 const version = 'SSH-2.0-mint-ssh';
 const wantedType = 'ssh-ed25519';
@@ -35,9 +35,9 @@ export interface Address {
 }
 
 /**
- * The ed25519 host key of the server at an address, which has signed this key exchange with it. Undefined where the
- * server has none, or offers no key exchange that is known here.
- * @throws Error where the server cannot be reached, does not answer in time, or does not own the key it shows
+ * Asks the server at an address for its ed25519 host key, with which it has to sign the key exchange.
+ * @returns undefined if the server has no such key, or offers no key exchange that is known here
+ * @throws Error if the server cannot be reached, does not reply in time, or does not own the key
  */
 export async function askForEd25519Key(address: Address): Promise<HostKey | undefined> {
   const socket = connect({ ...address, noDelay: true });
@@ -79,7 +79,7 @@ async function exchange(socket: Socket): Promise<HostKey | undefined> {
     .update(Buffer.concat([...fields, encodeString(positive(secret))]))
     .digest();
   if (!verifyHostSignature(key, hash, signature)) throw unpredicted('the server does not own its host key');
-  // By application: a server logs the end of a connection that says nothing as a fault.
+  // SSH_DISCONNECT_BY_APPLICATION: without it the server logs an error.
   socket.write(
     packet(
       Buffer.concat([

@@ -1,6 +1,6 @@
 /**
- * The jobs of this agent. Their private keys are in its memory and nowhere else; the rest is in `jobs.json`, which tells
- * the next agent whose keys were lost with this one.
+ * The jobs of this agent. Their private keys exist only in its memory. The rest is in `jobs.json`, from which the next
+ * agent knows which keys were lost with this one.
  */
 import { generateKeyPairSync } from 'node:crypto';
 import { MintError } from '../errors.ts';
@@ -19,7 +19,7 @@ import type { Job, JobReply, JobRequest } from './control/protocol.ts';
 import { collectGarbage } from './credentials/key-memory.ts';
 
 const defaultPort = 22;
-/** With so many open jobs, some were not ended by mistake. */
+/** With so many open jobs, some must have been left open by mistake. */
 const maxJobs = 1000;
 
 export interface NewJob {
@@ -52,7 +52,6 @@ export class Jobs {
 
   /**
    * Answers a request of `mint-ssh job`.
-   *
    * @param removeSocket closes the VM's agent socket
    * @throws MintError as the methods below
    */
@@ -77,7 +76,10 @@ export class Jobs {
     return readOpenJobs(this.#paths).map((job) => this.#stateOf(job));
   }
 
-  /** The key for a job's VM. @throws MintError `job-not-found`, `job-lost` */
+  /**
+   * @returns the key of a job's VM
+   * @throws MintError `job-not-found`, `job-lost`
+   */
   key(name: string): SigningKey {
     const key = this.#keys.get(name);
     if (key !== undefined) return key;
@@ -85,7 +87,7 @@ export class Jobs {
     throw lost ? jobLost(name) : jobNotFound(name);
   }
 
-  /** @throws MintError `job-exists`, `bad-vm-name`, `bad-settings`, those of writing */
+  /** @throws MintError `job-exists`, `bad-vm-name`, `bad-settings`, `io-failed` */
   async begin({ name: given, user, hostKey: blob }: NewJob): Promise<Job> {
     const name = vmName(given);
     if (!settingsKeys['user']?.accepts(user)) {
@@ -104,7 +106,7 @@ export class Jobs {
       hostKey: hostKey?.fingerprint,
       begunAt: new Date().toISOString(),
     };
-    // First of all, so that the job can be ended whatever fails from here on.
+    // Written first, so that the job can be ended if anything fails after this.
     writeOpenJobs(this.#paths, [...jobs, job]);
     this.#keys.set(name, { privateKey, blob: publicKeyBlob(publicKey) });
     try {
@@ -132,7 +134,10 @@ export class Jobs {
     return this.#stateOf(changed);
   }
 
-  /** Wipes key, pin and, last, the record; for a lost job, what is left of them. @throws MintError `job-not-found` */
+  /**
+   * Deletes the key, the pin and, last, the record; of a lost job, what is left of them.
+   * @throws MintError `job-not-found`
+   */
   end(name: string): Job {
     const { jobs, job } = this.#find(name);
     const ended = this.#stateOf(job);
@@ -171,7 +176,7 @@ export class Jobs {
       new MintError('bad-vm-name', `${name} is already the name of ${by}`, { hint });
     const otherName = 'choose another name for the job';
     const settings = loadSettings(this.#paths, {}).vm(name);
-    // With that access, ssh.toml itself says that the VM is a job's.
+    // With that access, ssh.toml itself says that the VM belongs to a job.
     if (settings !== undefined && settings.access !== 'injected') throw taken('a VM in ssh.toml', otherName);
     if (settings === undefined && writtenNames(this.#paths).all.has(name))
       throw taken('a VM in ssh_config', otherName);
@@ -183,7 +188,7 @@ export class Jobs {
     }
   }
 
-  /** It came out of the command that put it into the VM's user data: whoever else shows it has read that. */
+  /** Pins the key that the command has put into the VM's user data. Only a machine that has read that can present it. */
   #pin(vm: string, key: HostKey): void {
     if (this.#trust.pinForJob(vm, key)) return;
     throw new MintError('job-exists', `${vm} has a pinned host key already`, {

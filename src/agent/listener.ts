@@ -1,3 +1,4 @@
+/** Listening sockets: put in place in one step, replaced if removed, and protected from clients that send nothing. */
 import { chmodSync, closeSync, lstatSync, openSync, renameSync, rmSync, type Stats } from 'node:fs';
 import net from 'node:net';
 import { dirname, join } from 'node:path';
@@ -5,32 +6,31 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { MintError } from '../errors.ts';
 import { controlSecret, usesPipes } from '../platform/sockets.ts';
 
-/** A listening socket that is put in its place whole, and taken away only while it is still ours. */
+/** A listening socket. It appears at its path in one step, and is removed only while the path still leads to it. */
 export interface Listener {
   readonly path: string;
-  /** False once someone removed or replaced the socket. */
+  /** False once the socket was removed or replaced. */
   isInPlace(): boolean;
-  /** Lets go of the path, not of the connections. */
+  /** Removes the path; connections stay open. */
   remove(): void;
-  /** The same, and leaves an empty file there. */
+  /** Replaces the socket at the path by an empty file. */
   leaveFile(): void;
-  /** Accepts nothing more; what was accepted lives on. */
+  /** Accepts no more connections; accepted ones stay open. */
   close(): void;
 }
 
-/** As many as the system allows: a client that finds the queue full is refused, not kept waiting. */
+/** As many as the system allows: a client that finds the queue full is refused at once. */
 const backlogLimit = 4096;
 
 let serial = 0;
 
 /**
- * Listens on a Unix socket at `path`, replacing what is there.
+ * Listens on a Unix socket at `path`, and replaces what is there.
  *
- * It is bound under another name and renamed: so no one ever finds nothing, or a socket with a wrong mode,
- * at `path`. And libuv, which unlinks the name it was bound under when a server closes, can never unlink
- * the socket of a newer agent.
- *
- * @param options `halfOpen`: a client that has said all it has to say may still be answered
+ * The socket is bound under another name and renamed, so that `path` never leads to nothing, or to a socket with a wrong
+ * mode. When a server closes, libuv unlinks the name under which it was bound, which is never the socket of a newer
+ * agent.
+ * @param options `halfOpen`: a client that has ended its side may still be answered
  * @throws MintError `agent-unavailable`
  */
 export async function listen(
@@ -56,13 +56,13 @@ export async function listen(
     rmSync(unfinished, { force: true });
     throw failed(error as Error);
   }
-  // As long as the server is open its inode is in use, so no other socket can have the same number.
+  // While the server is open its inode is in use, so no other socket can have the same number.
   const isInPlace = () => {
     try {
       const found = lstatSync(path, { throwIfNoEntry: false });
       return found !== undefined && found.ino === own.ino && found.dev === own.dev;
     } catch {
-      // A home that is away for a moment, a directory without rights: nobody has taken its place.
+      // The home directory is unavailable for a moment, or may not be read: the socket was not replaced.
       return true;
     }
   };
@@ -73,7 +73,7 @@ export async function listen(
       try {
         if (isInPlace()) rmSync(path, { force: true });
       } catch {
-        // Where it cannot be reached it cannot be removed: whoever starts next replaces it.
+        // The directory is unavailable: the next agent replaces the socket.
       }
     },
     leaveFile() {
@@ -82,7 +82,7 @@ export async function listen(
         closeSync(openSync(unfinished, 'wx', 0o600));
         renameSync(unfinished, path);
       } catch {
-        // The disk is full: a socket that no one answers stays, and does no harm.
+        // The disk is full: an unanswered socket stays there, which is harmless.
       }
     },
     close() {
@@ -91,15 +91,15 @@ export async function listen(
   };
 }
 
-/** As many clients may find a pipe at the same moment; ssh looks again only after a second. */
+/** How many clients may open the pipe at the same moment; ssh retries only after a second. */
 const pipeInstances = 16;
-/** How long an agent that has just ended may still have the name, in milliseconds. */
-const pipePatience = 3000;
+/** How long the name may still be taken by an agent that has just exited. */
+const pipeTimeoutMs = 3000;
 
 /**
- * The same on a named pipe. Its name is taken from the first moment to the last: libuv creates the first instance with
- * FILE_FLAG_FIRST_PIPE_INSTANCE, so a name that someone else has taken is an error and never shared, and by the pipe's
- * access list no other user can add an instance to ours.
+ * Listens on a named pipe (Windows). libuv creates the first instance with FILE_FLAG_FIRST_PIPE_INSTANCE, so a name that
+ * another program has taken is an error and is never shared. The access list of the pipe lets no other user add an
+ * instance.
  */
 async function listenOnPipe(
   path: string,
@@ -107,11 +107,11 @@ async function listenOnPipe(
   accept: (socket: net.Socket) => void,
   halfOpen: boolean,
 ): Promise<Listener> {
-  // The only way to tell Node, and read at each `listen`.
+  // Node takes this setting from the environment only, at each `listen`.
   process.env['NODE_PENDING_PIPE_INSTANCES'] = String(pipeInstances);
   const secret = controlSecret(runDirectory);
   let server: net.Server | undefined;
-  for (const deadline = performance.now() + pipePatience; server === undefined; ) {
+  for (const deadline = performance.now() + pipeTimeoutMs; server === undefined; ) {
     try {
       server = await listening(path, accept, halfOpen);
     } catch (error) {
@@ -126,7 +126,7 @@ async function listenOnPipe(
   };
   return {
     path,
-    // A new secret means other names: then nobody looks here any more.
+    // With a new secret the pipes have other names, so no client opens this one.
     isInPlace() {
       try {
         return own.listening && secret !== undefined && controlSecret(runDirectory)?.equals(secret) === true;
@@ -154,7 +154,7 @@ async function listening(
     server.once('error', reject);
     server.listen({ path, backlog: backlogLimit }, resolve);
   });
-  // Out of descriptors: the connection is lost, the server is not.
+  // Without descriptors a connection is lost, but the server continues.
   server.on('error', () => {});
   return server;
 }

@@ -1,3 +1,4 @@
+/** The VMs that the agent knows, and which of them have a socket. */
 import { statSync } from 'node:fs';
 import { descriptorsLeft } from '../platform/descriptors.ts';
 import { vmPaths } from '../platform/paths.ts';
@@ -17,12 +18,11 @@ const reservedDescriptors = 96;
 /** An agent with fewer sockets than this does not count its descriptors before it opens another one. */
 const fewSockets = 64;
 
-/** The VMs, each with the socket that serves its key. */
 export class Vms {
   readonly #context: CredentialContext;
   readonly #vms = new Map<string, Vm>();
   readonly #met = new Set<Vm>();
-  /** Those with a socket, the least recently used first. */
+  /** The VMs with a socket, the least recently used first. */
   readonly #served = new Set<Vm>();
   #settingsTimes: string | undefined;
 
@@ -37,22 +37,21 @@ export class Vms {
     return vm;
   }
 
-  /** A name that no VM was found for leaves nothing. */
+  /** Forgets a VM that was not found, if it has neither a connection nor a socket. */
   forgetUnmet(vm: Vm): void {
     if (vm.connections.size > 0 || vm.listener !== undefined) return;
     this.#met.delete(vm);
     this.#vms.delete(vm.name);
   }
 
-  /** Those this agent had a connection for. */
+  /** The VMs to which this agent has had a connection. */
   met(): Iterable<Vm> {
     return this.#met;
   }
 
   /**
-   * Makes the sockets of the VMs that are known, where a file that names them has changed since the last time:
-   * some clients list the keys of an agent before they start the proxy. Never fails: the connection itself says
-   * what is wrong.
+   * Opens the sockets of the known VMs, if a file that names them has changed since the last call: some clients list the
+   * keys of an agent before they start the proxy. Never rejects; the connection itself reports what is wrong.
    */
   async prepare(): Promise<void> {
     const { paths, log } = this.#context;
@@ -62,15 +61,15 @@ export class Vms {
         .join();
       if (times === this.#settingsTimes) return;
       this.#settingsTimes = times;
-      void this.#prepareFound().catch((error: Error) => log(`cannot make all sockets: ${error.message}`));
+      void this.#prepareFound().catch((error: Error) => log(`cannot open all sockets: ${error.message}`));
       const { vms } = loadSettings(paths, {});
       await this.#openEarly(vms);
     } catch (error) {
-      log(`cannot make the sockets of all VMs: ${(error as Error).message}`);
+      log(`cannot open the sockets of all VMs: ${(error as Error).message}`);
     }
   }
 
-  /** VMs that have a block but no table in ssh.toml, and the caller's own ones in the cache of EC2's answers. */
+  /** Opens the sockets of VMs that have a block but no table in ssh.toml, and of those in the cache that are the caller's own. */
   async #prepareFound(): Promise<void> {
     const { paths, names } = this.#context;
     const found = new Set([...writtenNames(paths).all, ...names.cache.ownNames()]);
@@ -116,8 +115,7 @@ export class Vms {
   }
 
   /**
-   * Resolves when the VM's socket is in its place. A socket that another program removed is replaced.
-   *
+   * Resolves when the VM's socket is in place. A socket that another program removed is replaced.
    * @throws MintError `agent-unavailable`
    */
   async ensureSocket(vm: Vm): Promise<void> {
@@ -145,7 +143,7 @@ export class Vms {
     return undefined;
   }
 
-  /** A name that stands for nothing any more. */
+  /** Removes the socket of a VM that no longer exists. */
   async removeSocket(name: string): Promise<void> {
     const vm = this.#vms.get(name);
     if (vm === undefined) return;
@@ -153,7 +151,7 @@ export class Vms {
     this.forgetUnmet(vm);
   }
 
-  /** What is wrong with the settings the connection itself says. */
+  /** If the settings are wrong, the connection itself reports that. */
   #expectedKey(vm: Vm): Buffer | undefined {
     try {
       return expectedKey(this.#context, vm);

@@ -1,15 +1,15 @@
 /**
- * Windows: both ends of the control pipe prove that they know the run directory's secret, before either says anything.
+ * Windows: both ends of the control pipe prove that they know the run directory's secret before they send anything else.
  *
- * Any program may make a pipe of the agent's name while no agent runs, and wait for a proxy, which would tell it the
- * AWS settings of its environment and believe its verdicts. The names of pipes are no secret once they were used. So:
+ * Any program may create a pipe with the agent's name while no agent runs, and wait for a proxy. The proxy would send it
+ * the AWS settings of its environment and believe its replies. The name of a pipe is not secret once it was used. So:
  *
  *     client  C
  *     agent   A HMAC(secret, "agent", name, C, A)
  *     client  HMAC(secret, "client", name, C, A)
  *
- * a line each; C and A are random, and everything is hexadecimal. Neither answer serves for another connection, another
- * pipe or the other side. On Unix the run directory keeps others out, and none of this is done.
+ * one line each; C and A are random, and everything is hexadecimal. Neither answer is valid for another connection,
+ * another pipe or the other side. On Unix the mode of the run directory protects the socket, and there is no proof.
  */
 import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
 import type { Socket } from 'node:net';
@@ -18,12 +18,13 @@ import type { Paths } from '../../platform/paths.ts';
 import { controlSecret } from '../../platform/sockets.ts';
 
 const nonceBytes = 32;
-/** How long the other side may take, in milliseconds. */
-const patience = 5000;
+/** How long the other side may take. */
+const proofTimeoutMs = 5000;
 
 /**
- * The client's part. What the agent says behind it is left in the socket, which is paused.
- * @param name the pipe's @throws MintError `unsafe-permissions`; an error with the code ECONNRESET where it just ends
+ * The client's part. What the agent sends after it is left in the socket, which is paused.
+ * @param name of the pipe
+ * @throws MintError `unsafe-permissions`; an error with the code ECONNRESET if the pipe is closed
  */
 export async function proveToAgent(socket: Socket, secret: Buffer, name: string): Promise<void> {
   const own = randomBytes(nonceBytes).toString('hex');
@@ -34,15 +35,15 @@ export async function proveToAgent(socket: Socket, secret: Buffer, name: string)
   if (!isEqual(proof, proofOf('agent'))) {
     socket.destroy();
     throw new MintError('unsafe-permissions', `what listens on ${name} is not your agent`, {
-      hint: 'another program has taken its name: end that, or remove `pipes` in the run directory and run `mint-ssh ssh-config`',
+      hint: 'another program has taken its name: end that program, or remove `pipes` in the run directory and run `mint-ssh ssh-config`',
     });
   }
   socket.write(`${proofOf('client')}\n`);
 }
 
 /**
- * The agent's part, where there is one to play: calls `serve` with a client that may be served, and ends the
- * connection of any other.
+ * The agent's part: calls `serve` with a client that has proved itself, and closes any other connection. On Unix every
+ * client is served.
  */
 export function serveProven(
   socket: Socket,
@@ -89,8 +90,10 @@ function isEqual(one: string, other: string): boolean {
 }
 
 /**
- * Up to the next line feed, and pauses the socket behind it; undefined where more than `limit` bytes come before one,
- * or none in time. @throws an error with the code ECONNRESET where the socket ends
+ * Reads up to the next line feed, and pauses the socket after it.
+ * @param limit in bytes
+ * @returns undefined if the line is longer than that, or does not come in time
+ * @throws an error with the code ECONNRESET if the socket ends
  */
 function readLine(socket: Socket, limit: number): Promise<string | undefined> {
   return new Promise((resolve, reject) => {
@@ -114,7 +117,7 @@ function readLine(socket: Socket, limit: number): Promise<string | undefined> {
         resolve(held.subarray(0, end).toString('latin1'));
       });
     };
-    const timer = setTimeout(() => settle(() => resolve(undefined)), patience);
+    const timer = setTimeout(() => settle(() => resolve(undefined)), proofTimeoutMs);
     socket.on('data', take).once('close', gone).once('end', gone);
     socket.resume();
   });

@@ -70,7 +70,7 @@ export type AgentRequest =
   | { readonly type: 'client-accepted-host' }
   /** The connection ended before the login could have succeeded. Asks whether the VM refused our key. */
   | { readonly type: 'explain-refusal' }
-  /** The same before the VM has answered, so that the words are ready if it refuses. */
+  /** As `explain-refusal`, before the VM has answered, so that the words are ready if it refuses. */
   | { readonly type: 'prepare-refusal' }
   /** The proxy's `mint-ssh credentials` has ended, or could not be started. */
   | { readonly type: 'credentials-ended'; readonly id: string }

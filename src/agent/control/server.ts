@@ -1,4 +1,4 @@
-/** `run/control.sock`: where proxies announce themselves, and people ask for status and stop. */
+/** `run/control.sock`: serves the requests of proxies and of the commands. */
 import type { Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Credentials } from '../../aws/requests.ts';
@@ -39,9 +39,9 @@ export interface ControlHooks {
   readonly forward: Forward;
   readonly status: () => AgentStatus;
   readonly stop: () => void;
-  /** A newer program is there: ends the agent, with the sessions told to find the next one. */
+  /** A newer program has connected: ends the agent, and live proxies start the next one. */
   readonly superseded: () => void;
-  /** A proxy came or went, a job began or ended. */
+  /** Called when a proxy connects or ends, and when a job begins or ends. */
   readonly changed: () => void;
 }
 
@@ -50,7 +50,7 @@ export class ControlServer {
   readonly #hooks: ControlHooks;
   readonly #pending = new PendingConnections({ limit: 128, timeoutMs: 10_000 });
   readonly #proxies = new Map<Socket, Connection>();
-  /** Of the `mint-ssh credentials` that are connected. */
+  /** The results that connected `mint-ssh credentials` processes will deliver. */
   readonly #resolutions = new Map<Socket, Resolution>();
 
   constructor(context: ControlContext, hooks: ControlHooks) {
@@ -62,7 +62,7 @@ export class ControlServer {
     return this.#proxies.size;
   }
 
-  /** Tells every proxy that this agent goes because someone wants it to. */
+  /** Tells every proxy that this agent was told to stop, so that none starts another one. */
   sayStopping(): void {
     for (const socket of this.#proxies.keys()) socket.write(encodeLine({ type: 'stopping' }));
   }
@@ -74,22 +74,22 @@ export class ControlServer {
     };
     const split = lineSplitter((message) => {
       const request = parseRequest(message);
-      // Whoever asks for status or stop is answered, and need not stay.
+      // A command that asks for status or stop gets its reply and need not stay connected.
       if (request.type === 'open') this.#pending.accept(socket);
       this.#handle(socket, request, reply).catch((error: unknown) => reply(failureReply(error)));
     });
     socket.on('data', (chunk) => {
       try {
         split(chunk);
-        // It may have been a passphrase.
+        // The chunk may hold a passphrase.
         chunk.fill(0);
-        // A client that does not read its answers gets no more of them.
+        // Read nothing more from a client that does not read its replies.
         if (socket.writableNeedDrain) {
           socket.pause();
           socket.once('drain', () => socket.resume());
         }
       } catch {
-        // Malformed: this connection ends, and nothing else.
+        // A malformed message ends this connection only.
         socket.destroy();
       }
     });
@@ -120,7 +120,7 @@ export class ControlServer {
       case 'job-set':
       case 'job-end':
       case 'job-list':
-        if (!(await this.#speaks(request.version, reply))) return;
+        if (!(await this.#hasSameVersion(request.version, reply))) return;
         return reply(
           await this.#context.jobs
             .serve(request, (name) => this.#hooks.vms.removeSocket(name))
@@ -173,11 +173,11 @@ export class ControlServer {
     if (this.#proxies.has(socket)) {
       throw new MintError('agent-unavailable', 'a second `open` on one connection');
     }
-    // A session that stands needs to be known, and nothing that another version could mean differently.
+    // An established session needs only what all versions have in common.
     const isOld = request.established && request.version < protocolVersion;
-    // Where nothing is to be settled nothing is waited for: a `seen` may stand in the same chunk.
-    const isSettled = isOld || request.version === protocolVersion;
-    if (!isSettled && !(await this.#speaks(request.version, reply))) return;
+    // If the versions are compatible, do not wait: a `check-host-key` may follow in the same chunk.
+    const isCompatible = isOld || request.version === protocolVersion;
+    if (!isCompatible && !(await this.#hasSameVersion(request.version, reply))) return;
     const name = vmName(request.vm);
     const { profile, region } = request;
     const caller = this.#callerOf(socket, request, reply);
@@ -185,7 +185,7 @@ export class ControlServer {
     const usual = this.#usualLogin(request, caller, file.named(name));
     const settings = file.named(name, usual instanceof Promise ? await usual : usual);
     const isInFile = file.vms.includes(name);
-    // Refused before anything begins where the run directory is too deep for its socket.
+    // Throws before anything begins if the path of the run directory is too long for a socket.
     vmPaths(this.#context.paths, name).socket;
     const vm = this.#hooks.vms.get(name);
     const connection = new Connection(this.#context, vm, { settings, isInFile }, request, caller, reply);
@@ -196,7 +196,7 @@ export class ControlServer {
     if (notice !== undefined) reply({ type: 'progress', line: notice });
   }
 
-  /** The proxy's caller. The proxy resolves credentials until the login is done: then the terminal is the session's. */
+  /** The caller of a proxy. The proxy resolves credentials until the login is done; then the terminal belongs to the session. */
   #callerOf(
     socket: Socket,
     { environment, session }: OpenRequest,
@@ -216,8 +216,8 @@ export class ControlServer {
   }
 
   /**
-   * For a request that leaves out the user or the port, as a ProxyCommand written by hand may do. No promise for an
-   * established session: its `check-host-key` may follow in the same chunk, and has to find the connection.
+   * The user and port for a request without them, which a ProxyCommand written by hand may send. Returns no promise for
+   * an established session: its `check-host-key` may follow in the same chunk, and must find the connection.
    */
   #usualLogin(request: OpenRequest, caller: Caller, settings: VmSettings): UsualLogin | Promise<UsualLogin> {
     const isComplete = request.established || (request.user !== undefined && request.port !== undefined);
@@ -226,15 +226,18 @@ export class ControlServer {
     const wanted = { caller, settings, byNameTag: true };
     const cached = names.cached(wanted)?.vm;
     if (cached !== undefined) return usualLogin(cached);
-    // A failure is left to the connection itself, which asks again.
+    // On a failure the connection itself asks again, and reports it.
     return names
       .look(wanted)
       .catch(() => undefined)
       .then(usualLogin);
   }
 
-  /** Whether both speak the same; where it is a newer one the agent ends. @throws MintError as `assertReplaceable` */
-  async #speaks(version: number, reply: (message: AgentReply) => void): Promise<boolean> {
+  /**
+   * @returns whether the client has the same protocol version. If it is newer, the agent exits.
+   * @throws MintError as `assertReplaceable`
+   */
+  async #hasSameVersion(version: number, reply: (message: AgentReply) => void): Promise<boolean> {
     if (version === protocolVersion) return true;
     await assertReplaceable(version, this.#context, () =>
       [...this.#proxies.values()].some(({ credential }) => credential.isLoggingIn),

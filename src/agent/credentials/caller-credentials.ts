@@ -1,7 +1,7 @@
 /**
  * The AWS credentials of the agent's callers, in memory only and until they expire.
  *
- * Keys in the environment or in a file are at hand. For every other source the agent asks the proxy of a login that
+ * Keys in the environment or in a file are used directly. For every other source the agent asks the proxy of a login that
  * needs them to start `mint-ssh credentials`, which runs in the caller's environment, working directory and terminal
  * and hands its result over on the control socket. Logins that need the same credentials wait for one result.
  */
@@ -14,26 +14,26 @@ import { type Caller, type CredentialResolver, environmentKey } from '../../plat
 
 /** Credentials that expire sooner are not used for another login. */
 const minRemainingMs = 60_000;
-/** A source that names no end of its credentials is asked again after this time. */
+/** Credentials without an expiry time are resolved again after this time. */
 const unlimitedForMs = 15 * 60_000;
-/** How often a waiting proxy hears that its request is still being worked on. */
+/** How often a waiting proxy is told that its request is still in progress. */
 const keepAliveMs = 5_000;
-/** So many sets of credentials are kept. */
+/** How many sets of credentials are kept. */
 const maxKnown = 64;
 
 interface Known {
   readonly credentials: Credentials;
-  /** Of the caller's AWS files when the credentials came. */
+  /** The state of the caller's AWS files when the credentials were resolved. */
   readonly stamp: string;
 }
 
 export class CallerCredentials implements CredentialSource {
-  /** The longest unused first. */
+  /** The least recently used first. */
   readonly #known = new Map<string, Known>();
   /** The source of the last credentials, by environment and profile. */
   readonly #sources = new Map<string, Source>();
   readonly #resolutions = new Map<string, Resolution>();
-  /** Kept alive with their connections, by id. */
+  /** The resolutions in progress, by id. */
   readonly #byId = new Map<string, Resolution>();
 
   async get(caller: Caller, profiles: Profiles, target: Target): Promise<Credentials> {
@@ -56,20 +56,20 @@ export class CallerCredentials implements CredentialSource {
     for (const [key, known] of this.#known) if (known.credentials === credentials) this.#known.delete(key);
   }
 
-  /** A credential_process may depend on any variable and on the working directory; every other source does not. */
+  /** A credential_process may depend on any variable and on the working directory; other sources do not. */
   scope({ environment, session }: Caller, explicit: string | undefined): string {
     const base = baseKey(environment, explicit);
     return this.#sources.get(base)?.runsProcess ? `${base} ${session ?? ''}` : base;
   }
 
-  /** A connection has ended: it resolves nothing any more. */
+  /** A connection has ended and can no longer resolve credentials. */
   leave(resolver: CredentialResolver): void {
     for (const resolution of this.#resolutions.values()) resolution.leave(resolver);
   }
 
   /**
    * `mint-ssh credentials` has connected.
-   * @returns undefined where nobody waits for its result
+   * @returns undefined if no login waits for its result
    */
   resolution(id: string): Resolution | undefined {
     return this.#byId.get(id);
@@ -128,13 +128,13 @@ export class CallerCredentials implements CredentialSource {
   }
 }
 
-/** One result that one or more logins wait for. */
+/** One request for credentials, for whose result one or more logins wait. */
 export class Resolution {
   readonly id = randomBytes(16).toString('hex');
   readonly result: Promise<Credentials>;
   readonly #target: Target;
   readonly #waiting = new Set<CredentialResolver>();
-  /** Those that have been asked. */
+  /** The resolvers that have been asked. */
   readonly #asked = new Set<CredentialResolver>();
   readonly #succeed: (credentials: Credentials) => void;
   readonly #fail: (error: MintError) => void;
@@ -154,7 +154,7 @@ export class Resolution {
     this.#keepAlive = setInterval(() => this.#tellAll(undefined), keepAliveMs).unref();
   }
 
-  /** Another login waits; the first one that waits resolves. */
+  /** Adds a login that waits. The first one is asked to resolve. */
   join(resolver: CredentialResolver): void {
     if (this.#isSettled || this.#waiting.has(resolver)) return;
     this.#waiting.add(resolver);
@@ -165,21 +165,21 @@ export class Resolution {
   leave(resolver: CredentialResolver): void {
     if (!this.#waiting.delete(resolver) || this.#active !== resolver) return;
     this.#active = undefined;
-    // A process that runs already finishes: its result serves the next login.
+    // A process that has started finishes, and its result serves the next login.
     if (!this.#isAttached) this.#askNext();
   }
 
-  /** The process that resolves has connected. */
+  /** `mint-ssh credentials` has connected. */
   attach(): void {
     this.#isAttached = true;
   }
 
-  /** The process that was asked for has ended. Where it has connected, the end of its connection counts. */
+  /** The process has ended. If it had connected, the end of its connection decides instead. */
   ended(): void {
     if (!this.#isAttached) this.detach();
   }
 
-  /** The connection has ended; after `settle` this means nothing. */
+  /** The connection has ended; after `settle` this has no effect. */
   detach(): void {
     this.#isAttached = false;
     this.#active = undefined;

@@ -26,7 +26,7 @@ export function profileOf({ access }: Pick<VmSettings, 'access'>): string | unde
 
 /**
  * The credential by the settings alone, before the target is known.
- * @throws MintError where the settings cannot be followed
+ * @throws MintError if the settings cannot be followed
  */
 function byTheSettings(context: CredentialContext, login: Login): Credential {
   if (login.isEstablished) return alreadyAuthorized;
@@ -41,7 +41,7 @@ function byTheSettings(context: CredentialContext, login: Login): Credential {
 
 /**
  * The credential once the target is known, and again whenever it changes.
- * @param current is replaced where the instance's KeyName requires another one
+ * @param current is replaced if the instance's KeyName requires another one
  */
 function byTheTarget(context: CredentialContext, login: Login, current: Credential): Credential {
   const { vm, settings, isEstablished, caller } = login;
@@ -89,7 +89,7 @@ const outOfDescriptors: RefusalWords = {
   hint: 'connect again when other connections have ended; for more of them, where ssh runs: ulimit -n 4096, then: mint-ssh agent stop',
 };
 
-/** The client went on after the key exchange, and never connected to the agent's socket. */
+/** The client continued after the key exchange and never connected to the agent's socket. */
 function keyNotAskedFor(vm: string): RefusalWords {
   return {
     code: 'login-refused',
@@ -115,7 +115,7 @@ export class ConnectionCredential {
   #hasEnded = false;
   #keyTimer: NodeJS.Timeout | undefined;
 
-  /** @throws MintError where the settings cannot be followed */
+  /** @throws MintError if the settings cannot be followed */
   constructor(context: CredentialContext, login: Login, host: ConnectionHost) {
     this.#context = context;
     this.#login = login;
@@ -142,7 +142,7 @@ export class ConnectionCredential {
     return !this.#login.isEstablished && !this.#hasEnded && !this.#isReleased;
   }
 
-  /** What to tell where the VM refused the key, or no client could ask for it; undefined where neither happened. */
+  /** What to tell the user if the VM refused the key, or no client could ask for it; undefined if neither happened. */
   get refusal(): RefusalWords | undefined {
     const { isSignedElsewhere, refusal } = this.#current;
     const isRefused = this.#isListed && !this.#hasSigned;
@@ -151,7 +151,7 @@ export class ConnectionCredential {
     return this.#wasNeverAsked && descriptorsAreScarce() ? outOfDescriptors : undefined;
   }
 
-  /** What to tell about a login that ended early, although it is not known that the VM refused it. */
+  /** What to tell the user about a login that ended early, although it is not known that the VM refused it. */
   get explanation(): RefusalWords | undefined {
     const isUnused = this.#wasNeverAsked && this.#host.hasProceeded;
     return isUnused ? keyNotAskedFor(this.#login.vm.name) : undefined;
@@ -163,20 +163,20 @@ export class ConnectionCredential {
 
   /**
    * The target is known, or has changed.
-   * @throws MintError as `Login.place`
+   * @throws MintError as `Login.resolved`
    */
   choose(): void {
     this.#current = byTheTarget(this.#context, this.#login, this.#current);
   }
 
   /**
-   * Resolves once the VM accepts the client's key, and will for long enough.
+   * Resolves once the VM accepts the client's key and will do so for long enough.
    * @returns milliseconds, as `Credential.authorize`
-   * @throws MintError
+   * @throws MintError as `Credential.authorize`
    */
   async authorize(): Promise<number | undefined> {
     const milliseconds = await this.#current.authorize();
-    // A session may last for days without ever asking for a signature: the key is not kept for it.
+    // A session may last for days without asking for a signature, and the key is not kept for that.
     clearTimeout(this.#keyTimer);
     this.#keyTimer = setTimeout(() => this.#release(), this.#current.remainingMs).unref();
     return milliseconds;
@@ -188,10 +188,10 @@ export class ConnectionCredential {
   }
 
   /**
-   * The signature for a login.
-   * @returns in the form of RFC 4253 §6.6; undefined where this user gets none now; a promise only where the user has
-   *   to be asked first
-   * @throws MintError where the pin cannot be written; then nothing is signed
+   * Signs a login.
+   * @returns the signature in the form of RFC 4253 §6.6; undefined if this user gets none now; a promise only if the user
+   *   has to be asked first
+   * @throws MintError if the pin cannot be written; then nothing is signed
    */
   sign(
     request: UserauthRequest,

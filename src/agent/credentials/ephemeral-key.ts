@@ -14,11 +14,11 @@ const listedLifetimeMs = 120_000;
 /** One push of a key, for an AWS identity, an instance and a user on it. */
 export interface Push {
   readonly age: Age;
-  /** Resolves when AWS has accepted it; rejects with AWS's refusal. */
+  /** Resolves when AWS has accepted the push; rejects with AWS's refusal. */
   readonly done: Promise<void>;
   /** How long AWS took; undefined until it has accepted the push. */
   milliseconds: number | undefined;
-  /** AWS's id of the request; undefined likewise. */
+  /** AWS's id of the request; undefined until AWS has accepted the push. */
   requestId: string | undefined;
 }
 
@@ -26,7 +26,7 @@ export interface Push {
 export class Pushes {
   readonly #pushes = new Map<string, Push>();
 
-  /** A push for `scope` that is good for a while yet. */
+  /** @returns a push for `scope` that is still valid for a while */
   live(scope: string): Push | undefined {
     const found = this.#pushes.get(scope);
     if (found !== undefined && found.age() < pushLifetimeMs) return found;
@@ -50,12 +50,12 @@ export class Pushes {
     return push;
   }
 
-  /** Milliseconds for which the newest push that AWS accepted is good; undefined where there is none. */
+  /** Milliseconds for which the newest push that AWS accepted is valid; undefined if there is none. */
   get freshForMs(): number | undefined {
     return this.#longest(({ milliseconds }) => milliseconds !== undefined);
   }
 
-  /** Milliseconds for which the newest push is good, one that AWS has not answered yet included. */
+  /** Milliseconds for which the newest push is valid, including one that AWS has not answered yet. */
   get liveForMs(): number | undefined {
     return this.#longest(() => true);
   }
@@ -119,7 +119,7 @@ export class EphemeralKey {
     return pair;
   }
 
-  /** @param connection keeps the pair, a new one where the last has expired, until it is `settled` */
+  /** @param connection keeps the pair (a new one if the last has expired) until it is `settled` */
   connecting(connection: object): void {
     this.pair();
     this.#connecting.add(connection);
@@ -143,12 +143,12 @@ export class EphemeralKey {
     return push;
   }
 
-  /** The pair there is, if any; asking for it keeps nothing and makes nothing. */
+  /** The current pair, if there is one. Reading it neither makes nor keeps a pair. */
   get current(): EphemeralPair | undefined {
     return this.#pair;
   }
 
-  /** Milliseconds for which the newest push that AWS accepted is good; undefined where there is none. */
+  /** Milliseconds for which the newest push that AWS accepted is valid; undefined if there is none. */
   get freshForMs(): number | undefined {
     return this.#pushes.freshForMs;
   }
@@ -168,7 +168,7 @@ export class EphemeralKey {
     collectGarbage();
   }
 
-  /** A key that nothing needs any more is dropped without waiting for the next connection. */
+  /** Drops an unneeded key without waiting for the next connection. */
   #schedule(): void {
     clearTimeout(this.#timer);
     const listedForMs = this.#listedAge === undefined ? 0 : listedLifetimeMs - this.#listedAge();
@@ -180,7 +180,7 @@ export class EphemeralKey {
   }
 }
 
-/** An RSA key takes about 0.3 s, in which the agent does nothing else: it is made once for all logins of 50 s. */
+/** An RSA key takes about 0.3 s, in which the agent does nothing else; it is made once for all logins within 50 s. */
 function makePair(type: KeyType): EphemeralPair {
   const { privateKey, publicKey } =
     type === 'ed25519' ? generateKeyPairSync('ed25519') : generateKeyPairSync('rsa', { modulusLength: 3072 });

@@ -35,7 +35,7 @@ import type { SecretAnswer, SecretQuestion } from '../control/protocol.ts';
 import type { AskSecret } from '../prompt.ts';
 import { type Age, collectGarbage, startAge } from './key-memory.ts';
 
-/** How long another process's change of the store is waited for. */
+/** How long to wait for another process that changes the store. */
 const storeWaitMs = 5000;
 /** Timers stop while the machine sleeps, so the age of an unlocked key is checked this often. */
 const checkIntervalMs = 30_000;
@@ -61,7 +61,7 @@ interface Unlocked {
 }
 
 interface Unlocking {
-  /** Who can be asked for the passphrase. */
+  /** The connections that can ask for the passphrase. */
   readonly waiting: AskSecret[];
   readonly result: Promise<SigningKey>;
 }
@@ -70,13 +70,13 @@ export class ManagedKeys {
   readonly #paths: Paths;
   readonly #log: Log;
   readonly #changed: () => void;
-  /** Both by store and public key. */
+  /** By store and public key. */
   readonly #unlocked = new Map<string, Unlocked>();
   readonly #unlocking = new Map<string, Unlocking>();
   #known: { readonly stamp: string; readonly keys: readonly KeyRecord[] } | undefined;
   #timer: NodeJS.Timeout | undefined;
 
-  /** @param changed called when the first unlocked key comes, and when the last one has gone */
+  /** @param changed called when a key is unlocked, and when the last unlocked key has expired */
   constructor({ paths, log }: { readonly paths: Paths; readonly log: Log }, changed: () => void) {
     this.#paths = paths;
     this.#log = log;
@@ -88,7 +88,7 @@ export class ManagedKeys {
     return [...this.#unlocked.values()].map(({ name }) => name);
   }
 
-  /** Whether the store has a key that EC2 knows by this name. A store that is broken has none. */
+  /** Whether the store has a key that EC2 knows by this name. False if the store cannot be read. */
   has(caller: Caller, awsKeyName: string): boolean {
     try {
       const directory = this.#directory(caller);
@@ -127,7 +127,7 @@ export class ManagedKeys {
     return { directory, name: served.record.name, blob, fingerprint, to, served };
   }
 
-  /** What a client that lists keys before it connects will be served; undefined where that is not known. */
+  /** @returns the public key for a client that lists keys before it connects; undefined if that is not known */
   listed(environment: NodeJS.ProcessEnv, which: WhichKey, to: LoginMachine): Buffer | undefined {
     try {
       const served = keyForMachine(keyStoreDirectory(this.#paths, undefined, environment), which, to);
@@ -138,9 +138,9 @@ export class ManagedKeys {
   }
 
   /**
-   * The key, to sign with. The user is asked where it has a passphrase and is not unlocked, once for all connections
+   * Opens the key to sign with it. If it has a passphrase and is not unlocked, the user is asked once for all connections
    * that wait.
-   * @param lifetimeMs for which it stays unlocked
+   * @param lifetimeMs how long the key stays unlocked
    * @throws MintError `key-passphrase`, `key-invalid`, `key-format`, `key-store`
    */
   open(key: ManagedKey, ask: AskSecret, lifetimeMs: number): SigningKey | Promise<SigningKey> {
@@ -160,23 +160,23 @@ export class ManagedKeys {
     return result;
   }
 
-  /** Notes the login in the store; no login waits for this. */
+  /** Records the login in the store. A failure only goes to the log. */
   recordUse({ directory, name, to, fingerprint, served }: ManagedKey): void {
     if (!recordUse(directory, name, to, fingerprint, served.role)) {
-      this.#log(`${to.name}: cannot note the use of key ${name}`);
+      this.#log(`${to.name}: cannot record the use of key ${name}`);
     }
   }
 
-  /** Notes that the machine did not accept the key. */
+  /** Records that the machine did not accept the key. */
   recordRefusal({ directory, name, to, fingerprint, served }: ManagedKey): void {
     this.#log(`${to.name}: did not accept the key ${name} (${fingerprint})`);
     recordRefusal(directory, name, to, fingerprint, served.role);
   }
 
   /**
-   * Where a rotation has something left to do on the machine, starts `keys rotate` for this machine alone, with the
-   * caller's environment; it runs on by itself.
-   * @returns false where the user has to run it, because the key has a passphrase
+   * If a rotation is not finished on the machine, starts `keys rotate` for this machine only, with the caller's
+   * environment, in the background.
+   * @returns false if the user has to run it, because the key has a passphrase
    */
   finishRotation({ directory, name, to, served }: ManagedKey, { environment }: Caller): boolean {
     const isWaiting = served.role === 'old' || served.machine?.accepts !== undefined;
@@ -224,7 +224,7 @@ export class ManagedKeys {
     this.#timer = setTimeout(() => this.#dropExpired(), pauseMs).unref();
   }
 
-  /** Drops the keys whose time is over, and has their memory collected. */
+  /** Drops expired keys and forces a garbage collection. */
   #dropExpired(): void {
     for (const [id, { name, age, lifetimeMs }] of this.#unlocked) {
       if (age() < lifetimeMs) continue;
@@ -240,7 +240,7 @@ export class ManagedKeys {
     return keyStoreDirectory(this.#paths, undefined, environment);
   }
 
-  /** As the files are now, without the lock: they are replaced whole, and read again before a key is served. */
+  /** Reads the store without its lock: its files are replaced in one step, and are read again before a key is served. */
   #keys(directory: string): readonly KeyRecord[] {
     const found = [metadataFile, stateFile].map((file) =>
       statSync(join(directory, file), { throwIfNoEntry: false }),
@@ -252,7 +252,10 @@ export class ManagedKeys {
   }
 }
 
-/** The agent's one thread does not wait for another process. @throws MintError `io-failed` from the lock itself */
+/**
+ * Waits until no other process holds the lock of the store, without blocking the agent's only thread.
+ * @throws MintError `io-failed`
+ */
 async function storeIsFree(directory: string): Promise<void> {
   if (!existsSync(directory)) return;
   for (const deadline = performance.now() + storeWaitMs; performance.now() < deadline; await sleep(20)) {
@@ -267,7 +270,7 @@ function idOf({ directory, blob }: ManagedKey): string {
 }
 
 /**
- * @param waiting who can be asked for the passphrase; others may be added meanwhile
+ * @param waiting the connections that can ask for the passphrase; others may be added meanwhile
  * @throws MintError `key-passphrase`, `key-invalid`, `key-format`, `key-store`
  */
 async function openManagedKey(
@@ -293,7 +296,7 @@ async function openManagedKey(
   }
 }
 
-/** The first that reaches the user asks, and the others get the answer. */
+/** Asks through each connection in turn until one reaches the user. */
 async function askFirst(waiting: AskSecret[], question: SecretQuestion): Promise<SecretAnswer> {
   for (let [ask] = waiting; ask !== undefined; [ask] = waiting) {
     const answer = await ask(question);
@@ -319,7 +322,7 @@ function promptFor(name: string, attempt: number): string {
   return `${attempt > 1 ? 'Wrong passphrase. ' : ''}Passphrase of the key ${name}: `;
 }
 
-/** @throws MintError `key-store` where the file holds another key than its public half says */
+/** @throws MintError `key-store` if the file does not hold the key of its public half */
 function checked({ name, blob }: ManagedKey, privateKey: KeyObject): KeyObject {
   if (publicBlob(privateKey).equals(blob)) return privateKey;
   throw new MintError('key-store', `the two files of the key ${name} hold different keys`, {

@@ -9,7 +9,7 @@ import { type Credential, type CredentialContext, type Login, loginLimitMs } fro
 import type { ManagedKey } from './managed-keys.ts';
 import { ephemeralKey, PushedCredential } from './pushed.ts';
 
-/** `key_lifetime` where it is not set. */
+/** The default of `key_lifetime`. */
 const defaultLifetimeMs = 3_600_000;
 const units: Readonly<Record<string, number>> = { s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };
 /** How long a login waits for the push of its fallback, which most logins do not need. */
@@ -40,7 +40,7 @@ export class ManagedCredential implements Credential {
     this.#which = which;
   }
 
-  /** By which it was chosen; undefined where ssh.toml names the key. */
+  /** The KeyName by which the key was chosen; undefined if ssh.toml names the key. */
   get awsKeyName(): string | undefined {
     return 'awsKeyName' in this.#which ? this.#which.awsKeyName : undefined;
   }
@@ -139,7 +139,7 @@ export class ManagedCredential implements Credential {
     return { instance, name: vm.name, user, region: region ?? settings.region };
   }
 
-  /** Only where the instance's KeyName chose the key: `access` of ssh.toml is obeyed as it is. */
+  /** A fallback exists only if the instance's KeyName chose the key. `access` in ssh.toml is used without a fallback. */
   #startFallback(key: ManagedKey): void {
     const { instance } = this.#login.resolved();
     const isWanted = this.awsKeyName !== undefined && instance !== undefined && !key.served.isProved;

@@ -13,9 +13,9 @@ import { type Push, pushLifetimeMs, pushLimitMs } from './ephemeral-key.ts';
 
 /** The key that a `PushedCredential` pushes: the VM's ephemeral one, or one of the user's own (own.ts). */
 export interface KeyToPush {
-  /** The client has the private half itself. */
+  /** The client has the private key itself. */
   readonly isSignedElsewhere: boolean;
-  /** What the agent signs with; undefined where it does not. */
+  /** The key with which the agent signs; undefined if the client signs. */
   readonly signingKey: SigningKey | undefined;
   readonly fingerprint: string | undefined;
   readonly refusal: RefusalWords;
@@ -65,7 +65,7 @@ export class PushedCredential implements Credential {
   /** The instance that the push is for. */
   #pushedTo: string | undefined;
   #authorizing: Promise<Push> | undefined;
-  /** An earlier connection's push was done when this connection needed one. */
+  /** The push of an earlier connection was complete when this connection needed one. */
   #foundPushed = false;
 
   constructor(context: Pick<CredentialContext, 'aws' | 'paths' | 'log'>, login: Login, key: KeyToPush) {
