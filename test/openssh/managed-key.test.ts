@@ -197,7 +197,7 @@ describe('managed keys', () => {
 
   test('with a passphrase ask for it once, then stay unlocked for key_lifetime and no longer', async () => {
     const nobody = await world.startSsh(['locked', 'true'], { env: { SSH_ASKPASS: '' } }).done;
-    assert.match(nobody.stderr, /has a passphrase, and there is nobody to ask \(key-passphrase\)/);
+    assert.match(nobody.stderr, /has a passphrase, and there is no terminal to ask on \(key-passphrase\)/);
     // Wrong at first; then two at once are asked once.
     await logsIn('locked', asks(`wrong,${passphrase}`, 'first.log'));
     assert.equal(timesAsked('first.log'), 2);

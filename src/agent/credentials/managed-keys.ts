@@ -311,7 +311,7 @@ function typed(answer: SecretAnswer, name: string): Buffer {
   const why = {
     no: 'and none was given',
     timeout: 'and there was no answer',
-    nobody: 'and there is nobody to ask',
+    nobody: 'and there is no terminal to ask on',
   }[answer];
   throw new MintError('key-passphrase', `the key ${name} has a passphrase, ${why}`, {
     hint: 'connect on a terminal, or with SSH_ASKPASS set; the key then stays unlocked for `key_lifetime`',

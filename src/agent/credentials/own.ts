@@ -1,6 +1,6 @@
 /**
- * `identity`: a key of the user's own, whose private half is in their agent, a file or their hardware. Either it is
- * pushed as an ephemeral key is, or (`access = "injected"`) the VM accepts it already.
+ * `identity`: a key of the user's own, with the private half in the user's agent, a file or a hardware token. It is pushed
+ * like an ephemeral key, or (`access = "injected"`) the VM accepts it already.
  */
 import { existsSync } from 'node:fs';
 import { MintError } from '../../errors.ts';
@@ -66,11 +66,11 @@ function refusalOf(vm: string, user: string, path: string): RefusalWords {
 }
 
 /**
- * The bare line of a public key file: type and base64, no comment.
- *
- * @param use `pushed`: Instance Connect accepts Ed25519 and RSA alone. `installed`: nothing is pushed, and the VM and the
+ * Reads the key of a public key file.
+ * @param use `pushed`: Instance Connect accepts only Ed25519 and RSA. `installed`: nothing is pushed, and the VM and the
  *   user's agent decide which types they know: ECDSA, security keys, certificates.
- * @throws MintError `bad-settings` where there is no such file, `key-private`, `key-invalid` for a key that Instance
+ * @returns type and base64 as one line, without the comment, and the fingerprint
+ * @throws MintError `bad-settings` if the file does not exist, `key-private`, `key-invalid` for a key that Instance
  *   Connect does not accept, `unsafe-permissions`
  */
 export function readIdentity(
