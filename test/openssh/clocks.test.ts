@@ -3,7 +3,7 @@
  * file is replaced. The clocks of the cloud, ssh, sshd and the proxies are the real ones.
  */
 import assert from 'node:assert/strict';
-import { existsSync, renameSync, writeFileSync } from 'node:fs';
+import { existsSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, afterEach, before, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -31,7 +31,8 @@ describe('the agent under other clocks', { timeout: 300_000 }, () => {
   const host = new Host();
   before(async () => {
     world = await makeWorld({ vms: { dev: {}, other: {}, listed: {} } });
-    clock = join(world.directory, 'clock');
+    // The agent drops the variables that name another file.
+    clock = join(world.home, '.faketimerc');
   });
   afterEach(async () => {
     await world.mint('agent', 'stop');
@@ -54,7 +55,7 @@ describe('the agent under other clocks', { timeout: 300_000 }, () => {
   /** An agent whose wall clock may be set while its monotonic one goes on as ever: as in a suspend. */
   async function startWithWallClock(): Promise<void> {
     setClock(0);
-    await startAgent({ FAKETIME_TIMESTAMP_FILE: clock, FAKETIME_DONT_FAKE_MONOTONIC: '1' });
+    await startAgent({ FAKETIME_DONT_FAKE_MONOTONIC: '1' });
   }
 
   async function secondsLeft(vm: string): Promise<number | undefined> {
@@ -66,6 +67,7 @@ describe('the agent under other clocks', { timeout: 300_000 }, () => {
 
   test('ends after thirty minutes without a proxy, and not while one is there', async () => {
     // A minute passes in half a second.
+    rmSync(clock, { force: true });
     await startAgent({ FAKETIME: '+0 x120' });
     const proxy = await controlClient(controlPath(world));
     proxy.send(openRequest(world, 'dev', { established: true }));

@@ -18,7 +18,8 @@ describe('an agent with an unlocked key', () => {
   let clock: string;
   before(async () => {
     world = await makeWorld();
-    clock = join(world.directory, 'clock');
+    // The agent drops the variables that name another file.
+    clock = join(world.home, '.faketimerc');
     const file = join(world.directory, 'locked');
     await world.run('ssh-keygen', ['-q', '-t', 'ed25519', '-N', passphrase, '-f', file]);
     const env = { SSH_ASKPASS: askpass, SSH_ASKPASS_REQUIRE: 'force', ASKPASS: passphrase };
@@ -33,7 +34,7 @@ describe('an agent with an unlocked key', () => {
   });
   beforeEach(async () => {
     pass(0);
-    const env = { LD_PRELOAD: library, FAKETIME_NO_CACHE: '1', FAKETIME_TIMESTAMP_FILE: clock };
+    const env = { LD_PRELOAD: library, FAKETIME_NO_CACHE: '1' };
     agent = world.start(mintProgram, ['agent'], { env, timeout: 120_000 });
     await agent.until(/the agent listens on /);
     const unlocking = { SSH_ASKPASS: askpass, SSH_ASKPASS_REQUIRE: 'force', ASKPASS: passphrase };
