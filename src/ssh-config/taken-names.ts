@@ -36,17 +36,28 @@ export async function takenNames(
 ): Promise<ReadonlyMap<string, string>> {
   const taken = new Map<string, string>();
   const open: string[] = [];
+  const endings = ['', ...canonicalDomains(surroundings.other).map((domain) => `.${domain}`)];
   for (const name of names) {
-    const reason = takenHere(name, surroundings);
+    const reason = takenHere(name, endings, surroundings);
     if (reason !== undefined) taken.set(name, reason);
     else if (!surroundings.chosen?.has(name)) open.push(name);
   }
-  for (const [name, reason] of await namesWithAddress(open, surroundings.otherName)) taken.set(name, reason);
+  for (const [name, reason] of await namesWithAddress(open, endings, surroundings.otherName))
+    taken.set(name, reason);
   return taken;
 }
 
+/** The domains in which ssh itself looks for a name without dots: CanonicalizeHostname of ssh_config(5). */
+function canonicalDomains(other: EffectiveConfig): string[] {
+  const isOff = ['false', 'no', undefined].includes(other.get('canonicalizehostname')?.[0]);
+  const domains = (other.get('canonicaldomains')?.[0] ?? '').split(' ');
+  return isOff ? [] : domains.filter((domain) => domain !== '' && domain !== 'none');
+}
+
+/** @param endings what may follow a name where it is looked up: nothing, and the canonical domains */
 function takenHere(
   name: string,
+  endings: readonly string[],
   { mentioned, known, answers, other, otherName }: Surroundings,
 ): string | undefined {
   if (name === 'localhost') return 'it is the name of this machine';
@@ -56,7 +67,8 @@ function takenHere(
     if (mentioned.mentions(each)) return `your ssh config has a Host or Match line for ${what}`;
     const differs = differingKeyword(each, answers.get(each), other, otherName);
     if (differs !== undefined) return `your ssh config sets ${differs} for ${what}`;
-    if (known.has(each)) return `your known_hosts has an entry for ${what}`;
+    if (endings.some((ending) => known.has(`${each}${ending}`)))
+      return `your known_hosts has an entry for ${what}`;
   }
   return undefined;
 }
@@ -80,26 +92,27 @@ const resolvingMs = 5000;
 /** Names with an address, by whatever way the system resolves names: a hosts file, DNS with its search domains, mDNS. */
 async function namesWithAddress(
   names: readonly string[],
+  endings: readonly string[],
   otherName: string,
 ): Promise<ReadonlyMap<string, string>> {
   const found = new Map<string, string>();
   if (names.length === 0) return found;
   const deadline = AbortSignal.timeout(resolvingMs);
-  // Some resolvers give every name the same address: that says nothing about a name.
-  const anyName = await resolve(otherName, deadline);
-  let isResolving = anyName !== undefined;
+  // Some resolvers give every name, or every name in a domain, the same address: that says nothing about a name.
+  const anyName = new Map<string, string | undefined>();
+  for (const ending of endings) anyName.set(ending, await resolve(`${otherName}${ending}`, deadline));
+  let isResolving = ![...anyName.values()].includes(undefined);
   for (const name of names) {
+    const forms = [name, aliasOf(name)].flatMap((each) => endings.map((ending) => ({ each, ending })));
     // One at a time: a resolver that does not answer keeps a thread for each.
-    for (const each of [name, aliasOf(name)]) {
-      const addresses = isResolving ? await resolve(each, deadline) : undefined;
+    for (const { each, ending } of forms) {
+      const addresses = isResolving ? await resolve(`${each}${ending}`, deadline) : undefined;
       if (addresses === undefined) {
         isResolving = false;
         found.set(name, 'whether it is the name of another host could not be looked up');
-      } else if (addresses !== '' && addresses !== anyName) {
-        found.set(
-          name,
-          `${each === name ? 'it' : `its alias ${each}`} is the name of a host (a hosts file, or DNS)`,
-        );
+      } else if (addresses !== '' && addresses !== anyName.get(ending)) {
+        const what = each === name ? 'it' : `its alias ${each}`;
+        found.set(name, `${what} is the name of a host (a hosts file, or DNS)`);
       }
       if (found.has(name)) break;
     }

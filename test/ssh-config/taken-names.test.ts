@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { execFile, execFileSync } from 'node:child_process';
 import { createSocket } from 'node:dgram';
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -136,6 +136,31 @@ test('forty names: only those that mean nothing else on the machine, nor by thei
     else assert.match(taken[name] ?? 'not taken', reason, name);
   }
 
+  // ssh itself looks for a name in the domains of CanonicalDomains.
+  const canonical = await dnsServer({ 'web.lab.test': 1, 'mint-box.lab.test': 28 }, '127.41.7.54');
+  context.after(() => canonical.close());
+  const resolvConf = readFileSync(at('resolv.conf'), 'utf8');
+  writeFileSync(at('resolv.conf'), `nameserver ${canonical.address}\noptions timeout:1\n`);
+  writeFileSync(at('known_hosts2'), 'seen.lab.test ssh-ed25519 AAAA\n');
+  const look = async (mode: string) => {
+    writeFileSync(
+      at('config'),
+      `CanonicalDomains corp.test lab.test\nCanonicalizeHostname ${mode}\nUserKnownHostsFile ${at('known_hosts2')}\n`,
+    );
+    const words = args.slice(0, -names.length).concat('web', 'box', 'seen', 'free');
+    return JSON.parse((await run('unshare', words, { timeout: 30_000 })).stdout) as Record<string, string>;
+  };
+  for (const mode of ['yes', 'always']) {
+    const found = await look(mode);
+    assert.match(found['web'] ?? '', /^it is the name of a host/, mode);
+    assert.match(found['box'] ?? '', /^its alias mint-box is the name of a host/, mode);
+    assert.match(found['seen'] ?? '', /^your known_hosts has an entry for it/, mode);
+    assert.equal(found['free'], undefined, mode);
+  }
+  assert.deepEqual(await look('no'), {});
+  writeFileSync(at('resolv.conf'), resolvConf);
+  writeFileSync(at('config'), '', { mode: 0o600 });
+
   // A resolver that does not answer leaves nothing to tags; one that answers every name with one address says nothing.
   server.close();
   const silent = JSON.parse(
@@ -173,8 +198,8 @@ test('what only ssh can tell is asked of ssh', async (context) => {
 /** RFC 1035, as much as getaddrinfo needs. @param records by name the type that it has an address of; a number: every name */
 async function dnsServer(
   records: Readonly<Record<string, number>> | number,
+  address = '127.41.7.53',
 ): Promise<{ address: string; close(): void }> {
-  const address = '127.41.7.53';
   const socket = createSocket('udp4');
   socket.on('message', (query, from) => {
     const labels: string[] = [];
