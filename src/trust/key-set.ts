@@ -69,11 +69,10 @@ export function withRemembered(
 ): ConsoleAnswer {
   if (remembered === undefined || remembered.instance !== instance) return console;
   const answer = { kind: 'block', block: remembered } as const;
-  if (remembered.isWhole) return answer;
-  if (console.kind === 'block') return console;
+  if (remembered.isWhole || console.kind === 'silent') return answer;
   // A record of version 1 kept only the one key that contradicted the pin.
-  const counts = console.kind === 'silent' || contradicted(pins, remembered) !== undefined;
-  return counts ? answer : console;
+  const isNews = console.kind === 'not-asked' && contradicted(pins, remembered) !== undefined;
+  return isNews ? answer : console;
 }
 
 /** The block to keep of two of one instance: a whole one is never given up for a part. */

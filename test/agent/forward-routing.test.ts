@@ -82,6 +82,13 @@ describe('which agent a forwarded request reaches', () => {
     assert.match(routed({ ...bind(one), hostKey: two.hostKey }, both, undefined), unknown);
   });
 
+  test('a connection without a key exchange does not count: it has no channels', () => {
+    const dialling = { ...connection(two, '/b'), host: { exchange: undefined } };
+    assert.equal(routed(undefined, [connection(one, '/a'), dialling], undefined), '/a');
+    assert.match(routed(undefined, [dialling], undefined), /^none: no connection/);
+    assert.match(routed(bind(two), [dialling], '/chosen'), /^none: no connection/);
+  });
+
   test('upstream_agent settles it while a connection is open', () => {
     assert.equal(routed(undefined, both, '/chosen'), '/chosen');
     assert.match(routed(undefined, [], '/chosen'), /^none/);

@@ -102,6 +102,7 @@ test('what is not known is said to be unknown', () => {
 
 test('evidence answers for the person only if all of it holds', () => {
   assert.equal(isStrict(pinned, strict), true);
+  assert.equal(isStrict({ ...pinned, lastLogin: '2026-03-01T11:55:59Z' }, strict), true);
   const current = strict.current;
   const weaker: [string, Pin, ChangeEvidence][] = [
     ['the console shows another key', pinned, { ...strict, console: { kind: 'differs', shown: [] } }],
@@ -126,6 +127,19 @@ test('evidence answers for the person only if all of it holds', () => {
       { ...strict, callersOwner: undefined, current: { ...current, instance: 'i-0b', owner: undefined } },
     ],
     ['launched before the last login', { ...pinned, lastLogin: '2026-03-01T11:57:00Z' }, strict],
+    ['launched in the moment of the last login', { ...pinned, lastLogin: '2026-03-01T11:56:00Z' }, strict],
+    ['launched a second before the last login', { ...pinned, lastLogin: '2026-03-01T11:56:01Z' }, strict],
+    ['a last login in the future', { ...pinned, lastLogin: '2027-03-01T11:56:00Z' }, strict],
+    [
+      'an unreadable launch',
+      pinned,
+      { ...strict, current: { ...current, instance: 'i-0b', launchedAt: 'soon' } },
+    ],
+    [
+      'an unknown launch',
+      pinned,
+      { ...strict, current: { ...current, instance: 'i-0b', launchedAt: undefined } },
+    ],
     ['never logged in', { ...pinned, lastLogin: undefined }, strict],
     ['an unreadable date', { ...pinned, lastLogin: 'yesterday' }, strict],
   ];

@@ -12,7 +12,7 @@ import type { ConsoleAnswer } from '../../src/trust/decide.ts';
 import type { ConsoleBlock } from '../../src/trust/pin.ts';
 import { type Provisional, TrustStore } from '../../src/trust/store.ts';
 import { TrustFiles } from '../../src/trust/trust-files.ts';
-import { derivedOf, ecdsaKey, ed25519Key, filesOf, lineOf, temporaryPaths } from './place.ts';
+import { certificate, derivedOf, ecdsaKey, ed25519Key, filesOf, lineOf, temporaryPaths } from './place.ts';
 
 const [own, foreign, third] = [ed25519Key(), ed25519Key(), ed25519Key()];
 const [curve, foreignCurve] = [ecdsaKey(), ecdsaKey()];
@@ -141,6 +141,22 @@ describe('of two console blocks of an instance', () => {
     assert.equal(await outcome(store, ecdsaKey()), 'unverified');
   });
 
+  test('a damaged one that contradicts a pin blocks without asking AWS, until AWS shows the pinned key', async (context) => {
+    const store = new TrustStore(temporaryPaths(context));
+    (await firstUse(store, own)).pin();
+    assert.equal(store.learn('dev', part(foreign), {}), 'contradicts');
+    assert.equal(await outcome(store, own, { kind: 'not-asked' }), 'contradicted');
+    assert.equal(await outcome(store, own, silent), 'contradicted');
+    assert.equal(await outcome(store, own, shows(block(own))), 'pinned');
+  });
+
+  test('a damaged one is not given up for another damaged one', async (context) => {
+    const store = new TrustStore(temporaryPaths(context));
+    assert.equal(await outcome(store, foreign, shows(part(own))), 'unverified');
+    assert.equal(await outcome(store, foreignCurve, shows(part(curve))), 'unverified');
+    assert.equal(await outcome(store, third), 'unverified');
+  });
+
   test('the whole one counts, though AWS shows a part later', async (context) => {
     const store = new TrustStore(temporaryPaths(context));
     assert.equal(await outcome(store, foreign, shows(block(own, curve))), 'unverified');
@@ -206,5 +222,36 @@ describe('what an ssh adds whose host key is not pinned now', () => {
     const paths = temporaryPaths(context);
     new TrustStore(paths).restoreDerived('dev');
     assert.equal(filesOf(paths, 'dev').derived, undefined);
+  });
+});
+
+describe('a console block and the keys that are pinned', () => {
+  const evidence = (store: TrustStore) =>
+    (store.show('dev')?.pins ?? []).map((pin) => `${pin.type} ${pin.evidence}`);
+
+  test('leaves what the user accepted as accepted', async (context) => {
+    const store = new TrustStore(temporaryPaths(context));
+    (await firstUse(store, own)).pin();
+    store.accept('dev', own.fingerprint);
+    assert.equal(store.learn('dev', block(own), {}), 'agrees');
+    assert.deepEqual(evidence(store), ['ssh-ed25519 accepted']);
+  });
+
+  test('pins no key whose signatures are not verified', async (context) => {
+    const store = new TrustStore(temporaryPaths(context));
+    (await firstUse(store, own)).pin();
+    assert.equal(store.learn('dev', block(own, certificate()), {}), 'agrees');
+    assert.deepEqual(evidence(store), ['ssh-ed25519 console']);
+  });
+
+  test('against one of two first uses: accepting the other drops it', async (context) => {
+    const store = new TrustStore(temporaryPaths(context));
+    (await firstUse(store, curve)).pin();
+    store.addFirstUse({ ...at, key: foreign });
+    assert.equal(store.learn('dev', block(curve, own), {}), 'contradicts');
+    store.accept('dev', curve.fingerprint);
+    assert.deepEqual(evidence(store), ['ecdsa-sha2-nistp256 accepted']);
+    assert.equal(await outcome(store, foreign), 'unverified');
+    assert.equal(await outcome(store, own), 'new');
   });
 });
