@@ -11,7 +11,8 @@ import { ioFailed, readPrivateFile, writeAtomic } from '../platform/files.ts';
 import { type HostKey, parseHostKey } from '../ssh/hostkey.ts';
 import { mldsa44Ed25519 } from '../ssh/mldsa44-ed25519.ts';
 
-const derivedEndings = ['.known_hosts', '.libssh_known_hosts'];
+/** ssh keeps the text it replaced in `<vm>.known_hosts.old`. */
+const derivedEndings = ['.known_hosts', '.known_hosts.old', '.libssh_known_hosts'];
 const recordEnding = '.json';
 /** What `writeAtomic` calls a file until it is whole; a killed process leaves it behind. */
 const temporaryName = /^\..+\.[0-9a-f]{16}\.tmp$/;

@@ -247,7 +247,9 @@ export class TrustStore {
       const hasLine = findPin(this.#files.text(), vm).kind !== 'absent';
       const { record, knownHosts, libsshKnownHosts } = this.#files.of(vm);
       // The record goes first: were it to outlive the line, it would bring the line back.
-      const hadFiles = [record, knownHosts, libsshKnownHosts].map(removeFile).includes(true);
+      const hadFiles = [record, knownHosts, `${knownHosts}.old`, libsshKnownHosts]
+        .map(removeFile)
+        .includes(true);
       if (hasLine) this.#files.setLine(vm, undefined);
       return hasLine || hadFiles;
     });
@@ -530,7 +532,9 @@ export class TrustStore {
     found: string | undefined = readDerived(this.#files.of(vm).knownHosts),
   ): void {
     const { knownHosts, libsshKnownHosts } = this.#files.of(vm);
-    putDerived(libsshKnownHosts, libsshText(vm, keys), readDerived(libsshKnownHosts));
+    // Only libssh reads it, and the proxy checks the key of a libssh client too: a full disk or a read-only
+    // directory is no reason to refuse a login.
+    succeeds(() => putDerived(libsshKnownHosts, libsshText(vm, keys), readDerived(libsshKnownHosts)));
     putDerived(knownHosts, derivedText(vm, keys), found);
   }
 

@@ -188,7 +188,7 @@ describe('the agent’s sockets', { timeout: 300_000 }, () => {
     }
   });
 
-  test('a host key that is none is refused, and the connection stays provisional for no one', async () => {
+  test('a malformed host key is refused, and no key is written for it', async () => {
     const client = await controlClient(controlPath(world));
     client.send(openRequest(world, 'other'));
     await client.reply('target');
@@ -202,6 +202,8 @@ describe('the agent’s sockets', { timeout: 300_000 }, () => {
     await client.close();
     // The block of the VM names the file, so it exists, with no key in it.
     assert.equal(world.file('hosts/other.known_hosts') ?? '', '');
+    assert.equal(world.file('hosts/other.json'), undefined);
+    assert.doesNotMatch(world.file('known_hosts') ?? '', /^other=/m);
   });
 
   test('a client that asks and never reads is held, at no cost to the others', async () => {

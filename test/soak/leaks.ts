@@ -65,10 +65,10 @@ async function noLeak(what: string, look: () => string[]): Promise<void> {
 /** What a configuration directory holds, by the contract; no temporary file is among it. */
 const expected = [
   /^(?:known_hosts|ssh\.toml|ssh_config|audit\.log|audit\.log\.1)$/,
-  /^hosts\/(?:one|two|three)\.(?:json|known_hosts)$/,
+  /^hosts\/(?:one|two|three)\.(?:json|known_hosts|known_hosts\.old|libssh_known_hosts)$/,
   /^cache\/(?:vms\.json|lock|(?:one|two|three)\.address)$/,
   /^(?:hosts\/)?\.?[a-z_.-]*lock$/,
-  /^run\/(?:control\.sock|forward\.sock|agent\.log|lock|ssh-config\.lock|machine|agent\/[a-z0-9.-]+\.sock)$/,
+  /^run\/(?:control\.sock|forward\.sock|agent\.log|lock|ssh-config\.lock|machine|(?:agent|forward)\/[a-z0-9.-]+\.sock)$/,
   // Of a proxy that was killed in its turn: the next one takes it over.
   /^run\/starting$/,
 ];
