@@ -28,7 +28,7 @@ const slow: readonly string[] = [
 ];
 
 /** Files that measure, or that load the machine: each runs by itself. */
-const alone: readonly string[] = ['test/bench/**', 'test/soak/**'];
+const alone: readonly string[] = ['test/bench/**', 'test/soak/**', 'test/trust/writers.test.ts'];
 
 export const tiers = ['quick', 'slow', 'alone'] as const;
 export type Tier = (typeof tiers)[number];

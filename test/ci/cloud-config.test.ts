@@ -160,7 +160,10 @@ describe('a VM that was booted with it', { timeout: 300_000 }, () => {
     writeFileSync(world.sshConfigFile, '\nHost prod\n  HostName prod.example.org\n', { flag: 'a' });
     const begun = await world.mint('job', 'begin', 'prod');
     assert.equal(begun.status, 0, begun.stderr);
-    assert.match(begun.stderr, /note: `ssh prod` does not reach the job's VM: .*\n.*then: mint-ssh ssh prod/);
+    assert.match(
+      begun.stderr,
+      /note: `ssh prod` does not reach the job's VM: .*\n.*log in with mint-ssh ssh prod/,
+    );
     assert.doesNotMatch(world.file('ssh_config') ?? '', /prod/);
     await world.mint('job', 'end', 'prod');
   });
