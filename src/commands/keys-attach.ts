@@ -28,7 +28,7 @@ export async function attachKey(request: KeysRequest): Promise<number> {
   return attach(request, login, findKey(directory, profile));
 }
 
-/** Makes the key where there is none yet; a second run continues where the first was cut off. */
+/** `keys dedicated`: makes the key unless it exists. A second run continues an interrupted one. */
 export async function dedicateKey(request: KeysRequest): Promise<number> {
   const { directory, vm, values } = request;
   const login = loginTo(request, vm);
@@ -51,7 +51,7 @@ async function attach(request: KeysRequest, login: Login, record: KeyRecord): Pr
   const fingerprint = parseHostKey(key.blob).fingerprint;
   const refusal = () =>
     withKeySessions(login, async (sessions) => ((await sessions.proves(key)) ? undefined : sessions.said));
-  // Where the key is the way in already, there is no other one to add it by.
+  // If ssh.toml already logs in to the VM with this key, no other credential could add it.
   const wasAccepted = usesKey(login.vm.access, record) && (await refusal()) === undefined;
   const place = () => {
     const { instance, region } = located(request, vm) ?? login.vm;
@@ -59,7 +59,7 @@ async function attach(request: KeysRequest, login: Login, record: KeyRecord): Pr
   };
   const isKnown = machineOf(record.machines, place()) !== undefined;
   if (!wasAccepted) {
-    // Entered before it has the line: a run that is killed leaves no line that the store does not know of.
+    // Record the VM before the line is added, so that a run that is killed leaves no line that the store does not know.
     addMachines(directory, name, [place()]);
     try {
       const isAdded = await withSessions(login, (connect) => putKey(connect, vm, key));
@@ -90,7 +90,7 @@ async function attach(request: KeysRequest, login: Login, record: KeyRecord): Pr
   return 0;
 }
 
-/** The VM does not accept the key: removes the line that was added, or says that it is still there. */
+/** Handles a VM that refuses the key: removes the added line, or reports that it is still there. */
 async function takenBack(
   login: Login,
   {
@@ -123,7 +123,7 @@ async function takenBack(
 /** The VM still has the key's line, so it goes on counting as a machine of the key. */
 class LineLeft extends MintError {}
 
-/** What the login has just learnt from EC2. */
+/** The instance that the login has just resolved. */
 function located({ paths, settings }: KeysRequest, vm: string): LocatedVm | undefined {
   return listCached(new VmCache(paths), { caller: thisCaller(), settings: settings() }).vms.get(vm);
 }
@@ -172,7 +172,7 @@ function machineCalled(request: KeysRequest, record: KeyRecord, vm: string): Mac
   return record.machines.find((one) => isSameMachine(one, unknown)) ?? unknown;
 }
 
-/** Removes every key of a rotation. @throws MintError where the VM cannot be reached, or has no other way in */
+/** Removes every key of a rotation. @throws MintError `key-exists` if the VM would accept no other login */
 async function dropFrom(
   request: KeysRequest,
   record: KeyRecord,
@@ -184,11 +184,9 @@ async function dropFrom(
   const login = loginTo(request, vm);
   const isOnlyWay = usesKey(login.vm.access, record);
   if (isOnlyWay && request.values['force'] !== true) {
-    throw new MintError(
-      'key-exists',
-      `${name} is the way in to ${vm} that ssh.toml names: nothing has changed`,
-      { hint: `set another access for [vm.${vm}] first, or lock yourself out with --force` },
-    );
+    throw new MintError('key-exists', `ssh.toml logs in to ${vm} with ${name}; nothing was changed`, {
+      hint: `set another access for [vm.${vm}] first, or lock yourself out with --force`,
+    });
   }
   const current = await openKept(directory, name);
   const other = await otherOf(request, record, current);

@@ -1,7 +1,7 @@
 import { type AuditEntry, appendAudit } from '../platform/audit.ts';
 import type { Paths } from '../platform/paths.ts';
 
-/** Notes in audit.log what was done with a managed key. */
+/** Records in audit.log what was done with a managed key. */
 export function noteKey(
   {
     paths,

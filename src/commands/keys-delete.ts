@@ -10,7 +10,7 @@ import { withEc2 } from './keys-ec2.ts';
 import { findMachines } from './keys-machines.ts';
 import { type KeysRequest, misused } from './keys-request.ts';
 
-/** Works also where the key's files are gone: this is how the user confirms that. */
+/** Deletes a key. Works also if its files are gone, to remove the entry. */
 export async function deleteKey(request: KeysRequest): Promise<number> {
   const { directory, profile, values } = request;
   const key = findKey(directory, profile);
@@ -20,7 +20,7 @@ export async function deleteKey(request: KeysRequest): Promise<number> {
     return 1;
   }
   const blob = publicBlobOf(directory, key.name);
-  // First: only the entry knows what it is called there.
+  // EC2 first: only the entry of the key has its names there.
   if (values['aws'] === true) await deleteFromEc2(request, key);
   removeKey(directory, key.name);
   noteKey(request, {
@@ -33,7 +33,7 @@ export async function deleteKey(request: KeysRequest): Promise<number> {
   return 0;
 }
 
-/** Who still accepts the key. EC2 is asked as well; where it cannot be, that is one of them. */
+/** The machines that still accept the key. Asks EC2 as well; a region that cannot be asked is listed too. */
 async function usesOf(request: KeysRequest, key: KeyRecord): Promise<readonly string[]> {
   const { targets, unasked } = await findMachines(request, key);
   const names = [...new Set(targets.map(({ name }) => name))];
@@ -59,7 +59,7 @@ async function isConfirmed(name: string, uses: readonly string[]): Promise<boole
   });
   if (answer !== 'nobody') return answer === 'yes';
   if (uses.length > 0) say(`${name} is used by ${printable(uses.join(', '))}`);
-  throw new MintError('usage', 'there is no terminal to ask on, and nothing was deleted', {
+  throw new MintError('usage', 'asking needs a terminal; nothing was deleted', {
     hint: 'run it again with --force',
   });
 }
@@ -71,7 +71,7 @@ async function deleteFromEc2(request: KeysRequest, key: KeyRecord): Promise<void
   const roles = [undefined, 'next', 'old'] as const;
   const blobs = roles.flatMap((role) => publicBlobOf(directory, name, role) ?? []);
   await withEc2(request, async (ec2) => {
-    // All are looked at before the first is deleted.
+    // Check all of them before the first is deleted.
     for (const at of ec2Names) await ec2.check(at, blobs);
     for (const at of ec2Names) {
       const wasThere = await ec2.remove(at, blobs);

@@ -1,14 +1,14 @@
-/** `keys doctor`: what was repaired in the store, and what is left to the user. */
+/** `keys doctor`: prints what was repaired in the store, and what the user has to do. */
 import { existsSync } from 'node:fs';
 import { hint, printable, say } from '../cli/terminal.ts';
 import { listKeys } from '../keys/store/key-store.ts';
 import { repairStore } from '../keys/store/repair.ts';
 import { quoted } from '../platform/files.ts';
 
-/** Exit status 1 where something is left to the user. */
+/** @returns 1 if the user has to do something, else 0 */
 export async function repairKeys(directory: string): Promise<number> {
   if (!existsSync(directory)) {
-    say(`there is no store yet: ${quoted(directory)}`);
+    say(`no key store yet: ${quoted(directory)}`);
     return 0;
   }
   const findings = await repairStore(directory);

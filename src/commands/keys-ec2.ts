@@ -1,4 +1,4 @@
-/** The public halves of managed keys as key pairs of EC2. A name that has other content there is never reused. */
+/** Imports managed keys into EC2 as key pairs. Never overwrites a key pair with other content. */
 import { ownAws } from '../aws/own-credentials.ts';
 import type { KeyPair } from '../aws/requests.ts';
 import { command } from '../cli/shell-command.ts';
@@ -16,7 +16,7 @@ export interface Ec2KeyPairs {
   readonly check: (at: Ec2Name, blobs: readonly Buffer[]) => Promise<Buffer | undefined>;
   /** @param line of a `.pub` file @throws MintError `key-exists`, `aws-…` */
   readonly put: (at: Ec2Name, line: string) => Promise<'imported' | 'present'>;
-  /** Takes the key pair away, where it is one of these; false where there is none. */
+  /** Deletes the key pair if it holds one of these keys. @returns false if there is none */
   readonly remove: (at: Ec2Name, blobs: readonly Buffer[]) => Promise<boolean>;
 }
 
@@ -44,7 +44,7 @@ export async function withEc2<T>(
         const blob = blobOfLine(line) ?? Buffer.alloc(0);
         if ((await check(at, [blob])) !== undefined) return 'present';
         const reply = await aws.importKeyPair(caller, { ...target(at), publicKey: line });
-        // Someone was faster: with the same key, or with another one.
+        // Another process was faster, with the same key or with another one.
         if (reply === 'taken') await check(at, [blob]);
         return reply === 'taken' ? 'present' : 'imported';
       },
@@ -63,7 +63,7 @@ export async function withEc2<T>(
 export function nameInEc2(name: string, region: string | undefined): Ec2Name {
   const awsName = awsKeyName(name, region);
   if (region !== undefined && awsName !== undefined) return { region, name: awsName };
-  throw new MintError('usage', 'a key pair of EC2 is in a region, and none is set', {
+  throw new MintError('usage', 'no region is set for the EC2 key pair', {
     hint: 'name it with --region, or set region in ssh.toml',
   });
 }
@@ -71,12 +71,12 @@ export function nameInEc2(name: string, region: string | undefined): Ec2Name {
 /** @throws MintError `key-format` for an ECDSA key */
 export function checkForEc2(blob: Buffer): void {
   if (isForEc2(blob)) return;
-  throw new MintError('key-format', 'EC2 takes no ECDSA keys', {
-    hint: 'use an ed25519 or an RSA key there, or leave --aws away',
+  throw new MintError('key-format', 'EC2 does not accept ECDSA keys', {
+    hint: 'use an ed25519 or RSA key, or omit --aws',
   });
 }
 
-/** EC2 shows the key itself; where it does not, the fingerprint has to do. */
+/** Whether the key pair holds this key: compares the public key if EC2 shows it, else the fingerprint. */
 function isSame(found: KeyPair, blob: Buffer): boolean {
   const theirs = blobOfLine(found.publicKey.trim());
   if (theirs !== undefined) return theirs.equals(blob);
@@ -89,6 +89,6 @@ function otherContent({ region, name }: Ec2Name, found: KeyPair, blob: Buffer | 
   const ours = blob === undefined ? 'none' : awsFingerprint(blob);
   const message = `EC2 has another key as ${name} in ${region}: ${printable(shown)} there, ${ours} here`;
   return new MintError('key-exists', message, {
-    hint: command`where it is no longer needed: aws ec2 delete-key-pair --key-name ${name} --region ${region}`,
+    hint: command`if it is no longer needed: aws ec2 delete-key-pair --key-name ${name} --region ${region}`,
   });
 }

@@ -1,4 +1,4 @@
-/** Managed keys in logins of our own: opened once, and tried on the machines that accept them. */
+/** Logs in with managed keys to the machines that accept them; opens each key once. */
 import type { KeyObject } from 'node:crypto';
 import { MintError } from '../errors.ts';
 import type { KeptKey, Outcome } from '../keys/key-change.ts';
@@ -15,7 +15,7 @@ import type { Login } from '../ssh-config/login-config.ts';
 import { openWithPassphrase } from './keys-passphrase.ts';
 import type { KeysRequest } from './keys-request.ts';
 
-/** How many machines are logged in to at a time: each is an ssh and a proxy, and waits rather than works. */
+/** How many machines to log in to at once. Each login is an ssh and a proxy that mostly wait. */
 const atOnce = 6;
 
 /** A machine and the way to log in to it. */
@@ -28,7 +28,7 @@ export interface Target extends MachineId {
 }
 
 export interface OpenedKey extends KeptKey {
-  /** The one it is kept under. */
+  /** The passphrase that the key is stored with. */
   readonly passphrase: string | undefined;
 }
 
@@ -92,7 +92,7 @@ export async function onEach(
   const outcomes = new Map<Target, Outcome>();
   const waiting = [...targets];
   let isInterrupted = false;
-  // While an ssh runs it is ssh that the terminal's signal ends, and not us.
+  // While ssh runs, Ctrl-C ends ssh, and this process continues.
   const interrupt = () => {
     isInterrupted = true;
     waiting.length = 0;
@@ -108,7 +108,7 @@ export async function onEach(
   } finally {
     process.off('SIGINT', interrupt);
   }
-  if (isInterrupted) throw new MintError('io-failed', 'interrupted', { hint: 'run it again to go on' });
+  if (isInterrupted) throw new MintError('io-failed', 'interrupted', { hint: 'run it again to continue' });
   return outcomes;
 }
 

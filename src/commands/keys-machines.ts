@@ -131,7 +131,7 @@ function tagName(tag: string | undefined): string | undefined {
   return name !== undefined && /^[a-z0-9][a-z0-9._-]*$/.test(name) ? name : undefined;
 }
 
-/** As `vmName` has it; anything else stays as it is, and cannot be logged in to. */
+/** The name as `vmName` returns it; an invalid name is kept, and no login to it is possible. */
 export function plainName(instance: string): string {
   try {
     return vmName(instance);

@@ -1,4 +1,4 @@
-/** `keys create` and `import`: a key comes into the store, and with `--aws` its public half into EC2. */
+/** `keys create` and `import`: adds a key to the store, and with `--aws` its public half to EC2. */
 import { hint, say } from '../cli/terminal.ts';
 import { MintError } from '../errors.ts';
 import { materialOf } from '../keys/store/key-material.ts';
@@ -53,14 +53,14 @@ async function keep(
   if (values['aws'] !== true) return reportMade(request, add());
   const at = nameInEc2(name, place.region);
   checkForEc2(blob);
-  // What stands in the way there is said before anything is kept here.
+  // Check EC2 before anything is stored here.
   await withEc2(request, (ec2) => ec2.check(at, [blob]));
   const key = add();
   try {
     await putInEc2(request, key);
   } catch (error) {
     if (error instanceof MintError) say(`note: ${name} is kept here, and EC2 does not have it`);
-    hint(`\`mint-ssh keys import ${name} --aws\` has EC2 take it`);
+    hint(`to add it to EC2: mint-ssh keys import ${name} --aws`);
     throw error;
   }
   return reportMade(request, key);

@@ -1,7 +1,6 @@
 /**
- * `keys migrate`: the keys that CloudWorkstation and Prism left in ~/.ssh come into the store. The originals are
- * removed only where a login with the key in the store has succeeded on every instance that is known; where nothing
- * was proved they stay. A run that was cut off is continued by the next.
+ * `keys migrate`: moves the keys that CloudWorkstation and Prism left in ~/.ssh into the store. An original is removed only
+ * if a login with the stored key has succeeded on every known instance. The next run continues an interrupted one.
  */
 import { lstatSync, readdirSync, readFileSync, unlinkSync } from 'node:fs';
 import { join, resolve } from 'node:path';
@@ -27,7 +26,7 @@ import { type KeysRequest, misused } from './keys-request.ts';
 
 const maxBytes = 65_536;
 
-/** Exit status 1 where an original stays that was not to be kept. */
+/** @returns 1 if an original stays that should have been removed, else 0 */
 export async function migrateKeys(request: KeysRequest): Promise<number> {
   const { values } = request;
   if (values['force'] === true && values['keep-originals'] === true) {
@@ -35,7 +34,7 @@ export async function migrateKeys(request: KeysRequest): Promise<number> {
   }
   const from = resolve((values['from'] as string | undefined) || join(homeDirectory(), '.ssh'));
   const found = olderKeys(filesIn(from));
-  if (found.length === 0) say(`there are no cws-* or prism-* keys in ${quoted(from)}`);
+  if (found.length === 0) say(`no cws-* or prism-* keys in ${quoted(from)}`);
   let isWhole = true;
   for (const older of found) {
     try {
@@ -72,7 +71,7 @@ function tellPlan({ directory }: KeysRequest, from: string, older: OlderKey): bo
   const kept = lookUp(listKeys(directory), name);
   if (kept !== undefined) refuseOther(directory, kept, blobs);
   if (older.privateFiles.length === 0) {
-    say(`would leave ${printable(older.name)}: there is no private key beside its .pub`);
+    say(`would leave ${printable(older.name)}: no private key beside its .pub`);
     return true;
   }
   const where = region === undefined ? '' : `, region ${region}`;
@@ -136,7 +135,7 @@ async function openAll(from: string, { privateFiles, publicFiles }: OlderKey): P
     }
     opened ??= { key: keptKey(key, ''), passphrase };
   }
-  if (opened === undefined) throw invalid('there is no private key');
+  if (opened === undefined) throw invalid('no private key found');
   for (const file of publicFiles) {
     const blob = blobOfLine(read(from, file, false).toString('latin1').trim());
     if (blob?.equals(opened.key.blob) !== true) {
@@ -197,7 +196,7 @@ function removeLonelyHalf(
   for (const file of publicFiles) {
     const blob = blobOfLine(read(from, file, false).toString('latin1').trim());
     if (ours === undefined || blob?.equals(ours) !== true) {
-      say(`${printable(name)}: there is no private key beside its .pub, which stays`);
+      say(`${printable(name)}: no private key beside its .pub, which stays`);
       return true;
     }
     remove(join(from, file));
@@ -212,7 +211,7 @@ function refuseOther(directory: string, { name }: KeyRecord, blobs: readonly Buf
   if (other === undefined) return;
   const [theirs, own] = [other, ours].map((blob) => blob && parseHostKey(blob).fingerprint);
   throw new MintError('key-exists', `${name} has another key already: ${own} here, ${theirs} there`, {
-    hint: 'take it in under a name of its own: `mint-ssh keys import PROFILE --key-file FILE`',
+    hint: 'import it under another name: mint-ssh keys import PROFILE --key-file FILE',
   });
 }
 

@@ -1,4 +1,4 @@
-/** What every subcommand of `mint-ssh keys` is given, and what several of them do. */
+/** The request that every subcommand of `mint-ssh keys` gets, and functions that several of them use. */
 import type { GlobalOptions, Invocation } from '../cli/command.ts';
 import { hint, print, say } from '../cli/terminal.ts';
 import { MintError } from '../errors.ts';
@@ -15,7 +15,7 @@ import { parseHostKey } from '../ssh/hostkey.ts';
 import { noteKey } from './keys-audit.ts';
 
 export interface KeysRequest {
-  /** What `keys` is to do: `create`, `rotate` … */
+  /** The subcommand: `create`, `rotate` … */
   readonly word: string;
   readonly directory: string;
   /** Empty for those that take none. */
@@ -99,5 +99,5 @@ export function blobOf(line: string, name: string): Buffer {
 }
 
 export function misused(message: string): MintError {
-  return new MintError('usage', message, { hint: '`mint-ssh keys --help` shows what there is' });
+  return new MintError('usage', message, { hint: 'usage: mint-ssh keys --help' });
 }

@@ -33,7 +33,7 @@ import { detailsOf, type KeysRequest, misused } from './keys-request.ts';
  * one is given the new key.
  */
 const graceMs = 2_000;
-/** How long a rotation waits for another one. */
+/** How long a rotation waits for another one to end. */
 const turnLimitMs = 120_000;
 
 interface Rotation {
@@ -41,11 +41,11 @@ interface Rotation {
   readonly name: string;
   readonly targets: readonly Target[];
   readonly pair: { readonly old: KeptKey; readonly next: KeptKey };
-  /** Why a machine could not be done. */
+  /** Why a machine could not be changed. */
   readonly failures: Map<Target, string>;
 }
 
-/** Exit status 1 where something is left to do. */
+/** @returns 1 if something is left to do, else 0 */
 export async function rotateKey(request: KeysRequest): Promise<number> {
   const { directory, profile } = request;
   const { name } = findKey(directory, profile);
@@ -57,7 +57,7 @@ export async function rotateKey(request: KeysRequest): Promise<number> {
   }
 }
 
-/** One rotation at a time in a store; the agent may be finishing one at this moment. */
+/** Allows one rotation at a time in a store, because the agent may be finishing one. */
 function waitForTurn(path: string): Lock {
   const lock = acquireLock(path, { waitMilliseconds: 0 });
   if (lock !== undefined) return lock;
@@ -273,7 +273,7 @@ function reportUnchanged({ request, name, failures }: Rotation): number {
   return 1;
 }
 
-/** Whether it went well; a failure is kept for the report. */
+/** @returns whether it succeeded; a failure is kept for the report */
 function noted({ failures }: Rotation, target: Target, outcome: Outcome | undefined): boolean {
   if (outcome !== undefined && !isFailed(outcome)) return true;
   failures.set(target, outcome?.failed ?? 'it was not tried');

@@ -1,4 +1,4 @@
-/** `keys list`, `show` and `public`: what is known of the managed keys. Nothing here asks AWS, or a VM. */
+/** `keys list`, `show` and `public`: prints what the store knows about the keys. Asks neither AWS nor a VM. */
 
 import { hint, print, say } from '../cli/terminal.ts';
 import { MintError } from '../errors.ts';
@@ -29,7 +29,7 @@ export async function listAll({ directory, values }: KeysRequest): Promise<numbe
     const others = unusable.map(({ name, why }) => ({ name, unusable: why }));
     print(JSON.stringify([...keys.map(managedKeyJson), ...others], undefined, 2));
   } else if (keys.length + unusable.length > 0) print(managedKeyTable(keys, unusable));
-  else say(`there are no keys in ${quoted(directory)}: \`mint-ssh keys create PROFILE\` makes one`);
+  else say(`no keys in ${quoted(directory)}; to make one: mint-ssh keys create PROFILE`);
   for (const { name, why } of unusable)
     say(`note: ${JSON.stringify(shownName(name))} is left as it is: ${why}`);
   for (const { name, rotation, hasNext } of keys) {

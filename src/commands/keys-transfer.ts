@@ -1,4 +1,4 @@
-/** `keys export`, `import` and `share`: private keys on their way out of the store, and into it. */
+/** `keys export`, `import` and `share`: copies private keys out of the store and into it. */
 import { existsSync, lstatSync, readFileSync, realpathSync, statSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { command } from '../cli/shell-command.ts';
@@ -36,7 +36,7 @@ export async function exportKey(request: KeysRequest): Promise<number> {
   const { name } = findKey(directory, profile);
   const { key } = await openWithPassphrase(readPrivateKey(directory, name), name);
   const fitting = { comment: name };
-  // What the format cannot hold is said before anything is asked.
+  // Check that the format can hold the key before asking for a passphrase.
   await encodePrivateKey(key, format, fitting);
   const passphrase = values['passphrase'] === true ? await askNewPassphrase(quoted(output)) : undefined;
   writeNew(output, await encodePrivateKey(key, format, { ...fitting, passphrase }));
@@ -111,7 +111,9 @@ async function unshared(bytes: Buffer, path: string, identity: string | undefine
 function readRecipients(given: string): readonly string[] {
   if (isRecipient(given)) return [given];
   if (!existsSync(given) && /^(?:age1|ssh-)/.test(given)) {
-    throw misused(`${quoted(given.slice(0, 80))} is no X25519 recipient of age: "age1" and 58 characters`);
+    throw misused(
+      `invalid age recipient: ${quoted(given.slice(0, 80))}; use an X25519 recipient, "age1" and 58 characters`,
+    );
   }
   // Who may read the key is decided by this file: no one else may write it.
   return recipientsOf(readNamed(given, false).toString('latin1'));
@@ -128,14 +130,14 @@ function readKey(path: string): Buffer {
   }
 }
 
-/** A link is followed, as far as it leads to a file of one's own that no one else can read. */
+/** Follows a link, if it leads to a file of the user that no other user can read. */
 function readNamed(path: string, secret = true): Buffer {
   let real: string;
   try {
     real = realpathSync(path);
   } catch (cause) {
     if ((cause as NodeJS.ErrnoException).code !== 'ENOENT') throw ioFailed('read', path, cause);
-    throw new MintError('io-failed', `there is no file ${quoted(path)}`, { cause });
+    throw new MintError('io-failed', `file not found: ${quoted(path)}`, { cause });
   }
   return readPrivateFile(real, { maxBytes, tooLarge: 'key-invalid', secret }) ?? Buffer.alloc(0);
 }
@@ -144,7 +146,7 @@ function newFile(path: string | undefined): string {
   if (path === undefined || path === '' || path === '-') throw misused('where to? name a file with --output');
   const parent = dirname(resolve(path));
   if (!existsSync(parent)) {
-    throw new MintError('io-failed', `there is no directory ${quoted(parent)}`, {
+    throw new MintError('io-failed', `directory not found: ${quoted(parent)}`, {
       hint: command`mkdir -p ${parent}`,
     });
   }
@@ -154,12 +156,12 @@ function newFile(path: string | undefined): string {
 
 function refuseExisting(path: string): void {
   if (lstatSync(path, { throwIfNoEntry: false }) === undefined) return;
-  throw new MintError('key-exists', `${quoted(path)} is there already, and stays as it is`, {
+  throw new MintError('key-exists', `${quoted(path)} already exists; left as it is`, {
     hint: 'name another file, or move that one away',
   });
 }
 
-/** 0600 from its first byte, whole or not there. */
+/** Writes the file atomically, with mode 0600 from the first byte. */
 function writeNew(path: string, bytes: Buffer): void {
   writeAtomic(resolve(path), bytes, { mode: 0o600, beforeRename: () => refuseExisting(path) });
 }

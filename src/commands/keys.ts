@@ -22,12 +22,12 @@ export const command: Command = {
   usage: 'keys [list | show PROFILE | create PROFILE | …] [--store DIR]',
   help: `Private keys that mint-ssh keeps, apart from ~/.ssh: one for each profile, for machines that have no Instance
 Connect. (\`mint-ssh key\` is another command: it edits authorized_keys on a VM, for a key that you have elsewhere.)
-They are in keys/ in the configuration directory, or in an older system's store (~/.cloudworkstation/keys,
-~/.prism/keys) where only that has any. A profile's key is named in lower case, with hyphens for spaces and
+The keys are in keys/ in the configuration directory, or in an older system's store (~/.cloudworkstation/keys,
+~/.prism/keys) if only that has keys. A profile's key is named in lower case, with hyphens for spaces and
 underscores; PROFILE may also be the key's name in EC2.`,
   words: [
-    ['list', 'every key: its name, profile, region, number of instances, date, type'],
-    ['show PROFILE', 'all that is known of one key'],
+    ['list', 'list every key: name, profile, region, number of instances, date, type'],
+    ['show PROFILE', 'show all that is known about one key'],
     [
       'public [PROFILE]',
       'print the public key, for an authorized_keys; makes the key of "default" if needed',
@@ -42,7 +42,7 @@ underscores; PROFILE may also be the key's name in EC2.`,
     ['delete PROFILE', 'remove the key; shows which instances use it, and asks'],
     ['rotate PROFILE [VM]', 'replace the key on every instance, proved by logins; again to continue'],
     ['attach PROFILE VM', 'add the key to authorized_keys on the VM, and try it; makes the key if needed'],
-    ['detach PROFILE VM', 'remove it from there'],
+    ['detach PROFILE VM', 'remove the key from authorized_keys on the VM'],
     ['dedicated VM', 'make a key for this VM alone (its name is VM.vm), and attach it'],
     ['migrate', 'move the cws-* and prism-* keys of --from into the store, once logins have proved them'],
     ['doctor', 'check every file of the store, and repair what can be repaired'],
@@ -52,7 +52,7 @@ underscores; PROFILE may also be the key's name in EC2.`,
     type: {
       type: 'string',
       value: 'TYPE',
-      description: `create, dedicated, rotate: ${keyTypes.join(', ')}; ed25519, or as before`,
+      description: `create, dedicated, rotate: ${keyTypes.join(', ')} (default: ed25519, or the old type)`,
     },
     'key-file': { type: 'string', value: 'FILE', description: 'import: OpenSSH, PKCS#1, PKCS#8, SEC1, age' },
     identity: {
@@ -73,7 +73,7 @@ underscores; PROFILE may also be the key's name in EC2.`,
       description: 'share: age1…, or a file of such lines; again for more',
     },
     from: { type: 'string', value: 'DIR', description: 'migrate: instead of ~/.ssh' },
-    'dry-run': { type: 'boolean', description: 'migrate: only say what would be done' },
+    'dry-run': { type: 'boolean', description: 'migrate: only print what would be done' },
     'keep-originals': { type: 'boolean', description: 'migrate: remove nothing' },
     aws: {
       type: 'boolean',

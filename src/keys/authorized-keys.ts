@@ -1,23 +1,23 @@
 /**
- * An authorized_keys file: which keys are in it, and the file with one line more, less or renewed. Every
- * other byte stays what it is: blank lines, comments, CRLF, what no parser understands.
+ * Parses and edits the text of an authorized_keys file: adds, removes or renews one key. Every other byte is kept: blank
+ * lines, comments, CRLF, and lines that cannot be parsed.
  */
 import { type Clock, expiryOf, isPast, splitOptions } from './expiry.ts';
 import { fingerprintOf, type KeyLine, readKeyLine } from './key-line.ts';
 
 export interface AuthorizedKey extends KeyLine {
-  /** The index among the file's lines. */
+  /** The index of the line in the file, from 0. */
   readonly index: number;
   readonly fingerprint: string;
   /** `YYYYMMDDHHMMSS` in the VM's own time, with a `Z` where it is UTC. */
   readonly expires: string | undefined;
-  /** It has no option but the end of its life, as `key add` writes it. */
+  /** Whether its only option is `expiry-time`, as `key add` writes it. */
   readonly renewable: boolean;
-  /** It vouches for certificates (`cert-authority`), and does not let the key itself in. */
+  /** Whether the line has `cert-authority`: it accepts certificates signed by the key, but not the key itself. */
   readonly authority: boolean;
 }
 
-/** Lines with their ends; the last may have none. Latin-1 keeps every byte. */
+/** The lines with their line ends; the last may have none. Latin-1 keeps every byte. */
 function linesOf(file: Buffer): string[] {
   return file.toString('latin1').match(/[^\n]*\n|[^\n]+$/g) ?? [];
 }
@@ -49,12 +49,12 @@ export function withoutKeys(file: Buffer, keys: readonly AuthorizedKey[]): Buffe
   );
 }
 
-/** Gives those lines other options; the rest of each stays as it is. */
+/** Replaces the options of those lines and keeps the rest of each. */
 export function withOptions(file: Buffer, keys: readonly AuthorizedKey[], options: string): Buffer {
   const renewed = new Map(keys.map((key) => [key.index, key.options]));
   const lines = linesOf(file).map((line, index) => {
     const old = renewed.get(index);
-    // The options are the line's first word, perhaps behind blanks.
+    // The options are the first word of the line, after optional blanks.
     return old === undefined ? line : line.replace(old, () => options);
   });
   return Buffer.from(lines.join(''), 'latin1');
@@ -62,16 +62,16 @@ export function withOptions(file: Buffer, keys: readonly AuthorizedKey[], option
 
 export type Addition =
   | { readonly kind: 'added' | 'renewed'; readonly file: Buffer }
-  /** It is there, and stays as it is; `key` is the line that counts. */
+  /** The key is in the file already and is left as it is; `key` is the line that sshd uses. */
   | { readonly kind: 'present' | 'expired' | 'bound'; readonly key: AuthorizedKey };
 
 /**
- * What adding a key comes to. A key that is there already, whatever its comment and options, is not added
- * again. Its life is renewed where an expiry is asked for and its lines have no option but one: a line with
- * other options, or without an end, was meant to be so (`bound`), and a life that ends would be a promise broken.
+ * Adds a key. A key that is in the file already is not added again, even if its comment or options differ. If an expiry is
+ * given and its lines have no option but `expiry-time`, the expiry is renewed. A line with other options, or without an
+ * expiry, was made so on purpose and is left as it is (`bound`).
  *
  * @param line the key and its comment, without options
- * @param expiry what `expiry-time` is to say
+ * @param expiry the value for `expiry-time`
  */
 export function addKey(
   file: Buffer,

@@ -1,16 +1,16 @@
-/** A public key as EC2 knows it. */
+/** Fingerprints of public keys in the forms that EC2 uses. */
 import { createHash, createPublicKey } from 'node:crypto';
 import { parseHostKey } from '../ssh/hostkey.ts';
 import { WireReader } from '../ssh/wire.ts';
 
-/** EC2 takes no ECDSA keys. */
+/** Whether EC2 accepts the type of key: it does not accept ECDSA keys. */
 export function isForEc2(blob: Buffer): boolean {
   return ['ssh-ed25519', 'ssh-rsa'].includes(new WireReader(blob).text());
 }
 
 /**
- * What EC2 shows of an imported key: for RSA the MD5 of its DER form (`openssl rsa -pubout -outform DER | openssl md5
- * -c`), for Ed25519 the SHA-256 of its blob, which it writes with the padding that ssh-keygen leaves away. See "Verify the
+ * The fingerprint that EC2 shows for an imported key: for RSA the MD5 of its DER form (`openssl rsa -pubout -outform DER | openssl md5
+ * -c`), for Ed25519 the SHA-256 of its blob, with the base64 padding that ssh-keygen omits. See "Verify the
  * fingerprint of your key pair" in the EC2 user guide.
  */
 export function awsFingerprint(blob: Buffer): string {
@@ -24,7 +24,7 @@ export function awsFingerprint(blob: Buffer): string {
   return (hex.match(/../g) ?? []).join(':');
 }
 
-/** A fingerprint of EC2's in the form of `awsFingerprint`: it pads, and leaves the name of the hash away. */
+/** Converts a fingerprint from EC2 to the form of `awsFingerprint`: EC2 adds padding and omits the name of the hash. */
 export function plainFingerprint(shown: string): string {
   const bare = shown.replace(/^SHA256:/, '').replace(/=+$/, '');
   return /^[A-Za-z0-9+/]{43}$/.test(bare) ? `SHA256:${bare}` : shown.toLowerCase();

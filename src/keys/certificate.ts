@@ -1,7 +1,7 @@
 /** The plain key inside an OpenSSH certificate (PROTOCOL.certkeys). */
 import { encodeString, WireReader } from '../ssh/wire.ts';
 
-/** How many strings of the certificate, behind its nonce, are the key itself. */
+/** How many strings after the nonce of the certificate belong to the key. */
 const keyFields: Readonly<Record<string, number>> = {
   'ssh-rsa': 2,
   'ssh-ed25519': 1,
@@ -21,7 +21,7 @@ export function isCertificate(type: string): boolean {
   return type.includes('-cert-v');
 }
 
-/** Undefined for a kind of certificate that is not known. @throws MintError `not-ssh` when it is cut off */
+/** @returns the plain key; undefined for an unknown kind of certificate @throws MintError `not-ssh` if it is truncated */
 export function keyOfCertificate({ type, blob }: TypedBlob): TypedBlob | undefined {
   const [, name = ''] = /^(.+)-cert-v01@openssh\.com$/.exec(type) ?? [];
   const count = Object.hasOwn(keyFields, name) ? keyFields[name] : undefined;

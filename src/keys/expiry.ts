@@ -7,7 +7,7 @@ export interface Clock {
   readonly utc: string;
 }
 
-/** `alone`: there is this option and no other. Of several, sshd takes the earliest. */
+/** The expiry of a line: sshd uses the earliest `expiry-time`. `alone`: the line has no other option. */
 export function expiryOf(options: string): { readonly expires: string | undefined; readonly alone: boolean } {
   const all = splitOptions(options);
   const times = all.flatMap((option) => {
@@ -27,12 +27,12 @@ export function shownExpiry(expires: string): string {
   return expires.replace(/^(.{4})(..)(..)(..)(..)(..)/, '$1-$2-$3 $4:$5');
 }
 
-/** ISO 8601 without a zone, for it is the VM's own time; UTC has its `Z`. Null where there is no end. */
+/** ISO 8601 in the VM's own time, without a zone; `Z` for UTC. @returns null without an expiry */
 export function isoExpiry(expires: string | undefined): string | null {
   return expires?.replace(/^(.{4})(..)(..)(..)(..)(..)/, '$1-$2-$3T$4:$5:$6') ?? null;
 }
 
-/** At the commas outside quotes. */
+/** Splits options at the commas outside quotes. */
 export function splitOptions(options: string): string[] {
   const found: string[] = [];
   for (let start = 0; start < options.length; ) {

@@ -1,4 +1,4 @@
-/** An SSH agent for the time of one command: it holds one key at a time, in memory, for the ssh that the command runs. */
+/** An SSH agent for the duration of one command. It holds one key at a time, in memory, for the ssh that the command runs. */
 import { once } from 'node:events';
 import net from 'node:net';
 import { MintError } from '../errors.ts';
@@ -17,21 +17,26 @@ export interface KeyAgent {
   readonly socket: string;
   /** Serves this key from now on, and no other; nothing counts as signed yet. */
   hold(key: SigningKey | undefined): void;
-  /** Whether a client has come as far as to ask for the key. */
+  /** Whether a client has listed the key. */
   readonly wasAsked: boolean;
   /** Whether the key has signed a login. */
   readonly hasSigned: boolean;
   close(): void;
 }
 
-/** @param directory one that no one else can enter @throws MintError `agent-unavailable` */
+/**
+ * Starts the agent.
+ *
+ * @param directory a directory that other users cannot enter
+ * @throws MintError `agent-unavailable`
+ */
 export async function startKeyAgent(directory: string): Promise<KeyAgent> {
   const socket = privateSocket(directory);
   const clients = new Set<net.Socket>();
   let key: SigningKey | undefined;
   let [wasAsked, hasSigned] = [false, false];
 
-  /** Only logins are signed: an agent that signs whatever it is given signs for anyone. */
+  /** Signs logins (SSH_MSG_USERAUTH_REQUEST) and nothing else. */
   const answer = (message: Buffer): Buffer => {
     const request = parseAgentRequest(message);
     if (request.type === 'request-identities') {
@@ -58,7 +63,7 @@ export async function startKeyAgent(directory: string): Promise<KeyAgent> {
       try {
         for (const message of frames.push(chunk)) client.write(answer(message));
       } catch {
-        // What is no message of an agent ends the connection, and nothing else.
+        // A malformed message ends this connection only.
         client.destroy();
       }
     });

@@ -1,16 +1,16 @@
-/** A managed key in authorized_keys on a VM: added, replaced by another one, removed. */
+/** Adds, replaces or removes a managed key in authorized_keys on a VM. */
 import { MintError } from '../errors.ts';
 import type { SigningKey } from '../ssh/key-signature.ts';
 import { authorizedKeys, withKey, withoutKeys } from './authorized-keys.ts';
 import { type Connect, changeRemoteFile } from './remote-file.ts';
 import type { KeySessions } from './vm-session.ts';
 
-/** A key and its line for authorized_keys, without an end. */
+/** A key and its line for authorized_keys, without a line end. */
 export interface KeptKey extends SigningKey {
   readonly line: string;
 }
 
-/** `absent`: there was no such key to remove. `failed` is the reason, in words of ssh or of the VM. */
+/** `absent`: the key to remove was not in the file. `failed`: the reason, as ssh or the VM reported it. */
 export type Outcome = 'done' | 'absent' | { readonly failed: string };
 
 export function isFailed(outcome: Outcome | undefined): outcome is { readonly failed: string } {
@@ -18,9 +18,9 @@ export function isFailed(outcome: Outcome | undefined): outcome is { readonly fa
 }
 
 /**
- * Has the VM accept `next` as well, where and how far it accepts `old`, and proves that by a login. The old key stays.
+ * Adds `next` to the VM with the options of `old`, and proves it by a login. The old key stays.
  *
- * @returns `failed` for anything that the VM, or the way to it, does
+ * @returns `failed` for any failure of the VM or of the connection
  */
 export async function installKey(
   vm: KeySessions,
@@ -31,16 +31,16 @@ export async function installKey(
     await putKey(vm.by(old), name, next, old);
     return 'done';
   });
-  // A VM that was reached may have the new key already, and no longer the old one.
+  // An earlier run may have added the new key already and removed the old one.
   if (isFailed(added) && !vm.wasAsked) return added;
   if (await vm.proves(next)) return 'done';
   return isFailed(added) ? added : { failed: `the new key is not accepted: ${vm.said}` };
 }
 
 /**
- * Has the VM no longer accept `old`, and proves that by a login with it that is refused; `next` logs in to do so.
+ * Removes `old` from the VM through a login with `next`, and proves it: a login with `old` must be refused.
  *
- * @returns `failed` likewise, also where the old key is still accepted from another file
+ * @returns `failed` for any failure of the VM or of the connection, also if another file still authorizes the old key
  */
 export async function removeOldKey(
   vm: KeySessions,
@@ -63,9 +63,9 @@ export async function removeOldKey(
 }
 
 /**
- * Adds the key, unless it is there.
+ * Adds the key, unless it is in the file.
  *
- * @param like its first line has the options for the new one, so that no limit is lost
+ * @param like the key whose first line gives the options, so that the new line has the same restrictions
  * @returns whether a line was added
  */
 export function putKey(connect: Connect, vm: string, key: KeptKey, like?: KeptKey): Promise<boolean> {
@@ -78,7 +78,7 @@ export function putKey(connect: Connect, vm: string, key: KeptKey, like?: KeptKe
   });
 }
 
-/** Removes every line of these keys. @returns how many there were */
+/** Removes every line of these keys. @returns the number of removed lines */
 export function dropKeys(connect: Connect, vm: string, blobs: readonly Buffer[]): Promise<number> {
   return changeRemoteFile(connect, { vm, mode: 'remove', seconds: 0 }, ({ bytes }) => {
     const gone = authorizedKeys(bytes).filter(

@@ -3,19 +3,20 @@ import { createHash } from 'node:crypto';
 import { isCertificate, keyOfCertificate } from './certificate.ts';
 
 export interface KeyLine {
-  /** As they stand before the key; empty where there are none. */
+  /** The options before the key, unparsed; empty if there are none. */
   readonly options: string;
   readonly type: string;
-  /** As it stands in the line. */
+  /** The base64 of the key, as written in the line. */
   readonly base64: string;
   readonly blob: Buffer;
-  /** Without the blanks about it. */
+  /** The comment, trimmed. */
   readonly comment: string;
 }
 
 /**
- * Reads a line as sshd does: a key, or else options and then a key. Undefined for what is neither: blank,
- * a comment, damaged. The line's last character may be the CR of a CRLF.
+ * Parses a line as sshd does: a key, or options and then a key. The line may end with the CR of a CRLF.
+ *
+ * @returns undefined for a blank line, a comment, and a damaged line
  */
 export function readKeyLine(line: string): KeyLine | undefined {
   const text = line.replace(/^[ \t]+/, '');
@@ -41,7 +42,7 @@ function innerType(blob: Buffer): string | undefined {
   return length > blob.length - 4 ? undefined : blob.toString('latin1', 4, 4 + length);
 }
 
-/** The index of the first of `stops` that stands outside quotes, or the end; a quote behind a backslash is none. */
+/** The index of the first of `stops` outside quotes, or the end. A quote after a backslash does not count. */
 export function endOutsideQuotes(text: string, stops: string, start = 0): number {
   let quoted = false;
   for (let at = start; at < text.length; at += 1) {
@@ -53,7 +54,7 @@ export function endOutsideQuotes(text: string, stops: string, start = 0): number
   return text.length;
 }
 
-/** What `ssh-keygen -l` shows: of a certificate, that of the key inside. */
+/** The fingerprint that `ssh-keygen -l` shows; for a certificate, the one of the key inside. */
 export function fingerprintOf({ type, blob }: Pick<KeyLine, 'type' | 'blob'>): string {
   const plain = isCertificate(type) ? wholeKey({ type, blob }) : blob;
   return `SHA256:${createHash('sha256').update(plain).digest('base64').replace(/=+$/, '')}`;
@@ -63,7 +64,7 @@ function wholeKey(line: Pick<KeyLine, 'type' | 'blob'>): Buffer {
   try {
     return keyOfCertificate(line)?.blob ?? line.blob;
   } catch {
-    // A damaged certificate in someone's file is theirs: shown by what it is made of.
+    // A damaged certificate in the user's file: show the fingerprint of its own bytes.
     return line.blob;
   }
 }

@@ -1,11 +1,11 @@
-/** What `key list` shows. */
+/** The output of `key list`, as a table and as JSON. */
 import { columns } from '../cli/columns.ts';
 import type { AuthorizedKey } from './authorized-keys.ts';
 import { type Clock, isoExpiry, isPast, shownExpiry } from './expiry.ts';
 
 const head = ['FINGERPRINT', 'TYPE', 'COMMENT', 'EXPIRES'];
 
-/** For a person; whatever the file holds, nothing in it acts on a terminal. */
+/** The table. Text from the file is escaped, so that it cannot control a terminal. */
 export function keyTable(keys: readonly AuthorizedKey[], clock: Clock): string {
   return columns(
     head,
@@ -23,7 +23,7 @@ function cellsOf({ fingerprint, type, comment, expires, authority }: AuthorizedK
   ];
 }
 
-/** For a program. */
+/** The value that `--json` prints. */
 export function keyListJson(keys: readonly AuthorizedKey[], clock: Clock): Record<string, unknown>[] {
   return keys.map(({ fingerprint, type, comment, options, expires }) => ({
     fingerprint,

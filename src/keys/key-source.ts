@@ -5,18 +5,18 @@ import { quoted } from '../platform/files.ts';
 const maxBytes = 65_536;
 
 /**
- * What a person named as a key: `-` is stdin, what looks like a key is one (in one word or in several, as a
- * shell splits it), anything else is a file.
+ * Reads the key that the user named: `-` is stdin; text that looks like a key is the key (in one word or in several, as a
+ * shell splits it); anything else is the path of a file.
  *
  * @throws MintError `key-invalid` (more than 64 KB), `io-failed`
  */
 export function readKeySource(words: readonly string[]): Buffer {
   const text = words.join(' ');
   if (text === '-') return readLimited('stdin', 0);
-  // Every key's base64 begins so: the length of the type's name, in four bytes.
+  // The base64 of every key begins with AAAA: the length of the type's name, in four bytes.
   if (/\sAAAA|-----BEGIN /.test(text)) return Buffer.from(text);
   if (words.length !== 1) {
-    throw new MintError('usage', 'that is neither a key nor one file', {
+    throw new MintError('usage', 'neither a key nor a single file was given', {
       hint: 'give a public key in quotes, a file, or - for stdin',
     });
   }
@@ -52,7 +52,7 @@ function readPiece(name: string, descriptor: number, bytes: Buffer, at: number):
     } catch (error) {
       const { code } = error as NodeJS.ErrnoException;
       if (code === 'EOF') return 0;
-      // A stdin that someone made non-blocking: wait a little and look again.
+      // Another process has made stdin non-blocking: wait and try again.
       if (code !== 'EAGAIN') throw unreadable(name, error);
       Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 20);
     }
@@ -62,7 +62,7 @@ function readPiece(name: string, descriptor: number, bytes: Buffer, at: number):
 function unreadable(name: string, cause: unknown): MintError {
   const { code } = cause as NodeJS.ErrnoException;
   const missing = code === 'ENOENT';
-  return new MintError('io-failed', missing ? `there is no file ${name}` : `cannot read ${name}: ${code}`, {
+  return new MintError('io-failed', missing ? `file not found: ${name}` : `cannot read ${name}: ${code}`, {
     cause,
     hint: missing ? 'give a public key in quotes, the path of one, or - for stdin' : undefined,
   });

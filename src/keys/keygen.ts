@@ -1,7 +1,6 @@
 /**
- * OpenSSH's own key parser, through `ssh-keygen`: there is one wherever there is ssh, and it knows every kind
- * of key that this OpenSSH accepts, security keys and certificates (with the signature in them) included. No
- * parser in JavaScript does: sshpk and ssh2 know neither.
+ * Checks public keys with `ssh-keygen`, which is installed with ssh. It knows every kind of key that this OpenSSH accepts,
+ * including security keys and certificates, whose signatures it verifies. sshpk and ssh2 know neither.
  */
 import { spawn } from 'node:child_process';
 import { MintError } from '../errors.ts';
@@ -9,27 +8,29 @@ import { MintError } from '../errors.ts';
 export interface Inspected {
   /** `SHA256:` and 43 base64 characters; of a certificate, that of the key inside. */
   readonly fingerprint: string;
-  /** As OpenSSH names it to people: `ED25519`, `ECDSA-SK`, `RSA-CERT`. */
+  /** The type as `ssh-keygen -l` shows it: `ED25519`, `ECDSA-SK`, `RSA-CERT`. */
   readonly kind: string;
 }
 
-const limitMilliseconds = 10_000;
+const timeoutMs = 10_000;
 
 /**
- * Undefined when OpenSSH does not accept it. It is given the type and the base64 alone, on stdin: nothing of
- * a comment or an option gets there. @throws MintError `io-failed` when there is no ssh-keygen
+ * Runs ssh-keygen on a key. Only the type and the base64 are passed, on stdin; comment and options are not.
+ *
+ * @returns undefined if OpenSSH does not accept the key
+ * @throws MintError `io-failed` if ssh-keygen cannot be run
  */
 export function inspectKey(type: string, base64: string): Promise<Inspected | undefined> {
   return new Promise((resolve, reject) => {
     const child = spawn('ssh-keygen', ['-l', '-E', 'sha256', '-f', '-'], {
       stdio: ['pipe', 'pipe', 'ignore'],
-      timeout: limitMilliseconds,
+      timeout: timeoutMs,
     });
     let answer = '';
     child.stdout.setEncoding('latin1').on('data', (text: string) => {
       answer += text;
     });
-    // One that ends before it has read all is judged by its status.
+    // Ignored: if ssh-keygen ends before it has read its input, its status decides.
     child.stdin.on('error', () => {}).end(`${type} ${base64}\n`);
     child.once('error', (cause) => reject(noKeygen(cause)));
     child.once('close', (status, signal) => {
@@ -43,8 +44,8 @@ export function inspectKey(type: string, base64: string): Promise<Inspected | un
 }
 
 function noKeygen(cause: unknown): MintError {
-  return new MintError('io-failed', 'ssh-keygen could not be run, and without it no key can be checked', {
+  return new MintError('io-failed', 'cannot run ssh-keygen, which checks keys', {
     cause,
-    hint: 'it comes with the OpenSSH client, for example with `apt-get install openssh-client`',
+    hint: 'install the OpenSSH client, for example: apt-get install openssh-client',
   });
 }

@@ -1,8 +1,8 @@
-/** The keys that CloudWorkstation and Prism left in ~/.ssh, by the names of their files. */
+/** Finds the keys that CloudWorkstation and Prism left in ~/.ssh, by their file names. */
 
-/** One key, in whatever files it stands. */
+/** A key and its files. */
 export interface OlderKey {
-  /** What it is called without the endings; that is its name in EC2, too. */
+  /** The file name without its ending, which is also the key's name in EC2. */
   readonly name: string;
   readonly profile: string;
   readonly region: string | undefined;
@@ -10,15 +10,15 @@ export interface OlderKey {
   readonly publicFiles: readonly string[];
 }
 
-/** `cws-research-us-west-2`, with `.pem`, with `.pub`, with both. */
+/** Such as `cws-research-us-west-2`, with `.pem`, `.pub` or both. */
 const fileForm = /^((?:cws|prism)-.+?)(\.pem)?(\.pub)?$/;
 /** Three parts in `us-gov-west-1`, `us-iso-east-1`, `eusc-de-east-1`: never a profile's last word for a partition. */
 const regionForm =
   '(?:[a-z]{2}(?:-gov|-iso[a-z]?)?|eusc-[a-z]{2})-(?:central|north|south|east|west|(?:north|south)(?:east|west))-\\d{1,2}';
-/** As long a region as there is, behind as short a profile; some wrote `-key` in place of the region, or behind it. */
+/** The longest region after the shortest profile. Some versions wrote `-key` in place of the region, or after it. */
 const nameForm = new RegExp(`^(?:cws|prism)-(.+?)(?:-(${regionForm}))?(?:-key)?$`);
 
-/** Those among the names of a directory's files, each once; in their order. */
+/** The keys among the file names of a directory, each once, in the order of the names. */
 export function olderKeys(files: readonly string[]): OlderKey[] {
   const found = new Map<string, { privateFiles: string[]; publicFiles: string[] }>();
   for (const file of files) {

@@ -4,24 +4,24 @@ import { isCertificate, keyOfCertificate, type TypedBlob } from './certificate.t
 import { fingerprintOf, type KeyLine, readKeyLine } from './key-line.ts';
 import { inspectKey } from './keygen.ts';
 
-/** A key that OpenSSH accepts, as it may stand in a line of authorized_keys. */
+/** A public key that OpenSSH accepts in a line of authorized_keys. */
 export interface PublicKey extends TypedBlob {
   readonly comment: string;
   readonly fingerprint: string;
-  /** As OpenSSH names it to people: `ED25519-SK`. */
+  /** The type as `ssh-keygen -l` shows it: `ED25519-SK`. */
   readonly kind: string;
-  /** It came as a certificate, and is the key inside. */
+  /** Whether the input was a certificate; this is the key inside it. */
   readonly certified: boolean;
 }
 
-/** sshd before 7.9 reads no longer line, whatever stands in it. */
-const longestLine = 8_000;
+/** The longest line in bytes that sshd before 7.9 reads. */
+const maxLineBytes = 8_000;
 
 /**
- * One public key, as it stands in a `.pub` file. `comment` takes the place of its own.
+ * Parses one public key in the form of a `.pub` file. `comment` replaces the key's own comment.
  *
- * A certificate gives the key inside it: sshd compares a line of authorized_keys with the plain key, so a line
- * that holds a certificate lets no one in. DSA is refused, which OpenSSH has dropped.
+ * For a certificate, returns the key inside: sshd compares a line of authorized_keys with the plain key, so a line with a
+ * certificate has no effect. DSA keys are refused, because OpenSSH has dropped them.
  *
  * @throws MintError `key-invalid`, `key-options`, `key-private`, `io-failed`
  */
@@ -29,8 +29,8 @@ export async function parsePublicKey(bytes: Buffer, comment?: string): Promise<P
   const line = readKeyLine(onlyLine(textOf(bytes)));
   if (line === undefined) throw notAKey('this is not a public key as OpenSSH writes it');
   if (line.options !== '') {
-    throw new MintError('key-options', 'there are options before the key', {
-      hint: 'give the key alone; the one option there is to set is --expires',
+    throw new MintError('key-options', 'the line has options before the key', {
+      hint: 'give the key alone; the only option you can set is --expires',
     });
   }
   if (line.type.startsWith('ssh-dss')) throw notAKey('this is a DSA key, which OpenSSH has dropped');
@@ -49,22 +49,22 @@ export async function parsePublicKey(bytes: Buffer, comment?: string): Promise<P
     kind: inspected.kind.replace(/-CERT$/, ''),
     certified: isCertificate(line.type),
   };
-  if (Buffer.byteLength(publicKeyText(key)) <= longestLine) return key;
-  throw notAKey(`this key is too long for a line: with its comment at most ${longestLine} bytes`);
+  if (Buffer.byteLength(publicKeyText(key)) <= maxLineBytes) return key;
+  throw notAKey(`this key is too long for a line: with its comment at most ${maxLineBytes} bytes`);
 }
 
-/** The line for a file, without an end. */
+/** The line for a file, without a line end. */
 export function publicKeyText({ type, blob, comment }: Pick<PublicKey, 'type' | 'blob' | 'comment'>): string {
   return `${type} ${blob.toString('base64')}${comment === '' ? '' : ` ${comment}`}`;
 }
 
-/** Never quotes what it was given: it may be a secret. */
+/** Explains why the text is not a public key. The message never quotes the text, which may be a secret. */
 function textOf(bytes: Buffer): string {
   const text = bytes.toString('latin1');
-  // OpenSSH and PEM, PuTTY, and the inside of an OpenSSH one without its frame.
+  // Private keys: OpenSSH and PEM, PuTTY, and the base64 of an OpenSSH key without its header.
   if (/PRIVATE KEY|^PuTTY-User-Key-File|^\s*b3BlbnNzaC1rZXk/.test(text)) {
     throw new MintError('key-private', 'this is a private key; it was not sent anywhere', {
-      hint: 'give the public one: the file beside it that ends in .pub, or `ssh-keygen -y -f FILE`',
+      hint: 'give the public key: the .pub file beside it, or the output of `ssh-keygen -y -f FILE`',
     });
   }
   if (/^\s*---- BEGIN SSH2 PUBLIC KEY/.test(text)) {
@@ -83,19 +83,19 @@ function textOf(bytes: Buffer): string {
 function onlyLine(text: string): string {
   const lines = text.split(/\r?\n/).filter((line) => !/^[ \t]*(?:#|$)/.test(line));
   const [line, ...more] = lines;
-  if (line === undefined) throw notAKey('there is no key in it');
-  if (more.length > 0) throw notAKey('there is more than one line in it', 'add one key at a time');
+  if (line === undefined) throw notAKey('it contains no key');
+  if (more.length > 0) throw notAKey('it has more than one line', 'add one key at a time');
   return line;
 }
 
 function plainKey({ type, blob }: KeyLine): TypedBlob {
   if (!isCertificate(type)) return { type, blob };
   const plain = keyOfCertificate({ type, blob });
-  if (plain === undefined) throw notAKey('this kind of certificate is not known');
+  if (plain === undefined) throw notAKey('unknown kind of certificate');
   return plain;
 }
 
-/** It will be read by sshd and by terminals: nothing in it may end the line or be other than it looks. */
+/** Checks a comment, which sshd and terminals read: it may hold no line end, control or invisible characters. */
 function checkedComment(comment: string): string {
   const trimmed = comment.trim();
   if (printable(trimmed) === trimmed) return trimmed;

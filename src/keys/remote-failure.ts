@@ -3,7 +3,7 @@ import { MintError } from '../errors.ts';
 
 const busy = { code: 'io-failed', what: 'another command is changing authorized_keys' } as const;
 
-/** What the script's word for a failure means; `%` is where its own reason goes. */
+/** The error for each failure word that the remote script prints. */
 const failures = {
   home: { code: 'key-file', what: 'the user there has no home directory' },
   directory: { code: 'key-file', what: '~/.ssh cannot be made there' },
@@ -17,23 +17,23 @@ const failures = {
   busy,
 } as const;
 
-const whole = 'the old file is as it was: make room on its disk or mend its permissions, then run again';
+const unchangedHint = 'the file is unchanged: free disk space or fix its permissions, then run again';
 
-/** @param line what the script said; undefined where the session ended without a word */
+/** @param line the last line of the script; undefined if the session ended without one */
 export function remoteFailure(vm: string, line: string | undefined): MintError {
   const [, word = '', reason = ''] = /^fail (\S+) ?(.*)$/.exec(line ?? '') ?? [];
   if (!Object.hasOwn(failures, word)) {
     return new MintError('io-failed', `the session on ${vm} ended before authorized_keys was changed`, {
-      hint: `\`mint-ssh key list ${vm}\` shows what is in it`,
+      hint: `check the file: mint-ssh key list ${vm}`,
     });
   }
   const { code, what } = failures[word as keyof typeof failures];
   const told = printable(reason.trim().slice(0, 200));
   const hints: Readonly<Record<string, string>> = {
-    write: whole,
-    short: whole,
-    owner: whole,
-    // Its path is the VM's word: it does not go into a command.
+    write: unchangedHint,
+    short: unchangedHint,
+    owner: unchangedHint,
+    // The path comes from the VM, so it is not put into a command.
     busy:
       'if no other command is running, a killed one left .authorized_keys.lock behind, in the directory of ' +
       `authorized_keys: remove it there (mint-ssh ssh ${vm}), or try again in 5 minutes`,

@@ -1,4 +1,4 @@
-/** `~/.ssh/authorized_keys` on a VM: read, and replaced in one step, through a session of ssh. */
+/** Reads `~/.ssh/authorized_keys` on a VM and replaces it atomically, through an ssh session. */
 import type { ChildProcess } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { MintError } from '../errors.ts';
@@ -8,10 +8,10 @@ import { RemoteOutput } from './remote-output.ts';
 import { remoteCommand, type ScriptOptions } from './remote-script.ts';
 
 export interface RemoteFile {
-  /** Empty where there is no such file. */
+  /** The bytes of the file; empty if it does not exist. */
   readonly bytes: Buffer;
   readonly clock: Clock;
-  /** When a key ends that is to live for `seconds` from now, in the VM's own time. */
+  /** The time `seconds` from now in the VM's own time, for `expiry-time`. */
   readonly expiry: string | undefined;
 }
 
@@ -29,14 +29,14 @@ export interface RemoteOptions extends Pick<ScriptOptions, 'mode' | 'seconds'> {
 }
 
 const longestFile = 1 << 20;
-/** From the script's first word to its last: it waits up to 30 s for others that change the same file. */
-const scriptMilliseconds = 60_000;
-const attempts = 5;
+/** The time limit of the script, which waits up to 30 s for other commands that change the same file. */
+const scriptTimeoutMs = 60_000;
+const maxAttempts = 5;
 
 /**
- * Reads the file, and has `decide` say what it is to become. While it does, no other `key` command changes it
- * (unless the mode is `look`); where another program did, everything is done again. The new file has the
- * owner and mode of the old one, and is whole or not there.
+ * Reads the file and replaces it with the result of `decide`. Unless the mode is `look`, a lock keeps other `key` commands
+ * from changing it meanwhile; if another program changed it, everything is repeated. The new file has the owner and mode
+ * of the old one, and replaces it atomically.
  *
  * @throws MintError `io-failed`, `key-file`, and what `decide` throws
  */
@@ -45,12 +45,12 @@ export async function changeRemoteFile<T>(
   options: RemoteOptions,
   decide: (file: RemoteFile) => Change<T>,
 ): Promise<T> {
-  for (let attempt = 1; attempt <= attempts; attempt += 1) {
+  for (let attempt = 1; attempt <= maxAttempts; attempt += 1) {
     const outcome = await changeOnce(connect, options, decide);
     if (outcome !== 'changed') return outcome.result;
   }
-  throw new MintError('io-failed', `authorized_keys on ${options.vm} changes all the time`, {
-    hint: 'something else writes to it: try again when that is done',
+  throw new MintError('io-failed', `authorized_keys on ${options.vm} kept changing; giving up`, {
+    hint: 'another program writes to it: try again later',
   });
 }
 
@@ -63,13 +63,13 @@ async function changeOnce<T>(
   const { command, script } = remoteCommand({ nonce, ...options });
   const child = connect(command);
   const output = new RemoteOutput(child, `mint-key-${nonce} `);
-  // A session that ends early is known by what it did not say.
+  // If the session ended early, the expected lines are missing.
   child.stdin?.on('error', () => {});
   let limit: NodeJS.Timeout | undefined;
   try {
     child.stdin?.write(script);
     if ((await output.line()) !== 'hello') throw noSession(vm);
-    limit = setTimeout(() => child.kill('SIGKILL'), scriptMilliseconds);
+    limit = setTimeout(() => child.kill('SIGKILL'), scriptTimeoutMs);
     const file = await readFile(vm, output);
     const change = decide(file);
     if (options.mode === 'look') return change;
@@ -79,7 +79,7 @@ async function changeOnce<T>(
     );
     const answer = await output.line();
     if (answer === 'changed') return 'changed';
-    // Where the file was not there, the script may have ended before it was told to keep it.
+    // If the file did not exist, the script may have ended before it read `keep`.
     if (bytes !== undefined && answer !== 'done') throw remoteFailure(vm, answer);
     return change;
   } finally {
@@ -106,7 +106,7 @@ async function readFile(vm: string, output: RemoteOutput): Promise<RemoteFile> {
 }
 
 function noSession(vm: string): MintError {
-  return new MintError('io-failed', `no session on ${vm} came about`, {
-    hint: `what ssh said stands above; \`mint-ssh ssh ${vm}\` shows whether a login works`,
+  return new MintError('io-failed', `could not open an SSH session to ${vm}`, {
+    hint: `see the messages of ssh above, and try a login: mint-ssh ssh ${vm}`,
   });
 }

@@ -1,11 +1,11 @@
 import type { ChildProcess } from 'node:child_process';
 import { noSsh } from '../ssh-config/ssh-client.ts';
 
-/** What a .bashrc may print before the script's first line. */
+/** How much output of a .bashrc is skipped before the script's first line. */
 const longestNoise = 1 << 18;
-const longestLine = 4096;
+const maxLineBytes = 4096;
 
-/** The stdout of a session: our script's lines among whatever else is printed there, and bytes between them. */
+/** Reads the stdout of a session: the script's lines, the bytes between them, and other output, which is skipped. */
 export class RemoteOutput {
   readonly #child: ChildProcess;
   readonly #mark: Buffer;
@@ -14,7 +14,7 @@ export class RemoteOutput {
   #failure: unknown;
   #pending: Buffer = Buffer.alloc(0);
 
-  /** @param mark what each line of the script begins with */
+  /** @param mark the prefix of each line of the script */
   constructor(child: ChildProcess, mark: string) {
     this.#child = child;
     this.#mark = Buffer.from(mark);
@@ -29,7 +29,7 @@ export class RemoteOutput {
     });
   }
 
-  /** The next line of the script without its mark; undefined when the session ends before one. */
+  /** The next line of the script without its mark; undefined if the session ends first. */
   async line(): Promise<string | undefined> {
     for (;;) {
       const start = this.#pending.indexOf(this.#mark);
@@ -39,12 +39,12 @@ export class RemoteOutput {
         this.#pending = this.#pending.subarray(end + 1);
         return text;
       }
-      if (this.#pending.length > (start < 0 ? longestNoise : start + longestLine)) return undefined;
+      if (this.#pending.length > (start < 0 ? longestNoise : start + maxLineBytes)) return undefined;
       if (!(await this.#more())) return undefined;
     }
   }
 
-  /** Exactly this many; undefined when the session ends before. */
+  /** Reads exactly this many bytes; undefined if the session ends first. */
   async bytes(count: number): Promise<Buffer | undefined> {
     while (this.#pending.length < count) {
       if (!(await this.#more())) return undefined;
@@ -54,10 +54,10 @@ export class RemoteOutput {
     return taken;
   }
 
-  /** Waits for the session to end, and ends it where it does not. @throws MintError `io-failed` where it never started */
+  /** Waits for the session to end, and kills it after the time limit. @throws MintError `io-failed` if ssh did not start */
   async end(): Promise<void> {
     const limit = setTimeout(() => this.#child.kill('SIGKILL'), 5_000);
-    // What is still to come is of no interest, and must not hold it up.
+    // Discard the rest of the output, so that it does not block the session.
     await this.#chunks.return?.();
     await this.#closed;
     clearTimeout(limit);

@@ -1,24 +1,24 @@
 /**
- * What runs on the VM: POSIX sh and the plainest tools, so that dash, bash and busybox all do. It only moves
- * bytes; what is in the file is read and decided on this side.
+ * The script that runs on the VM: POSIX sh and basic tools, for dash, bash and busybox. It only transfers bytes; this side
+ * parses the file and decides about it.
  *
- * It is sent on stdin, in front of the data, and nothing else of ours ever reaches a shell there: the data are
- * read as bytes (`cat`) or as one number.
+ * The script is sent on stdin, followed by the data. The shell on the VM interprets nothing else of ours: it reads the
+ * data as bytes (`cat`) or as one number.
  */
 
-/** What the script is given; all of it is ours, and checked before it is put in. */
+/** The values that are inserted into the script. They come from mint-ssh and are checked first. */
 export interface ScriptOptions {
-  /** Hexadecimal: names temporary files, and marks our lines among what a .bashrc may print. */
+  /** Hexadecimal. Names temporary files, and marks the script's lines among other output. */
   readonly nonce: string;
-  /** `change` makes what is missing and takes the lock; `look` leaves no trace. */
+  /** `change` creates missing files and takes the lock; `look` changes nothing. */
   readonly mode: 'look' | 'change' | 'remove';
-  /** How long a key is to live; 0 where it has no end. */
+  /** The lifetime of the key; 0 for no expiry. */
   readonly seconds: number;
 }
 
 /**
- * The command for ssh to run, which is the same for every login shell (csh and fish too), and what goes to its
- * stdin first. `dd` takes single bytes, so that not one of the data behind the script is swallowed.
+ * The command for ssh to run, which works in every login shell (csh and fish too), and the script for its stdin. `dd`
+ * reads single bytes, so that it does not consume data after the script.
  */
 export function remoteCommand(options: ScriptOptions): { readonly command: string; readonly script: Buffer } {
   const script = Buffer.from(scriptText(options));
@@ -32,11 +32,11 @@ function scriptText({ nonce, mode, seconds }: ScriptOptions): string {
 }
 
 /**
- * Its lines to us are `mint-key-NONCE WORD …`. The system's own time zone counts, as it does for sshd, which
- * does not see what a .bashrc sets. The lock is a directory, because mkdir is atomic everywhere, NFS included;
- * one older than five minutes is that of a script that was killed: ours end within one. Other programs do not
- * know the lock, so the file is compared once more before it is replaced. A mkdir that fails where there is no lock
- * has met one that is gone by now, or else (failing in vain again and again) a directory that cannot be written.
+ * The script prints lines `mint-key-NONCE WORD …`. It uses the system's time zone, as sshd does, and not one that a .bashrc
+ * sets. The lock is a directory, because mkdir is atomic everywhere, NFS included. A lock older than five minutes belongs
+ * to a script that was killed: the script ends within one minute. Other programs ignore the lock, so the file is compared
+ * again before it is replaced. If mkdir fails although no lock exists, the lock was removed just now, or (if that repeats)
+ * the directory is not writable.
  */
 const body = String.raw`
 exec 2>/dev/null
@@ -52,7 +52,7 @@ clean() {
 }
 trap clean EXIT
 trap 'exit 1' HUP INT TERM PIPE
-stands() { ls -ldn "$1" | { read -r modes links user group rest; printf '%.10s %s %s' "$modes" "$user" "$group"; }; }
+attributes() { ls -ldn "$1" | { read -r modes links user group rest; printf '%.10s %s %s' "$modes" "$user" "$group"; }; }
 size() { printf %s "$(($(wc -c <"$1")))"; }
 tell hello
 
@@ -113,7 +113,7 @@ IFS=' ' read -r word bytes || exit 1
 [ "$word" = put ] || { tell kept; exit 0; }
 if [ -n "$there" ]; then
   problem=$(cp -p "$file" "$new" 2>&1) || fail write "$problem"
-  [ "$(stands "$file")" = "$(stands "$new")" ] || fail owner
+  [ "$(attributes "$file")" = "$(attributes "$new")" ] || fail owner
 else
   old=$directory/.authorized_keys.$nonce.old new=$directory/.authorized_keys.$nonce
 fi

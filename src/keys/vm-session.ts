@@ -1,4 +1,4 @@
-/** Sessions of ssh on a VM: by whatever lets in there, or by one kept key alone. */
+/** Runs ssh sessions on a VM: with the VM's usual credentials, or with one managed key only. */
 import type { ChildProcess } from 'node:child_process';
 import { dirname } from 'node:path';
 import { printable } from '../cli/terminal.ts';
@@ -8,25 +8,25 @@ import { sshArguments, sshStatus, startProgram } from '../ssh-config/ssh-child.t
 import { startKeyAgent } from './key-agent.ts';
 import type { Connect } from './remote-file.ts';
 
-/** Milliseconds until a session has come about or has failed: a VM may have to be started first. */
-const sessionMilliseconds = 120_000;
-/** Bytes of what ssh says that are kept. */
-const longestSaid = 16_384;
+/** The time limit for opening a session: a VM may have to be started first. */
+const sessionTimeoutMs = 120_000;
+/** How many bytes of ssh's stderr are kept. */
+const maxSaidBytes = 16_384;
 
-/** What a user's own config may add to every session has no place in ours. */
+/** Options that turn off what the user's config may add to every session. */
 const plain = ['-T', '-a', '-x', '-o', 'RemoteCommand=none', '-o', 'ClearAllForwardings=yes'];
 
-/** The VM, as it is reached for the time of one `withKeySessions`; one session at a time. */
+/** Sessions on the VM during one `withKeySessions`, one at a time. */
 export interface KeySessions {
   /** Logs in with this key and no other. */
   readonly by: (key: SigningKey) => Connect;
   /** Logs in, and says whether the VM accepted this key. */
   readonly proves: (key: SigningKey) => Promise<boolean>;
-  /** Tries a login. `refused` only where sshd was offered the key, and refused it; `unknown` for any other failure. */
+  /** Tries a login. `refused` only if sshd was offered the key and refused it; `unknown` for any other failure. */
   readonly tries: (key: SigningKey) => Promise<'accepted' | 'refused' | 'unknown'>;
-  /** Whether the last session came as far as to want the key. */
+  /** Whether the last session got far enough to ask for the key. */
   readonly wasAsked: boolean;
-  /** What ssh, or our proxy, has said last, for a message. */
+  /** The last line of ssh or the proxy, for a message. */
   readonly said: string;
 }
 
@@ -43,8 +43,8 @@ export function withSessions<T>(login: Login, action: (connect: Connect) => Prom
 }
 
 /**
- * The same with kept keys: the host is found and its key checked as for every login, and the key is offered by an
- * agent that lives as long as this. What ssh says is not shown: it is in `said`.
+ * Calls `action` with sessions that log in with managed keys. The proxy resolves the host and checks its host key as for
+ * every login; a temporary agent offers the key. The output of ssh is not shown; it is in `said`.
  */
 export function withKeySessions<T>(login: Login, action: (vm: KeySessions) => Promise<T>): Promise<T> {
   return withLoginConfig(login, async (file) => {
@@ -57,9 +57,9 @@ export function withKeySessions<T>(login: Login, action: (vm: KeySessions) => Pr
       const words = sshArguments(file, [...plain, ...alone(agent.socket)], login.vm.name, command);
       const child = startProgram('ssh', words, { stdio: ['pipe', 'pipe', 'pipe'] });
       child.stderr?.setEncoding('utf8').on('data', (text: string) => {
-        said = (said + text).slice(-longestSaid);
+        said = (said + text).slice(-maxSaidBytes);
       });
-      const limit = setTimeout(() => child.kill('SIGKILL'), sessionMilliseconds);
+      const limit = setTimeout(() => child.kill('SIGKILL'), sessionTimeoutMs);
       status = sshStatus(child).finally(() => clearTimeout(limit));
       status.catch(() => {});
       return child;
@@ -68,7 +68,7 @@ export function withKeySessions<T>(login: Login, action: (vm: KeySessions) => Pr
       const child = connect(key, 'true');
       child.stdin?.on('error', () => {}).end();
       child.stdout?.resume();
-      // 255 is ssh's own status; anything below 128 is that of a session on the VM.
+      // 255 is ssh's own status. A status below 128 comes from a session on the VM.
       if ((await status) < 128) return agent.hasSigned ? 'accepted' : 'unknown';
       const isRefused = agent.wasAsked && !agent.hasSigned && /^.*Permission denied \(/m.test(said);
       return isRefused ? 'refused' : 'unknown';
@@ -91,7 +91,7 @@ export function withKeySessions<T>(login: Login, action: (vm: KeySessions) => Pr
   });
 }
 
-/** No other key, agent or running connection may let in: the command line goes before every config. */
+/** Options that exclude every other key, agent and shared connection. The command line overrides every config file. */
 function alone(socket: string): string[] {
   const lines = [
     `IdentityAgent="${socket.replaceAll('%', '%%')}"`,

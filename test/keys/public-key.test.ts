@@ -205,5 +205,5 @@ test('without ssh-keygen nothing is taken on trust', (context) => {
     await parsePublicKey(Buffer.from(${JSON.stringify(line)})).then(() => console.log('taken'), (error) => console.log(error.message));`,
   );
   const { stdout } = spawnSync(process.execPath, [program], { encoding: 'utf8', env: { PATH: directory } });
-  assert.match(stdout, /^ssh-keygen could not be run/);
+  assert.match(stdout, /^cannot run ssh-keygen/);
 });

@@ -277,7 +277,7 @@ describe('mint-ssh key', { timeout: 300_000 }, () => {
 
   test('a private key given by mistake goes nowhere', async () => {
     const { stderr } = await refused('key-private', 'add', 'dev', join(remote, 'phone'));
-    assert.match(stderr, /hint: give the public one/);
+    assert.match(stderr, /hint: give the public key/);
     await refused('key-private', 'add', 'dev', '--', readFileSync(join(remote, 'phone'), 'utf8'));
     assert.deepEqual(readdirSync(home), []);
     await refused('io-failed', 'add', 'dev', join(remote, 'nothing'));
@@ -301,7 +301,7 @@ describe('mint-ssh key', { timeout: 300_000 }, () => {
     const { stderr } = await refused('io-failed', 'add', 'dev', line);
     assert.match(
       stderr,
-      /on dev, the new authorized_keys could not be written.*\n.*hint: the old file is as it was/,
+      /on dev, the new authorized_keys could not be written.*\n.*hint: the file is unchanged/,
     );
     assert.deepEqual([content(), readdirSync(ssh)], [old, ['authorized_keys']]);
   });

@@ -1,4 +1,4 @@
-/** A private key's file before it is opened: which format it has, and whether it wants a passphrase. */
+/** Parses a private key file without opening it: its format, and whether it has a passphrase. */
 
 import { MintError } from '../../errors.ts';
 import { quoted } from '../../platform/files.ts';
@@ -31,22 +31,22 @@ const keptTypes = /^(?:ssh-ed25519|ssh-rsa|ssh-dss|ecdsa-sha2-nistp(?:256|384|52
 const otherTypes =
   'your own agent can serve it: set `identity` of the VM to its .pub file, with access = "injected"';
 
-/** More than ssh-keygen's 16 or 24 by far; what it costs is paid before anything is known about the file. */
-const mostRounds = 4096;
+/** The most bcrypt rounds that are accepted: ssh-keygen uses 16 or 24. The file is untrusted until they are computed. */
+const maxRounds = 4096;
 
-/** @throws MintError `key-invalid` for what is no private key, `key-format` for one that must be converted */
+/** @throws MintError `key-invalid` if it is not a private key, `key-format` if it must be converted first */
 export function parseKeyFile(bytes: Buffer): KeyFile {
   const text = bytes.toString('latin1').replaceAll('\r\n', '\n');
   refusePublicKey(bytes);
   refuseOthers(text);
-  // `openssl ecparam -genkey` writes the curve in front.
+  // `openssl ecparam -genkey` writes the curve before the key.
   const framed = [...text.matchAll(frame)].filter(([, label]) => label !== 'EC PARAMETERS');
   const [found, ...more] = framed;
   if (found === undefined) {
     if (text.includes('-----BEGIN ')) throw invalid('this private key is cut off or damaged');
     throw invalid('this is not a private key');
   }
-  if (more.length > 0) throw invalid('there is more than one key in it', 'import one key at a time');
+  if (more.length > 0) throw invalid('it contains more than one key', 'import one key at a time');
   const [whole, label = '', body = ''] = found;
   const format = formats[label];
   if (label === 'DSA PRIVATE KEY') throw invalid('this is a DSA key, which OpenSSH has dropped');
@@ -56,7 +56,7 @@ export function parseKeyFile(bytes: Buffer): KeyFile {
   return { format, text: `${whole}\n`, encrypted, publicBlob: undefined };
 }
 
-/** A format or a cipher that ssh-keygen reads and nothing here does. */
+/** The error for a format or cipher that ssh-keygen reads and mint-ssh does not. */
 export function mustBeConverted(what: string): MintError {
   return new MintError('key-format', `this key is encrypted with ${what}, which is not read here`, {
     hint: 'convert a copy of it, then import that: `ssh-keygen -p -Z aes256-ctr -f FILE`',
@@ -73,7 +73,7 @@ export function refusePublicKey(bytes: Buffer): void {
 
 function refuseOthers(text: string): void {
   if (text.startsWith('PuTTY-User-Key-File')) {
-    throw new MintError('key-format', 'this is a key of PuTTY', {
+    throw new MintError('key-format', 'PuTTY (.ppk) keys are not supported', {
       hint: 'convert it: `puttygen FILE -O private-openssh -o NEW`',
     });
   }
@@ -90,7 +90,7 @@ function parseOpenSsh(text: string, body: string): KeyFile {
     const count = reader.uint32();
     const publicBlob = reader.string();
     const secret = reader.string();
-    // Behind it stands the tag of an authenticated cipher, where there is one.
+    // The tag of an authenticated cipher may follow.
     if (count !== 1 || secret.length === 0) throw invalid('this file does not hold exactly one key');
     const type = new WireReader(publicBlob).text();
     if (type.startsWith('sk-')) throw inHardware();
@@ -113,12 +113,12 @@ function checkRounds(kdf: string, options: Buffer): void {
   const reader = new WireReader(options);
   reader.string();
   const rounds = reader.uint32();
-  if (rounds > mostRounds) throw mustBeConverted(`${rounds} rounds`);
+  if (rounds > maxRounds) throw mustBeConverted(`${rounds} rounds`);
 }
 
 function inHardware(): MintError {
   return invalid(
-    'this key lives in hardware: what the file holds is not the key',
+    'this is a hardware key: the file does not contain the private key',
     'set `identity` of the VM to its .pub file; your own agent signs then',
   );
 }

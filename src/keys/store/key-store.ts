@@ -44,13 +44,14 @@ export interface KeyRecord extends MetadataEntry, KeyState {
   readonly hasNext: boolean;
 }
 
-/** Milliseconds. */
-const lockWait = 120_000;
+const lockTimeoutMs = 120_000;
 /**
- * Runs `action` alone in the store. A store that is not there is made; what a killed process left is finished first.
+ * Runs `action` under the store's lock. Creates the store if it does not exist, and first finishes what a killed process
+ * left.
+ *
  * @throws MintError `unsafe-permissions`, `io-failed`, `key-store`
  */
-export function withStore<T>(directory: string, action: () => T, wait = lockWait): T {
+export function withStore<T>(directory: string, action: () => T, wait = lockTimeoutMs): T {
   ensureClosedDirectory(directory);
   return withLock(join(directory, '.lock'), wait, () => {
     sweep(directory);
@@ -72,12 +73,12 @@ function rememberNames(directory: string): void {
   if (news.length > 0) writeState(directory, { ...state, ...Object.fromEntries(news) });
 }
 
-/** Every key that can be served, in the order of metadata.json; none where there is no store, and none is made. */
+/** Every key that can be used, in the order of metadata.json; empty if there is no store. Does not create the store. */
 export function listKeys(directory: string): readonly KeyRecord[] {
   return readStore(directory).keys;
 }
 
-/** The same with the entries that cannot be served. */
+/** The keys of the store, and the entries that cannot be used. */
 export function readStore(directory: string): {
   readonly keys: readonly KeyRecord[];
   readonly unusable: readonly UnusableEntry[];
@@ -89,7 +90,7 @@ export function readStore(directory: string): {
   });
 }
 
-/** Only under the store's lock, or for a quick look: the files are replaced whole. */
+/** Reads the store. Consistent only under the store's lock; without it, each file is still complete. */
 export function recordsOf(directory: string, metadata = readMetadata(directory)): KeyRecord[] {
   const state = readState(directory);
   return metadata.keys.map((entry) => {
@@ -139,7 +140,7 @@ export function findKey(directory: string, given: string): KeyRecord {
   const other = unusable.find(({ name }) => name === given || name === given.toLowerCase());
   if (other !== undefined) {
     throw new MintError('key-name', `the key ${quoted(shownName(other.name))} cannot be used: ${other.why}`, {
-      hint: 'it is left as it is; its file can be imported under another profile: `mint-ssh keys import PROFILE --key-file FILE`',
+      hint: 'import its file under another profile: mint-ssh keys import PROFILE --key-file FILE',
     });
   }
   const found = lookUp(keys, given);
@@ -248,13 +249,13 @@ export function removeKey(directory: string, name: string): boolean {
  * metadata.json with the names of the machines for other programs.
  *
  * @param change gives the record to write, or undefined to leave it. Called under the store's lock.
- * @returns the record as it is now; undefined where there is no such key
+ * @returns the new record; undefined if the key does not exist
  */
 export function changeKey(
   directory: string,
   name: string,
   change: (record: KeyRecord) => KeyRecord | undefined,
-  wait = lockWait,
+  wait = lockTimeoutMs,
 ): KeyRecord | undefined {
   return withStore(
     directory,

@@ -1,4 +1,4 @@
-/** What `keys list` and `keys show` print. */
+/** The output of `keys list` and `keys show`, as text and as JSON. */
 import { columns } from '../../cli/columns.ts';
 import { printable } from '../../cli/terminal.ts';
 import type { KeyRecord } from './key-store.ts';
@@ -7,7 +7,7 @@ import { machineEntry, rotationEntry } from './own-state.ts';
 
 const head = ['KEY', 'PROFILE', 'REGION', 'INSTANCES', 'CREATED', 'TYPE'];
 
-/** For the terminal; nothing that metadata.json holds can act on it. */
+/** The table for the terminal. Text from metadata.json is escaped. */
 export function managedKeyTable(keys: readonly KeyRecord[], unusable: readonly UnusableEntry[]): string {
   const others = unusable.map(({ name }) => [shownName(name), '-', '-', '-', '-', 'not served']);
   return columns(head, [...keys.map(cellsOf), ...others]);
@@ -46,7 +46,7 @@ export interface InstanceUse {
   readonly waits: 'new key' | 'end of the old key' | undefined;
 }
 
-/** One key, for the terminal. */
+/** The text about one key, for the terminal. */
 export function managedKeyText(
   key: KeyRecord,
   { path, fingerprint, publicKey }: KeyDetails,
@@ -83,7 +83,7 @@ function useText({ name, instance, state, stateAge, lastUsed, waits }: InstanceU
   return `${name} (${[...id, shown, used, ...left].join(', ')})`;
 }
 
-/** For a program: the fields of metadata.json, those of mint-ssh, and the name. */
+/** The value that `--json` prints: the fields of metadata.json, those of mint-ssh, and the name. */
 export function managedKeyJson(key: KeyRecord): Record<string, unknown> {
   const further = key.ec2Names.filter(({ region, name }) => region !== key.region || name !== key.awsKeyName);
   const used = key.machines.flatMap(({ name, lastUsed }) =>

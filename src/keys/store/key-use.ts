@@ -1,4 +1,4 @@
-/** What the agent asks of the store: the key that a machine accepts now, and a note of how the login went. */
+/** The agent's use of the store: finds the key that a machine accepts, and records the outcome of the login. */
 import { existsSync } from 'node:fs';
 import { MintError } from '../../errors.ts';
 import { parseHostKey } from '../../ssh/hostkey.ts';
@@ -30,16 +30,16 @@ export interface LoginMachine extends MachineId {
   readonly region: string | undefined;
 }
 
-/** How long the store is waited for, in milliseconds: the user waits for a login, and nobody waits for a note. */
+/** How long to wait for the store's lock, in milliseconds: longer for a login than for recording its outcome. */
 const waitMs = { login: 5_000, note: 200 };
-/** A use is noted this often at most, in milliseconds. */
+/** The shortest interval between two records of a use. */
 const noteIntervalMs = 60_000;
 
 /**
  * The key that the machine accepts now. While a rotation is not finished, a machine that was not reached still has
  * the old one. A key that was read before is good for as long as this gives the same public line.
  *
- * @returns undefined where there is no such key
+ * @returns undefined if the key does not exist
  * @throws MintError `key-store`, `key-name`, `unsafe-permissions`, `io-failed`
  */
 export function keyForMachine(directory: string, which: WhichKey, to: LoginMachine): ServedKey | undefined {
@@ -84,7 +84,7 @@ function acceptsOldKeyOnly(
  * Notes that the machine was logged in to with this key just now. No login depends on it.
  *
  * @param fingerprint of the key that has logged in
- * @returns false where it could not be written
+ * @returns false if it could not be written
  */
 export function recordUse(
   directory: string,

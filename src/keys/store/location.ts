@@ -3,12 +3,12 @@ import { join, resolve } from 'node:path';
 import { homeDirectory, type Paths } from '../../platform/paths.ts';
 import { metadataFile } from './store-files.ts';
 
-/** Where older systems keep theirs, below the home directory. */
+/** The stores of older systems, relative to the home directory. */
 const olderStores = ['.cloudworkstation/keys', '.prism/keys'];
 
 /**
  * The directory with the managed keys: `--store`, else `$MINT_KEYS_DIR`, else `keys` in the configuration
- * directory. Where that has no keys yet and an older system's store has, that one is gone on with.
+ * directory. If that has no keys and the store of an older system has some, the older store is used.
  */
 export function keyStoreDirectory(
   paths: Pick<Paths, 'keys'>,

@@ -1,7 +1,7 @@
 /**
  * `metadata.json`: the list of keys, in the format that CloudWorkstation and Prism write. Those programs rewrite the
- * whole file and drop every field they do not know, so our own fields are in another file (own-state.ts). Whatever
- * this file holds that is not ours is written back as it was read.
+ * whole file and drop every field they do not know, so our own fields are in another file (own-state.ts). Fields
+ * that mint-ssh does not know are written back unchanged.
  */
 
 import { printable } from '../../cli/terminal.ts';
@@ -22,11 +22,11 @@ export interface MetadataEntry {
   readonly createdAt: string;
   /** `ed25519`, `rsa-2048`, `ecdsa-p256` … */
   readonly type: string;
-  /** The instances that accept it, by name or by id: whatever the program that launched them wrote. */
+  /** The instances that accept it, by name or ID, as the program that launched them wrote them. */
   readonly instances: readonly string[];
 }
 
-/** An entry that mint-ssh cannot serve. It is listed with the reason, and never changed. */
+/** An entry that mint-ssh cannot use. It is listed with the reason, and never changed. */
 export interface UnusableEntry {
   readonly name: string;
   readonly why: string;
@@ -63,7 +63,7 @@ export function parseMetadata(text: string): Metadata {
   if (whole['version'] !== version) {
     throw new MintError(
       'key-store',
-      `metadata.json is of version ${quoted(whole['version'].slice(0, 20))}, and this program knows ${version}`,
+      `metadata.json has version ${quoted(whole['version'].slice(0, 20))}; this mint-ssh supports ${version}`,
       { hint: 'use the mint-ssh that wrote it, or a later one' },
     );
   }

@@ -1,4 +1,4 @@
-/** Private keys in every format that SSH programs write, read and written. */
+/** Reads and writes private keys in the formats of SSH programs. */
 import { createPrivateKey, createPublicKey, type KeyObject, sign, verify } from 'node:crypto';
 import { MintError } from '../../errors.ts';
 import { encryptPkcs8 } from './encrypted-pkcs8.ts';
@@ -75,15 +75,15 @@ function readPem({ text, encrypted }: KeyFile, passphrase: string | undefined): 
     return createPrivateKey(passphrase === undefined ? text : { key: text, passphrase });
   } catch (cause) {
     // OpenSSL 3 has put DES, RC2 and MD5 away; ssh-keygen is often built with another one. The decoder's
-    // own "unsupported" is no such thing: one wrong passphrase in a few hundred gives bytes that it cannot read.
+    // own "unsupported" does not count: one wrong passphrase in a few hundred gives bytes that it cannot read.
     if (encrypted && /(?<!DECODER routines::)unsupported|unknown.cipher/i.test(String(cause))) {
-      throw mustBeConverted('a cipher of old');
+      throw mustBeConverted('an outdated cipher');
     }
     throw unreadable(encrypted, cause);
   }
 }
 
-/** With the wrong passphrase the bytes are as good as random, so what goes wrong then says nothing. */
+/** The error for a key that cannot be decoded. With a passphrase, the passphrase is taken to be wrong. */
 function unreadable(encrypted: boolean, cause: unknown): MintError {
   if (!encrypted) return invalid('this private key is damaged', undefined, cause);
   return new MintError('key-passphrase', 'the key does not open with this passphrase', { cause });

@@ -17,7 +17,7 @@ const shownCharacters = 40;
 export function profileName(profile: string): string {
   if (isProfile(profile)) return profile.toLowerCase().replaceAll(/[ _]/g, '-');
   const cut = profile.length > shownCharacters ? `${profile.slice(0, shownCharacters)}…` : profile;
-  throw new MintError('key-name', `"${printable(cut)}" cannot name a key`, {
+  throw new MintError('key-name', `invalid profile name: "${printable(cut)}"`, {
     hint: 'a profile has 1 to 63 letters, digits, hyphens, underscores and spaces, and starts with a letter or a digit',
   });
 }
@@ -41,14 +41,14 @@ export function isDedicatedName(text: string): boolean {
   return dedicatedPattern.test(text);
 }
 
-/** The name of the key that someone means. @throws MintError `key-name` */
+/** The name of the key that the user typed. @throws MintError `key-name` */
 export function keyNameOf(given: string): string {
   const lower = given.toLowerCase();
   return isDedicatedName(lower) ? lower : profileName(given);
 }
 
 /**
- * What the key is called in EC2; undefined where there is no region.
+ * The name of the key in EC2; undefined without a region.
  * @param prefix of CloudWorkstation's names, or of Prism's
  * @throws MintError `usage` for what is not a region
  */

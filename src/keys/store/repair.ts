@@ -1,6 +1,6 @@
 /**
- * What `keys doctor` does: looks at every file of the store, and repairs what needs no decision of the user. Nothing
- * that can still be read is lost: a damaged file is kept as a copy, and what is readable in it is kept in use.
+ * Implements `keys doctor`: checks every file of the store, and repairs what needs no decision of the user. A damaged file is
+ * kept as a copy, and its readable entries stay in use.
  */
 import { chmodSync, existsSync, lstatSync, readdirSync, renameSync, type Stats } from 'node:fs';
 import { join } from 'node:path';
@@ -40,7 +40,7 @@ export interface Finding {
   readonly remedy: 'repaired' | 'left' | { readonly hint: string };
 }
 
-/** Runs something under the store's lock. */
+/** Runs a function under the store's lock. */
 type Locked = <T>(action: () => T) => T;
 
 /** @throws MintError `unsafe-permissions` where the directory is not ours, `key-store` for a later version */
@@ -158,7 +158,7 @@ function setAside(directory: string, file: string): string {
   return aside;
 }
 
-/** The public half of a private key; undefined where only its passphrase would tell. */
+/** The public half of a private key; undefined if it cannot be read without the passphrase. */
 async function publicHalf(
   directory: string,
   name: string,
@@ -230,7 +230,7 @@ async function adopt(directory: string, name: string, locked: Locked): Promise<F
   const found = await publicHalf(directory, name);
   const blob = found ?? publicBlobOf(directory, name);
   if (blob === undefined || blob instanceof MintError) {
-    const why = blob?.message ?? 'it has a passphrase, and there is no .pub beside it';
+    const why = blob?.message ?? 'it has a passphrase and no .pub file';
     const what = `metadata.json does not name ${quoted(path)}, which cannot be added: ${why}`;
     return { what, remedy: { hint: 'import it under its profile, or move it away' } };
   }

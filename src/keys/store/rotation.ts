@@ -143,10 +143,10 @@ export function noteRegions(
 }
 
 /**
- * Removes the old key where nothing needs it.
+ * Removes the old key if nothing needs it.
  *
- * @param isForced removes it all the same; machines that accept it alone are no machines of this key any more
- * @returns why it is kept; empty where it was removed
+ * @param isForced removes it anyway, and forgets the machines that accept only the old key
+ * @returns the reasons to keep it; empty if it was removed
  */
 export function endRotation(directory: string, name: string, isForced = false): readonly string[] {
   return withStore(directory, () => {
@@ -196,7 +196,7 @@ function unknownMachine({ instance, name, user }: MachineId): Machine {
   };
 }
 
-/** Forgets a machine; nothing is done for it any more. */
+/** Forgets a machine. */
 export function forgetMachine(directory: string, name: string, id: MachineId): void {
   changeKey(directory, name, (record) => ({
     ...record,
@@ -216,7 +216,7 @@ export function addEc2Name(directory: string, name: string, region: string, awsK
 
 type Rotating = KeyRecord & { readonly rotation: Rotation };
 
-/** Does nothing where another process has ended the rotation, or deleted the key. */
+/** Does nothing if another process has ended the rotation or deleted the key. */
 function note(directory: string, name: string, action: (record: Rotating) => KeyRecord): void {
   changeKey(directory, name, (record) =>
     record.rotation === undefined ? undefined : action(record as Rotating),
@@ -224,7 +224,7 @@ function note(directory: string, name: string, action: (record: Rotating) => Key
 }
 
 function changedMeanwhile(name: string): MintError {
-  return new MintError('key-store', `another command has changed the key of ${name} meanwhile`, {
-    hint: `\`mint-ssh keys show ${name}\` shows how far its rotation is; run it again`,
+  return new MintError('key-store', `another command changed the key of ${name} in the meantime`, {
+    hint: `check its rotation with \`mint-ssh keys show ${name}\`, then run this again`,
   });
 }

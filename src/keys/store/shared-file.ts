@@ -1,13 +1,13 @@
 /**
  * Keys in files that are encrypted with age (age-encryption.org/v1): to X25519 recipients, or with a
- * passphrase. Inside is the private key's file as it stands in the store, so `age -d` gives a key that ssh takes.
+ * passphrase. The content is the private key file as it is in the store, so `age -d` gives a key that ssh accepts.
  */
 import { MintError } from '../../errors.ts';
 
-/** Whom a file is for. */
+/** The recipients of a file. */
 export type Readers = { readonly recipients: readonly string[] } | { readonly passphrase: string };
 
-/** What opens it. */
+/** The secret that decrypts a file. */
 export type Opener = { readonly identities: readonly string[] } | { readonly passphrase: string };
 
 export interface SharedFile {
@@ -29,8 +29,8 @@ export function isRecipient(text: string): boolean {
 export function recipientsOf(text: string): readonly string[] {
   const lines = linesOf(text);
   if (lines.length > 0 && lines.every(isRecipient)) return lines;
-  throw new MintError('usage', 'this file has other things in it than recipients of age', {
-    hint: 'one X25519 recipient on each line: "age1" and 58 characters, as `age-keygen` prints it',
+  throw new MintError('usage', 'this is not a file of age recipients', {
+    hint: 'put one X25519 recipient on each line: "age1" and 58 characters, as `age-keygen` prints it',
   });
 }
 
@@ -38,7 +38,7 @@ export function recipientsOf(text: string): readonly string[] {
 export function identitiesOf(text: string): readonly string[] {
   const lines = linesOf(text);
   if (lines.length > 0 && lines.every((line) => identityForm.test(line))) return lines;
-  throw new MintError('usage', 'this file is no identity file of age', {
+  throw new MintError('usage', 'this is not an age identity file', {
     hint: 'it has lines "AGE-SECRET-KEY-1…", as `age-keygen` writes it',
   });
 }
@@ -53,14 +53,14 @@ export async function encryptKey(key: Buffer, readers: Readers): Promise<string>
       try {
         encrypter.addRecipient(recipient);
       } catch (cause) {
-        throw new MintError('usage', `${recipient} is no recipient: its checksum is wrong`, { cause });
+        throw new MintError('usage', `invalid age recipient: ${recipient} (wrong checksum)`, { cause });
       }
     }
   }
   return armor.encode(await encrypter.encrypt(key));
 }
 
-/** Undefined when this is no file of age. @throws MintError `key-invalid` for one that is damaged */
+/** @returns undefined if this is not an age file @throws MintError `key-invalid` for a damaged one */
 export async function parseSharedFile(content: Buffer): Promise<SharedFile | undefined> {
   const text = content.toString('latin1');
   if (text.startsWith(plain)) return { bytes: content, wants: wanted(text) };
@@ -74,7 +74,7 @@ export async function parseSharedFile(content: Buffer): Promise<SharedFile | und
   }
 }
 
-/** @throws MintError `key-passphrase` when it does not open */
+/** Decrypts the file. @throws MintError `key-passphrase` if it cannot be decrypted */
 export async function decryptKey({ bytes }: SharedFile, opener: Opener): Promise<Buffer> {
   const { Decrypter } = await import('age-encryption');
   const decrypter = new Decrypter();
@@ -101,5 +101,5 @@ function linesOf(text: string): readonly string[] {
 }
 
 function damaged(cause: unknown): MintError {
-  return new MintError('key-invalid', 'this file of age is cut off or damaged', { cause });
+  return new MintError('key-invalid', 'this age file is truncated or damaged', { cause });
 }

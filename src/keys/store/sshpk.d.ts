@@ -1,4 +1,4 @@
-/** The little of sshpk that is used here; the package comes without types. */
+/** Types for the part of sshpk that is used here; the package has no types of its own. */
 declare module 'sshpk' {
   interface SshpkPrivateKey {
     comment: string;

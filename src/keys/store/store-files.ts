@@ -1,4 +1,4 @@
-/** The files of the store, one by one; what they mean together is in key-store.ts. */
+/** Reads and writes the single files of the store; key-store.ts combines them. */
 import { existsSync, mkdirSync, readdirSync, unlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { MintError } from '../../errors.ts';
@@ -117,7 +117,7 @@ export function finishSwitches(directory: string): void {
       const after = { ...entry, type: typeOfBlob(blob), created_at: rotation.startedAt };
       writeMetadata(directory, metadata, name, after);
     }
-    // Last: as long as it is there, all of this is done again.
+    // Removed last: while it exists, the next run repeats all of these steps.
     removePair(next);
   }
 }
@@ -131,7 +131,7 @@ export function readMetadata(directory: string): Metadata {
     try {
       return parseMetadata(bytes.toString());
     } catch (error) {
-      // Prism does not replace the file, it writes it anew: it may be in the middle of that.
+      // Prism truncates and rewrites the file in place, so it may be incomplete at this moment.
       if (attempt >= 4) throw error;
       Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 15);
     }
@@ -175,7 +175,7 @@ export function rawEntry(directory: string, name: string): JsonObject | undefine
 
 function gone(path: string): never {
   throw new MintError('key-store', `metadata.json names a key whose file is gone: ${quoted(path)}`, {
-    hint: '`mint-ssh keys doctor` restores what can be restored; put a private key back yourself, or delete the profile',
+    hint: 'run `mint-ssh keys doctor`; if the private key is lost, restore its file from a backup or delete the profile',
   });
 }
 

@@ -165,7 +165,7 @@ describe('a private key', () => {
       '-passout',
       'pass:geheim',
     );
-    await assert.rejects(open(des, 'geheim'), refusal('key-format', /cipher of old/));
+    await assert.rejects(open(des, 'geheim'), refusal('key-format', /an outdated cipher/));
 
     for (const path of [rsa, sec1]) {
       writeFileSync(`${path}-crlf`, readFileSync(path, 'utf8').replaceAll('\n', '\r\n'));

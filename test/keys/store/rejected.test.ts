@@ -119,7 +119,7 @@ describe('mint-ssh keys refuses, and writes nothing', () => {
     const words = ['import', 'locked', '--key-file', path];
     await refused(place, words, ['key-passphrase', 1], ['sesame 6']);
     await refused(place, words, ['key-passphrase', 1], ['']);
-    assert.match(await refused(place, words, ['key-passphrase', 1]), /nobody to ask/);
+    assert.match(await refused(place, words, ['key-passphrase', 1]), /cannot ask for the passphrase/);
     assert.equal((await place.keys(words, ['sesame 5'])).status, 0);
     // It is kept under the passphrase it came with.
     const kept = join(place.store, 'locked');

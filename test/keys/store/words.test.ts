@@ -41,7 +41,7 @@ describe('mint-ssh keys', () => {
     const output = join(place.directory, 'not there', 'lab');
     const { status, stderr } = await place.keys(['export', 'lab', '--output', output]);
     assert.equal(status, 1);
-    assert.match(stderr, /there is no directory ".*not there" \(io-failed\)\n.*hint: mkdir -p '.*not there'/);
+    assert.match(stderr, /directory not found: ".*not there" \(io-failed\)\n.*hint: mkdir -p '.*not there'/);
     assert.equal(existsSync(join(place.directory, 'not there')), false);
   });
 

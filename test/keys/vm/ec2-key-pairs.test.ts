@@ -125,11 +125,11 @@ describe('mint-ssh keys with --aws', { timeout: 300_000 }, () => {
 
   test('what EC2 does not take, or where no region is set, is said before anything is kept', async () => {
     const ecdsa = await place.keys(1, 'create', 'curve', '--type', 'ecdsa-p256', '--aws');
-    assert.match(ecdsa.stderr, /EC2 takes no ECDSA keys \(key-format\)/);
+    assert.match(ecdsa.stderr, /EC2 does not accept ECDSA keys \(key-format\)/);
     const env = { AWS_REGION: undefined };
     const none = await place.world.run(mintProgram, ['keys', 'create', 'curve', '--aws'], { env });
     assert.equal(none.status, 2);
-    assert.match(none.stderr, /is in a region, and none is set \(usage\)/);
+    assert.match(none.stderr, /no region is set for the EC2 key pair \(usage\)/);
     assert.match((await place.keys(1, 'public', 'curve')).stderr, /\(key-not-found\)/);
   });
 });
