@@ -60,7 +60,7 @@ case $prefix in
 esac
 program=$prefix/bin/mint-ssh
 
-# what stands beside the program in an archive and in dist/, and where shells, man and people look for it
+# the files beside the program in an archive and in dist/, and where they are installed
 beside='
 mint-ssh.1 share/man/man1/mint-ssh.1
 mint-ssh.bash share/bash-completion/completions/mint-ssh
@@ -245,7 +245,7 @@ unpack() {
   contents=$scratch/contents/${name%.tar.gz}
 }
 
-# Copied beside and renamed: nobody ever sees half a file, and a running mint-ssh keeps the one it was started from.
+# Copied beside and renamed: no process ever sees half a file, and a running mint-ssh keeps the one it was started from.
 put() {
   mkdir -p "$(dirname "$2")"
   unfinished=$2.$$
@@ -259,7 +259,7 @@ put() {
 
 # What does not run here replaces nothing.
 try() {
-  # macOS runs only what is signed, if by nobody in particular; the archive was made where no signer is.
+  # macOS runs only signed programs; an ad-hoc signature is enough. The archive was made on another system.
   if [ "$(uname -s)" = Darwin ]; then
     codesign --force --sign - "$unfinished" >"$scratch/log" 2>&1 || {
       cat "$scratch/log" >&2

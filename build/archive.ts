@@ -26,7 +26,7 @@ export function writeTarGz(output: string, folder: string, epoch: number): void 
 /** The same as a zip file, for Windows. */
 export function writeZip(output: string, folder: string, epoch: number): void {
   const utc = new Date(epoch * 1000);
-  // A zip has local times: the one whose local reading is the time in UTC, whatever the zone here.
+  // A zip has local times: use the date whose local time reads like the time in UTC.
   const mtime = new Date(
     utc.getUTCFullYear(),
     utc.getUTCMonth(),
@@ -42,7 +42,7 @@ export function writeZip(output: string, folder: string, epoch: number): void {
   writeFileSync(output, zipSync(Object.fromEntries(files), { level: 9, mtime }));
 }
 
-/** Gives every file and folder the mode it has in an archive, whatever umask it was made under. */
+/** Sets the mode of every file and folder as it is in an archive, independent of the umask. */
 export function settleModes(folder: string, executables: readonly string[]): void {
   for (const path of [folder, ...pathsBelow(folder)]) {
     const runs = lstatSync(path).isDirectory() || executables.includes(relative(folder, path));

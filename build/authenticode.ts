@@ -1,6 +1,6 @@
 /** The signature of a Windows executable: see "PE Format" in Microsoft's documents, and there the attribute certificate table. */
 
-/** Where an executable's certificate table is; a size of 0 is none. @throws Error for what is no PE32+ */
+/** Where an executable's certificate table is; a size of 0 means that it has none. @throws Error if it is not PE32+ */
 export function signatureOf(executable: Buffer): { readonly offset: number; readonly size: number } {
   const entry = signatureEntry(executable);
   return { offset: executable.readUInt32LE(entry), size: executable.readUInt32LE(entry + 4) };

@@ -145,7 +145,7 @@ export async function bundle(folder: string): Promise<Bundle> {
   };
 }
 
-/** A word that is no part is an error, or an option before the command: the whole program knows. */
+/** A word that is not a part is a mistake, or an option before the command: the whole program handles it. */
 const start = `loadPart(${JSON.stringify(waitedFor)}.includes(process.argv[2]) ? process.argv[2] : 'main');\n`;
 
 /** The program as if it had this command alone: who asks for it gets here, and no one else. */

@@ -1,5 +1,5 @@
 /**
- * The Node builds that become the program, as npm carries them. Their versions stand in package.json as optional
+ * The Node builds that become the program, as npm carries them. Their versions are in package.json as optional
  * dependencies, so npm installs the one of this machine, checked; the others are fetched by `npm pack`, and held
  * against the sum in package-lock.json before they are used.
  */
@@ -45,7 +45,7 @@ interface Pinned {
 
 /**
  * Builds of this machine's platform in versions that only other platforms have as theirs: nothing of them is
- * shipped, they make blobs. npm pins one version of a package, so these stand here.
+ * shipped, they make blobs. npm pins one version of a package, so these are listed here.
  */
 const blobMakers: Readonly<Record<string, Pinned>> = {
   '22.23.2': {
@@ -95,7 +95,7 @@ function fetchNode(name: string, { version, integrity }: Pinned, cache: string):
     rmSync(archive);
     fail(`${name}@${version} is not what is pinned: ${sum} and not ${integrity}`);
   }
-  // Unpacked anew each time, beside and renamed: only the archive was held against its sum.
+  // Unpacked each time, beside and renamed: only the archive's checksum was verified.
   const unfinished = `${folder}.${process.pid}`;
   mkdirSync(unfinished);
   execFileSync('tar', ['-xzf', archive, '-C', unfinished, '--strip-components=1']);

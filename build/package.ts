@@ -3,7 +3,7 @@
  *
  *     npm run package [-- [--target linux-x64]… [--no-debian] [--output FOLDER]]     into dist/release/ unless told
  *
- * The same commit gives the same bytes, in whatever folder; times are SOURCE_DATE_EPOCH's, else the commit's.
+ * The same commit gives the same bytes, in any folder; times are SOURCE_DATE_EPOCH's, else the commit's.
  */
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -106,7 +106,7 @@ async function packageFor(name: string, bundled: Bundle): Promise<string[]> {
 
 /**
  * The program that strips a target's Node. binutils' knows its own machine only; LLVM's reads every ELF. Mach-O
- * and PE are left as they are: their symbols are no fifth of the file, and nobody here could run the result.
+ * and PE are left as they are: their symbols are less than a fifth of the file, and the result cannot be run here.
  */
 function stripFor(format: Format, name: string): string | undefined {
   if (format !== 'elf') return undefined;

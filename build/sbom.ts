@@ -28,7 +28,7 @@ export function billOfMaterials(epoch: number): string {
   );
   const bom = JSON.parse(text) as Bom;
   delete bom.serialNumber;
-  // npm names it after the folder it stands in.
+  // npm names it after its folder.
   bom.metadata.component.name = 'mint-ssh';
   bom.metadata.timestamp = new Date(epoch * 1000).toISOString();
   bom.components.sort((one, other) => order(one['bom-ref'], other['bom-ref']));

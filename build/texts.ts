@@ -8,7 +8,7 @@ import { commandWords, loadCommands } from '../src/cli/grammar.ts';
 import { manualPage } from '../src/cli/man.ts';
 import { commands } from '../src/commands/table.ts';
 
-/** What stands beside the program, and where below a prefix (`/usr`, `~/.local`) it is looked for. */
+/** The files beside the program, and where they are installed below a prefix (`/usr`, `~/.local`). */
 export const places: Readonly<Record<string, string>> = {
   'mint-ssh.1': 'share/man/man1/mint-ssh.1',
   'mint-ssh.bash': 'share/bash-completion/completions/mint-ssh',

@@ -1,4 +1,4 @@
-/** Runs a credential_process where the user sits: with their terminal, and its own words shown to them. */
+/** Runs a credential_process on the user's terminal, and shows the user what it prints on stderr. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { closeSync, openSync } from 'node:fs';
 import { inForeground } from '../cli/foreground.ts';
@@ -21,7 +21,7 @@ function processFailure(how: string, words: string): Error {
 type Finished = (error: Error | null, output?: { readonly stdout: string }) => void;
 
 /**
- * A stand-in for `child_process.exec`, which the SDK runs a credential_process with. The process gets the terminal as
+ * Replaces `child_process.exec`, which the SDK runs a credential_process with. The process gets the terminal as
  * its stdin, as under the AWS CLI; stdin of this program may be the SSH stream.
  */
 export function runCredentialProcess(environment: NodeJS.ProcessEnv) {

@@ -173,7 +173,7 @@ export interface Interaction {
   readonly tell: (line: string) => void;
   /**
    * Asks for an MFA code, with this prompt.
-   * @returns undefined where the user gave up or there is nobody to ask
+   * @returns undefined if the user gave up or cannot be asked
    */
   readonly askCode: (prompt: string) => Promise<string | undefined>;
 }

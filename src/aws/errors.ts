@@ -1,4 +1,4 @@
-/** What the SDK throws, as a MintError: a code, what AWS said with its request id, and what the user can do. */
+/** Converts what the SDK throws to a MintError: a code, AWS's message with its request ID, and a hint. */
 import { command, ec2Id, idOr, shellWord } from '../cli/shell-command.ts';
 import { printable } from '../cli/terminal.ts';
 import { type ErrorCode, MintError } from '../errors.ts';
@@ -352,7 +352,7 @@ function unreachable(error: Error, attempt: Attempt): MintError | undefined {
   });
 }
 
-/** The same where credentials are being resolved: the error alone knows which host it was. */
+/** A network failure while credentials are resolved: only the error names the host. */
 function unreachableHost(error: Error, secrets: readonly string[]): MintError | undefined {
   const found = networkCode(error);
   if (found === undefined) return undefined;

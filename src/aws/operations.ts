@@ -53,7 +53,7 @@ const push: Operation<PushRequest, PushReply> = {
   },
 };
 
-/** The instances that the request selects, on whatever page they are, each once. */
+/** The instances that the request selects, from all pages, each once. */
 const describeVms: Operation<DescribeVmsRequest, readonly VmDescription[]> = {
   action: 'ec2:DescribeInstances',
   async run(call, request) {
@@ -269,7 +269,7 @@ export function ownerOf(arn: string): string {
   // The resource is the rest, colons included. The account itself is `root`.
   const resource = arn.split(':').slice(5).join(':');
   const name = resource.split('/').at(-1) ?? '';
-  // An address loses its domain. A name that begins with `@` is no address.
+  // An address loses its domain. A name that begins with `@` is not an address.
   const at = name.indexOf('@');
   return (at > 0 ? name.slice(0, at) : name)
     .toLowerCase()

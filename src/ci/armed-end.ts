@@ -1,10 +1,8 @@
 /**
- * The end that is armed on the VM itself: it is turned off when the time is over, even where nobody outside is left to do
- * it. An instance that is turned off terminates, because its shutdown behaviour was set before.
+ * Arms a shutdown on the VM itself, which turns it off when the time is over, even if the holder no longer runs. An instance that is turned off terminates, because its shutdown behaviour was set before.
  *
- * It holds against a holder that dies, and against nothing else: arming takes root, so that whoever becomes root on the VM
- * can cancel it, and a timer of systemd's or a pending shutdown is gone after a reboot. Then the holder and the reaper
- * destroy the VM from outside.
+ * It only protects against a holder that dies. A visitor who becomes root on the VM can cancel it, and a systemd timer or a
+ * pending shutdown is gone after a reboot. Then the holder or the reaper destroys the VM from outside.
  */
 import type { ChildProcess } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
@@ -15,9 +13,9 @@ import { type Login, withLoginConfig } from '../ssh-config/login-config.ts';
 import { sshArguments, sshStatus, startProgram } from '../ssh-config/ssh-child.ts';
 import { showInert } from './build-log.ts';
 
-/** Until the session on the VM is there, in milliseconds. */
+/** How long opening the session on the VM may take. */
 const sessionMs = 120_000;
-/** From its first line to its last, in milliseconds: every way to arm the end is tried within it. */
+/** How long the script may run: it tries every way to arm the shutdown. */
 const armMs = 60_000;
 
 export type Arming =
@@ -53,7 +51,7 @@ export async function withVmSessions<T>(login: Login, action: (connect: Connect)
     action((command) => {
       const words = sshArguments(file, sessionOptions, login.vm.name, command);
       const child = startProgram('ssh', words, { stdio: ['pipe', 'pipe', 'pipe'] });
-      // What a session that ends early was to say is missed by whoever reads its stdout.
+      // If the session ends early, the reader of its stdout reports the missing answer.
       child.stdin?.on('error', () => {});
       if (child.stderr !== null) showInert(child.stderr);
       sshStatus(child).catch(() => {});

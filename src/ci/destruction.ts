@@ -34,7 +34,7 @@ export interface AwsAccess {
   readonly region: string | undefined;
 }
 
-/** Credentials are resolved anew for each `AwsAccess`; the caller closes `aws`. */
+/** Opens AWS. Each `AwsAccess` resolves its credentials again; the caller closes `aws`. */
 export function openAws({
   profile,
   region,

@@ -1,7 +1,7 @@
 /**
  * Debug access to a failed job's VM, from the lease to the destroyed VM. The order is what makes it safe: the lease that a
  * reaper goes by is written first, then the end is armed on the VM, and only then are the visitors' keys authorized. From
- * the moment on at which the end may be armed, there is no way out of `giveDebugAccess` but through `endLease`.
+ * moment at which the shutdown may be armed, `giveDebugAccess` always ends with `endLease`.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { hint, say } from '../cli/terminal.ts';
@@ -68,9 +68,9 @@ export interface DebugContext {
  */
 export type Reason = 'time' | 'off' | 'asked' | 'signal';
 
-/** Between two looks into the store for `debug end`, in milliseconds. */
+/** How often the store is polled for a request of `debug end`. */
 const storePollMs = 3_000;
-/** Between two questions to EC2 whether the instance still runs, in milliseconds. */
+/** How often EC2 is asked whether the instance still runs. */
 const instancePollMs = 10_000;
 /** A clock that is set, and a machine that was suspended, are noticed within this time, in milliseconds. */
 const clockPollMs = 500;
@@ -230,7 +230,7 @@ function hostKeyOf(paths: Paths, vm: string): Announcement['hostKey'] {
   return { type: key.type, base64: key.blob.toString('base64'), fingerprint };
 }
 
-/** Waits for the first reason to end. A store or an EC2 that does not answer is none. */
+/** Waits for the first reason to end. A store or EC2 that does not answer is not a reason. */
 async function hold(
   lease: Lease,
   { destruction: { instance } }: DebugRequest,
@@ -269,7 +269,7 @@ async function untilTime(
   return end.aborted ? 'signal' : 'time';
 }
 
-/** Resolves when `question` is answered with yes; a failure is no answer. */
+/** Polls `question` and resolves when the answer is yes; a failed call is ignored. */
 async function poll(
   question: () => Promise<boolean>,
   intervalMs: number,

@@ -1,4 +1,4 @@
-/** `job run`: a command on a job's VM, whose end is ours, and whose VM may still be booting. */
+/** `job run`: runs a command on a job's VM, ends it with this process, and can wait for a VM that boots. */
 import type { ChildProcess } from 'node:child_process';
 import { constants } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -171,7 +171,7 @@ interface Failure {
   readonly message: string;
 }
 
-/** @returns undefined where there is nothing to wait for */
+/** @returns undefined if waiting cannot help */
 async function tryLogin(file: string, vm: string, signal: AbortSignal): Promise<Failure | undefined> {
   const options = [
     ...plain,

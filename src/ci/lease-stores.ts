@@ -124,7 +124,7 @@ type Item = Readonly<Record<string, { readonly S?: string }>>;
 
 /**
  * One item for each project: `key` is `leases#PROJECT`, `record` the text, `revision` a word that every write changes. A
- * write is refused by DynamoDB where the revision is no longer the one that was read.
+ * write is refused by DynamoDB if the revision is not the one that was read.
  */
 export class DynamoLeases implements LeaseStore {
   readonly #table: LeaseTable;

@@ -3,8 +3,8 @@
  * project, and replaces it in one atomic step. The record has every lease of the project whose VM is not known to be
  * destroyed, so that nothing has to be written twice. Nothing in a lease is secret.
  *
- * The store decides who may open debug access, and tells the reaper what is overdue. It has no say in the end: whoever
- * ends a lease destroys the VM first, by calls that may be repeated, and then removes the lease.
+ * The store decides who may open debug access, and tells the reaper what is overdue. To end a lease, the holder, the reaper
+ * or `debug end` destroys the VM first, by calls that may be repeated, and then removes the lease.
  */
 import { randomBytes } from 'node:crypto';
 import { hostname, userInfo } from 'node:os';
@@ -49,7 +49,7 @@ export type Destroy =
 export interface ProjectLeases {
   readonly project: string;
   readonly leases: readonly Lease[];
-  /** Entries that are no leases, as they were found. They are reported, and kept. */
+  /** Entries that are not valid leases, unchanged. They are reported and kept. */
   readonly unreadable: readonly unknown[];
 }
 
@@ -85,7 +85,7 @@ export function freeAt({ endsAt }: Lease): number {
  *
  * @param now milliseconds since 1970
  * @returns the other lease, or undefined where the lease was taken
- * @throws MintError `io-failed` where the record cannot be read: nobody knows then whether the project is free
+ * @throws MintError `io-failed` if the record cannot be read, because the project may then have a lease
  */
 export function takeLease(store: LeaseStore, lease: Lease, now: number): Promise<Lease | undefined> {
   return store.update<Lease | undefined>(lease.project, ({ project, leases, unreadable }) => {
@@ -102,7 +102,7 @@ export function takeLease(store: LeaseStore, lease: Lease, now: number): Promise
   });
 }
 
-/** Removes the lease, after its VM was destroyed, or where nobody was ever authorized. */
+/** Removes the lease, after its VM was destroyed or if no key was authorized. */
 export function closeLease(store: LeaseStore, { id, project }: Lease): Promise<void> {
   return store.update<void>(project, ({ leases }) => ({
     leases: leases.some((lease) => lease.id === id) ? leases.filter((lease) => lease.id !== id) : undefined,
@@ -144,8 +144,7 @@ export function thisHolder(): string {
 const projectPattern = /^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/;
 
 /**
- * The one way in for a project's name. The result is in lower case, and safe as a file name, as a table's key and in a
- * build log.
+ * Checks a project's name. The result is in lower case, and safe as a file name, as a table's key and in a build log.
  *
  * @throws MintError `usage`
  */
@@ -168,7 +167,7 @@ export function formatLeases({ leases, unreadable }: Omit<ProjectLeases, 'projec
 /**
  * Reads what a store has for a project. Everybody with access to a table can write anything into it.
  *
- * @returns undefined where it is no record of ours
+ * @returns undefined if it is not a valid record
  */
 export function parseLeases(project: string, text: string): ProjectLeases | undefined {
   let record: unknown;

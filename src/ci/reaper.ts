@@ -1,4 +1,4 @@
-/** `debug list`, `debug end` and `debug reap`: leases as somebody other than their holder sees and ends them. */
+/** `debug list`, `debug end` and `debug reap`: lists and ends leases from a process other than their holder. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { columns } from '../cli/columns.ts';
 import { hint, printable, say } from '../cli/terminal.ts';
@@ -109,7 +109,7 @@ export function leaseTable(leases: readonly Lease[], now: number): string {
   return columns(['ID', 'PROJECT', 'VM', 'STATE', 'ENDS', 'HOLDER'], rows);
 }
 
-/** For programs. */
+/** The value that `--json` prints. */
 export function leaseJson(leases: readonly Lease[], now: number): string {
   const shown = leases.map((lease) => {
     const { id, project, vm, host, port, user, holder, startedAt, endsAt, destroy } = lease;

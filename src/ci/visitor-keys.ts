@@ -1,4 +1,4 @@
-/** The keys of the people who are let into a failed VM, and their lines in its authorized_keys. */
+/** The visitors' keys for debug access, and their lines in authorized_keys on the VM. */
 import { generateKeyPairSync } from 'node:crypto';
 import { printable } from '../cli/terminal.ts';
 import { MintError } from '../errors.ts';
@@ -22,7 +22,7 @@ export interface VisitorKey {
   readonly fingerprint: string;
 }
 
-/** Nobody has more keys of their own. */
+/** The most keys that one source may give. */
 const maxKeys = 50;
 
 /**
@@ -47,7 +47,7 @@ export async function readVisitorKeys(
   const keys = new Map<string, VisitorKey>();
   for (const source of authorize) {
     const lines = keyLines(readKeySource([source]));
-    if (lines.length === 0) throw new MintError('key-invalid', `there is no key in ${shown(source)}`);
+    if (lines.length === 0) throw new MintError('key-invalid', `no key in ${shown(source)}`);
     if (keys.size + lines.length > maxKeys) {
       throw new MintError(
         'key-invalid',
@@ -83,7 +83,7 @@ function keyLines(bytes: Buffer): string[] {
 
 /**
  * Adds the keys to authorized_keys on the VM, with an end by the VM's own clock. The file belongs to the user whom they
- * log in as: the options keep an honest visitor's clients from forwarding by default, and limit nobody who edits the file.
+ * log in as: the options keep an honest visitor's clients from forwarding by default, but a visitor can edit the file.
  *
  * @throws MintError as `changeRemoteFile`
  */

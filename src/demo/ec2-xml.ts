@@ -25,7 +25,7 @@ export function xmlAnswer(status: number, body: string): CloudAnswer {
   return { status, contentType: 'text/xml;charset=UTF-8', body: declaration + body };
 }
 
-/** XML 1.0 has no way to write most control characters; a replacement character stands for them. */
+/** XML 1.0 cannot represent most control characters; they become a replacement character. */
 function escaped(text: string): string {
   return (
     text

@@ -1,6 +1,6 @@
 /**
- * SSH servers inside the process that stand for VMs. They let a key in while the cloud says it is good,
- * and answer a few fixed words; no command of anyone's is ever run.
+ * SSH servers inside the process that play the VMs. They accept a key while the cloud says that it is valid, and answer a
+ * few fixed commands; they run no programs.
  */
 import { createHash, timingSafeEqual } from 'node:crypto';
 import { type AddressInfo, createServer, type Socket } from 'node:net';
@@ -9,7 +9,7 @@ import type { Cloud } from './cloud.ts';
 
 export interface HostOptions {
   readonly name: string;
-  /** The instance it stands for: its keys are those pushed there. */
+  /** The instance that it plays: it accepts the keys that were pushed to that instance. */
   readonly instance: string;
   readonly cloud: Pick<Cloud, 'authorizedKeys'>;
 }
@@ -19,7 +19,7 @@ export interface Host {
   readonly port: number;
   /** `SHA256:…` of the host key in force. */
   readonly fingerprint: string;
-  /** How many connections came, asked to authenticate, and were let in. */
+  /** How many connections arrived, tried to authenticate, and were accepted. */
   readonly counts: { readonly connections: number; readonly attempts: number; readonly logins: number };
   /** The same address, a new machine: a new host key, and every connection ended. */
   recreate(): void;

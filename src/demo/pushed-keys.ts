@@ -6,17 +6,17 @@ import { join } from 'node:path';
 const pushedKeyMilliseconds = 60_000;
 
 export interface PushedKeys {
-  /** Authorises a key line from now on; one that is there already has its 60 s begin anew. */
+  /** Authorizes a key line for 60 s from now. */
   authorise(instance: string, user: string, line: string): void;
   /** The lines that are good at this moment. */
   lines(instance: string, user: string): string[];
-  /** Ends the timers; the files stay to whoever made the directory. */
+  /** Stops the timers. The caller, who made the directory, removes the files. */
   close(): void;
 }
 
 /**
  * @param directory where given, `<directory>/<instance>/<user>` always has the lines that are good, so that
- * `AuthorizedKeysCommand /bin/cat <directory>/<instance>/%u` stands for the metadata service.
+ * `AuthorizedKeysCommand /bin/cat <directory>/<instance>/%u` replaces the metadata service.
  */
 export function makePushedKeys(directory: string | undefined): PushedKeys {
   /** `<instance>/<user>` → line → when it ends, in `performance.now()`'s milliseconds. */

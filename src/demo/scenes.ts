@@ -1,4 +1,4 @@
-/** What the demo shows, in order. A scene throws where mint-ssh did not do what the scene says. */
+/** The scenes of the demo, in order. A scene throws if mint-ssh did not do what the scene describes. */
 import { print, printable } from '../cli/terminal.ts';
 import { MintError } from '../errors.ts';
 import type { Outcome, Stage } from './stage.ts';
@@ -88,6 +88,6 @@ function showLines(text: string): void {
 function expect(holds: boolean, what: string): void {
   if (holds) return;
   throw new MintError('io-failed', `demo check failed: expected that ${what}`, {
-    hint: 'what ssh said stands above; please report it',
+    hint: 'see the output of ssh above; please report this',
   });
 }

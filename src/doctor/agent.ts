@@ -1,4 +1,4 @@
-/** Our agent, and the user's own beside it. */
+/** Checks the agent of mint-ssh and the user's own agent. */
 import { lstatSync } from 'node:fs';
 import net from 'node:net';
 import { connectControl } from '../agent/control/client.ts';
@@ -13,7 +13,7 @@ import { version } from '../version.ts';
 import type { Case } from './case.ts';
 import { type Finding, fail, ok, warn } from './check.ts';
 
-/** How long an agent may take to say how it is, in milliseconds. */
+/** How long an agent may take to answer, in milliseconds. */
 const answerLimit = 5_000;
 
 /** @throws MintError `unsafe-permissions`, `agent-unavailable` */

@@ -143,7 +143,7 @@ export async function checkActions(
     instance(),
     consoleOutput(),
   ]);
-  // Of an instance that does not exist AWS says so only to callers who may ask.
+  // AWS reports that an instance does not exist only to callers who may ask about it.
   const describe: Attempt =
     typeof found === 'string' || !('error' in found) || isDefinite(found.error)
       ? 'allowed'
@@ -156,7 +156,7 @@ export async function checkActions(
 }
 
 const pushAction = 'ec2-instance-connect:SendSSHPublicKey';
-const askAdministrator = 'for whoever administers the account: mint-ssh doctor VM --report';
+const askAdministrator = 'for the administrator of the account: mint-ssh doctor VM --report';
 
 function pushFinding(login: Login | undefined): Finding {
   if (login?.code === 'aws-denied') {
@@ -169,7 +169,7 @@ function pushFinding(login: Login | undefined): Finding {
 
 function readFinding(action: string, without: string, attempt: Attempt): Finding {
   if (attempt === 'allowed') return ok(`${action} is allowed`);
-  if (attempt === 'not-made') return notChecked(`${action}: there is no instance to ask about`);
+  if (attempt === 'not-made') return notChecked(`${action}: no instance to ask about`);
   const { error } = attempt;
   if (error instanceof MintError && error.code === 'aws-denied') {
     return { ...warn(`${action} is denied: ${without}`, askAdministrator), deniedAction: action };

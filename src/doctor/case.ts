@@ -1,4 +1,4 @@
-/** What the checks are about. */
+/** The input of the checks: this machine's setup, or one VM. */
 import type { GlobalOptions } from '../cli/command.ts';
 import type { Paths } from '../platform/paths.ts';
 import type { VmSettings } from '../settings/settings.ts';

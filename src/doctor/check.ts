@@ -1,4 +1,4 @@
-/** One look at one thing, and what came of it. */
+/** The interface of a check, and its findings. */
 import { MintError } from '../errors.ts';
 
 /** `not-checked`: the message says why. */
@@ -19,7 +19,7 @@ export interface Check {
   readonly name: string;
   /** In milliseconds; see `checkLimit`. */
   readonly limit?: number;
-  /** What it throws becomes a finding. Nothing found is nothing said. */
+  /** An error it throws becomes a finding. Without findings, nothing is printed. */
   readonly run: () => Promise<readonly Finding[]> | readonly Finding[];
 }
 
@@ -62,7 +62,7 @@ export function failed(error: unknown, status: Status = 'fail'): Finding {
   return { status, message: `${error.message} (${error.code})`, hint: error.hint };
 }
 
-/** Runs all of them at once, and reports them in their order. */
+/** Runs all checks at once, and reports them in their order. */
 export async function runChecks(checks: readonly Check[], report: Report): Promise<void> {
   const pending = new Set(checks);
   const running = checks.map((check) => ({

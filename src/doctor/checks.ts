@@ -1,4 +1,4 @@
-/** Every check there is, in the order in which they are told: each rests on those before it. */
+/** All checks, in the order of the report: each depends on those before it. */
 
 import { quoted } from '../platform/files.ts';
 import { hasPartInAws } from '../settings/uses-aws.ts';
@@ -23,7 +23,7 @@ import { askServer, judgeAddress, judgeBanner } from './server.ts';
 import { checkBlock, checkInclude, checkOfferedKeys } from './ssh-config.ts';
 import { checkSsh } from './ssh-program.ts';
 
-/** What does not depend on a VM. */
+/** The checks that do not depend on a VM. */
 function generalChecks(about: Case, settings: readonly Finding[]): readonly Check[] {
   const { paths, environment } = about;
   return [

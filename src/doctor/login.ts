@@ -1,4 +1,4 @@
-/** A real login: ssh, the proxy, the agent, AWS and the VM's sshd. */
+/** Tries a real login, through ssh, the proxy, the agent, AWS and the VM's sshd. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { withLoginConfig } from '../ssh-config/login-config.ts';
 import { sshArguments } from '../ssh-config/ssh-child.ts';

@@ -1,4 +1,4 @@
-/** The files and directories that nobody else may change or, where it matters, read. Nothing is created. */
+/** Checks that other users cannot change, or read secrets in, the files and directories. Creates nothing. */
 
 import { lstatSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
@@ -38,7 +38,7 @@ function filesIn(directory: string): string[] {
     const entries = readdirSync(directory, { withFileTypes: true });
     return entries.filter((entry) => !entry.isDirectory()).map(({ name }) => join(directory, name));
   } catch {
-    // Not there, or not to be read: the check of the directory itself says so.
+    // The directory does not exist or cannot be read: its own check reports that.
     return [];
   }
 }

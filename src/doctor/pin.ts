@@ -66,7 +66,7 @@ function judgeEntry({ vm, pin, pins, problem }: HostEntry): readonly Finding[] {
     const accept = `mint-ssh hosts accept ${vm} FINGERPRINT`;
     return problem === undefined
       ? []
-      : [fail(`${problem} (known-hosts-corrupt)`, `mend the line, or: ${accept}`)];
+      : [fail(`${problem} (known-hosts-corrupt)`, `fix the line, or: ${accept}`)];
   }
   if (problem !== undefined) return [warn(problem, `mint-ssh hosts show ${vm}`)];
   const [first, ...others] = pins.map((one) => {
@@ -91,7 +91,7 @@ function judgeRefusal({ vm, pin, refused }: HostEntry, loggedIn: boolean): reado
   }
   if (loggedIn || (pin?.lastLogin !== undefined && pin.lastLogin > seenAt)) {
     const message = `another key was blocked at ${seenAt}, and logins since then showed the pinned one`;
-    return [warn(message, 'find out which machine that was: its key stands in `mint-ssh hosts show`')];
+    return [warn(message, 'find out which machine that was: `mint-ssh hosts show` shows its key')];
   }
   return [
     fail(

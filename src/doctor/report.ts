@@ -10,7 +10,7 @@ export interface ReportedFinding extends Finding {
 
 export interface ReportInput {
   readonly findings: readonly ReportedFinding[];
-  /** Undefined where there are no valid credentials. */
+  /** Undefined without valid credentials. */
   readonly identity: Identity | undefined;
   readonly region: string | undefined;
   /** The instance ID, where there is one. */

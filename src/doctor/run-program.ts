@@ -12,8 +12,9 @@ export interface Outcome {
 const outputLimit = 64 * 1024;
 
 /**
- * Runs ssh with no terminal at all, so that nothing can be asked of the person, and ends it at `limit`
- * milliseconds. @throws MintError `io-failed` where there is no ssh
+ * Runs ssh without a terminal, so that it cannot ask the user, and kills it after `limit` milliseconds.
+ *
+ * @throws MintError `io-failed` if ssh is not installed
  */
 export function runSsh(
   words: readonly string[],
@@ -55,6 +56,6 @@ function endGroup(leader: number | undefined): void {
     // Windows has no process groups; the proxy ends when its stdin does.
     if (leader !== undefined) process.kill(process.platform === 'win32' ? leader : -leader, 'SIGTERM');
   } catch {
-    // Gone already: only its stderr is still held by somebody.
+    // It has ended already; only its stderr is still open in another process.
   }
 }

@@ -33,7 +33,7 @@ export function checkInclude(about: Case): readonly Finding[] {
   else if (byHand !== undefined) {
     findings.push(
       warn(
-        `the Include is your own, in line ${byHand.line} of ${quoted(path)}: what stands above it may win`,
+        `the Include is your own, in line ${byHand.line} of ${quoted(path)}: lines above it may override the blocks`,
         write,
       ),
     );

@@ -1,4 +1,4 @@
-/** The ssh of this machine, and what its version brings with it. */
+/** Checks this machine's ssh and its version. */
 import { type Finding, fail, ok, warn } from './check.ts';
 import { runSsh } from './run-program.ts';
 
@@ -13,13 +13,13 @@ export async function checkSsh(environment: NodeJS.ProcessEnv): Promise<readonly
   return [
     version,
     warn(
-      'this ssh hands a user name with shell syntax to the shell that runs a ProxyCommand (CVE-2023-51385): whoever gives you an address such as ssh://NAME@HOST may run commands here',
-      'update OpenSSH: 9.6, or what your system has brought back to its version',
+      'this ssh hands a user name with shell syntax to the shell that runs a ProxyCommand (CVE-2023-51385): an address such as ssh://NAME@HOST from an attacker can run commands here',
+      'update OpenSSH to 9.6, or to a version of your system with the fix',
     ),
   ];
 }
 
-/** Asked and not told by the version: distributions have mended older ones. Nothing is connected or run. */
+/** Tests ssh itself and not its version, because distributions fix older versions. Connects to nothing. */
 async function refusesShellSyntax(environment: NodeJS.ProcessEnv): Promise<boolean> {
   const words = ['-F', '/dev/null', '-G', '-l', 'a;b', 'localhost'];
   const { status } = await runSsh(words, { limit: 5_000, environment });

@@ -41,7 +41,7 @@ const userspace = / login:|cloud-init|systemd\[1\]: /;
 /** A line that a key was meant to be on: a type's name, or a long run of base64. */
 const keyLike = /^(?:ssh-|ecdsa-sha2-|sk-|@)|[A-Za-z0-9+/]{40}/;
 
-/** Reads what GetConsoleOutput returned, at most its first 64 KB. Never throws, whatever is in it. */
+/** Reads what GetConsoleOutput returned, at most its first 64 KB. Never throws. */
 export function readConsoleKeys(text: string): ConsoleHostKeys {
   const lines = consoleLines(text);
   const starts = startsAtBoot(text, lines);

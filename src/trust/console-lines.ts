@@ -25,7 +25,7 @@ const controls = /[\0-\x08\x0b\x0c\x0e-\x1f\x7f]/g;
 
 /**
  * `<14>`, `[   12.345678] `, `Jan  1 00:00:00 `, `cloud-init[1234]: ` or `ec2: `, each at most once and in this order. No
- * other program's name: what sshd logs, for example, is chosen by whoever connects.
+ * other program's name: what sshd logs, for example, is chosen by the client.
  */
 const prefix =
   /^(?:<\d{1,3}>)?(?:\[ {0,8}\d{1,8}\.\d{1,9}\] ?)?(?:[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d )?(?:(?:ec2|cloud-init|ci-info)(?:\[\d{1,8}\])?: ?)?/;

@@ -43,9 +43,9 @@ export type Refused =
   | { readonly outcome: 'contradicted'; readonly pin: Pin; readonly shown: readonly ConsoleKey[] };
 
 /**
- * Decides about one presented key. Pure: reads no file, asks nobody.
+ * Decides about one presented key. A pure function: reads no file and makes no call.
  *
- * @param at the instance that the name stands for now
+ * @param at the instance that the name refers to now
  */
 export function decide(presented: HostKey, at: Place, known: Known, console: ConsoleAnswer): Decision {
   const { pins, refused } = known;

@@ -2,7 +2,7 @@
  * `hosts/<vm>.known_hosts`: the VM's pinned keys in OpenSSH's format, for ssh's own strict check.
  *
  * The agent writes it from the record. ssh writes to it as well (`UpdateHostKeys yes`): inside a session with a host
- * whose key stands here, that host proves which other keys it owns, and ssh adds those and drops what the host no
+ * whose key is in the file, that host proves which other keys it owns, and ssh adds those and drops what the host no
  * longer offers. `TrustStore` reads that back; see there for when it is believed.
  */
 import { lstatSync, readdirSync, unlinkSync } from 'node:fs';
@@ -26,7 +26,7 @@ export const maxKeys = 16;
 
 /**
  * The text of `hosts/<vm>.known_hosts`. The generated Host block sets HostKeyAlias to the VM's name, so that neither
- * port nor address stands here.
+ * port nor address is in the file.
  */
 export function derivedText(vm: string, keys: readonly HostKey[]): string {
   return keys.map((key) => lineOf(vm, key)).join('');
@@ -34,7 +34,7 @@ export function derivedText(vm: string, keys: readonly HostKey[]): string {
 
 /**
  * The text of `hosts/<vm>.libssh_known_hosts`: libssh does not know HostKeyAlias, and looks for the name with the port.
- * It is not in the same file because ssh adds and drops no key that stands there under another name as well.
+ * It is a separate file because ssh neither adds nor drops a key that the file has under another name as well.
  */
 export function libsshText(vm: string, keys: readonly HostKey[]): string {
   return keys.map((key) => lineOf(`[${vm}]:*`, key)).join('');

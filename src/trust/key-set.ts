@@ -27,8 +27,8 @@ export function countingKeys(finding: Finding, record: TrustRecord | undefined):
 }
 
 /**
- * The pins that count for a connection. Where Mint's line is gone, and the name stands for another instance than the
- * one on record, Mint has removed it because the VM is a new one.
+ * The pins that count for a connection. If Mint's line is gone and the name refers to another instance than the one on
+ * record, Mint removed the line because the VM was recreated.
  *
  * @param read the record as the file has it @param record the same with what ssh has added and dropped
  */
@@ -50,7 +50,7 @@ export function hasMintKey(record: TrustRecord | undefined): boolean {
   return record?.keys.some((one) => typeOf(one) === mintType) ?? false;
 }
 
-/** The fingerprint for Mint's file: the ed25519 key's; while the VM rotates it, the one that stands there. */
+/** The fingerprint for Mint's file: the ed25519 key's; while the VM rotates it, the one in the file. */
 export function lineFor(keys: readonly PinnedKey[], finding: Finding): string | undefined {
   const fitting = keys.filter((one) => typeOf(one) === mintType).map(({ fingerprint }) => fingerprint);
   if (finding.kind === 'pin' && fitting.includes(finding.fingerprint)) return finding.fingerprint;

@@ -58,7 +58,7 @@ export function badLine(path: string, vm: string, finding: Finding & { kind: 'ba
   return new MintError(
     'known-hosts-corrupt',
     `${quoted(path)} line ${finding.line}, the host key of "${vm}": ${finding.reason}`,
-    { hint: `mend the line, or \`mint-ssh hosts accept ${vm} FINGERPRINT\` replaces it` },
+    { hint: `fix the line, or \`mint-ssh hosts accept ${vm} FINGERPRINT\` replaces it` },
   );
 }
 
@@ -142,7 +142,7 @@ function checked(path: string, text: string): string {
   const line = text.slice(0, Math.max(nul, 0)).split('\n').length;
   const what = nul < 0 ? `has more than ${knownHostsBytes} bytes` : `line ${line} has a NUL byte`;
   throw new MintError('known-hosts-corrupt', `${quoted(path)} ${what}`, {
-    hint: 'mend the file; nothing in it is trusted until then',
+    hint: 'fix the file; nothing in it is trusted until then',
   });
 }
 

@@ -70,7 +70,7 @@ export function withoutPin(text: string, vm: string): string {
 interface Entry {
   readonly name: string;
   readonly value: string | undefined;
-  /** Blanks or a byte order mark stand about the name: Mint would take it for another one. */
+  /** Blanks or a byte order mark surround the name: Mint would take it for another name. */
   readonly blurred: boolean;
   readonly start: number;
   /** Where the next line starts. */
@@ -94,7 +94,7 @@ function entryAt(text: string, start: number): Entry {
   if (line === '' || line.startsWith('#')) return { name: '', value: undefined, blurred: false, start, next };
   const equals = line.indexOf('=');
   const spelled = equals < 0 ? line : line.slice(0, equals);
-  // In the middle of a file, too: what stands above it may be taken out.
+  // In the middle of a file, too: the lines above it may be removed.
   const bare = spelled.startsWith(byteOrderMark) ? spelled.slice(3) : spelled;
   const name = trimmed(bare);
   const value = equals < 0 ? undefined : line.slice(equals + 1);

@@ -71,7 +71,7 @@ export class ProvisionalKeys {
     };
   }
 
-  /** The key was pinned by other means: it is no longer provisional. */
+  /** Removes a key that was pinned by other means. */
   settle(vm: string, key: HostKey): void {
     const held = this.#held.get(nameOf({ vm, key }));
     if (held?.sighting.key.blob.equals(key.blob)) this.#end(held);

@@ -347,9 +347,9 @@ export class TrustStore {
 
   /**
    * What ssh has written to the derived file since (`UpdateHostKeys yes`). ssh adds a key only inside a session
-   * whose host key stands in the file, after the host has signed the session id with the key it adds, and drops keys
+   * whose host key is in the file, after the host has signed the session id with the key it adds, and drops keys
    * that this host no longer offers. Believed only where the file still has a key that is pinned now; a session that
-   * began with another key, before the VM was forgotten or accepted anew, could add its own key beside it, so the
+   * began with another key, before the VM was forgotten or its key accepted, could add its own key beside it, so the
    * caller says whether one is open (`mayAdopt`).
    *
    * @returns the record with these keys; written down as far as possible

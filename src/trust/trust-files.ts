@@ -111,7 +111,7 @@ export class TrustFiles {
     });
   }
 
-  /** Whatever the VM's line was; removes it where there is no fingerprint. Under the lock. @throws MintError */
+  /** Replaces the VM's line, or removes it without a fingerprint. Under the lock. @throws MintError `io-failed` */
   setLine(vm: string, fingerprint: string | undefined): void {
     this.#update((text) =>
       fingerprint === undefined ? withoutPin(text, vm) : withPin(text, vm, fingerprint),

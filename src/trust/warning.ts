@@ -209,7 +209,7 @@ function minutes(date: string): string {
   return `${date.slice(0, 16).replace('T', ' ')} UTC`;
 }
 
-/** On one line where it fits; else split so that it can be copied as it stands. */
+/** A command on one line if it fits, else split so that it can be copied unchanged. */
 function commandLines(words: readonly string[]): string[] {
   const whole = `  ${words.join(' ')}`;
   return whole.length <= width ? [whole] : [`  ${words.join(' \\\n      ')}`];

@@ -42,7 +42,7 @@ export interface BlockPlan {
   readonly approved: ReadonlySet<string>;
   /** Names of ssh.toml that meant something else before, each with what. */
   readonly replaced: ReadonlyMap<string, string>;
-  /** The caller's own VMs that are not written because nobody approved their names. */
+  /** The caller's own VMs that are not written because the user has not approved their names. */
   readonly leftOut: ReadonlyMap<string, string>;
 }
 

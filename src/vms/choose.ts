@@ -1,4 +1,4 @@
-/** Which of the instances that EC2 showed a name stands for. */
+/** Chooses the instance that a name refers to, among those that EC2 returned. */
 import type { VmDescription } from '../aws/requests.ts';
 import { printable } from '../cli/terminal.ts';
 import { MintError } from '../errors.ts';
@@ -6,13 +6,13 @@ import { type Paths, vmPaths } from '../platform/paths.ts';
 import { readRecord } from '../trust/record.ts';
 import { instancePattern, type LocatedVm, located } from './located-vm.ts';
 
-/** As many as a message lists. */
-const mostListed = 10;
+/** How many instances a message lists. */
+const maxListed = 10;
 
 export interface Asked {
   /** In lower case. */
   readonly name: string;
-  /** The caller's own `mint:owner`: nobody else's VM counts, whatever it is called. */
+  /** The caller's own `mint:owner`. VMs of other owners do not count. */
   readonly owner: string;
   /** Whether an instance may be found by its `Name` tag: anyone can write that, so only where a person said so. */
   readonly byNameTag: boolean;
@@ -35,19 +35,19 @@ export function choose(candidates: readonly VmDescription[], asked: Asked): Loca
   const [only, another] = found;
   if (only === undefined) throw notFound(asked, tagged);
   if (another === undefined) return located(name, how, only);
-  // Whoever can write tags could otherwise lock the user out of a VM, by giving its name to another instance.
+  // Otherwise, anyone who can write tags could lock the user out of a VM by giving its name to another instance.
   const pinned = found.find(({ instanceId }) => instanceId === asked.pinned);
   if (pinned === undefined) throw ambiguous(name, found);
   const others = found.filter((vm) => vm !== pinned).map(({ instanceId }) => instanceId);
   return {
     ...located(name, how, pinned),
-    namesakes: others.filter((id) => instancePattern.test(id)).slice(0, mostListed),
+    namesakes: others.filter((id) => instancePattern.test(id)).slice(0, maxListed),
   };
 }
 
 function ambiguous(name: string, found: readonly VmDescription[]): MintError {
-  const shown = found.slice(0, mostListed).map(describe).join(', ');
-  const more = found.length > mostListed ? ` and ${found.length - mostListed} more` : '';
+  const shown = found.slice(0, maxListed).map(describe).join(', ');
+  const more = found.length > maxListed ? ` and ${found.length - maxListed} more` : '';
   return new MintError('vm-ambiguous', `${found.length} instances are called ${name}: ${shown}${more}`, {
     hint: `rename or terminate all but one, or say which: [vm.${name}] with instance = "i-…" in ssh.toml`,
   });

@@ -1,6 +1,6 @@
 /**
- * Where a VM was when its host key was judged last: `cache/<vm>.address`, one line. It says where to dial before it is
- * known where the VM is now, and decides nothing; safe to delete.
+ * The address of a VM at its last host key check: `cache/<vm>.address`, one line. The proxy dials it before the name is
+ * resolved; it decides nothing, and is safe to delete.
  */
 import { isIP } from 'node:net';
 import { ensureClosedDirectory, readPrivateFile, writeAtomic } from '../platform/files.ts';
@@ -13,12 +13,12 @@ export interface Address {
 }
 
 /** The longest IPv6 address, a port and a line's end. */
-const mostBytes = 64;
+const maxBytes = 64;
 
 /** Undefined where nothing is known, or what is there is not right. @param vm a name that `vmName` gave */
 export function readLastAddress(paths: Paths, vm: string): Address | undefined {
   try {
-    const text = readPrivateFile(vmPaths(paths, vm).lastAddress, { maxBytes: mostBytes })?.toString('latin1');
+    const text = readPrivateFile(vmPaths(paths, vm).lastAddress, { maxBytes: maxBytes })?.toString('latin1');
     const [, host = '', port] = /^([0-9a-f.:]{2,45}) (\d{1,5})\n$/.exec(text ?? '') ?? [];
     return isIP(host) !== 0 && isPort(Number(port)) ? { host, port: Number(port) } : undefined;
   } catch {

@@ -1,4 +1,4 @@
-/** A VM as EC2 showed it last: which instance a name stands for, and where it is reached. */
+/** A VM as EC2 returned it last: the instance that a name refers to, and its addresses. */
 import { isIP } from 'node:net';
 import type { VmDescription } from '../aws/requests.ts';
 import { imageUsers } from './image-user.ts';

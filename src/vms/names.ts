@@ -86,7 +86,7 @@ export class Names {
   }
 }
 
-/** AWS has said that the name stands for nothing, or for too much: what was known before is no longer true. */
+/** Whether AWS found no instance of the name, or several: the cached VM is then out of date. */
 export function isDefinite(error: unknown): boolean {
   return error instanceof MintError && (error.code === 'vm-not-found' || error.code === 'vm-ambiguous');
 }

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 
-/** Variables that say who the caller is to AWS, or where AWS is, and are no secret. */
+/** Variables that identify the caller to AWS or set AWS's endpoints, and are not secret. */
 const counts = /^(?:AWS_\w+|HOME|USERPROFILE)$/;
 const isSecret = /SECRET|TOKEN(?!_FILE)|PASSWORD/;
 

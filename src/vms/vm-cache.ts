@@ -50,7 +50,7 @@ export class VmCache {
     return scopeOf(this.#scopes, key);
   }
 
-  /** The VMs that Mint has tagged, whoever asked for them. */
+  /** The VMs that Mint has tagged, of any caller. */
   ownNames(): string[] {
     this.#reload();
     const all = [...this.#scopes.values()].flatMap(({ vms }) => [...vms]);
