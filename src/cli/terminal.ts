@@ -80,13 +80,18 @@ export function printOrFail(text: string): void {
   }
 }
 
-/** Tells the user why a command failed. The stack is shown with `--verbose` only. */
-export function reportError(error: unknown, verbose: boolean): void {
+/** The lines that `reportError` writes. */
+export function errorLines(error: unknown): string {
   const { message, code, hint: remedy } = describe(error);
   // Foreign text is escaped where it enters a message. This is the last line of defence.
   const lines = [`error: ${printable(message)} (${code})`];
   if (remedy !== undefined) lines.push(`hint: ${printable(remedy)}`);
-  warn(lines.map((line) => `mint-ssh: ${line}\n`).join(''));
+  return lines.map((line) => `mint-ssh: ${line}\n`).join('');
+}
+
+/** Tells the user why a command failed. The stack is shown with `--verbose` only. */
+export function reportError(error: unknown, verbose: boolean): void {
+  warn(errorLines(error));
   if (verbose) {
     for (let at: unknown = error; at instanceof Error; at = at.cause) show(at.stack ?? String(at));
   }

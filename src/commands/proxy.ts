@@ -6,7 +6,7 @@
 import { writeFileSync } from 'node:fs';
 import type { Command, Invocation } from '../cli/command.ts';
 import { startProgress } from '../cli/progress.ts';
-import { printable, reportError, say, warn } from '../cli/terminal.ts';
+import { printable, say, warn } from '../cli/terminal.ts';
 import { MintError } from '../errors.ts';
 import { forbidCoreFiles } from '../platform/hardening.ts';
 import { resolvePaths } from '../platform/paths.ts';
@@ -46,8 +46,8 @@ async function run(invocation: Invocation): Promise<number> {
   forbidCoreFiles({ wait: false });
   const leave = () => {
     // ssh sends SIGHUP before it exits, so output written now appears before the shell's prompt.
-    const words = agent.takeRefusal();
-    if (words !== undefined) reportError(new MintError(words.code, words.message, words), false);
+    const lines = agent.takeRefusal();
+    if (lines !== undefined) warn(lines);
     client.destroy();
   };
   process.once('SIGHUP', leave).once('SIGTERM', () => client.destroy());

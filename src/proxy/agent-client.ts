@@ -14,12 +14,11 @@ import type {
   Answer,
   OpenRequest,
   QuestionText,
-  RefusalWords,
   SecretAnswer,
   SecretQuestion,
 } from '../agent/control/protocol.ts';
 import type { TunnelReply } from '../aws/requests.ts';
-import { printable, warn } from '../cli/terminal.ts';
+import { errorLines, printable, warn } from '../cli/terminal.ts';
 import { MintError } from '../errors.ts';
 import type { Paths } from '../platform/paths.ts';
 import { AgentRefusal } from './errors.ts';
@@ -59,7 +58,7 @@ export class AgentClient {
   readonly #open: OpenRequest;
   #connection: ControlConnection | undefined;
   #isEstablished = false;
-  #preparedRefusal: RefusalWords | undefined;
+  #preparedRefusal: string | undefined;
   #isRefusalDropped = false;
   #isRefusalTold = false;
   #isClosed = false;
@@ -191,12 +190,14 @@ export class AgentClient {
 
   /**
    * The client is about to offer its key: gets the words for the case that the VM refuses it. ssh exits at once then,
-   * and what is written later appears after the shell's next prompt.
+   * and what is written later appears after the shell's next prompt. They are formatted here, because formatting takes
+   * longer than the shell needs to print its prompt.
    */
   prepareRefusal(): Promise<void> {
     return this.#ask('refusal', { type: 'prepare-refusal' }).then(
       ({ words }) => {
-        this.#preparedRefusal = words;
+        this.#preparedRefusal =
+          words && errorLines(new MintError(words.code, words.message, { hint: words.hint }));
       },
       () => {},
     );
@@ -208,8 +209,8 @@ export class AgentClient {
     this.#isRefusalDropped = true;
   }
 
-  /** The words of `prepareRefusal`, unless the login has succeeded. The caller tells the user, who is told once. */
-  takeRefusal(): RefusalWords | undefined {
+  /** The lines of `prepareRefusal` for stderr, unless the login has succeeded. The caller tells the user, who is told once. */
+  takeRefusal(): string | undefined {
     if (this.#isRefusalDropped || this.#preparedRefusal === undefined) return undefined;
     return this.claimRefusal() ? this.#preparedRefusal : undefined;
   }

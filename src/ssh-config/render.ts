@@ -115,9 +115,17 @@ function ownLines(block: Block, options: RenderOptions): Line[] {
     ['PreferredAuthentications', vm.preferredAuthentications],
     ['UserKnownHostsFile', quotePath(own.knownHosts, options.platform)],
     // Not the system's, and in a file of its own: ssh updates no key that the user's file has under two names.
-    ['GlobalKnownHostsFile', quotePath(own.libsshKnownHosts, options.platform)],
+    ['GlobalKnownHostsFile', globalKnownHosts(own, options)],
     ...multiplexLines(block, options),
   ];
+}
+
+/**
+ * OpenSSH reads this value as it is, and libssh expands tokens in it: no form of a path with `%` is the same file to both.
+ * Such a path is left out, so that neither reads keys from a file that is not Mint's. libssh then knows no host key.
+ */
+function globalKnownHosts({ libsshKnownHosts }: VmPaths, { platform }: RenderOptions): string {
+  return libsshKnownHosts.includes('%') ? '/dev/null' : quotePath(libsshKnownHosts, platform);
 }
 
 /** Who signs: the agent, or with `identity` whatever the user has for that key. */

@@ -5,8 +5,8 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 
 import { userInfo } from 'node:os';
 import { join, relative } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { ownDirectory } from '../platform/directory.ts';
+import { waitFor } from './child.ts';
 
 const root = join(import.meta.dirname, '../..');
 const main = join(root, 'src/main.ts');
@@ -77,12 +77,16 @@ test("the exit status is ssh's own, and no file stays behind", (context) => {
 
 test('a signal ends ssh as well, and then no file stays behind', async (context) => {
   const at = place(context);
-  const child = spawn(process.execPath, words(at, 'dev', '--', '-o', 'ProxyCommand=sleep 60', 'true'), {
-    env: { ...process.env, TMPDIR: at.temporary },
-    stdio: 'ignore',
-  });
+  const child = spawn(
+    process.execPath,
+    words(at, 'dev', '--', '-o', 'ProxyCommand=cat 3>&1 >/dev/null', 'true'),
+    {
+      env: { ...process.env, TMPDIR: at.temporary },
+      stdio: 'ignore',
+    },
+  );
   context.after(() => child.kill('SIGKILL'));
-  while (!sshRuns(child.pid)) await sleep(50);
+  await waitFor('ssh to run', 15_000, () => sshRuns(child.pid));
   const ended = new Promise((resolve) => child.once('exit', resolve));
   child.kill('SIGTERM');
   // ssh has a handler of its own for SIGTERM and leaves with 255.
@@ -92,7 +96,7 @@ test('a signal ends ssh as well, and then no file stays behind', async (context)
 
 function sshRuns(parent: number | undefined): boolean {
   const { stdout } = spawnSync('ps', ['-o', 'args=', '--ppid', String(parent)], { encoding: 'utf8' });
-  return stdout.split('\n').some((line) => line.startsWith('ssh -F') && line.includes('sleep 60'));
+  return stdout.split('\n').some((line) => line.startsWith('ssh -F') && line.includes('cat 3>&1 >/dev/null'));
 }
 
 test('an invalid name, a missing one, and a command on both sides of -- are refused', (context) => {
