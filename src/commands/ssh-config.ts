@@ -40,8 +40,8 @@ changes anything. NAME is any name that \`mint-ssh vms\` shows; once written, a 
 
 User and port come from ssh.toml, else they are the VM's usual ones: the user its image comes with and port
 22, or \`ubuntu\` and 41122 for a VM that Mint tagged. A name that already means something else to your ssh is
-written only when you give it as NAME. Blocks that Mint itself wrote stay
-as they are; the Include comes before them.`,
+written only when you give it as NAME. Blocks that Mint itself wrote stay as they are; the
+Include comes before them.`,
   options: {
     'dry-run': { type: 'boolean', description: 'show what would change, and change nothing' },
     remove: {
