@@ -42,7 +42,8 @@ export async function makeStage(): Promise<Stage> {
     spawnSync('mount', ['-t', 'tmpfs', '-o', `size=${diskBytes},mode=700`, 'none', world.configDir])
       .status === 0;
   if (isMounted) await world.settings([]);
-  const clock = join(world.directory, 'clock');
+  // libfaketime reads this file also after the agent has removed its variables from the environment.
+  const clock = join(world.home, '.faketimerc');
   const stage: Stage = {
     world,
     diskBytes: isMounted ? diskBytes : undefined,
