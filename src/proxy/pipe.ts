@@ -130,16 +130,18 @@ export async function reportEnd(
         if (error instanceof AgentRefusal) throw error;
       },
     );
-    if (answer?.words !== undefined) {
-      // SIGHUP may have arrived while the agent was asked.
-      if (!agent.claimRefusal()) return 1;
-      const { code, message, hint } = answer.words;
-      throw new MintError(code, message, { hint });
-    }
+    // The new agent does not know what the old one has told the client.
     if (agent.hasLostAgent) {
+      // SIGHUP may have arrived while the agent was asked: then the user has been told.
+      if (!agent.claimRefusal()) return 1;
       throw new MintError('agent-unavailable', `the agent ended during the login to ${vm}`, {
         hint: 'connect again: the next agent has another key',
       });
+    }
+    if (answer?.words !== undefined) {
+      if (!agent.claimRefusal()) return 1;
+      const { code, message, hint } = answer.words;
+      throw new MintError(code, message, { hint });
     }
   }
   const code = (failure as NodeJS.ErrnoException | undefined)?.code;

@@ -140,7 +140,9 @@ describe('the life of the agent', { timeout: 300_000 }, () => {
     renameSync(runDirectory(), join(world().directory, 'moved'));
     await logsIn(noForwardSocket);
     // An agent opens the sockets of the other VMs after that of the first login.
-    await waitFor('the last socket', 15_000, () => existsSync(run('other.sock')));
+    await waitFor('the last socket', 15_000, () => existsSync(keyPath(world(), 'other')));
+    // The socket for forwarded agents closes with the VM's last connection.
+    await liveConnections(0);
     const sockets = socketsIn(runDirectory());
     const machine = statSync(run('machine')).ino;
     old.kill('SIGTERM');

@@ -149,7 +149,11 @@ describe('ssh reports why a VM cannot be reached', { concurrency: true, timeout:
   });
 
   test('a VM that does not ask Instance Connect for keys', async () => {
-    assertTold(await world.ssh('without', 'true'), 'login-refused', /check that ec2-instance-connect is installed on the VM/);
+    assertTold(
+      await world.ssh('without', 'true'),
+      'login-refused',
+      /check that ec2-instance-connect is installed on the VM/,
+    );
   });
 
   test('--timing tells how far a connection came that failed', async () => {
@@ -207,7 +211,10 @@ test('without settings there are no VMs, and no agent is started', async () => {
     await world.run('rm', ['-r', world.configDir]);
     const { status, stderr, stdout } = await world.mint('proxy', 'dev', '22', 'ubuntu');
     assert.equal(status, 1);
-    assert.match(stderr, /there is no \S+ssh\.toml and no Host block \(vm-not-found\)\nmint-ssh: hint: mint-ssh ssh-config dev\n/);
+    assert.match(
+      stderr,
+      /there is no \S+ssh\.toml and no Host block \(vm-not-found\)\nmint-ssh: hint: mint-ssh ssh-config dev\n/,
+    );
     assert.equal(stdout, '');
     assert.equal(world.agents().length, 0);
     assert.equal(world.file(''), undefined);
