@@ -175,7 +175,37 @@ describe('a block counts only as the first boot’s, before any login', () => {
     assert.deepEqual(found(text(...boot, root, ...keysOf(host))), [host.fingerprint]);
   });
 
+  test('nor one after a user whose name begins with root has logged in', () => {
+    const login =
+      '[   10.0] systemd[1]: pam_unix(systemd-user:session): session opened for user rooter(uid=0)';
+    assert.deepEqual(
+      found(text(...boot, login, ...keysOf(host))),
+      [],
+      'a word boundary is not enough to be root',
+    );
+  });
+
+  test('nor one whose edges do not fit, or with two blocks of fingerprints before it', () => {
+    const [beginPrints = ''] = printsOf(host);
+    const [, line = '', endKeys = ''] = keysOf(host);
+    assert.deepEqual(found(text(...boot, beginPrints, line, endKeys)), []);
+    assert.deepEqual(found(text(...boot, ...printsOf(other), ...printsOf(host), ...keysOf(host))), []);
+  });
+
+  test('nor one of which a part came through the journal, where the output does not begin at boot', () => {
+    const [begin = '', line = '', end = ''] = keysOf(host);
+    const sent = (one: string) => `[   99.1] cloud-init[812]: ${one}`;
+    assert.deepEqual(found(text('x', begin, line, end)), [host.fingerprint]);
+    for (const lines of [
+      [sent(begin), line, end],
+      [begin, sent(line), end],
+      [begin, line, sent(end)],
+    ])
+      assert.deepEqual(found(text('x', ...lines)), []);
+  });
+
   test('nor one after the machine has booted again', () => {
+    assert.deepEqual(found(text(...boot, ...boot, ...printsOf(other), ...keysOf(other))), []);
     assert.deepEqual(found(text(...boot, prompt, ...boot, ...keysOf(other))), []);
     assert.deepEqual(found(text(...boot.slice(0, 2), ...boot, ...keysOf(host))), [host.fingerprint]);
   });

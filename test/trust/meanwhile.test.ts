@@ -255,3 +255,22 @@ describe('a console block and the keys that are pinned', () => {
     assert.equal(await outcome(store, own), 'new');
   });
 });
+
+describe('accepting the key of another instance', () => {
+  test('gives up every key, the account and the console of the instance before', async (context) => {
+    const store = new TrustStore(temporaryPaths(context));
+    (await firstUse(store, curve)).pin();
+    store.addFirstUse({ ...at, key: own });
+    assert.equal(store.learn('dev', block(curve, own), { account: '123456789012' }), 'agrees');
+    const elsewhere = { vm: 'dev', instance: 'i-2' };
+    assert.equal((await store.check({ ...elsewhere, key: third })).outcome, 'changed');
+    store.accept('dev', third.fingerprint);
+    const pins = store.show('dev')?.pins ?? [];
+    assert.deepEqual(
+      pins.map(({ fingerprint, instance, account }) => ({ fingerprint, instance, account })),
+      [{ fingerprint: third.fingerprint, instance: 'i-2', account: undefined }],
+    );
+    assert.equal((await store.check({ ...elsewhere, key: curve })).outcome, 'type-not-pinned');
+    assert.equal(store.knowsInstance('dev', 'i-1'), false);
+  });
+});
