@@ -6,11 +6,13 @@
  * The store decides who may open debug access, and tells the reaper what is overdue. To end a lease, the holder, the reaper
  * or `debug end` destroys the VM first, by calls that may be repeated, and then removes the lease.
  */
+
 import { randomBytes } from 'node:crypto';
 import { hostname, userInfo } from 'node:os';
 import { printable } from '../cli/terminal.ts';
 import { MintError } from '../errors.ts';
 import { isRegion } from '../settings/region.ts';
+import { instancePattern } from '../settings/vm-name.ts';
 
 export interface Lease {
   /** 12 hexadecimal digits. */
@@ -216,7 +218,7 @@ function parseDestroy(value: unknown): Destroy | undefined {
   const { kind, instance, region, account } = Object(value) as Record<string, unknown>;
   if (kind === 'command') return { kind };
   if (kind !== 'terminate') return undefined;
-  const id = textOf(instance, /^i-[0-9a-f]{8,17}$/);
+  const id = textOf(instance, instancePattern);
   const owner = textOf(account, /^\d{12}$/);
   if (id === undefined || owner === undefined || typeof region !== 'string' || !isRegion(region))
     return undefined;

@@ -1,6 +1,7 @@
 import { closeSync, openSync, readSync } from 'node:fs';
 import { MintError } from '../errors.ts';
 import { quoted } from '../platform/files.ts';
+import { sleepSync } from '../platform/sleep.ts';
 
 const maxBytes = 65_536;
 
@@ -54,7 +55,7 @@ function readPiece(name: string, descriptor: number, bytes: Buffer, at: number):
       if (code === 'EOF') return 0;
       // Another process has made stdin non-blocking: wait and try again.
       if (code !== 'EAGAIN') throw unreadable(name, error);
-      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 20);
+      sleepSync(20);
     }
   }
 }

@@ -2,6 +2,7 @@
  * `audit.log`, which Mint writes as well: JSON Lines, one object for each thing that was done to a VM. A line
  * of ours has Mint's fields and, where they are known, some more; what they mean stands at `AuditEntry`.
  */
+
 import {
   closeSync,
   constants,
@@ -20,6 +21,7 @@ import { MintError } from '../errors.ts';
 import { ensurePrivateDirectory, quoted } from './files.ts';
 import { acquireLock, type Lock } from './lock.ts';
 import type { Paths } from './paths.ts';
+import { sleepSync } from './sleep.ts';
 
 /**
  * `push`: a key was authorised on the instance. `login`: it signed for the first time in a connection.
@@ -167,7 +169,7 @@ function endsInLine(descriptor: number): boolean {
     if (size === 0 || readSync(descriptor, last, 0, 1, size - 1) !== 1 || last[0] === 10) return false;
     if (size === before) return true;
     before = size;
-    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, writingMilliseconds);
+    sleepSync(writingMilliseconds);
   }
 }
 

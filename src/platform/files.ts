@@ -27,6 +27,7 @@ import { basename, dirname, join, win32 } from 'node:path';
 import { command } from '../cli/shell-command.ts';
 import { printable } from '../cli/terminal.ts';
 import { type ErrorCode, MintError, systemErrorHint } from '../errors.ts';
+import { sleepSync } from './sleep.ts';
 
 /** Windows has none of these: there the profile's access list is what keeps others out, see `checkInProfile`. */
 const user = process.getuid?.();
@@ -218,7 +219,7 @@ function replace(temporary: string, path: string): void {
       return;
     } catch (error) {
       if (left <= 0 || !['EPERM', 'EACCES', 'EBUSY'].includes(codeOf(error) ?? '')) throw error;
-      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, replacePause);
+      sleepSync(replacePause);
     }
   }
 }

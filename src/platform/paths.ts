@@ -54,8 +54,9 @@ export function resolvePaths(
 ): Paths {
   const dir = resolve(options.configDir || environment['MINT_CONFIG_DIR'] || defaultConfigDir(environment));
   const sshToml = join(dir, 'ssh.toml');
-  const home = homeDirectory(environment);
-  const run = resolve(options.runDir || configuredRunDir(sshToml, home) || join(dir, 'run'));
+  const run = resolve(
+    options.runDir || expandHome(configuredRunDir(sshToml), environment) || join(dir, 'run'),
+  );
   const sockets = socketPlaces(run);
   return {
     dir,
@@ -81,6 +82,13 @@ export function resolvePaths(
     cache: join(dir, 'cache'),
     audit: join(dir, 'audit.log'),
   };
+}
+
+/** @returns the path with a leading `~/` replaced by the home directory */
+export function expandHome(path: string, environment?: NodeJS.ProcessEnv): string;
+export function expandHome(path: string | undefined, environment?: NodeJS.ProcessEnv): string | undefined;
+export function expandHome(path: string | undefined, environment = process.env): string | undefined {
+  return path?.startsWith('~/') ? join(homeDirectory(environment), path.slice(2)) : path;
 }
 
 function defaultConfigDir(environment: NodeJS.ProcessEnv): string {

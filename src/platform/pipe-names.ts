@@ -5,11 +5,13 @@
  * names of all pipes are to be seen by everyone, and whoever makes a pipe first has its name. So a name cannot be
  * guessed before the pipe is there, and holds no trust once it was seen: see src/agent/control/proof.ts.
  */
+
 import { createHmac, randomBytes } from 'node:crypto';
 import { closeSync, openSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { MintError } from '../errors.ts';
 import { ensureClosedDirectory, ioFailed, quoted, readPrivateFile } from './files.ts';
+import { sleepSync } from './sleep.ts';
 
 const secretBytes = 32;
 const secretForm = /^([0-9a-f]{64})\n$/;
@@ -57,7 +59,7 @@ export function pipeSecret(run: string): Buffer {
 /** The same, undefined where none was made: then no agent can be there. @throws MintError `io-failed` */
 export function knownPipeSecret(run: string): Buffer | undefined {
   const path = secretPath(run);
-  for (const deadline = performance.now() + patience; ; sleep(pause)) {
+  for (const deadline = performance.now() + patience; ; sleepSync(pause)) {
     const text = readPrivateFile(path, { maxBytes: 1024, secret: true })?.toString('latin1');
     if (text === undefined) return undefined;
     const [, secret] = secretForm.exec(text) ?? [];
@@ -73,8 +75,4 @@ export function knownPipeSecret(run: string): Buffer | undefined {
 
 function secretPath(run: string): string {
   return join(run, 'pipes');
-}
-
-function sleep(milliseconds: number): void {
-  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, milliseconds);
 }

@@ -1,27 +1,26 @@
 import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
 
 /**
- * `run_dir` as `ssh.toml` has it, found without a TOML parser: the proxy needs this one setting, and its
- * start must not load one. Only a plain string on a line of its own above the first table counts; the
- * settings proper refuse a `run_dir` that is written in any other way, so the two never disagree.
+ * Reads `run_dir` of ssh.toml for every part of the program. The proxy must not load a TOML parser, so only one form
+ * counts: a plain string on a line of its own above the first table. The settings refuse every other form.
+ *
+ * @param sshToml the path of the file
+ * @returns undefined if the file is missing, unreadable or has no `run_dir`
  */
-export function configuredRunDir(sshToml: string, home: string): string | undefined {
+export function configuredRunDir(sshToml: string): string | undefined {
   let text: string;
   try {
     text = readFileSync(sshToml, 'utf8');
   } catch {
-    // Missing or unreadable: whoever loads the settings says so.
+    // The agent reports it when it loads the settings.
     return undefined;
   }
-  return findRunDir(text, home);
+  return findRunDir(text);
 }
 
-/** The same for the text of the file; `~/` stands for the home directory. */
-export function findRunDir(text: string, home: string): string | undefined {
+/** @returns `run_dir` as it is written in the text of ssh.toml, which may begin with `~/` */
+export function findRunDir(text: string): string | undefined {
   const top = text.split(/^[ \t]*\[/m, 1)[0] ?? '';
   const found = /^\uFEFF?[ \t]*run_dir[ \t]*=[ \t]*(?:"([^"\\\r\n]+)"|'([^'\r\n]+)')/m.exec(top);
-  const path = found?.[1] ?? found?.[2];
-  if (path === undefined) return undefined;
-  return path.startsWith('~/') ? join(home, path.slice(2)) : path;
+  return found?.[1] ?? found?.[2];
 }

@@ -1,6 +1,7 @@
 import { isIP } from 'node:net';
 import { isRegion } from './region.ts';
 import type { TomlValue } from './toml.ts';
+import { instancePattern } from './vm-name.ts';
 
 /** What one key of `ssh.toml` may be. */
 export interface KeyRule {
@@ -99,7 +100,7 @@ export const settingsKeys: Readonly<Record<string, KeyRule>> = {
   },
   instance: {
     wants: 'an instance id such as "i-0123456789abcdef0"',
-    accepts: text(/^i-[0-9a-f]{8,17}$/),
+    accepts: text(instancePattern),
     scope: 'vm',
   },
   host: {

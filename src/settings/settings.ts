@@ -1,6 +1,6 @@
-import { basename, join } from 'node:path';
+import { basename } from 'node:path';
 import { MintError } from '../errors.ts';
-import { homeDirectory, type Paths } from '../platform/paths.ts';
+import { expandHome, type Paths } from '../platform/paths.ts';
 import { findRunDir } from '../platform/run-dir.ts';
 import { writtenNames } from './approved-names.ts';
 import { type OpenJob, readOpenJobs } from './open-jobs.ts';
@@ -8,6 +8,7 @@ import { badSetting, readSettingsText, readTables, shownKey, type Values } from 
 import { settingsKeys } from './settings-keys.ts';
 import { parseToml } from './toml.ts';
 import { ordinaryLogin, type UsualLogin } from './usual-login.ts';
+import { instancePattern } from './vm-name.ts';
 
 /** What holds for one VM, from wherever it was set. Paths are absolute, times as they were written. */
 export interface VmSettings {
@@ -41,7 +42,6 @@ export interface VmSettings {
 }
 
 export interface Settings {
-  readonly runDir: string | undefined;
   /** For the VMs that have none of their own. */
   readonly upstreamAgent: string | undefined;
   /** The names of `[vm.*]`, in the order of the file. */
@@ -76,7 +76,7 @@ export function loadSettings(paths: Paths, flags: SettingsFlags): Settings {
   const text = readSettingsText(paths.sshToml);
   const { top, vms } = text === undefined ? { top: new Map(), vms: new Map() } : readTables(text, file);
   const mint = readMintConfig(paths.configToml);
-  const runDir = runDirOf(top, text ?? '', file);
+  checkRunDir(top, text ?? '', file);
   let jobs: readonly OpenJob[] | undefined;
   const job = (name: string) => {
     jobs ??= readOpenJobs(paths);
@@ -90,13 +90,15 @@ export function loadSettings(paths: Paths, flags: SettingsFlags): Settings {
     return assemble(name, own, [flagValues(flags), own, top, mint], usual);
   };
   return {
-    runDir,
     upstreamAgent: filePath(top, 'upstream_agent'),
     vms: [...vms.keys()],
     vm: (name) => (vms.has(name) ? named(name) : undefined),
     named,
     knows: (name) =>
-      vms.has(name) || isInstanceId(name) || writtenNames(paths).all.has(name) || job(name) !== undefined,
+      vms.has(name) ||
+      instancePattern.test(name) ||
+      writtenNames(paths).all.has(name) ||
+      job(name) !== undefined,
   };
 }
 
@@ -151,21 +153,19 @@ const mintKeys: Readonly<Record<string, 'region' | 'profile' | undefined>> = Obj
   },
 );
 
-function runDirOf(top: Values, text: string, file: string): string | undefined {
+/**
+ * The proxy reads run_dir with `findRunDir`, which knows one way to write it. Every other way is refused.
+ * @throws MintError `bad-settings`
+ */
+function checkRunDir(top: Values, text: string, file: string): void {
   const setting = top.get('run_dir');
-  const found = findRunDir(text, homeDirectory());
-  const wanted = setting === undefined ? undefined : expand(String(setting.value));
-  if (wanted === found) return found;
+  if ((setting === undefined ? undefined : String(setting.value)) === findRunDir(text)) return;
   throw badSetting(
     file,
     setting?.line ?? 1,
     'run_dir is not written as a plain string on a line of its own',
     'write run_dir = "/path" near the top, with no escapes and above the first table',
   );
-}
-
-function isInstanceId(name: string): boolean {
-  return settingsKeys['instance']?.accepts(name) === true;
 }
 
 function checkFlags(flags: SettingsFlags): void {
@@ -188,7 +188,7 @@ function flagValues(flags: SettingsFlags): Values {
 function assemble(name: string, own: Values, sources: readonly Values[], usual: UsualLogin): VmSettings {
   const first = (key: string) => sources.find((values) => values.has(key))?.get(key)?.value;
   const word = (key: string) => first(key) as string | undefined;
-  const file = (key: string) => (first(key) === undefined ? undefined : expand(String(first(key))));
+  const file = (key: string) => (first(key) === undefined ? undefined : expandHome(String(first(key))));
   return {
     name,
     user: word('user') ?? usual.user ?? ordinaryLogin.user,
@@ -216,9 +216,5 @@ function assemble(name: string, own: Values, sources: readonly Values[], usual: 
 
 function filePath(values: Values, key: string): string | undefined {
   const path = values.get(key)?.value;
-  return path === undefined ? undefined : expand(String(path));
-}
-
-function expand(path: string): string {
-  return path.startsWith('~/') ? join(homeDirectory(), path.slice(2)) : path;
+  return path === undefined ? undefined : expandHome(String(path));
 }

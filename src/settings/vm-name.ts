@@ -1,14 +1,20 @@
 import { printable } from '../cli/terminal.ts';
 import { MintError } from '../errors.ts';
 
+/** An EC2 instance id: 8 hexadecimal digits until 2016, 17 since. */
+export const instancePattern = /^i-(?:[0-9a-f]{8}|[0-9a-f]{17})$/;
+
 const pattern = /^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/;
 const shownCharacters = 40;
 
 /**
- * The one way in for a VM's name: gives it in lower case, or throws `bad-vm-name`. What passes is safe in a
- * file name, in an argument (it never starts with `-`), in ssh_config and in `known_hosts` (it has no `=`).
+ * Checks a VM's name. An accepted name is safe in a file name, in an argument (it never starts with `-`), in ssh_config
+ * and in `known_hosts` (it has no `=`).
  *
- * The pattern is matched before lower-casing, since Unicode has letters whose lower case is ASCII (U+212A).
+ * The pattern is matched before the name is lower-cased: some letters outside ASCII have an ASCII lower case (U+212A).
+ *
+ * @returns the name in lower case
+ * @throws MintError `bad-vm-name`
  */
 export function vmName(input: string): string {
   if (pattern.test(input)) return input.toLowerCase();

@@ -1,25 +1,47 @@
-/** Which host key algorithms we can judge: the key must be pinned and its signature verified. */
+/** The signature algorithms of plain keys: the key type each belongs to, and its hash. */
 import { MintError } from '../errors.ts';
 import { mldsa44Ed25519 } from './mldsa44-ed25519.ts';
 
-/** By negotiated algorithm, the type that the key itself names; RFC 8332 gave RSA two algorithms. */
-const keyTypes: ReadonlyMap<string, string> = new Map([
-  ['ssh-ed25519', 'ssh-ed25519'],
-  ['ecdsa-sha2-nistp256', 'ecdsa-sha2-nistp256'],
-  ['ecdsa-sha2-nistp384', 'ecdsa-sha2-nistp384'],
-  ['ecdsa-sha2-nistp521', 'ecdsa-sha2-nistp521'],
-  ['rsa-sha2-256', 'ssh-rsa'],
-  ['rsa-sha2-512', 'ssh-rsa'],
-  [mldsa44Ed25519, mldsa44Ed25519],
+interface Algorithm {
+  /** The type that the key itself names. */
+  readonly keyType: string;
+  /** The hash over the signed data; undefined if the scheme has its own. */
+  readonly hash: string | undefined;
+}
+
+/** RFC 8709 (Ed25519), RFC 5656 (ECDSA), RFC 8332 (RSA, without the SHA-1 of plain `ssh-rsa`), and OpenSSH's composite type. */
+const algorithms: ReadonlyMap<string, Algorithm> = new Map([
+  ['ssh-ed25519', { keyType: 'ssh-ed25519', hash: undefined }],
+  ['ecdsa-sha2-nistp256', { keyType: 'ecdsa-sha2-nistp256', hash: 'sha256' }],
+  ['ecdsa-sha2-nistp384', { keyType: 'ecdsa-sha2-nistp384', hash: 'sha384' }],
+  ['ecdsa-sha2-nistp521', { keyType: 'ecdsa-sha2-nistp521', hash: 'sha512' }],
+  ['rsa-sha2-256', { keyType: 'ssh-rsa', hash: 'sha256' }],
+  ['rsa-sha2-512', { keyType: 'ssh-rsa', hash: 'sha512' }],
+  [mldsa44Ed25519, { keyType: mldsa44Ed25519, hash: undefined }],
 ]);
 
+/** The types of host keys that can be pinned: plain keys whose signatures can be verified. */
+export const verifiableKeyTypes: ReadonlySet<string> = new Set(
+  [...algorithms.values()].map(({ keyType }) => keyType),
+);
+
 /**
- * The key type that belongs to a host key algorithm.
- *
+ * @param algorithm of a signature
+ * @param keyType the type that the key names
+ * @returns the hash over the signed data; undefined if the key has no such algorithm, or the algorithm no hash of its own
+ */
+export function hashOf(algorithm: string, keyType: string): string | undefined {
+  const found = algorithms.get(algorithm);
+  return found?.keyType === keyType ? found.hash : undefined;
+}
+
+/**
+ * @param algorithm a negotiated host key algorithm
+ * @returns the type of the keys that it belongs to
  * @throws MintError `host-key-type` for certificates, hardware keys, DSA and SHA-1
  */
 export function keyTypeOf(algorithm: string): string {
-  const type = keyTypes.get(algorithm);
+  const type = algorithms.get(algorithm)?.keyType;
   if (type !== undefined) return type;
   const name = algorithm.slice(0, 64);
   throw new MintError(

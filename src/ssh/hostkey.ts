@@ -1,5 +1,6 @@
 /** Host keys as a key exchange reply has them, and the signatures made with them. */
 import { createHash, createPublicKey, type KeyObject, verify } from 'node:crypto';
+import { hashOf } from './host-key-algorithm.ts';
 import { mldsa44Ed25519, mldsa44Ed25519KeyBytes, verifyMldsa44Ed25519 } from './mldsa44-ed25519.ts';
 import { unpredicted } from './refusal.ts';
 import { WireReader } from './wire.ts';
@@ -21,21 +22,14 @@ export interface SignedExchange {
 
 interface Curve {
   readonly jwk: string;
-  readonly hash: string;
   /** Bytes of one coordinate. */
   readonly size: number;
 }
 
 const curves: ReadonlyMap<string, Curve> = new Map([
-  ['ecdsa-sha2-nistp256', { jwk: 'P-256', hash: 'sha256', size: 32 }],
-  ['ecdsa-sha2-nistp384', { jwk: 'P-384', hash: 'sha384', size: 48 }],
-  ['ecdsa-sha2-nistp521', { jwk: 'P-521', hash: 'sha512', size: 66 }],
-]);
-
-/** RFC 8332. SHA-1, which a plain `ssh-rsa` signature has, is not among them. */
-const rsaHashes: ReadonlyMap<string, string> = new Map([
-  ['rsa-sha2-256', 'sha256'],
-  ['rsa-sha2-512', 'sha512'],
+  ['ecdsa-sha2-nistp256', { jwk: 'P-256', size: 32 }],
+  ['ecdsa-sha2-nistp384', { jwk: 'P-384', size: 48 }],
+  ['ecdsa-sha2-nistp521', { jwk: 'P-521', size: 66 }],
 ]);
 
 const rsaBits = { least: 1024, most: 16384 };
@@ -54,7 +48,7 @@ export function parseHostKey(blob: Buffer): HostKey {
   return {
     blob,
     type,
-    // Only where it is asked for: the proxy does not show it, and has no other use for node:crypto.
+    // Computed on demand: the proxy does not need it.
     get fingerprint() {
       return `SHA256:${createHash('sha256').update(blob).digest('base64').replace(/=+$/, '')}`;
     },
@@ -62,8 +56,10 @@ export function parseHostKey(blob: Buffer): HostKey {
 }
 
 /**
- * Whether `signature` (RFC 4253 §6.6: a name and the bytes) is the key's own over `data`. An `ssh-rsa`
- * signature, which is SHA-1, is not accepted; an unknown key type or a malformed signature is a plain no.
+ * Verifies a signature by the key over `data`. A signature of algorithm `ssh-rsa`, which uses SHA-1, is not accepted.
+ *
+ * @param signature RFC 4253 section 6.6: the name of the algorithm, and the bytes
+ * @returns false for a wrong or malformed signature, and for an unknown key type
  */
 export function verifyHostSignature(key: HostKey, data: Buffer, signature: Buffer): boolean {
   try {
@@ -85,22 +81,22 @@ function verifyWith(key: HostKey, algorithm: string, data: Buffer, signature: Bu
   }
   const publicKey = readParameters(type, reader);
   if (publicKey === undefined) return false;
-  const rsaHash = type === 'ssh-rsa' ? rsaHashes.get(algorithm) : undefined;
-  if (rsaHash !== undefined) {
+  if (type === 'ssh-ed25519') return algorithm === type && verify(null, data, publicKey(), signature);
+  const hash = hashOf(algorithm, type);
+  if (hash === undefined) return false;
+  if (type === 'ssh-rsa') {
     const size = (publicKey().asymmetricKeyDetails?.modulusLength ?? 0) / 8;
-    return verify(rsaHash, data, publicKey(), padded(signature, Math.ceil(size)));
+    return verify(hash, data, publicKey(), padded(signature, Math.ceil(size)));
   }
-  if (algorithm !== type) return false;
-  if (type === 'ssh-ed25519') return verify(null, data, publicKey(), signature);
   const curve = curves.get(type);
   if (curve === undefined) return false;
   const numbers = new WireReader(signature);
   const pair = Buffer.concat([padded(numbers.mpint(), curve.size), padded(numbers.mpint(), curve.size)]);
   numbers.end();
-  return verify(curve.hash, data, { key: publicKey(), dsaEncoding: 'ieee-p1363' }, pair);
+  return verify(hash, data, { key: publicKey(), dsaEncoding: 'ieee-p1363' }, pair);
 }
 
-/** Checks what stands behind the type's name, and gives back how to make a key of it; undefined: unknown type. */
+/** Checks the parameters after the type's name. @returns makes the public key; undefined for an unknown type */
 function readParameters(type: string, reader: WireReader): (() => KeyObject) | undefined {
   const curve = curves.get(type);
   if (curve !== undefined) return readCurvePoint(type, curve, reader);

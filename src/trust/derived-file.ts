@@ -8,8 +8,8 @@
 import { lstatSync, readdirSync, unlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { ioFailed, readPrivateFile, writeAtomic } from '../platform/files.ts';
+import { verifiableKeyTypes } from '../ssh/host-key-algorithm.ts';
 import { type HostKey, parseHostKey } from '../ssh/hostkey.ts';
-import { mldsa44Ed25519 } from '../ssh/mldsa44-ed25519.ts';
 
 /** ssh keeps the text it replaced in `<vm>.known_hosts.old`. */
 const derivedEndings = ['.known_hosts', '.known_hosts.old', '.libssh_known_hosts'];
@@ -69,21 +69,11 @@ function readKey(type: string | undefined, base64: string): HostKey | undefined 
   if (blob.length === 0 || blob.toString('base64') !== base64) return undefined;
   try {
     const key = parseHostKey(blob);
-    return key.type === type && pinnedTypes.has(key.type) ? key : undefined;
+    return key.type === type && verifiableKeyTypes.has(key.type) ? key : undefined;
   } catch {
     return undefined;
   }
 }
-
-/** The types whose keys can be pinned: plain keys, whose signatures the agent can verify. */
-export const pinnedTypes: ReadonlySet<string> = new Set([
-  'ssh-ed25519',
-  'ecdsa-sha2-nistp256',
-  'ecdsa-sha2-nistp384',
-  'ecdsa-sha2-nistp521',
-  'ssh-rsa',
-  mldsa44Ed25519,
-]);
 
 /** Makes the file hold exactly this text. @param found what it holds now @throws MintError `io-failed` */
 export function putDerived(path: string, text: string, found: string | undefined): void {

@@ -2,9 +2,10 @@
  * A VM's pinned keys as a set: which of them count, which of them Mint's file is about, and what a console or an
  * accepted key makes of them. Values in, values out.
  */
+
+import { verifiableKeyTypes } from '../ssh/host-key-algorithm.ts';
 import type { HostKey } from '../ssh/hostkey.ts';
 import { type ConsoleAnswer, contradicted, typeOf } from './decide.ts';
-import { pinnedTypes } from './derived-file.ts';
 import type { Finding } from './known-hosts.ts';
 import {
   type ConsoleBlock,
@@ -94,7 +95,7 @@ export function withConsoleKeys(keys: readonly PinnedKey[], block: ConsoleBlock)
   return [
     ...upgraded,
     ...added.flatMap(({ key }) =>
-      key === undefined || !pinnedTypes.has(key.type)
+      key === undefined || !verifiableKeyTypes.has(key.type)
         ? []
         : [{ ...pinnedKey(key), evidence: 'console' as const, firstSeen: now, pinnedAt: now }],
     ),

@@ -2,10 +2,12 @@
  * Mint's file on the disk, beside a Mint that truncates and rewrites it in place and takes no lock: a reader
  * may find it empty or torn, and a rename of ours may come between Mint's truncation and its writing.
  */
+
 import { type BigIntStats, closeSync, constants, fstatSync, lstatSync, openSync, readSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import { MintError } from '../errors.ts';
 import { ioFailed, quoted, readPrivateFile, writeAtomic } from '../platform/files.ts';
+import { sleepSync } from '../platform/sleep.ts';
 import { type Finding, findPin, knownHostsBytes } from './known-hosts.ts';
 
 /** For how long we look again before we believe that a file is empty, torn or without a line. */
@@ -174,7 +176,7 @@ function readSettled(descriptor: number, left: string | undefined, read: () => s
       if (typeof text === 'string') return text;
       throw text;
     }
-    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, lookAgainMilliseconds);
+    sleepSync(lookAgainMilliseconds);
   }
 }
 

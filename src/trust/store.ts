@@ -7,10 +7,12 @@
  * count too; where it is another one, Mint has pinned another machine and the record's keys are of the past. A line
  * that was lost comes back from the record.
  */
+
 import { existsSync } from 'node:fs';
 import { MintError } from '../errors.ts';
 import type { Paths } from '../platform/paths.ts';
 import { vmName } from '../settings/vm-name.ts';
+import { verifiableKeyTypes } from '../ssh/host-key-algorithm.ts';
 import type { HostKey } from '../ssh/hostkey.ts';
 import {
   type ConsoleAnswer,
@@ -26,7 +28,6 @@ import {
   keysIn,
   libsshText,
   maxKeys,
-  pinnedTypes,
   putDerived,
   readDerived,
   recordedNames,
@@ -620,7 +621,7 @@ function isRecent(date: string | undefined, milliseconds: number): boolean {
 
 /** @throws MintError `host-key-type` for a type whose signatures are not verified: certificates, security keys, DSA */
 function refuseUnknownType({ vm, key }: Sighting): void {
-  if (pinnedTypes.has(key.type)) return;
+  if (verifiableKeyTypes.has(key.type)) return;
   throw new MintError('host-key-type', `the server of "${vm}" presents a host key of type ${key.type}`, {
     hint: 'only plain keys are accepted: let the client ask for ssh-ed25519 (OpenSSH: -o HostKeyAlgorithms=ssh-ed25519)',
   });

@@ -3,8 +3,9 @@ import type { VmDescription } from '../aws/requests.ts';
 import { printable } from '../cli/terminal.ts';
 import { MintError } from '../errors.ts';
 import { type Paths, vmPaths } from '../platform/paths.ts';
+import { instancePattern } from '../settings/vm-name.ts';
 import { readRecord } from '../trust/record.ts';
-import { instancePattern, type LocatedVm, located } from './located-vm.ts';
+import { type LocatedVm, located } from './located-vm.ts';
 
 /** How many instances a message lists. */
 const maxListed = 10;

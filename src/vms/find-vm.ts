@@ -1,4 +1,5 @@
 /** The VM that a user named on our command line, with the user and port to log in with. */
+
 import { ownAws } from '../aws/own-credentials.ts';
 import type { Target } from '../aws/requests.ts';
 import { withProgress } from '../cli/progress.ts';
@@ -9,8 +10,9 @@ import type { Paths } from '../platform/paths.ts';
 import { writtenNames } from '../settings/approved-names.ts';
 import type { Settings, VmSettings } from '../settings/settings.ts';
 import { hasPartInAws } from '../settings/uses-aws.ts';
+import { instancePattern } from '../settings/vm-name.ts';
 import { imageUser } from './image-user.ts';
-import { instancePattern, type LocatedVm } from './located-vm.ts';
+import type { LocatedVm } from './located-vm.ts';
 import { type Ec2, Names, scopeOf } from './names.ts';
 import { usualLogin } from './usual-login.ts';
 

@@ -1,6 +1,7 @@
 /** A VM as EC2 returned it last: the instance that a name refers to, and its addresses. */
 import { isIP } from 'node:net';
 import type { VmDescription } from '../aws/requests.ts';
+import { instancePattern } from '../settings/vm-name.ts';
 import { imageUsers } from './image-user.ts';
 
 /** How the name led to the instance: by Mint's own tag, by the `Name` tag, or by an instance id. */
@@ -96,8 +97,6 @@ function identifier(kind: 'vpc' | 'subnet', text: string | undefined): string | 
 function zone(text: string | undefined): string | undefined {
   return text !== undefined && /^[a-z0-9-]{1,40}$/.test(text) ? text : undefined;
 }
-
-export const instancePattern = /^i-(?:[0-9a-f]{8}|[0-9a-f]{17})$/;
 
 /** The inverse of what JSON made of a `LocatedVm`; undefined for anything else. */
 export function parseLocatedVm(name: string, value: unknown): LocatedVm | undefined {

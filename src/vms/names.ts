@@ -1,11 +1,13 @@
 /** Turns names into instances: from the cache at once, from EC2 when it has to be. */
+
 import type { Aws } from '../aws/aws.ts';
 import { MintError } from '../errors.ts';
 import type { Caller } from '../platform/caller.ts';
 import type { Paths } from '../platform/paths.ts';
 import type { VmSettings } from '../settings/settings.ts';
+import { instancePattern } from '../settings/vm-name.ts';
 import { choose, pinnedInstance } from './choose.ts';
-import { instancePattern, type LocatedVm, located } from './located-vm.ts';
+import { type LocatedVm, located } from './located-vm.ts';
 import { scopeKey } from './scope.ts';
 import { VmCache } from './vm-cache.ts';
 

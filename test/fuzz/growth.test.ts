@@ -46,7 +46,7 @@ const readers: Readonly<Record<string, Reader>> = {
   'ssh-toml': {
     bytes: 1 << 16,
     read: (text) => {
-      findRunDir(text, '/home/me');
+      findRunDir(text);
       readTables(text, 'ssh.toml');
     },
   },

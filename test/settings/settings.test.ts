@@ -23,7 +23,6 @@ test('without any file there are no VMs', (context) => {
   const settings = loadSettings(resolvePaths({ configDir: ownDirectory(context) }), {});
   assert.deepEqual(settings.vms, []);
   assert.equal(settings.vm('dev'), undefined);
-  assert.equal(settings.runDir, undefined);
 });
 
 test('a VM has what is set for it, then what is set for all, then what Mint would do', (context) => {
@@ -218,8 +217,13 @@ test('a VM may leave its instance, its host or both to what EC2 knows', (context
   assert.deepEqual([other.name, other.user, other.port], ['other', 'me', 22]);
 });
 
-test('run_dir is a plain string, so that the proxy reads it as the settings do', (context) => {
-  const runDir = (text: string) => loadSettings(withSettings(context, text), {}).runDir;
+test('run_dir is accepted only in the form that the proxy can read', (context) => {
+  const runDir = (text: string) => {
+    const { dir } = withSettings(context, text);
+    const paths = resolvePaths({ configDir: dir });
+    loadSettings(paths, {});
+    return paths.run;
+  };
   assert.equal(runDir('run_dir = "/short"\n'), '/short');
   assert.equal(runDir("user = 'me'\nrun_dir = '~/r' # home\n"), join(homedir(), 'r'));
   for (const text of ['run_dir = "/tm\\u0070"\n', 'run_dir = """/x"""\n', '"run_dir" = "/x"\n']) {

@@ -7,11 +7,13 @@
  * - delete: the files go before the entry. An entry without files is shown as such, and can be deleted again.
  * - rotate: see rotation.ts.
  */
+
 import { existsSync, lstatSync } from 'node:fs';
 import { join } from 'node:path';
 import { MintError } from '../../errors.ts';
 import { ensureClosedDirectory, quoted } from '../../platform/files.ts';
 import { withLock } from '../../platform/lock.ts';
+import { instancePattern } from '../../settings/vm-name.ts';
 import {
   entryFields,
   isObject,
@@ -21,7 +23,7 @@ import {
   type UnusableEntry,
 } from './metadata.ts';
 import { migrateOlderStore } from './older-store.ts';
-import { type Ec2Name, emptyKeyState, instanceId, type KeyState, type Machine } from './own-state.ts';
+import { type Ec2Name, emptyKeyState, type KeyState, type Machine } from './own-state.ts';
 import { awsKeyName, isProfile, keyNameOf } from './profile-name.ts';
 import {
   finishSwitches,
@@ -111,7 +113,7 @@ function machinesNamed(instances: readonly string[], known: readonly Machine[]):
   return instances
     .filter((one) => !known.some((machine) => isMachine(machine, one)))
     .map((one) => ({
-      instance: instanceId.test(one) ? one : undefined,
+      instance: instancePattern.test(one) ? one : undefined,
       name: one,
       user: undefined,
       region: undefined,

@@ -3,12 +3,14 @@
  * off), `<name>.next` and `<name>.old` beside the keys, and our fields in metadata.json. A run that is killed is
  * repeated by the next one: each step writes the new form before it removes the old one.
  */
+
 import { existsSync, unlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { MintError } from '../../errors.ts';
 import { readPrivateFile } from '../../platform/files.ts';
+import { instancePattern } from '../../settings/vm-name.ts';
 import { isObject, type JsonObject } from './metadata.ts';
-import { type Ec2Name, instanceId, type KeyState, type Machine } from './own-state.ts';
+import type { Ec2Name, KeyState, Machine } from './own-state.ts';
 import { isKeyName } from './profile-name.ts';
 import {
   ensureOwnDirectory,
@@ -67,7 +69,7 @@ function stateOf(entry: JsonObject): KeyState {
   const machines = [...new Map(known.map((one) => [one.toLowerCase(), one])).values()].map((one): Machine => {
     const accepts = isOpen ? textOf(waiting, one) : undefined;
     return {
-      instance: instanceId.test(one) ? one : undefined,
+      instance: instancePattern.test(one) ? one : undefined,
       name: one,
       user: undefined,
       region: undefined,

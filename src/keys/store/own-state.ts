@@ -3,8 +3,10 @@
  * of its own because CloudWorkstation and Prism drop fields of metadata.json that they do not know. Each change of a
  * rotation is one write of this file; the key files follow it (see rotation.ts).
  */
+
 import { MintError } from '../../errors.ts';
 import { quoted } from '../../platform/files.ts';
+import { instancePattern } from '../../settings/vm-name.ts';
 import { isObject, type JsonObject } from './metadata.ts';
 
 /** Which keys of an unfinished rotation a machine accepts: the old one alone, or both. */
@@ -58,9 +60,6 @@ export interface KeyState {
 export type OwnState = Readonly<Record<string, KeyState>>;
 
 export const emptyKeyState: KeyState = { machines: [], ec2Names: [], rotation: undefined };
-
-/** As settings accept it (`instance`). */
-export const instanceId = /^i-[0-9a-f]{8,17}$/;
 
 const version = 1;
 
@@ -129,7 +128,7 @@ function parseMachine(key: string, value: unknown): Machine {
     return found;
   };
   const [instance, name, accepts] = [text('instance'), text('name'), text('accepts')];
-  if (name === undefined || (instance !== undefined && !instanceId.test(instance))) throw damaged(key);
+  if (name === undefined || (instance !== undefined && !instancePattern.test(instance))) throw damaged(key);
   if (accepts !== undefined && accepts !== 'old' && accepts !== 'both') throw damaged(key);
   const [user, region] = [text('user'), text('region')];
   return { instance, name, user, region, lastUsed: text('last_used'), proved: text('proved'), accepts };

@@ -3,6 +3,7 @@ import { existsSync, mkdirSync, readdirSync, unlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { MintError } from '../../errors.ts';
 import { ensureClosedDirectory, quoted, readPrivateFile, writeAtomic } from '../../platform/files.ts';
+import { sleepSync } from '../../platform/sleep.ts';
 import { blobOfLine, typeOfBlob } from './key-type.ts';
 import {
   emptyMetadata,
@@ -133,7 +134,7 @@ export function readMetadata(directory: string): Metadata {
     } catch (error) {
       // Prism truncates and rewrites the file in place, so it may be incomplete at this moment.
       if (attempt >= 4) throw error;
-      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 15);
+      sleepSync(15);
     }
   }
 }

@@ -2,8 +2,8 @@
 import assert from 'node:assert/strict';
 import { isIP } from 'node:net';
 import { printable } from '../../../src/cli/terminal.ts';
+import { instancePattern } from '../../../src/settings/vm-name.ts';
 import { readConsoleKeys } from '../../../src/trust/console-host-keys.ts';
-import { instancePattern } from '../../../src/vms/located-vm.ts';
 import { parseScopes } from '../../../src/vms/vm-cache.ts';
 import { ed25519Line, fingerprint } from '../material.ts';
 import type { Target } from '../target.ts';

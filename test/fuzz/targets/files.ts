@@ -119,7 +119,7 @@ export const settings: Target = {
     const text = input.toString('utf8');
     const codes = ['bad-settings', 'bad-vm-name', 'vm-ambiguous'] as const;
     const tables = attempt(codes, () => readTables(text, 'ssh.toml'));
-    findRunDir(text, '/home/me');
+    findRunDir(text);
     if (tables instanceof Refusal) {
       assert.match(tables.message, /^ssh\.toml:\d+: /, 'a complaint without its line');
       return tables.words;
