@@ -82,6 +82,7 @@ export class Connection {
       recover: (error) => this.#recover(error),
       askSecret,
       tell,
+      explain: (words) => reply({ type: 'refusal', words }),
     };
     this.host = new ConnectionHost(context, context.hostKeyChecks, {
       vm: vm.name,

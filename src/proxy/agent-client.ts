@@ -195,12 +195,14 @@ export class AgentClient {
    */
   prepareRefusal(): Promise<void> {
     return this.#ask('refusal', { type: 'prepare-refusal' }).then(
-      ({ words }) => {
-        this.#preparedRefusal =
-          words && errorLines(new MintError(words.code, words.message, { hint: words.hint }));
-      },
+      () => {},
       () => {},
     );
+  }
+
+  #noteRefusal({ words }: Reply<'refusal'>): void {
+    this.#preparedRefusal =
+      words && errorLines(new MintError(words.code, words.message, { hint: words.hint }));
   }
 
   /** The login has succeeded. */
@@ -299,6 +301,10 @@ export class AgentClient {
         break;
       case 'target':
         this.#noteTarget(reply);
+        break;
+      case 'refusal':
+        // It may come without a request: the agent knows a better reason than the prepared one.
+        this.#noteRefusal(reply);
         break;
       default:
     }

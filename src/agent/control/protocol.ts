@@ -150,7 +150,10 @@ export type AgentReply =
   | { readonly type: 'secret-question'; readonly question: SecretQuestion }
   /** The VM accepts the key. `pushMilliseconds`: how long the push took; undefined if none was needed. */
   | { readonly type: 'pushed'; readonly pushMilliseconds: number | undefined }
-  /** The reply to `explain-refusal` and `prepare-refusal`; `words` is undefined if neither the VM nor the agent refused the key. */
+  /**
+   * The reply to `explain-refusal` and `prepare-refusal`; `words` is undefined if neither the VM nor the agent refused the
+   * key. Sent without a request when the agent cannot use the key.
+   */
   | { readonly type: 'refusal'; readonly words: RefusalWords | undefined }
   | { readonly type: 'status'; readonly status: AgentStatus }
   | { readonly type: 'stopping' }

@@ -47,6 +47,8 @@ export interface Login {
   readonly askSecret: AskSecret;
   /** Shows the user one line. */
   readonly tell: (line: string) => void;
+  /** Replaces the words that the proxy has prepared for a refusal. */
+  readonly explain: (words: RefusalWords) => void;
 }
 
 /** What authorizes one login. A connection has one at a time; `choose.ts` decides which. */

@@ -156,7 +156,10 @@ export class ManagedCredential implements Credential {
       return this.#opened;
     } catch (error) {
       this.#context.log(`${vm.name}: cannot use the key ${key.name}: ${String(error)}`);
-      if (error instanceof MintError) this.#failure = error;
+      if (error instanceof MintError) {
+        this.#failure = error;
+        this.#login.explain(this.refusal);
+      }
       return undefined;
     }
   }
