@@ -17,7 +17,13 @@ export function startDoor(world: World, vm: string): Promise<Impostor & { readon
     proxy.stderr.on('data', (text: Buffer) => {
       stderr += text.toString();
     });
-    socket.on('error', () => socket.destroy());
+    // A client that resets its connection ends the proxy as well: `pipe` passes only a proper end on.
+    socket
+      .on('error', () => socket.destroy())
+      .on('close', () => {
+        proxy.stdin.end();
+        proxy.stdout.destroy();
+      });
     socket.pipe(proxy.stdin);
     proxy.stdout.pipe(socket);
   }).then((door) => Object.assign(door, { stderr: () => stderr }));
