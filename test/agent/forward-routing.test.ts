@@ -76,7 +76,7 @@ describe('which agent a forwarded request reaches', () => {
 
   test('a session for a login, an unknown or forged one: none', () => {
     assert.match(routed(bind(one, false), both, undefined), /^none: its session was named for a login/);
-    const unknown = /^none: its session runs through no connection/;
+    const unknown = /^none: its session does not run through this agent/;
     assert.match(routed(bind(makeSession()), both, undefined), unknown);
     assert.match(routed({ ...bind(one), sessionId: two.sessionId }, both, undefined), unknown);
     assert.match(routed({ ...bind(one), hostKey: two.hostKey }, both, undefined), unknown);
