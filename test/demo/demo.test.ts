@@ -24,7 +24,7 @@ function startDemo(
 
 /** The directory the demo said it works in. */
 function stageOf(output: string): string {
-  return /^(\/\S*mint-demo-\w+), which goes away/m.exec(output)?.[1] ?? assert.fail(output);
+  return / All files are in (\/\S*mint-demo-\w+),$/m.exec(output)?.[1] ?? assert.fail(output);
 }
 
 function assertNothingLeft(stage: string): void {
