@@ -83,11 +83,11 @@ describe('many writers at once', () => {
     mkdirSync(paths.dir, { recursive: true, mode: 0o700 });
     const keys = allKeys();
     const ours = Array.from({ length: 4 }, (_, index) => pinMany(paths, keys, names(index)));
-    const [mints, ...ended] = await Promise.all([mint(paths, 'mint', 20, 'torn'), ...ours]);
+    const [mints, ...ended] = await Promise.all([mint(paths, 'mint', 10, 'torn'), ...ours]);
     for (const { status, stderr } of ended) assert.equal(status, 0, stderr);
     assert.equal(mints.status, 0, mints.stderr);
     const text = contents(paths.knownHosts) ?? '';
-    for (let number = 0; number < 20; number += 1) {
+    for (let number = 0; number < 10; number += 1) {
       assert.equal(findPin(text, `mint-${number}`).kind, 'pin', `mint-${number}`);
     }
   });

@@ -8,8 +8,15 @@ import { closeSync, openSync, readFileSync, writeSync } from 'node:fs';
 
 const [file = '', name = '', count = '0', manner] = process.argv.slice(2);
 
-for (let number = 0; number < Number(count); number += 1) {
-  const pins = readPins().set(`${name}-${number}`, `SHA256:${'m'.repeat(43)}`);
+/** The store waits 200 ms for a write of Mint's. On a busy machine ours may take longer: it is then made again. */
+const longestWriteMs = 100;
+let isLate = false;
+
+for (let number = 0; number < Number(count); number += isLate ? 0 : 1) {
+  const startedAt = performance.now();
+  const pins = readPins();
+  for (let each = isLate ? 0 : number; each <= number; each += 1)
+    pins.set(`${name}-${each}`, `SHA256:${'m'.repeat(43)}`);
   const bytes = Buffer.from([...pins].map(([vm, value]) => `${vm}=${value}\n`).join(''), 'latin1');
   const cut = manner === 'torn' ? bytes.length >> 1 : bytes.length;
   const descriptor = openSync(file, 'w', 0o600);
@@ -18,7 +25,8 @@ for (let number = 0; number < Number(count); number += 1) {
   if (manner === 'torn') pause(2);
   writeSync(descriptor, bytes, cut);
   closeSync(descriptor);
-  pause(manner === 'torn' ? 100 : 20);
+  isLate = performance.now() - startedAt > longestWriteMs;
+  pause(manner === 'torn' ? 400 : 20);
 }
 
 function readPins(): Map<string, string> {
