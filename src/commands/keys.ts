@@ -52,7 +52,7 @@ underscores; PROFILE may also be the key's name in EC2.`,
     type: {
       type: 'string',
       value: 'TYPE',
-      description: `create, dedicated, rotate: ${keyTypes.join(', ')} (default: ed25519, or the old type)`,
+      description: `create, dedicated, rotate: ${keyTypes.join(', ')} (or the old type)`,
     },
     'key-file': { type: 'string', value: 'FILE', description: 'import: OpenSSH, PKCS#1, PKCS#8, SEC1, age' },
     identity: {

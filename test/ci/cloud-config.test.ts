@@ -136,7 +136,7 @@ describe('a VM that was booted with it', { timeout: 300_000 }, () => {
       assert.match(stderr, /\(host-key-changed\)/);
       assert.equal(vm.sshd.accepted(), 0);
     } finally {
-      await vm.sshd.stop({ sessions: true });
+      await vm.end();
       await world.mint('job', 'end', 'decoy');
     }
   });

@@ -112,7 +112,7 @@ export async function makeDebugWorld(options: WorldOptions = {}): Promise<DebugW
       try {
         await world.end();
       } finally {
-        for (const vm of vms.values()) await vm.sshd.stop({ sessions: true });
+        for (const vm of vms.values()) await vm.end();
         rmSync(machines, { recursive: true, force: true });
       }
     },

@@ -9,6 +9,7 @@ import { spawnSync } from 'node:child_process';
 import { chmodSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parse } from 'yaml';
+import { killProcessesOf } from '../openssh/processes.ts';
 import { freePort, loginUser, type Sshd, startSshd } from '../openssh/sshd.ts';
 import { testPath } from '../programs.ts';
 
@@ -38,6 +39,8 @@ export interface JobVm {
   letTimePass(): void;
   /** What a person or the test runs to turn it off as EC2 would: at once. */
   powerOff(): void;
+  /** Ends its sshd and every process that was started on it, as the end of a machine does. */
+  end(): Promise<void>;
 }
 
 interface CloudConfig {
@@ -126,6 +129,10 @@ export async function bootJobVm(directory: string, userData: string): Promise<Jo
     isArmed: () => existsSync(join(state, 'armed')),
     letTimePass: () => writeFileSync(join(state, 'over'), ''),
     powerOff: () => void spawnSync(join(bin, 'power-off')),
+    async end() {
+      await sshd.stop({ sessions: true });
+      killProcessesOf(`${directory}/`);
+    },
   };
   vm.setMode('systemd');
   vm.setUser('root');

@@ -77,7 +77,7 @@ describe('the recipes of docs/ci.md', { timeout: 580_000 }, () => {
     debug = await makeDebugWorld({ environment: { AWS_ENDPOINT_URL_DYNAMODB: dynamo.endpoint } });
   });
   after(async () => {
-    for (const vm of machines) await vm.sshd.stop({ sessions: true });
+    for (const vm of machines) await vm.end();
     await debug.end();
     await dynamo.close();
   });

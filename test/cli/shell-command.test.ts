@@ -37,6 +37,9 @@ const checked = new Set([
   'pin.fingerprint',
   'own',
   'lower',
+  // A path that the renderer of ssh_config quoted, and a constant.
+  'include',
+  'version',
   'results[0]?.vm.name',
   'line.fingerprint',
   'printable(pin.fingerprint)',
