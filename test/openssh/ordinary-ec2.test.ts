@@ -43,7 +43,7 @@ describe('ordinary EC2 instances', { timeout: 300_000, skip: !canBindPort22 && '
     return id;
   };
   const startAfresh = () => {
-    for (const file of ['ssh.toml', 'cache', 'ssh_config'])
+    for (const file of ['ssh.toml', 'cache', 'ssh_config', 'approvals.json'])
       rmSync(join(world.configDir, file), { recursive: true, force: true });
     rmSync(world.sshConfigFile, { force: true });
   };
@@ -87,8 +87,8 @@ describe('ordinary EC2 instances', { timeout: 300_000, skip: !canBindPort22 && '
       .slice(1)
       .map((line) => line.split(' ')[0]);
     assert.deepEqual(names, ['build', 'data', 'edge', plainId, 'minted', '']);
-    assert.match(stderr, /5 VMs have no Host block yet/);
-    assert.match(stderr, new RegExp(`hint: mint-ssh ssh-config build data edge ${plainId} minted\n`));
+    assert.match(stderr, /5 VMs have no Host block, /);
+    assert.match(stderr, /hint: mint-ssh ssh-config build data edge\n/);
   });
 
   test('vms --json has user and port of each', async () => {
