@@ -559,7 +559,13 @@ describe('mint-ssh vms', { timeout: 300_000 }, () => {
     };
     assert.equal(await machineOf(machines, 'fast'), id);
     const few = await login();
-    for (let count = 0; count < 1000; count += 1) machines.show(tags(`vm${count}`));
+    const names = Array.from({ length: 1000 }, (_, count) => `vm${count}`);
+    for (const name of names) machines.show(tags(name));
+    // Approved, so that this does not measure how fast the machine's DNS says that there is no such host.
+    const approvals = join(world.configDir, 'approvals.json');
+    writeFileSync(approvals, JSON.stringify({ version: 1, names: [...names, 'one', 'fast'] }), {
+      mode: 0o600,
+    });
     world.cloud.pageSize = 1000;
     await writeConfig(machines);
     assert.equal(await machineOf(machines, 'fast'), id);
