@@ -165,7 +165,7 @@ describe('a VM with which something is wrong', { timeout: 300_000 }, () => {
     assert.match(of('instance'), /^fail: .*nosuch \(vm-not-found\)/);
     for (const check of ['address', 'login', 'pin']) assert.match(of(check), /^not-checked: not checked: /);
     assert.match(of('actions'), /^not-checked: .*SendSSHPublicKey: no login succeeded$/m);
-    assert.match(of('actions'), /^not-checked: .*GetConsoleOutput: there is no instance/m);
+    assert.match(of('actions'), /^not-checked: .*GetConsoleOutput: no instance to ask about/m);
   });
 
   test('without credentials no action is called allowed', async () => {

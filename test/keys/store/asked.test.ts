@@ -50,16 +50,16 @@ describe('mint-ssh keys on a terminal', () => {
     const output = join(place.directory, 'out');
     const child = typing(place, `export lab --passphrase --output '${output}'`);
     await child.until(/New passphrase for .*: /);
-    child.stdin.write('grüne Wiese\r');
+    child.stdin.write('grüne Wiesen\r');
     await child.until(/again: /);
-    child.stdin.write('grüne Wiese\r');
+    child.stdin.write('grüne Wiesen\r');
     const { status, stdout } = await child.done;
     assert.equal(status, 0, stdout);
-    assert.doesNotMatch(stdout, /Wiese/);
+    assert.doesNotMatch(stdout, /Wiesen/);
     assert.equal(statSync(output).mode & 0o777, 0o600);
     const keygen = (secret: string) =>
       execFileSync('ssh-keygen', ['-y', '-P', secret, '-f', output], { encoding: 'utf8', stdio: 'pipe' });
-    assert.equal(keygen('grüne Wiese').trim(), readFileSync(join(place.store, 'lab.pub'), 'utf8').trim());
+    assert.equal(keygen('grüne Wiesen').trim(), readFileSync(join(place.store, 'lab.pub'), 'utf8').trim());
     assert.throws(() => keygen(''));
   });
 
