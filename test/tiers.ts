@@ -21,10 +21,12 @@ const slow: readonly string[] = [
   'test/keys/store/{crowd,doctor,formats,interruption,other-programs,rejected,share}.test.ts',
   'test/keys/vm/{ec2-key-pairs,interruption,launched,migrate,rotate}.test.ts',
   'test/openssh/{agent-life,agent-version,clocks,credentials,descriptors,discovery,flood,long-session,mosh,parallel}.test.ts',
-  'test/openssh/{push-life,secrets,silent-agent,slow-ends,strain,tunnel,unanswered,unlocked-key}.test.ts',
+  'test/openssh/{push-life,secrets,silent-agent,slow-ends,strain,told-in-time,tunnel}.test.ts',
+  'test/openssh/{unanswered,unlocked-key,world}.test.ts',
   'test/package/**',
   'test/platform/windows-quoting.test.ts',
   'test/run.test.ts',
+  'test/trust/interruption.test.ts',
 ];
 
 /** Files that measure, or that load the machine: each runs by itself. */
