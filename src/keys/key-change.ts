@@ -2,7 +2,7 @@
 import { MintError } from '../errors.ts';
 import type { SigningKey } from '../ssh/key-signature.ts';
 import { authorizedKeys, withKey, withoutKeys } from './authorized-keys.ts';
-import { type Connect, changeRemoteFile } from './remote-file.ts';
+import { type Connect, changeRemoteFile, NoSession } from './remote-file.ts';
 import type { KeySessions } from './vm-session.ts';
 
 /** A key and its line for authorized_keys, without a line end. */
@@ -93,7 +93,6 @@ async function attempt(vm: KeySessions, action: () => Promise<Outcome>): Promise
     return await action();
   } catch (error) {
     if (!(error instanceof MintError)) throw error;
-    const noSession = error.code === 'io-failed' && /^no session/.test(error.message);
-    return { failed: noSession ? vm.said : error.message };
+    return { failed: error instanceof NoSession ? vm.said : error.message };
   }
 }

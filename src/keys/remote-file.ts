@@ -105,8 +105,11 @@ async function readFile(vm: string, output: RemoteOutput): Promise<RemoteFile> {
   return { bytes, clock: { local, utc }, expiry: expiry === '-' ? undefined : expiry };
 }
 
-function noSession(vm: string): MintError {
-  return new MintError('io-failed', `could not open an SSH session to ${vm}`, {
+/** No login came up: the words of ssh say why. */
+export class NoSession extends MintError {}
+
+function noSession(vm: string): NoSession {
+  return new NoSession('io-failed', `could not open an SSH session to ${vm}`, {
     hint: `see the messages of ssh above, and try a login: mint-ssh ssh ${vm}`,
   });
 }

@@ -19,7 +19,7 @@ describe('the ssh config of the user', { timeout: 300_000 }, () => {
     writeFileSync(file, 'Host *\n');
     const lost = await general(world);
     assert.match(lost.of('include'), /^fail: .* does not include the blocks at its top/);
-    assert.equal(lost.hint('include'), `mint-ssh ssh-config --file '${file}'`);
+    assert.equal(lost.hint('include'), `mint-ssh ssh-config --file ${file}`);
     writeFileSync(file, `Host x\n  User y\nHost *\nInclude ${world.configDir}/ssh_config\n`);
     assert.match((await general(world)).of('include'), /^warn: the Include is your own, in line 4/);
     writeFileSync(file, text);

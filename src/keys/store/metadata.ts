@@ -55,13 +55,16 @@ const exact = JSON as unknown as {
   isRawJSON(value: unknown): boolean;
 };
 
-/** @throws MintError `key-store` for a file that is broken or of another version */
+/** A file of the store was written by a later version. A repair leaves it as it is. */
+export class LaterStoreVersion extends MintError {}
+
+/** @throws MintError `key-store` for a file that is broken, LaterStoreVersion for one of another version */
 export function parseMetadata(text: string): Metadata {
   const whole = parseJson(text);
   if (!isObject(whole)) throw broken('is not a JSON object');
   if (typeof whole['version'] !== 'string') throw broken('does not name its version');
   if (whole['version'] !== version) {
-    throw new MintError(
+    throw new LaterStoreVersion(
       'key-store',
       `metadata.json has version ${quoted(whole['version'].slice(0, 20))}; this mint-ssh supports ${version}`,
       { hint: 'use the mint-ssh that wrote it, or a later one' },

@@ -7,7 +7,7 @@
 import { MintError } from '../../errors.ts';
 import { quoted } from '../../platform/files.ts';
 import { instancePattern } from '../../settings/vm-name.ts';
-import { isObject, type JsonObject } from './metadata.ts';
+import { isObject, type JsonObject, LaterStoreVersion } from './metadata.ts';
 
 /** Which keys of an unfinished rotation a machine accepts: the old one alone, or both. */
 export type Accepts = 'old' | 'both';
@@ -90,14 +90,18 @@ export function rotationEntry(rotation: Rotation | undefined): JsonObject | null
   return { started_at: startedAt, aws_regions: regions, unasked_regions: unasked, unproved: isUnproved };
 }
 
-/** @throws MintError `key-store` for a file that is damaged or of a later version */
+/** @throws MintError `key-store` for a file that is damaged, LaterStoreVersion for one of a later version */
 export function parseState(text: string): OwnState {
   const whole = parseJson(text);
   const found = isObject(whole) ? whole['version'] : undefined;
   if (typeof found === 'number' && found > version) {
-    throw new MintError('key-store', 'the state file of the key store was written by a later mint-ssh', {
-      hint: 'use that version',
-    });
+    throw new LaterStoreVersion(
+      'key-store',
+      'the state file of the key store was written by a later mint-ssh',
+      {
+        hint: 'use that version',
+      },
+    );
   }
   const keys = isObject(whole) ? whole['keys'] : undefined;
   if (found !== version || !isObject(keys)) throw damaged();

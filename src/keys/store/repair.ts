@@ -11,7 +11,7 @@ import { withLock } from '../../platform/lock.ts';
 import { parseKeyFile } from './key-file.ts';
 import { type KeyRecord, recordsOf } from './key-store.ts';
 import { publicBlob, publicLine, typeOfBlob } from './key-type.ts';
-import { entryFields, salvage, shownName } from './metadata.ts';
+import { entryFields, LaterStoreVersion, salvage, shownName } from './metadata.ts';
 import { migrateOlderStore, olderJournal } from './older-store.ts';
 import { emptyKeyState } from './own-state.ts';
 import { openKeyFile } from './private-key.ts';
@@ -115,7 +115,7 @@ function readableMetadata(directory: string): Finding[] {
     return [];
   } catch (error) {
     const isBroken = error instanceof MintError && error.code === 'key-store';
-    if (!isBroken || /is of version/.test(error.message)) throw error;
+    if (!isBroken || error instanceof LaterStoreVersion) throw error;
     const path = join(directory, metadataFile);
     const text = salvage(readPrivateFile(path, { maxBytes: 16_000_000 })?.toString() ?? '');
     const aside = setAside(directory, metadataFile);
@@ -131,7 +131,7 @@ function readableState(directory: string): Finding[] {
     return [];
   } catch (error) {
     const isBroken = error instanceof MintError && error.code === 'key-store';
-    if (!isBroken || /a later mint-ssh/.test(error.message)) throw error;
+    if (!isBroken || error instanceof LaterStoreVersion) throw error;
     const aside = setAside(directory, stateFile);
     return [repaired(`${error.message}; a copy is ${aside}`)];
   }
