@@ -133,10 +133,10 @@ describe('debugger ports, core files and coverage', { timeout: 300_000 }, () => 
     mkdirSync(directory);
     // Without prlimit(1) the proxy cannot lower its own limit.
     const script = `cd ${directory}; ulimit -c unlimited; PATH=/nowhere; exec ${mintProgram} proxy dev`;
-    const marker = 'AWS_SECRET_ACCESS_KEY=planted-secret-marker';
+    const marker = 'PLANTED_SECRET=planted-secret-marker';
     const child = world.start('bash', ['-c', script], {
       holdInput: true,
-      env: { AWS_SECRET_ACCESS_KEY: 'planted-secret-marker' },
+      env: { PLANTED_SECRET: 'planted-secret-marker' },
     });
     await child.until(/SSH-2\.0/);
     assert.equal(coreLimit(child.pid), 'unlimited unlimited');
