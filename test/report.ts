@@ -23,7 +23,8 @@ export default async function* report(source: AsyncIterable<TestEvent>): AsyncGe
 }
 
 function lineOf(event: TestEvent): ReportLine | undefined {
-  if (event.type === 'test:fail' && event.data.file !== undefined) {
+  // A todo test may fail: it names a known defect.
+  if (event.type === 'test:fail' && event.data.file !== undefined && !event.data.todo) {
     const { file, name, details } = event.data;
     return { kind: 'failure', file, name, error: inspect(details.error.cause ?? details.error) };
   }
