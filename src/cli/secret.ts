@@ -75,6 +75,8 @@ async function askHidden(prompt: string, isOver: () => boolean): Promise<Secret>
         // Do not ask for a passphrase that would be echoed.
         if (reveal === undefined) return 'nobody';
         terminal.write(`\r${prompt}`);
+        // Read at the next poll: Ctrl-Z right after the prompt would stop this process between the check and the read.
+        continue;
       }
       if (!terminal.isWritten()) continue;
       const bytes = terminal.readHidden();

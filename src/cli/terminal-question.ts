@@ -67,6 +67,8 @@ async function converse(
       terminal.discardInput();
       terminal.write(whole);
       shown = true;
+      // Read at the next poll: Ctrl-Z right after the question would stop this process between the check and the read.
+      continue;
     }
     if (!terminal.isWritten()) continue;
     const line = terminal.readLine();

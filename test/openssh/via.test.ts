@@ -70,10 +70,8 @@ describe('a VM behind a jump host', { timeout: 300_000 }, () => {
     const before = jump.sshd.accepted();
     await reaches('inner');
     assert.equal(jump.sshd.accepted(), before + 1);
-    assert.match(
-      world.file('known_hosts') ?? '',
-      new RegExp(`^inner=${inner.sshd.hostKey.fingerprint}$`, 'm'),
-    );
+    const pins = world.file('known_hosts')?.split('\n') ?? [];
+    assert.ok(pins.includes(`inner=${inner.sshd.hostKey.fingerprint}`), pins.join('\n'));
   });
 
   test('that is behind a jump host itself is reached through both', async () => {
