@@ -120,11 +120,15 @@ export const programsByPackage: Readonly<Record<string, readonly string[]>> = {
   zsh: ['zsh'],
 };
 
-/** Files and folders that the tests name by their path. */
+/** What `faketime` preloads into a program, to move its clocks. */
+export const libfaketime = `/usr/lib/${process.arch === 'arm64' ? 'aarch64' : 'x86_64'}-linux-gnu/faketime/libfaketime.so.1`;
+
+/** Files and folders that the tests name by their path. `test/undeclared.ts` finds those that are missing here. */
 export const pathsByPackage: Readonly<Record<string, readonly string[]>> = {
   bash: ['/bin/bash'],
-  coreutils: ['/bin/cat', '/bin/echo', '/bin/false', '/bin/true', '/usr/bin/id'],
+  coreutils: ['/bin/cat', '/bin/echo', '/bin/false', '/bin/true', '/usr/bin/id', '/usr/bin/touch'],
   dash: ['/bin/sh'],
+  libfaketime: [libfaketime],
   'libc6-arm64-cross': ['/usr/aarch64-linux-gnu'],
   'libgcc-s1-arm64-cross': ['/usr/aarch64-linux-gnu/lib/libgcc_s.so.1'],
   'libstdc++6-arm64-cross': ['/usr/aarch64-linux-gnu/lib/libstdc++.so.6'],
@@ -142,6 +146,7 @@ export const pathsByPackage: Readonly<Record<string, readonly string[]>> = {
   'python3-requests': ['/usr/lib/python3/dist-packages/requests'],
   'python3-yaml': ['/usr/lib/python3/dist-packages/yaml'],
   systemd: ['/usr/lib/systemd/systemd'],
+  'util-linux': ['/usr/bin/prlimit'],
 };
 
 /** Programs whose test says that it was skipped where they are missing: a JDK is larger than all others together. */
@@ -160,6 +165,19 @@ export const systemPath = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sb
 
 /** The PATH for programs that a test starts: the runner's, where the runner started the test. */
 export const testPath = process.env['PATH'] ?? systemPath;
+
+/**
+ * The path of a declared program, for a script that replaces it in a PATH and calls it.
+ * @throws where the tests' PATH does not have it
+ */
+export function programFile(name: string): string {
+  const path = testPath
+    .split(delimiter)
+    .map((folder) => join(folder, name))
+    .find(isProgram);
+  if (path === undefined) throw new Error(`${name} is not among the programs of test/programs.ts`);
+  return path;
+}
 
 /** What is declared and missing on this machine: the program or path, and its package. */
 export function missingPrograms(): { readonly what: string; readonly package: string }[] {

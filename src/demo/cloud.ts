@@ -43,6 +43,8 @@ export interface Cloud {
   readonly server: Server;
   /** The key lines that are valid for this user of this instance now. */
   authorizedKeys(instance: string, user: string): string[];
+  /** Moves the time of the pushed keys ahead, as if so many milliseconds had gone by. */
+  passTime(milliseconds: number): void;
   /** Ends the cloud, with every request that still waits. */
   close(): Promise<void>;
 }
@@ -93,6 +95,7 @@ export async function startCloud(options: CloudOptions = {}): Promise<Cloud> {
     pushes,
     server,
     authorizedKeys: keys.lines,
+    passTime: keys.pass,
     close() {
       keys.close();
       return new Promise((resolve) => {

@@ -10,6 +10,8 @@ export interface PushedKeys {
   authorise(instance: string, user: string, line: string): void;
   /** The lines that are good at this moment. */
   lines(instance: string, user: string): string[];
+  /** Moves the time of all keys ahead, as if so many milliseconds had gone by. */
+  pass(milliseconds: number): void;
   /** Stops the timers. The caller, who made the directory, removes the files. */
   close(): void;
 }
@@ -69,6 +71,15 @@ export function makePushedKeys(directory: string | undefined): PushedKeys {
       expireIn(pushedKeyMilliseconds, owner, line);
     },
     lines: (instance, user) => linesOf(`${instance}/${user}`),
+    pass(milliseconds) {
+      for (const [owner, lines] of register) {
+        for (const [line, end] of lines) {
+          lines.set(line, end - milliseconds);
+          expireIn(Math.max(0, end - milliseconds - performance.now()), owner, line);
+        }
+        writeFile(owner);
+      }
+    },
     close() {
       for (const timer of timers.values()) clearTimeout(timer);
       timers.clear();

@@ -1,14 +1,13 @@
 /** Calls by a clock that is not AWS's, and that is set while they are made: libfaketime moves it under the caller alone. */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { type TestContext, test } from 'node:test';
 import { demoVpc } from '../../src/demo/instance.ts';
 import { demoRegion } from '../cloud/cloud.ts';
 import { presignedFault } from '../cloud/presigned.ts';
-import { library } from '../openssh/faketime.ts';
+import { MovableClock } from '../openssh/faketime.ts';
 import { setUp } from './setup.ts';
 
 interface Outcome {
@@ -24,15 +23,9 @@ async function startCaller(t: TestContext) {
   const { cloud, environment, home } = await setUp(t);
   const place = { region: demoRegion, vpc: demoVpc, subnet: 'subnet-0a', zone: `${demoRegion}a` };
   cloud.endpoints.set('eice-1', { id: 'eice-1', dnsName, state: 'create-complete', ...place });
-  const clock = join(home(), 'clock');
-  const setClock = (seconds: number) => {
-    writeFileSync(`${clock}~`, `${seconds < 0 ? '' : '+'}${seconds}\n`);
-    renameSync(`${clock}~`, clock);
-  };
-  setClock(0);
-  const faked = { FAKETIME_TIMESTAMP_FILE: clock, FAKETIME_NO_CACHE: '1', FAKETIME_DONT_FAKE_MONOTONIC: '1' };
+  const clock = new MovableClock(join(home(), 'clock'));
   const child = spawn(process.execPath, [join(import.meta.dirname, 'programs/caller.ts'), demoVpc], {
-    env: { ...environment(), ...faked, LD_PRELOAD: library },
+    env: { ...environment(), ...clock.wallClockOnly },
     stdio: ['pipe', 'pipe', 'inherit'],
   });
   t.after(() => child.kill());
@@ -47,7 +40,7 @@ async function startCaller(t: TestContext) {
     const service = 'ec2-instance-connect';
     return presignedFault({ method: 'GET', url, host: url.host }, cloud.accessKeys, { service, longest: 60 });
   };
-  return { cloud, setClock, call, tunnelFault };
+  return { cloud, setClock: (seconds: number) => clock.set(seconds), call, tunnelFault };
 }
 
 for (const name of ['push', 'describe'])

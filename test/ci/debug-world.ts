@@ -61,7 +61,7 @@ export async function makeDebugWorld(options: WorldOptions = {}): Promise<DebugW
   makeKey(person, 'key', '-t', 'ed25519');
   const noted = join(machines, 'destroyed');
   writeFileSync(noted, '');
-  const destroy = `printf '%s\\n' "$MINT_VM" >>'${noted}'; '${machines}'/"$MINT_VM"/bin/power-off`;
+  const destroy = `printf '%s\\n' "$MINT_VM" >>'${noted}'; '${machines}'/"$MINT_VM/bin/power-off"`;
   return {
     world,
     machines,

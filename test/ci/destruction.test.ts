@@ -5,8 +5,8 @@ import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { demoAccessKey, demoRegion } from '../../src/demo/cloud.ts';
 import { demoAccount, type Instance } from '../../src/demo/instance.ts';
-import { library } from '../openssh/faketime.ts';
 import { type Child, mintProgram, waitFor } from '../openssh/world.ts';
+import { libfaketime } from '../programs.ts';
 import { type Block, type DebugWorld, makeDebugWorld } from './debug-world.ts';
 import type { JobVm } from './job-vm.ts';
 
@@ -58,7 +58,7 @@ describe('the destruction of an instance', { timeout: 400_000 }, () => {
 
   const reap = (later: string, env: Record<string, string | undefined> = {}) =>
     debug.world.run(mintProgram, ['debug', 'reap', '--json'], {
-      env: { LD_PRELOAD: library, FAKETIME: later, ...env },
+      env: { LD_PRELOAD: libfaketime, FAKETIME: later, ...env },
       timeout: 90_000,
     });
 

@@ -6,8 +6,8 @@ import assert from 'node:assert/strict';
 import { mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { library } from '../openssh/faketime.ts';
 import { type Child, mintProgram, type Result, waitFor } from '../openssh/world.ts';
+import { libfaketime } from '../programs.ts';
 import { type DebugWorld, makeDebugWorld } from './debug-world.ts';
 import type { JobVm } from './job-vm.ts';
 
@@ -51,7 +51,7 @@ for (const killed of ['holder', 'agent', 'both'] as const) {
     /** On a machine whose clock shows this much more. */
     const reap = (later: string): Promise<Result> =>
       debug.world.run(mintProgram, ['debug', 'reap', '--json', '--destroy', debug.destroy], {
-        env: { LD_PRELOAD: library, FAKETIME: later },
+        env: { LD_PRELOAD: libfaketime, FAKETIME: later },
         timeout: 90_000,
       });
 

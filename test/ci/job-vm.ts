@@ -11,7 +11,7 @@ import { join } from 'node:path';
 import { parse } from 'yaml';
 import { killProcessesOf } from '../openssh/processes.ts';
 import { freePort, loginUser, type Sshd, startSshd } from '../openssh/sshd.ts';
-import { testPath } from '../programs.ts';
+import { systemPath, testPath } from '../programs.ts';
 
 /** What of a machine's own arms its end: `none` leaves `--end-command`. */
 export type EndMode = 'systemd' | 'shutdown' | 'none';
@@ -154,9 +154,7 @@ function write(path: string, text: string): void {
 /** Runs what the client asked for, with the VM's programs in front of the machine's own and in their place. */
 function session(bin: string, home: string): string {
   const names = endings.filter((name) => name !== 'sudo' && name !== 'id');
-  const places = ['/usr/bin', '/usr/sbin', '/bin', '/sbin'].flatMap((at) =>
-    names.map((name) => `${at}/${name}`),
-  );
+  const places = systemPath.split(':').flatMap((at) => names.map((name) => `${at}/${name}`));
   const masks = places.map((path) => `[ ! -e ${path} ] || mount --bind ${bin}/halt ${path} || exit 98`);
   const run = `eval "\${SSH_ORIGINAL_COMMAND:-exec sh}"`;
   const namespace = namespaceFlag();

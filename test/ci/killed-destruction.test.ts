@@ -5,9 +5,9 @@ import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { acquireLock, type Lock } from '../../src/platform/lock.ts';
 import { demoRegion } from '../cloud/cloud.ts';
-import { library } from '../openssh/faketime.ts';
 import { runningProcesses } from '../openssh/processes.ts';
 import { type Child, mintProgram, type Result, waitFor } from '../openssh/world.ts';
+import { libfaketime } from '../programs.ts';
 import { type DebugWorld, makeDebugWorld } from './debug-world.ts';
 import { type Dynamo, startDynamo } from './dynamo.ts';
 import { type Gate, startGate } from './gate.ts';
@@ -15,7 +15,7 @@ import { type Gate, startGate } from './gate.ts';
 /** On a machine whose clock shows this much more. */
 function reap(debug: DebugWorld, words: readonly string[], later: string): Promise<Result> {
   return debug.world.run(mintProgram, ['debug', 'reap', '--json', ...words], {
-    env: { LD_PRELOAD: library, FAKETIME: later },
+    env: { LD_PRELOAD: libfaketime, FAKETIME: later },
     timeout: 90_000,
   });
 }

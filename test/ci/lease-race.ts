@@ -5,7 +5,7 @@ import { DynamoLeases, FileLeases, type LeaseTable } from '../../src/ci/lease-st
 import { type Lease, type LeaseStore, newLeaseId, takeLease } from '../../src/ci/leases.ts';
 import { resolvePaths } from '../../src/platform/paths.ts';
 import { type Child, startChild } from '../openssh/child.ts';
-import { library } from '../openssh/faketime.ts';
+import { libfaketime } from '../programs.ts';
 
 export interface Race {
   readonly configDir: string;
@@ -43,7 +43,7 @@ export async function race({
   const store = table === undefined ? new FileLeases(resolvePaths({ configDir })) : new DynamoLeases(table);
   const racers = Array.from({ length: processes }, (_, at) => {
     const clock = clocks[at % clocks.length] ?? 0;
-    const fake = clock === 0 ? {} : { LD_PRELOAD: library, FAKETIME: `${clock > 0 ? '+' : ''}${clock}s` };
+    const fake = clock === 0 ? {} : { LD_PRELOAD: libfaketime, FAKETIME: `${clock > 0 ? '+' : ''}${clock}s` };
     const args = [program, configDir, String(each), ...(table === undefined ? [] : [table.name])];
     const own = { PATH: process.env['PATH'] ?? '', HOME: configDir, ...environment, ...fake };
     return startChild(process.execPath, args, own, { holdInput: true, timeout: 600_000 });

@@ -11,8 +11,8 @@ import { after, before, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { demoRegion } from '../../src/demo/cloud.ts';
 import { acquireLock } from '../../src/platform/lock.ts';
-import { library } from '../openssh/faketime.ts';
 import { type Child, mintProgram, type Result, waitFor } from '../openssh/world.ts';
+import { libfaketime } from '../programs.ts';
 import { type Block, type DebugWorld, makeDebugWorld } from './debug-world.ts';
 import { type Dynamo, startDynamo } from './dynamo.ts';
 import { type FaultyDoor, faults, startFaultyDoor } from './faulty-door.ts';
@@ -54,7 +54,7 @@ function instancesOf(debug: () => DebugWorld) {
 /** On a machine whose clock shows more. */
 function reap(debug: DebugWorld, words: readonly string[], later: string, env: Record<string, string> = {}) {
   return debug.world.run(mintProgram, ['debug', 'reap', '--json', ...words], {
-    env: { LD_PRELOAD: library, FAKETIME: later, ...env },
+    env: { LD_PRELOAD: libfaketime, FAKETIME: later, ...env },
     timeout: 90_000,
   });
 }

@@ -4,8 +4,8 @@ import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { demoRegion } from '../cloud/cloud.ts';
-import { library } from '../openssh/faketime.ts';
 import { mintProgram, type Result } from '../openssh/world.ts';
+import { libfaketime } from '../programs.ts';
 import { type DebugWorld, makeDebugWorld } from './debug-world.ts';
 import { type Dynamo, startDynamo } from './dynamo.ts';
 
@@ -29,7 +29,7 @@ describe('two machines with one table of leases', { timeout: 300_000 }, () => {
     debug.world.run(mintProgram, ['debug', ...words, ...leases], {
       env: {
         MINT_CONFIG_DIR: join(debug.world.directory, 'other'),
-        ...(later === undefined ? {} : { LD_PRELOAD: library, FAKETIME: later }),
+        ...(later === undefined ? {} : { LD_PRELOAD: libfaketime, FAKETIME: later }),
       },
       timeout: 90_000,
     });
@@ -92,7 +92,7 @@ describe('two machines with one table of leases', { timeout: 300_000 }, () => {
       ...leases,
     ];
     const holder = debug.world.start(mintProgram, ['debug', 'open', 'second', ...words], {
-      env: { LD_PRELOAD: library, FAKETIME: '-3m' },
+      env: { LD_PRELOAD: libfaketime, FAKETIME: '-3m' },
       timeout: 90_000,
     });
     const block = await debug.block(holder);

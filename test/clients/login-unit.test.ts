@@ -12,7 +12,7 @@ import {
 import { dirname, join } from 'node:path';
 import { after, afterEach, before, describe, test } from 'node:test';
 import { demoRegion } from '../cloud/cloud.ts';
-import { library } from '../openssh/faketime.ts';
+import { libfaketime } from '../programs.ts';
 import { tags } from '../openssh/machines.ts';
 import { type Child, makeWorld, mintProgram, type Result, type World, waitFor } from '../openssh/world.ts';
 import { testPath } from '../programs.ts';
@@ -146,7 +146,7 @@ if [ -e ${world.directory}/offline ]; then echo 'Failed to connect to bus' >&2; 
 
   test('a file of that name that mint-ssh did not write is left as it is', async () => {
     await mint('install');
-    for (const text of ['[Service]\nExecStart=/usr/bin/other\n', '']) {
+    for (const text of ['[Service]\nExecStart=/opt/other\n', '']) {
       writeFileSync(unit(), text);
       for (const word of ['install', 'uninstall']) {
         const { status, stderr, calls } = await mint(word);
@@ -203,7 +203,7 @@ if [ -e ${world.directory}/offline ]; then echo 'Failed to connect to bus' >&2; 
 
   test('the agent of the unit does not end when it is idle', async () => {
     await mint('install');
-    const clock = { LD_PRELOAD: library, FAKETIME: '+0 x1200' };
+    const clock = { LD_PRELOAD: libfaketime, FAKETIME: '+0 x1200' };
     const stays = startUnit(clock);
     await stays.until(/the agent listens/, 60_000);
     // The other's half hour is over after a second and a half.

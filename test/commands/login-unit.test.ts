@@ -96,7 +96,7 @@ test('a unit is ours if install wrote its first lines', () => {
     for (const other of [text.replace(/^.*Written by.*\n/m, ''), `\n\n\n${text}`])
       assert.ok(!isOurUnit(other), other);
   }
-  for (const other of ['', 'x', '[Service]\nExecStart=/usr/bin/other\n']) assert.ok(!isOurUnit(other), other);
+  for (const other of ['', 'x', '[Service]\nExecStart=/opt/other\n']) assert.ok(!isOurUnit(other), other);
 });
 
 test('a path that cannot be written into a unit is refused', () => {

@@ -18,6 +18,7 @@ import { after, before, describe, test } from 'node:test';
 import { globalOptions } from '../../src/cli/arguments.ts';
 import { commands, hiddenCommands } from '../../src/commands/table.ts';
 import { loginUser, makeWorld, mintProgram, type World } from '../openssh/world.ts';
+import { programFile } from '../programs.ts';
 import { fences, pages, pageText, root, section, tableRows } from './pages.ts';
 
 /**
@@ -229,7 +230,7 @@ describe('the commands of README and docs/usage.md', { timeout: 300_000 }, () =>
     symlinkSync(mintProgram, join(bin, 'mint-ssh'));
     // ssh finds ~/.ssh/config by the user database, where the person who runs the tests has theirs.
     for (const name of ['ssh', 'scp'])
-      writeFileSync(join(bin, name), `#!/bin/sh\nexec /usr/bin/${name} -F "$SSH_CONFIG" "$@"\n`, {
+      writeFileSync(join(bin, name), `#!/bin/sh\nexec ${programFile(name)} -F "$SSH_CONFIG" "$@"\n`, {
         mode: 0o755,
       });
     const here = world.home;

@@ -13,6 +13,7 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
+import { testPath } from '../programs.ts';
 import { mayRead, seedInMemory } from './memory.ts';
 import { descendantsOf } from './processes.ts';
 import { type Child, makeWorld, mintProgram, type World, waitFor } from './world.ts';
@@ -192,7 +193,7 @@ describe('debugger ports, core files and coverage', { timeout: 300_000 }, () => 
       'bash',
       ['-c', `ulimit -c unlimited; exec ${mintProgram} agent --config-dir ${elsewhere}`],
       {
-        env: { AWS_SECRET_ACCESS_KEY: 'planted', HTTPS_PROXY: 'http://x', PATH: `${bin}:/usr/bin:/bin` },
+        env: { AWS_SECRET_ACCESS_KEY: 'planted', HTTPS_PROXY: 'http://x', PATH: `${bin}:${testPath}` },
       },
     );
     await agent.until(/the agent listens on /);

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, afterEach, before, describe, test } from 'node:test';
-import { library } from './faketime.ts';
+import { libfaketime } from '../programs.ts';
 import { type Child, makeWorld, mintProgram, type World, waitFor } from './world.ts';
 
 const day = 86_400;
@@ -30,7 +30,7 @@ describe('a session', { timeout: 300_000 }, () => {
     writeFileSync(`${clock}~`, `${time}\n`);
     renameSync(`${clock}~`, clock);
   }
-  const faked = () => ({ LD_PRELOAD: library, FAKETIME_NO_CACHE: '1', FAKETIME_TIMESTAMP_FILE: clock });
+  const faked = () => ({ LD_PRELOAD: libfaketime, FAKETIME_NO_CACHE: '1', FAKETIME_TIMESTAMP_FILE: clock });
   async function startAgent(env: Record<string, string>): Promise<Child> {
     const agent = world.start(mintProgram, ['agent'], { env, timeout: 110_000 });
     await agent.until(/the agent listens on /, 60_000);

@@ -4,6 +4,7 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync } from 'node:
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
+import { programFile } from '../programs.ts';
 import { makePrivateVm } from './private-vm.ts';
 import { processesOf } from './processes.ts';
 import { makeWorld, mintProgram, type World, waitFor } from './world.ts';
@@ -16,7 +17,7 @@ describe('mint-ssh mosh', { timeout: 300_000 }, () => {
     // A PATH with a shell in it and nothing else.
     bare = mkdtempSync(join(tmpdir(), 'mint-bare-'));
     mkdirSync(join(bare, 'bin'));
-    for (const name of ['sh', 'ssh']) symlinkSync(`/usr/bin/${name}`, join(bare, 'bin', name));
+    for (const name of ['sh', 'ssh']) symlinkSync(programFile(name), join(bare, 'bin', name));
     const sshdLines = [`SetEnv PATH=${join(bare, 'bin')} MINT_SSHD=bare SHLVL=1`];
     world = await makeWorld({ vms: { dev: {}, bare: { sshdLines } }, withoutSshConfig: true });
   });

@@ -261,7 +261,7 @@ const hostileOptions = [
   'IdentityAgent none',
   'IdentityAgent SSH_AUTH_SOCK',
   'AddKeysToAgent yes',
-  'PKCS11Provider /usr/lib/none.so',
+  'PKCS11Provider /opt/none.so',
   'PreferredAuthentications password,keyboard-interactive',
   'StrictHostKeyChecking no',
   'StrictHostKeyChecking accept-new',

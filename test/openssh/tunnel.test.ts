@@ -2,20 +2,17 @@
 import assert from 'node:assert/strict';
 import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { existsSync, renameSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { after, afterEach, before, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { demoAccessKey } from '../cloud/cloud.ts';
 import type { Endpoint } from '../cloud/endpoint.ts';
+import { MovableClock } from './faketime.ts';
 import type { Machine } from './machines.ts';
 import { makePrivateVm, type PrivateVm } from './private-vm.ts';
 import { type Result, type World, waitFor } from './world.ts';
-
-const faketime = ['x86_64-linux-gnu', 'aarch64-linux-gnu']
-  .map((platform) => `/usr/lib/${platform}/faketime/libfaketime.so.1`)
-  .find((path) => existsSync(path));
 
 /** What is copied: odd in its length, different all along, and as long as a gigabyte when said so often. */
 const block = randomBytes((64 << 20) + 17);
@@ -326,28 +323,16 @@ describe('a tunnel', { timeout: 600_000 }, () => {
   });
 
   test('tells minutes before that its hour is over, however the clock got there', async () => {
-    assert.ok(faketime, 'libfaketime is not installed: apt-get install faketime');
-    const clock = join(world.directory, 'clock');
-    const setClock = (seconds: number) => {
-      writeFileSync(`${clock}~`, `+${seconds}\n`);
-      renameSync(`${clock}~`, clock);
-    };
-    setClock(0);
-    // The monotonic clock stands still in a suspend, as it does here.
-    const env = {
-      LD_PRELOAD: faketime,
-      FAKETIME_NO_CACHE: '1',
-      FAKETIME_TIMESTAMP_FILE: clock,
-      FAKETIME_DONT_FAKE_MONOTONIC: '1',
-    };
+    const clock = new MovableClock(join(world.directory, 'clock'));
+    const env = clock.wallClockOnly;
     const session = world.startSsh(['dev', 'echo in; cat'], { holdInput: true, timeout: 60_000, env });
     await session.until(/in\n/, 30_000);
-    setClock(56 * 60);
+    clock.set(56 * 60);
     await session.until(
       /mint-ssh: the tunnel to dev ends in 4 minutes: AWS ends every tunnel after an hour/,
       30_000,
     );
-    setClock(90 * 60);
+    clock.set(90 * 60);
     session.stdin.end('still here\n');
     const { status, stdout, stderr } = await session.done;
     assert.equal(status, 0, stderr);

@@ -1,12 +1,12 @@
 /** An agent that holds a key which a passphrase has unlocked: who typed it should not have to again before its time. */
 import assert from 'node:assert/strict';
-import { mkdirSync, renameSync, writeFileSync } from 'node:fs';
+import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, afterEach, before, beforeEach, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type AgentStatus, protocolVersion } from '../../src/agent/control/protocol.ts';
 import { controlClient, controlPath, openRequest } from '../agent/clients.ts';
-import { library } from './faketime.ts';
+import { MovableClock } from './faketime.ts';
 import { type Child, loginUser, makeWorld, mintProgram, type World, waitFor } from './world.ts';
 
 const askpass = join(import.meta.dirname, '../cli/programs/askpass.sh');
@@ -15,11 +15,10 @@ const passphrase = 'correct horse battery';
 describe('an agent with an unlocked key', () => {
   let world: World;
   let agent: Child;
-  let clock: string;
+  let clock: MovableClock;
   before(async () => {
     world = await makeWorld();
-    // The agent drops the variables that name another file.
-    clock = join(world.home, '.faketimerc');
+    clock = new MovableClock(join(world.home, '.faketimerc'));
     const file = join(world.directory, 'locked');
     await world.run('ssh-keygen', ['-q', '-t', 'ed25519', '-N', passphrase, '-f', file]);
     const env = { SSH_ASKPASS: askpass, SSH_ASKPASS_REQUIRE: 'force', ASKPASS: passphrase };
@@ -34,8 +33,7 @@ describe('an agent with an unlocked key', () => {
   });
   beforeEach(async () => {
     pass(0);
-    const env = { LD_PRELOAD: library, FAKETIME_NO_CACHE: '1' };
-    agent = world.start(mintProgram, ['agent'], { env, timeout: 120_000 });
+    agent = world.start(mintProgram, ['agent'], { env: clock.environment, timeout: 120_000 });
     await agent.until(/the agent listens on /);
     const unlocking = { SSH_ASKPASS: askpass, SSH_ASKPASS_REQUIRE: 'force', ASKPASS: passphrase };
     const { status, stderr } = await world.startSsh(['lab', 'true'], { env: unlocking }).done;
@@ -51,8 +49,7 @@ describe('an agent with an unlocked key', () => {
 
   /** So many minutes of the agent's, by its clocks and its timers, since it began. */
   function pass(minutes: number): void {
-    writeFileSync(`${clock}~`, `+${minutes * 60}\n`);
-    renameSync(`${clock}~`, clock);
+    clock.set(minutes * 60);
   }
 
   async function until(what: string, isSo: () => Promise<boolean>): Promise<void> {

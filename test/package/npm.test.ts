@@ -5,6 +5,7 @@ import { dirname, join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { startChild } from '../openssh/child.ts';
 import { makeWorld, type World } from '../openssh/world.ts';
+import { testPath } from '../programs.ts';
 
 const root = join(import.meta.dirname, '../..');
 
@@ -12,7 +13,7 @@ describe('npm install -g', { timeout: 300_000 }, () => {
   let folder: string;
   let program: string;
   let world: World;
-  const path = `${dirname(process.execPath)}:/usr/local/bin:/usr/bin:/bin`;
+  const path = `${dirname(process.execPath)}:${testPath}`;
 
   before(async () => {
     folder = mkdtempSync('/tmp/mint-npm-');

@@ -30,7 +30,7 @@ test('the program stands without quotation marks where it can, which older ones 
   assert.equal(quoteProgram('C:\\Users\\Zoë\\mint-ssh.exe', 'win32'), 'C:/Users/Zoë/mint-ssh.exe');
   assert.equal(quoteProgram('C:\\Program Files\\mint-ssh.exe', 'win32'), '"C:/Program Files/mint-ssh.exe"');
   assert.equal(quoteProgram('C:\\a&b\\mint-ssh.exe', 'win32'), '"C:/a&b/mint-ssh.exe"');
-  assert.equal(quoteProgram('/usr/bin/mint-ssh', 'linux'), '"/usr/bin/mint-ssh"');
+  assert.equal(quoteProgram('/opt/bin/mint-ssh', 'linux'), '"/opt/bin/mint-ssh"');
 });
 
 test('what cannot stand in a line is refused', () => {

@@ -3,6 +3,7 @@ import { spawnSync } from 'node:child_process';
 import { copyFileSync, existsSync, mkdirSync, mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { makeWorld, mintProgram, type World, waitFor } from '../openssh/world.ts';
+import { libfaketime } from '../programs.ts';
 
 export const vms = ['one', 'two', 'three'] as const;
 
@@ -47,9 +48,7 @@ export async function makeStage(): Promise<Stage> {
   const stage: Stage = {
     world,
     diskBytes: isMounted ? diskBytes : undefined,
-    faketime: ['x86_64-linux-gnu', 'aarch64-linux-gnu']
-      .map((platform) => `/usr/lib/${platform}/faketime/libfaketime.so.1`)
-      .find((path) => existsSync(path)),
+    faketime: existsSync(libfaketime) ? libfaketime : undefined,
     async stopAgent() {
       await world.mint('agent', 'stop');
       await waitFor('the agents to end', 15_000, () => world.agents().length === 0);
