@@ -21,7 +21,11 @@ const parts: Readonly<Record<string, Part>> = {
   settings: { mutate: ['src/settings/*.ts'], tests: ['test/settings/*.test.ts'] },
   quoting: {
     mutate: ['src/ssh-config/quote.ts', 'src/cli/shell-command.ts'],
-    tests: ['test/ssh-config/quote.test.ts', 'test/cli/shell-command.test.ts', 'test/platform/windows-quoting.test.ts'],
+    tests: [
+      'test/ssh-config/quote.test.ts',
+      'test/cli/shell-command.test.ts',
+      'test/platform/windows-quoting.test.ts',
+    ],
   },
   leases: { mutate: ['src/ci/leases.ts'], tests: ['test/ci/lease-record.test.ts'] },
 };
@@ -55,7 +59,10 @@ function mutate(name: string, { mutate: sources, tests }: Part): Report {
   };
   const configuration = join(folder, `${name}.config.json`);
   writeFileSync(configuration, JSON.stringify(settings));
-  const { status } = spawnSync('nice', ['-n', '19', stryker, 'run', configuration], { cwd: root, stdio: 'inherit' });
+  const { status } = spawnSync('nice', ['-n', '19', stryker, 'run', configuration], {
+    cwd: root,
+    stdio: 'inherit',
+  });
   if (status !== 0) throw new Error(`stryker failed for ${name}`);
   return JSON.parse(readFileSync(report, 'utf8')) as Report;
 }
@@ -70,7 +77,8 @@ function row(name: string, statuses: readonly string[]): string {
 
 const wanted = process.argv.slice(2);
 const unknown = wanted.filter((name) => parts[name] === undefined);
-if (unknown.length > 0) throw new Error(`no such part: ${unknown.join(' ')}; there are: ${Object.keys(parts).join(' ')}`);
+if (unknown.length > 0)
+  throw new Error(`no such part: ${unknown.join(' ')}; there are: ${Object.keys(parts).join(' ')}`);
 mkdirSync(folder, { recursive: true });
 const rows: string[] = [];
 for (const [name, part] of Object.entries(parts)) {
@@ -80,5 +88,7 @@ for (const [name, part] of Object.entries(parts)) {
   for (const [file, each] of Object.entries(files)) rows.push(row(file, statuses(each)));
   rows.push(row(`all of ${name}`, Object.values(files).flatMap(statuses)));
 }
-process.stdout.write(`\n| module | mutants | killed or timed out | survived | score |\n| --- | --: | --: | --: | --: |\n`);
+process.stdout.write(
+  `\n| module | mutants | killed or timed out | survived | score |\n| --- | --: | --: | --: | --: |\n`,
+);
 process.stdout.write(`${rows.join('\n')}\n`);

@@ -1,6 +1,6 @@
 /** The runner: what a test may use, and what it does with a file that fails, or fails once. */
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
 import { after, describe, test } from 'node:test';
@@ -8,6 +8,7 @@ import { startChild } from './openssh/child.ts';
 import { runningProcesses } from './openssh/processes.ts';
 import { declaredPrograms, pathsByPackage, testPath } from './programs.ts';
 import { tierOf } from './tiers.ts';
+import { undeclaredIn } from './undeclared.ts';
 
 const root = join(import.meta.dirname, '..');
 const directory = mkdtempSync(join(tmpdir(), 'mint-run-'));
@@ -51,6 +52,19 @@ describe('the runner', () => {
     assert.match(last, /^test: FAILED: .* 0 passed, 1 failed/);
   });
 
+  test('refuses a path that is taken from the table, though the file is installed, and names who uses it', async () => {
+    for (const [path, user] of [
+      ['/usr/sbin/sshd', 'test/openssh/sshd.ts'],
+      ['/usr/lib/systemd/systemd', 'test/commands/login-unit.test.ts'],
+      ['/usr/lib/openssh/sftp-server', 'test/docs/commands.test.ts'],
+    ] as const) {
+      assert.ok(existsSync(path));
+      const { status, output } = await run(['--without', path, shellcheck]);
+      assert.equal(status, 1);
+      assert.ok(output.includes(`not declared in test/programs.ts:\n  ${user}: ${path}\n`), output);
+    }
+  });
+
   const once = (marker: string) => `
     import { existsSync, writeFileSync } from 'node:fs';
     const seen = existsSync(${JSON.stringify(marker)});
@@ -86,6 +100,40 @@ describe('the runner', () => {
     const pid = /killed:\n(\d+) /.exec(output)?.[1] ?? assert.fail();
     assert.ok(!runningProcesses().some((each) => each.pid === Number(pid)));
   });
+});
+
+test('an undeclared path is found in every form, and not where it is the rest of a longer path', () => {
+  const found = (text: string) => undeclaredIn(text, ['/usr/bin/ssh', '/usr/lib/declared']);
+  for (const path of [
+    '/usr/bin/nc',
+    '/bin/busybox',
+    '/sbin/ip',
+    '/lib64/x.so',
+    `/usr/bin/\${name}`,
+    '/usr/bin',
+    '/usr/lib/declared2',
+  ])
+    for (const text of [
+      `'${path}'`,
+      `"${path}"`,
+      `\`${path}\``,
+      `exec ${path} "$@"`,
+      `PATH=${path}:/tmp`,
+      `#!${path}\n`,
+      `(${path})`,
+    ])
+      assert.deepEqual(found(text), [path], text);
+  for (const text of [
+    "'/usr/bin/ssh'",
+    "'/usr/lib/declared/x'",
+    `\`\${root}/usr/bin/nc\``,
+    "'./bin/x'",
+    "'bin/x'",
+    '~/bin/x',
+    "'/binary'",
+    "'/opt/bin/x'",
+  ])
+    assert.deepEqual(found(text), [], text);
 });
 
 test('a file that no table names is in the quick tier', () => {

@@ -1,9 +1,10 @@
 /**
  * `npm test` and `npm run test:all`: runs the test files of the wanted tiers, each once.
  *
- *     node test/run.ts [--all] [--without PROGRAM]… [FILE|GLOB]…
+ *     node test/run.ts [--all] [--without PROGRAM|PATH]… [FILE|GLOB]…
  *
- * The tests find the programs that `test/programs.ts` declares in their PATH, and no other; `--without` takes away one more.
+ * The tests find the programs that `test/programs.ts` declares in their PATH, and no other. Paths of other programs and
+ * libraries that a test names are an error. `--without` removes one more from the table.
  * A few files that failed run once more, by themselves. A file that passes then is unsteady: its name and both outputs are
  * printed. With `CI=true` that fails the run. A process that a test left behind fails it everywhere.
  */
@@ -17,6 +18,7 @@ import { processesOf } from './openssh/processes.ts';
 import { linkPrograms, missingPrograms } from './programs.ts';
 import type { ReportLine } from './report.ts';
 import { type Tier, tierOf, tiers } from './tiers.ts';
+import { undeclaredPaths } from './undeclared.ts';
 
 /** More files than this do not fail by chance. */
 const mostRepeated = 5;
@@ -132,6 +134,12 @@ const missing = missingPrograms();
 if (missing.length > 0) {
   const names = missing.map((each) => `${each.what} (${each.package})`).join(' ');
   print(`test: missing on this machine: ${names}; run: node test/prepare.ts`);
+  process.exit(1);
+}
+const undeclared = undeclaredPaths(values.without);
+if (undeclared.length > 0) {
+  const lines = undeclared.map(({ file, path }) => `\n  ${file}: ${path}`).join('');
+  print(`test: not declared in test/programs.ts:${lines}`);
   process.exit(1);
 }
 const found = globSync(positionals.length > 0 ? positionals : 'test/**/*.test.ts', { cwd: root }).sort();

@@ -8,9 +8,10 @@ import { pathsByPackage } from './programs.ts';
 
 const root = join(import.meta.dirname, '..');
 
-/** The table itself, and the scripts of `npm run prove:…` and `npm run record`, which make a system of their own. */
+/** The table itself, this check and its test, and the scripts of `npm run prove:…` and `npm run record`, which make a system of their own. */
 const exempt = [
-  'test/{programs,undeclared}.ts',
+  'test/programs.ts',
+  'test/{undeclared,run.test}.ts',
   'test/package/*.sh',
   'test/windows/**',
   'test/ssh/record.ts',
@@ -23,7 +24,14 @@ const exempt = [
  */
 const systemPaths = /(?<![\w.})\]*~/\\-])\/(?:usr|s?bin|lib(?:32|64|exec)?)(?![\w-])[^\s'"`;:,|&<>()\\]*/g;
 
+/** @returns the system paths that a text names and that are neither declared nor below a declared folder, in order */
+export function undeclaredIn(text: string, declared: readonly string[]): string[] {
+  const isDeclared = (path: string) => declared.some((each) => path === each || path.startsWith(`${each}/`));
+  return (text.match(systemPaths) ?? []).filter((path) => !isDeclared(path));
+}
+
 /**
+ * Looks through the sources of all tests.
  * @param without declared paths to take from the table
  * @returns each undeclared path, with the file (relative to the checkout) that names it
  */
@@ -33,13 +41,10 @@ export function undeclaredPaths(
   const declared = Object.values(pathsByPackage)
     .flat()
     .filter((path) => !without.includes(path));
-  const isDeclared = (path: string) => declared.some((each) => path === each || path.startsWith(`${each}/`));
   return globSync('test/**/*.{ts,py,sh,zsh,java}', { cwd: root })
     .filter((file) => !exempt.some((pattern) => matchesGlob(file, pattern)))
     .sort()
     .flatMap((file) =>
-      (readFileSync(join(root, file), 'utf8').match(systemPaths) ?? [])
-        .filter((path) => !isDeclared(path))
-        .map((path) => ({ file, path })),
+      undeclaredIn(readFileSync(join(root, file), 'utf8'), declared).map((path) => ({ file, path })),
     );
 }

@@ -12,10 +12,9 @@ import {
 import { dirname, join } from 'node:path';
 import { after, afterEach, before, describe, test } from 'node:test';
 import { demoRegion } from '../cloud/cloud.ts';
-import { libfaketime } from '../programs.ts';
 import { tags } from '../openssh/machines.ts';
 import { type Child, makeWorld, mintProgram, type Result, type World, waitFor } from '../openssh/world.ts';
-import { testPath } from '../programs.ts';
+import { libfaketime, testPath } from '../programs.ts';
 
 const unitName = 'mint-ssh-agent.service';
 
