@@ -11,7 +11,7 @@ const SSH_AGENT_SIGN_RESPONSE = 14;
 const SSH_AGENTC_EXTENSION = 27;
 const SSH_AGENT_EXTENSION_FAILURE = 28;
 
-/** OpenSSH's own limit for a message, in bytes. */
+/** The limit of OpenSSH's agent for a message, in bytes. */
 const messageLimit = 256 * 1024;
 
 export type AgentRequest =
@@ -26,19 +26,23 @@ export interface Identity {
 }
 
 /**
- * Cuts a byte stream into messages, without their length. It keeps a copy of an incomplete message, never
- * more than the limit, and allocates no more than has arrived twice over, whatever a length promises.
+ * Splits a byte stream into messages, without their length fields. It keeps a copy of an incomplete message: at most
+ * the limit, and at most twice as many bytes as have arrived, regardless of the announced length.
  */
 export class AgentFrames {
   #held = Buffer.alloc(0);
   #filled = 0;
 
-  /** Whether a message has begun and not ended. */
+  /** Whether part of a message has arrived and the rest has not. */
   get midMessage(): boolean {
     return this.#filled > 0;
   }
 
-  /** @throws MintError `not-ssh` for a length of 0 or over 256 KiB: the connection is to be closed */
+  /**
+   * @param chunk the next bytes of the stream
+   * @returns the messages that it completes
+   * @throws MintError `not-ssh` for a length of 0 or over 256 KiB; the caller then closes the connection
+   */
   push(chunk: Buffer): Buffer[] {
     const messages: Buffer[] = [];
     let rest = chunk;
@@ -62,7 +66,7 @@ export class AgentFrames {
     return length;
   }
 
-  /** Takes from `bytes` until `size` are held, and gives back what is left of them. */
+  /** Takes from `bytes` until `size` bytes are held, and returns the rest. */
   #fill(bytes: Buffer, size: number): Buffer {
     const taken = Math.min(bytes.length, size - this.#filled);
     const needed = this.#filled + taken;
@@ -78,10 +82,12 @@ export class AgentFrames {
 }
 
 /**
- * Reads one message as AgentFrames gives it. Numbers we do not serve are `unsupported`, for which the
- * protocol wants a failure reply.
+ * Reads one message.
  *
- * @throws MintError `not-ssh` when a known request is malformed or has bytes behind its end
+ * @param message as `AgentFrames.push` returned it
+ * @returns the request; `unsupported` for a message number that this agent does not serve, which the protocol answers
+ *   with a failure reply
+ * @throws MintError `not-ssh` if a known request is malformed or has trailing bytes
  */
 export function parseAgentRequest(message: Buffer): AgentRequest {
   const reader = new WireReader(message);
@@ -104,7 +110,7 @@ export function parseAgentRequest(message: Buffer): AgentRequest {
   }
 }
 
-/** Each reply is a whole message with its length, ready to be written. */
+/** @returns SSH_AGENT_FAILURE as a whole message, with its length field */
 export function failureReply(): Buffer {
   return reply(SSH_AGENT_FAILURE);
 }
@@ -113,7 +119,7 @@ export function successReply(): Buffer {
   return reply(SSH_AGENT_SUCCESS);
 }
 
-/** Says that an extension is known and its contents were not accepted. */
+/** @returns SSH_AGENT_EXTENSION_FAILURE: the extension is known, but its contents were not accepted */
 export function extensionFailureReply(): Buffer {
   return reply(SSH_AGENT_EXTENSION_FAILURE);
 }
@@ -126,7 +132,7 @@ export function identitiesAnswer(identities: readonly Identity[]): Buffer {
   return reply(SSH_AGENT_IDENTITIES_ANSWER, encodeUint32(identities.length), ...entries);
 }
 
-/** Takes a signature blob such as signatureFor gives. */
+/** @param signature a signature blob, as `signatureFor` returns it */
 export function signResponse(signature: Buffer): Buffer {
   return reply(SSH_AGENT_SIGN_RESPONSE, encodeString(signature));
 }

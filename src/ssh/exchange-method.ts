@@ -57,10 +57,11 @@ const methods: ReadonlyMap<string, readonly Step[]> = new Map([
 const groupBits = { least: 1024, most: 8192 };
 
 /**
- * The steps of a method. In methods that are not listed (GSSAPI, RSA, whatever is invented next) the host
- * key may travel elsewhere, so they are refused by name.
+ * Methods that are not listed (GSSAPI, RSA, future ones) may carry the host key in another message, so they are refused.
  *
- * @throws MintError `not-ssh`
+ * @param keyExchange the negotiated method, such as `curve25519-sha256`
+ * @returns the messages of the method, in order
+ * @throws MintError `not-ssh` for a method that is not listed
  */
 export function stepsOf(keyExchange: string): readonly Step[] {
   const steps = methods.get(keyExchange);
@@ -76,7 +77,12 @@ export interface Reply {
   readonly signature: Buffer;
 }
 
-/** Host key, the server's half, signature: the same in every method. @throws MintError `not-ssh` */
+/**
+ * Reads a key exchange reply: host key, the server's public value, signature. Every method has this form.
+ *
+ * @param body the packet's payload after the message number
+ * @throws MintError `not-ssh` if it is malformed
+ */
 export function parseReply(body: Buffer): Reply {
   const reader = new WireReader(body);
   const hostKey = reader.string();
@@ -86,7 +92,12 @@ export function parseReply(body: Buffer): Reply {
   return { hostKey, signature };
 }
 
-/** Makes sure that a group is one, and not a reply in disguise. @throws MintError `not-ssh` */
+/**
+ * Checks that a message is a group of RFC 4419, and cannot be read as a key exchange reply.
+ *
+ * @param body the packet's payload after the message number
+ * @throws MintError `not-ssh` if it is anything else
+ */
 export function checkGroup(body: Buffer): void {
   const reader = new WireReader(body);
   const prime = reader.mpint();
@@ -98,5 +109,5 @@ export function checkGroup(body: Buffer): void {
     bits <= groupBits.most &&
     (prime.readUInt8(prime.length - 1) & 1) === 1 &&
     generator.length <= prime.length;
-  if (!isPlausible) throw unpredicted('the server sent a group that is none');
+  if (!isPlausible) throw unpredicted('the server sent a malformed Diffie-Hellman group');
 }

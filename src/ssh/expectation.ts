@@ -1,4 +1,4 @@
-/** What each side may send next, until its NEWKEYS: predicted from both KEXINITs. RFC 4253 §7 to §9. */
+/** Predicts from both KEXINITs what each side may send next, until its NEWKEYS: RFC 4253 §7 to §9. */
 import { checkGroup, parseReply, type Reply, type Step, stepsOf } from './exchange-method.ts';
 import { keyTypeOf } from './host-key-algorithm.ts';
 import { parseHostKey } from './hostkey.ts';
@@ -28,7 +28,7 @@ export type Meaning =
     };
 
 interface Agreement {
-  /** Empty where the two sides agreed on nothing. */
+  /** Empty if the two sides have no method in common. */
   readonly steps: readonly Step[];
   readonly keyExchange: string;
   readonly hostKeyAlgorithm: string;
@@ -37,34 +37,37 @@ interface Agreement {
 
 interface Progress {
   kexInit: KexInit | undefined;
-  /** The number of a packet sent on a guess before the other side's KEXINIT was seen. */
+  /** The message number of a guessed packet that was sent before the other side's KEXINIT. */
   guess: number | undefined;
-  /** How many packets are still to be skipped by the other side: one, after a wrong guess. */
+  /** How many packets the other side still has to skip: one after a wrong guess. */
   skips: number;
-  /** Whether anything came that strict key exchange does not allow. */
+  /** Whether this side sent a message that strict key exchange does not allow. */
   strayed: boolean;
   ended: boolean;
 }
 
 const plain: Meaning = { type: 'plain' };
 const replyNumbers: ReadonlySet<number> = new Set([SSH_MSG_KEX_REPLY, SSH_MSG_KEX_DH_GEX_REPLY]);
-/** RFC 4253 §11: these may come at any time; strict key exchange forbids them. */
+/** RFC 4253 §11 allows these at any time; strict key exchange forbids them. */
 const strayNumbers: ReadonlySet<number> = new Set([SSH_MSG_IGNORE, SSH_MSG_UNIMPLEMENTED, SSH_MSG_DEBUG]);
 
 /**
- * Judges the packets of both sides in the order they pass. Anything that is not predicted throws: a client
- * may ignore it, and then the key it takes for the host's is not the one that was seen here.
+ * Checks the packets of both sides in the order in which they pass. An unpredicted packet throws: a client might ignore
+ * it, and would then use another host key than the one seen here.
  */
 export class Expectation {
   readonly #sides: Readonly<Record<Side, Progress>> = { client: newProgress(), server: newProgress() };
   #agreement: Agreement | undefined;
-  /** How many of the agreement's steps have passed. */
+  /** How many steps of the agreed method have passed. */
   #passed = 0;
 
-  /** @throws MintError `not-ssh`, `host-key-type` */
+  /**
+   * @returns what the packet means at this point
+   * @throws MintError `not-ssh` for a packet that is not allowed here, `host-key-type` for a host key that cannot be verified
+   */
   judge(side: Side, packet: Packet): Meaning {
     const progress = this.#sides[side];
-    if (progress.ended) throw unpredicted(`the ${side} went on after its disconnect message`);
+    if (progress.ended) throw unpredicted(`the ${side} sent more after its disconnect message`);
     if (packet.type === SSH_MSG_DISCONNECT) {
       progress.ended = true;
       return plain;
@@ -92,7 +95,7 @@ export class Expectation {
     return plain;
   }
 
-  /** Settles what is to come, once both KEXINITs are there. */
+  /** Computes the next steps once both KEXINITs have arrived. */
   #agree(): void {
     const { client, server } = this.#sides;
     if (client.kexInit === undefined || server.kexInit === undefined) return;
@@ -108,7 +111,7 @@ export class Expectation {
     for (const side of ['client', 'server'] as const) this.#settleGuess(side, guessedRight);
   }
 
-  /** A packet sent on a guess either was the first step, or was skipped, or is still to come. */
+  /** A guessed packet was the first step, or was skipped, or has not arrived yet. */
   #settleGuess(side: Side, guessedRight: boolean): void {
     const { kexInit, guess } = this.#sides[side];
     if (!kexInit?.firstPacketFollows) return;
@@ -131,13 +134,13 @@ export class Expectation {
     return plain;
   }
 
-  /** Clients differ about what they skip, so nothing that one could take for a reply may be skipped. */
+  /** Clients differ in what they skip, so a packet that a client could read as a reply must not be skipped. */
   #refuseReplyAsGuess(side: Side, number: number): void {
     if (number === SSH_MSG_NEWKEYS || (side === 'server' && replyNumbers.has(number)))
       throw this.#surprise(side, number, 'as a guess');
   }
 
-  /** No side's NEWKEYS comes before the reply has passed. The caller stops asking after it. */
+  /** Neither side may send NEWKEYS before the reply has passed. The caller does not ask about later packets. */
   #newKeys(side: Side): Meaning {
     const steps = this.#agreement?.steps ?? [];
     if (steps.length === 0 || this.#passed < steps.length)
@@ -162,7 +165,7 @@ export class Expectation {
   #advance(side: Side, number: number): Step {
     const step = this.#agreement?.steps[this.#passed];
     if (step?.side !== side || !step.numbers.includes(number))
-      throw this.#surprise(side, number, 'where the key exchange has none');
+      throw this.#surprise(side, number, 'at a point where the key exchange has no such message');
     this.#passed += 1;
     return step;
   }

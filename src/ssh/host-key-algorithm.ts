@@ -1,9 +1,9 @@
-/** The signature algorithms of plain keys: the key type each belongs to, and its hash. */
+/** The signature algorithms of plain keys, with their key types and hashes. */
 import { MintError } from '../errors.ts';
 import { mldsa44Ed25519 } from './mldsa44-ed25519.ts';
 
 interface Algorithm {
-  /** The type that the key itself names. */
+  /** The type in the key blob. */
   readonly keyType: string;
   /** The hash over the signed data; undefined if the scheme has its own. */
   readonly hash: string | undefined;
@@ -26,9 +26,10 @@ export const verifiableKeyTypes: ReadonlySet<string> = new Set(
 );
 
 /**
- * @param algorithm of a signature
- * @param keyType the type that the key names
- * @returns the hash over the signed data; undefined if the key has no such algorithm, or the algorithm no hash of its own
+ * @param algorithm the name in a signature blob
+ * @param keyType the type in the key blob
+ * @returns the hash over the signed data; undefined if the algorithm does not belong to the key type, or prescribes no
+ *   separate hash
  */
 export function hashOf(algorithm: string, keyType: string): string | undefined {
   const found = algorithms.get(algorithm);
@@ -37,7 +38,7 @@ export function hashOf(algorithm: string, keyType: string): string | undefined {
 
 /**
  * @param algorithm a negotiated host key algorithm
- * @returns the type of the keys that it belongs to
+ * @returns the key type that it belongs to
  * @throws MintError `host-key-type` for certificates, hardware keys, DSA and SHA-1
  */
 export function keyTypeOf(algorithm: string): string {
@@ -47,8 +48,8 @@ export function keyTypeOf(algorithm: string): string {
   throw new MintError(
     'host-key-type',
     name.includes('-cert-v01@')
-      ? `the server shows a host certificate (${name}), and trust here is in plain host keys`
-      : `the server's host key is of a kind that cannot be verified (${name})`,
-    { hint: 'choose another kind: ssh -o HostKeyAlgorithms=ssh-ed25519' },
+      ? `the server presents a host certificate (${name}), and mint-ssh pins plain host keys`
+      : `host keys of this algorithm cannot be verified (${name})`,
+    { hint: 'choose another algorithm: ssh -o HostKeyAlgorithms=ssh-ed25519' },
   );
 }

@@ -1,4 +1,4 @@
-/** Host keys as a key exchange reply has them, and the signatures made with them. */
+/** Host keys in the form of a key exchange reply, and their signatures. */
 import { createHash, createPublicKey, type KeyObject, verify } from 'node:crypto';
 import { hashOf } from './host-key-algorithm.ts';
 import { mldsa44Ed25519, mldsa44Ed25519KeyBytes, verifyMldsa44Ed25519 } from './mldsa44-ed25519.ts';
@@ -6,11 +6,11 @@ import { unpredicted } from './refusal.ts';
 import { WireReader } from './wire.ts';
 
 export interface HostKey {
-  /** The key as it goes over the wire, K_S of RFC 4253 §8. */
+  /** The key in wire format: K_S of RFC 4253 §8. */
   readonly blob: Buffer;
-  /** The type the blob itself names, such as `ssh-ed25519`; `ssh-rsa` for every RSA key. */
+  /** The type in the blob, such as `ssh-ed25519`; `ssh-rsa` for every RSA key. */
   readonly type: string;
-  /** `SHA256:` and 43 characters of base64, as ssh-keygen prints it. */
+  /** `SHA256:` and 43 base64 characters, as ssh-keygen prints it. */
   readonly fingerprint: string;
 }
 
@@ -35,10 +35,11 @@ const curves: ReadonlyMap<string, Curve> = new Map([
 const rsaBits = { least: 1024, most: 16384 };
 
 /**
- * Reads a key blob. The inner structure of ssh-ed25519 (RFC 8709), ecdsa-sha2-nistp* (RFC 5656) and ssh-rsa
- * (RFC 4253 §6.6) and ssh-mldsa44-ed25519@openssh.com is checked to the last byte; of other types only the name is read.
+ * Reads a key blob. It checks ssh-ed25519 (RFC 8709), ecdsa-sha2-nistp* (RFC 5656), ssh-rsa (RFC 4253 §6.6) and
+ * ssh-mldsa44-ed25519@openssh.com to the last byte. Of other types it reads only the name.
  *
- * @throws MintError `not-ssh` when the blob is malformed
+ * @param blob K_S of RFC 4253 §8
+ * @throws MintError `not-ssh` if the blob is malformed
  */
 export function parseHostKey(blob: Buffer): HostKey {
   const reader = new WireReader(blob);
@@ -56,10 +57,11 @@ export function parseHostKey(blob: Buffer): HostKey {
 }
 
 /**
- * Verifies a signature by the key over `data`. A signature of algorithm `ssh-rsa`, which uses SHA-1, is not accepted.
+ * Verifies a host's signature. The algorithm `ssh-rsa`, which uses SHA-1, is not accepted.
  *
- * @param signature RFC 4253 section 6.6: the name of the algorithm, and the bytes
- * @returns false for a wrong or malformed signature, and for an unknown key type
+ * @param data the signed bytes
+ * @param signature a signature blob of RFC 4253 §6.6: the algorithm name and the signature bytes
+ * @returns whether the key made the signature; false for a malformed signature and an unknown key type
  */
 export function verifyHostSignature(key: HostKey, data: Buffer, signature: Buffer): boolean {
   try {
@@ -96,7 +98,11 @@ function verifyWith(key: HostKey, algorithm: string, data: Buffer, signature: Bu
   return verify(hash, data, { key: publicKey(), dsaEncoding: 'ieee-p1363' }, pair);
 }
 
-/** Checks the parameters after the type's name. @returns makes the public key; undefined for an unknown type */
+/**
+ * Checks the parameters after the type's name.
+ *
+ * @returns a function that makes the public key; undefined for an unknown type
+ */
 function readParameters(type: string, reader: WireReader): (() => KeyObject) | undefined {
   const curve = curves.get(type);
   if (curve !== undefined) return readCurvePoint(type, curve, reader);
@@ -134,9 +140,9 @@ const smallOrder: ReadonlySet<string> = new Set([
 ]);
 
 /**
- * Whether the encoded point has a small order, or a y coordinate of 2^255 - 19 or more, which RFC 8032 §5.1.3 does
- * not allow and which would be a second name of another point. With the former anyone can make signatures: OpenSSL 3.0
- * verifies them (3.5 no longer does), and so may an SSH client.
+ * Whether the encoded point has a small order, or a y coordinate of 2^255 - 19 or more. Anyone can sign for a point of
+ * small order: OpenSSL 3.0 accepts such signatures (3.5 does not), and an SSH client may. RFC 8032 §5.1.3 forbids the
+ * large coordinates, which would be a second encoding of another point.
  */
 function isWeakEd25519(point: Buffer): boolean {
   const y = Buffer.from(point);
@@ -149,10 +155,10 @@ function readCurvePoint(type: string, curve: Curve, reader: WireReader): () => K
   const name = reader.string().toString('latin1');
   const point = reader.string();
   reader.end();
-  if (!type.endsWith(`-${name}`)) throw unpredicted('an ecdsa host key names another curve');
-  // Compressed points are optional in RFC 5656 and OpenSSH takes none.
+  if (!type.endsWith(`-${name}`)) throw unpredicted('an ecdsa host key has the curve of another type');
+  // Compressed points are optional in RFC 5656, and OpenSSH does not accept them.
   if (point.length !== 1 + 2 * curve.size || point[0] !== 4)
-    throw unpredicted('an ecdsa host key is no uncompressed point of its curve');
+    throw unpredicted('an ecdsa host key is not an uncompressed point of its curve');
   const x = point.subarray(1, 1 + curve.size).toString('base64url');
   const y = point.subarray(1 + curve.size).toString('base64url');
   return () => jwk({ kty: 'EC', crv: curve.jwk, x, y });
@@ -167,7 +173,10 @@ function readRsa(reader: WireReader): () => KeyObject {
   return () => jwk({ kty: 'RSA', n: n.toString('base64url'), e: e.toString('base64url') });
 }
 
-/** Bits of a number as WireReader.mpint gives it. */
+/**
+ * @param magnitude as `WireReader.mpint` returns it: big-endian, without leading zeros
+ * @returns the number of its bits
+ */
 export function bitLength(magnitude: Buffer): number {
   const [first = 0] = magnitude;
   return magnitude.length * 8 - (first === 0 ? 8 : Math.clz32(first) - 24);
@@ -177,7 +186,7 @@ function jwk(key: Record<string, string>): KeyObject {
   return createPublicKey({ key, format: 'jwk' });
 }
 
-/** Leading zeros are lost in an mpint, and some servers drop them from an RSA signature. */
+/** Pads with leading zeros: an mpint has none, and some servers drop them from an RSA signature. */
 function padded(bytes: Buffer, size: number): Buffer {
   return bytes.length >= size ? bytes : Buffer.concat([Buffer.alloc(size - bytes.length), bytes]);
 }

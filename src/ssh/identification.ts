@@ -3,24 +3,24 @@ import { neverSsh } from './refusal.ts';
 
 /** RFC 4253 §4.2, with its CR LF. */
 const versionLineLimit = 255;
-/** What OpenSSH's client takes before the `SSH-` line; the total is ours. */
+/** OpenSSH's client accepts this many lines before the `SSH-` line; the limit of their total size is ours. */
 const linesLimit = 1024;
 const lineLimit = 8192;
 const totalLimit = 64 * 1024;
 
 const lineFeed = 0x0a;
 
-/** What the peer said first. */
+/** The lines with which a peer opened the connection. */
 export interface Greeting {
-  /** Each line whole, with its end; the last one is the `SSH-` line. */
+  /** Complete lines with their line ends; the last one is the `SSH-` line. */
   readonly lines: readonly Buffer[];
-  /** What stood behind it: a view of the chunk that completed it. */
+  /** The bytes after it: a view of the chunk that completed it. */
   readonly rest: Buffer;
 }
 
 /**
- * Collects the lines of one side up to its `SSH-` line. They are kept back until then, so that a server
- * that only says why it closes ("Exceeded MaxStartups") has shown the client nothing and can be dialled again.
+ * Collects the lines of one side up to its `SSH-` line. They are held until then. If a server only explains why it
+ * closes the connection ("Exceeded MaxStartups"), the client has seen nothing and the proxy can dial again.
  */
 export class Identification {
   readonly #mayPrecede: boolean;
@@ -34,15 +34,15 @@ export class Identification {
     this.#mayPrecede = side === 'server';
   }
 
-  /** The last whole line so far, without its end; it is foreign text of up to 8 KiB. */
+  /** The last complete line so far, without its line end. It is untrusted text of up to 8 KiB. */
   get lastLine(): string | undefined {
     return this.#lines.at(-1)?.toString().trimEnd();
   }
 
   /**
-   * Gives back the lines once the `SSH-` line is whole, else undefined.
-   *
-   * @throws MintError `not-ssh` for lines that are too long, too many, or nothing that SSH can begin with
+   * @param chunk the next bytes of this side
+   * @returns the lines once the `SSH-` line is complete, else undefined
+   * @throws MintError `not-ssh` for lines that are too long, too many, or that SSH does not allow here
    */
   push(chunk: Buffer): Greeting | undefined {
     let rest = chunk;
@@ -66,7 +66,7 @@ export class Identification {
     const needed = this.#length + piece.length;
     if (needed > totalLimit) throw neverSsh(`no SSH version line came in ${totalLimit / 1024} KiB`);
     if (needed > this.#held.length) {
-      // The lines so far stay views of the old buffer, which is not written to again.
+      // The earlier lines are views of the old buffer, which nothing writes to again.
       const larger = Buffer.alloc(Math.min(totalLimit, Math.max(needed, this.#held.length * 2, 256)));
       this.#held.copy(larger, 0, 0, this.#length);
       this.#held = larger;
@@ -78,11 +78,10 @@ export class Identification {
   /** Whether a line is the `SSH-` line. */
   #judge(line: Buffer): boolean {
     const text = line.toString('latin1');
-    // Clients differ about where such a line ends; OpenSSH refuses both as well.
+    // Clients differ in where such a line ends. OpenSSH refuses both too.
     if (/\0|\r(?!\n)/.test(text)) throw neverSsh('a line before the key exchange has a NUL or a lone CR');
     if (text.startsWith('SSH-')) {
-      if (!/^SSH-(2\.0|1\.99)-/.test(text))
-        throw neverSsh('the other side speaks an SSH that is not version 2');
+      if (!/^SSH-(2\.0|1\.99)-/.test(text)) throw neverSsh('the other side does not support SSH version 2');
       if (line.length > versionLineLimit)
         throw neverSsh(`the SSH version line has more than ${versionLineLimit} bytes`);
       return true;

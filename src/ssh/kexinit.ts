@@ -1,4 +1,4 @@
-/** KEXINIT, and what follows from the two of them: RFC 4253 §7.1. */
+/** The KEXINIT message, and what two of them negotiate: RFC 4253 §7.1. */
 import { WireReader } from './wire.ts';
 
 export interface KexInit {
@@ -8,22 +8,25 @@ export interface KexInit {
 }
 
 export interface Negotiation {
-  /** Undefined where the two have none in common: then the peers end the connection themselves. */
+  /** Undefined if the two have none in common. The peers then end the connection themselves. */
   readonly keyExchange: string | undefined;
   readonly hostKeyAlgorithm: string | undefined;
-  /** Whether a packet sent on a guess counts; the other side skips a wrongly guessed one. */
+  /** Whether a guessed packet counts. The other side skips it after a wrong guess. */
   readonly guessedRight: boolean;
   /** OpenSSH's PROTOCOL §1.10: until NEWKEYS nothing but the key exchange may be sent. */
   readonly strict: boolean;
 }
 
-/** Reads a KEXINIT's body, behind the message number. @throws MintError `not-ssh` when it is malformed */
+/**
+ * @param body the payload of a KEXINIT after the message number
+ * @throws MintError `not-ssh` if it is malformed
+ */
 export function parseKexInit(body: Buffer): KexInit {
   const reader = new WireReader(body);
   for (let cookie = 0; cookie < 16; cookie++) reader.byte();
   const keyExchanges = reader.nameList();
   const hostKeyAlgorithms = reader.nameList();
-  // Ciphers, MACs, compressions and languages, each for both directions, decide nothing here.
+  // Ciphers, MACs, compressions and languages, each for both directions, do not matter here.
   for (let list = 0; list < 8; list++) reader.string();
   const firstPacketFollows = reader.boolean();
   reader.uint32();
@@ -36,8 +39,8 @@ export function negotiate(client: KexInit, server: KexInit): Negotiation {
   const hostKeyAlgorithm = firstCommon(client.hostKeyAlgorithms, server.hostKeyAlgorithms);
   const bothName = (clientName: string, serverName = clientName): boolean =>
     client.keyExchanges.includes(clientName) && server.keyExchanges.includes(serverName);
-  // By the RFC a guess is right when both sides prefer the same; dropbear's extension, which it uses when
-  // both sides name it, asks only that the client's first choice is what was agreed on.
+  // By the RFC a guess is right if both sides prefer the same algorithms. If both sides name dropbear's extension, it is
+  // right if the client's first choice was agreed on.
   const rival = bothName('kexguess2@matt.ucc.asn.au')
     ? { keyExchanges: [keyExchange], hostKeyAlgorithms: [hostKeyAlgorithm] }
     : server;

@@ -1,13 +1,12 @@
-/** The keys that the agent makes, in SSH's formats. The private key never leaves its KeyObject. */
+/** Encodes the agent's keys in SSH's formats. The private key never leaves its KeyObject. */
 import { createPublicKey, type KeyObject } from 'node:crypto';
 import { encodeString, WireReader } from './wire.ts';
 
 const type = 'ssh-ed25519';
 
 /**
- * The public half of a key as it goes over the wire.
- *
- * @param key either half of an Ed25519 key (RFC 8709 section 4) or of an RSA key (RFC 4253 section 6.6)
+ * @param key the public or private half of an Ed25519 key (RFC 8709 §4) or RSA key (RFC 4253 §6.6)
+ * @returns the public key blob
  */
 export function publicKeyBlob(key: KeyObject): Buffer {
   const half = key.type === 'private' ? createPublicKey(key) : key;
@@ -19,7 +18,7 @@ export function publicKeyBlob(key: KeyObject): Buffer {
   return Buffer.concat([encodeString('ssh-rsa'), ...numbers]);
 }
 
-/** The line of an authorized_keys file, without a comment: of an Ed25519 key exactly 80 characters. */
+/** @returns the key's line for authorized_keys, without a comment; 80 characters for an Ed25519 key */
 export function publicKeyLine(key: KeyObject): string {
   const blob = publicKeyBlob(key);
   return `${new WireReader(blob).text()} ${blob.toString('base64')}`;

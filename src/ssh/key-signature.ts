@@ -14,10 +14,11 @@ export interface SigningKey {
 const rsaFlags: Readonly<Record<string, number | undefined>> = { 'rsa-sha2-256': 2, 'rsa-sha2-512': 4 };
 
 /**
- * Signs `data` with the algorithm that the login names. The algorithm `ssh-rsa`, which uses SHA-1, is not supported.
+ * Signs `data` with the algorithm of the login request. The algorithm `ssh-rsa`, which uses SHA-1, is not supported.
  *
- * @param flags of the sign request
- * @returns the signature blob; undefined if the key has no such algorithm, or the flags ask for another one
+ * @param algorithm from the signed login request
+ * @param flags from the agent's sign request; they must select the same algorithm
+ * @returns the signature blob; undefined if the key has no such algorithm, or the flags select another one
  */
 export function signatureFor(
   { privateKey, blob }: SigningKey,

@@ -12,16 +12,17 @@ export const mldsa44Ed25519 = 'ssh-mldsa44-ed25519@openssh.com';
 const mldsaKeyBytes = 1312;
 const mldsaSignatureBytes = 2420;
 const label = Buffer.from('COMPSIG-MLDSA44-Ed25519-SHA512');
-/** Of the composite signature scheme. The byte at the end is the length of the context, which SSH leaves empty. */
+/** The domain separator of the composite signature scheme. Its last byte is the length of the context, which SSH leaves empty. */
 const messageStart = Buffer.concat([Buffer.from('CompositeAlgorithmSignatures2025'), label, Buffer.of(0)]);
 
-/** How long the second string of the blob is, in bytes. */
+/** The length in bytes of the key blob's second string. */
 export const mldsa44Ed25519KeyBytes = mldsaKeyBytes + 32;
 
 /**
- * @param key the second string of the blob, `mldsa44Ed25519KeyBytes` long
- * @param signature the second string of the signature
- * @returns false also where this Node has no ML-DSA (before 24.6)
+ * @param key the second string of the key blob, `mldsa44Ed25519KeyBytes` long
+ * @param data the signed bytes
+ * @param signature the second string of the signature blob
+ * @returns whether both signatures verify; false in a Node without ML-DSA (before 24.6)
  */
 export function verifyMldsa44Ed25519(key: Buffer, data: Buffer, signature: Buffer): boolean {
   if (signature.length !== mldsaSignatureBytes + 64) return false;

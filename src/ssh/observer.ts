@@ -1,4 +1,4 @@
-/** Watches a key exchange go by, in both directions, and points out the packets on which trust depends. */
+/** Observes a key exchange in both directions, and points out the packets that trust depends on. */
 import { Expectation, type Meaning, type Side } from './expectation.ts';
 import { Identification } from './identification.ts';
 import { PacketReader } from './packet.ts';
@@ -12,9 +12,9 @@ interface ReplyPacket {
   /** Exactly the packet that carries the host key. */
   readonly type: 'reply';
   readonly bytes: Buffer;
-  /** K_S, whose type fits the negotiated algorithm: a copy of its own, as is the signature. */
+  /** A copy of K_S. Its type matches the negotiated algorithm. */
   readonly hostKey: Buffer;
-  /** The host's signature over the exchange hash; not verified here, the hash being a secret of the peers. */
+  /** A copy of the host's signature over the exchange hash. It cannot be verified here: only the peers know the hash. */
   readonly signature: Buffer;
   readonly keyExchange: string;
   readonly hostKeyAlgorithm: string;
@@ -30,16 +30,16 @@ export type ServerEvent = Pass | ReplyPacket;
 export type ClientEvent = Pass | NewKeys;
 
 /**
- * Takes the bytes of a connection as they arrive from either side and gives them back in order, cut where
- * something is to be judged; nothing is lost and nothing added. A line or a packet comes back whole or not
- * yet. After a side's NEWKEYS its chunks come back as they are.
+ * Takes the bytes of a connection as they arrive from either side, and returns them in order, split at the packets that
+ * the caller has to act on. It neither drops nor adds bytes. It returns only complete lines and packets. After a side's
+ * NEWKEYS it returns that side's chunks unchanged.
  *
- * Bytes given back may be views of the chunk, so a caller that reuses its read buffer and keeps them must
- * copy them; the observer itself keeps nothing of a chunk. It sets no time limits.
+ * The returned bytes may be views of the chunk, so a caller that reuses its read buffer and keeps them must copy them.
+ * The observer keeps no reference to a chunk, and sets no time limits.
  *
- * Both methods throw a MintError: `not-ssh` with `unsafe` for what the two KEXINITs do not predict, without
- * it for what never was SSH; `host-key-type` where the host key agreed on is of a kind that cannot be judged.
- * Then nothing further may pass in either direction.
+ * `server` and `client` throw a MintError: `not-ssh` with `unsafe` for a packet that the two KEXINITs do not predict,
+ * `not-ssh` without it for a peer that does not speak SSH, and `host-key-type` if the agreed host key algorithm cannot
+ * be verified. After that no more bytes may pass in either direction.
  */
 export class KeyExchangeObserver {
   readonly #expectation = new Expectation();
@@ -50,7 +50,7 @@ export class KeyExchangeObserver {
     return this.#server.identified;
   }
 
-  /** The last line that the server sent before its `SSH-` line, such as why it closes. Foreign text. */
+  /** The last line before the server's `SSH-` line, such as the reason why it closes. Untrusted text. */
   get serverNotice(): string | undefined {
     return this.#server.identified ? undefined : this.#server.lastLine;
   }
@@ -87,7 +87,7 @@ interface Piece {
   readonly meaning: Meaning;
 }
 
-/** One side's stream: lines, then packets in clear, then bytes that no one but the peers can read. */
+/** One side's stream: lines, then unencrypted packets, then encrypted bytes. */
 class Direction {
   readonly #side: Side;
   readonly #identification: Identification;

@@ -1,24 +1,24 @@
 /** Packets before encryption: RFC 4253 §6. */
 import { unpredicted } from './refusal.ts';
 
-/** RFC 4253 §6.1: what every implementation must take, and more than any key exchange needs. */
+/** Every implementation must accept this much (RFC 4253 §6.1), and no key exchange needs more. */
 const lengthLimit = 35_000;
 const leastPadding = 4;
-/** Whole packets are a multiple of this while nothing is encrypted; OpenSSH refuses others too. */
+/** The size of an unencrypted packet is a multiple of this. OpenSSH refuses other sizes too. */
 const blockSize = 8;
 
 export interface Packet {
-  /** The packet with its length and padding, as it came: a view of the chunk where that had all of it. */
+  /** The packet as it arrived, with its length and padding: a view of the chunk if one chunk had all of it. */
   readonly bytes: Buffer;
   /** The message number, the first byte of the payload. */
   readonly type: number;
-  /** The payload behind the message number. */
+  /** The payload after the message number. */
   readonly body: Buffer;
 }
 
 /**
- * Takes one packet after another from a stream of chunks. Of an incomplete packet a copy is kept, never
- * more than 35,004 bytes; whole ones are not copied.
+ * Reads one packet after another from a stream of chunks. It keeps a copy of an incomplete packet, at most 35,004 bytes,
+ * and does not copy complete ones.
  */
 export class PacketReader {
   readonly #header = Buffer.alloc(4);
@@ -26,10 +26,8 @@ export class PacketReader {
   #filled = 0;
 
   /**
-   * Takes a packet off the front of `chunk`, and gives back what is behind it. Without a packet, all of
-   * the chunk has been taken in.
-   *
-   * @throws MintError `not-ssh` for a length that no packet in clear can have
+   * @returns the packet that ends in this chunk, and the bytes after it; without a packet, the whole chunk was consumed
+   * @throws MintError `not-ssh` for a length or padding that an unencrypted packet cannot have
    */
   next(chunk: Buffer): { readonly packet: Packet | undefined; readonly rest: Buffer } {
     if (this.#filled === 0 && chunk.length >= 4) {
@@ -58,19 +56,20 @@ export class PacketReader {
   }
 }
 
-/** The size of the whole packet that begins with these four bytes. */
+/** The total size of the packet that starts with these four bytes. */
 function sizeOf(header: Buffer): number {
   const length = header.readUInt32BE(0);
   const size = 4 + length;
   if (length > lengthLimit) throw unpredicted(`a packet of ${length} bytes came before encryption`);
   if (length < 1 + leastPadding || size % blockSize !== 0)
-    throw unpredicted(`a packet has the impossible length ${length}`);
+    throw unpredicted(`a packet has an invalid length: ${length}`);
   return size;
 }
 
 function open(bytes: Buffer): Packet {
   const padding = bytes.readUInt8(4);
   const end = bytes.length - padding;
-  if (padding < leastPadding || end < 6) throw unpredicted(`a packet has the impossible padding ${padding}`);
+  if (padding < leastPadding || end < 6)
+    throw unpredicted(`a packet has an invalid padding length: ${padding}`);
   return { bytes, type: bytes.readUInt8(5), body: bytes.subarray(6, end) };
 }

@@ -1,12 +1,12 @@
-/** The two ways in which bytes are refused: they never were SSH, or they are not what SSH says comes next. */
+/** The two errors for refused bytes: the peer does not speak SSH, or it breaks the protocol. */
 import { MintError } from '../errors.ts';
 
-/** For bytes that break the protocol, or that the two KEXINITs do not predict. Exit status 3. */
+/** @returns the error for bytes that break the protocol, or that the two KEXINITs do not predict; exit status 3 */
 export function unpredicted(message: string, hint?: string): MintError {
   return new MintError('not-ssh', message, { unsafe: true, hint });
 }
 
-/** For a peer that speaks something else. Exit status 1. */
+/** @returns the error for a peer that does not speak SSH; exit status 1 */
 export function neverSsh(message: string, hint?: string): MintError {
   return new MintError('not-ssh', message, { unsafe: false, hint });
 }

@@ -1,4 +1,4 @@
-/** OpenSSH's PROTOCOL.agent §1: the client tells its agent which host a connection is to. */
+/** OpenSSH's PROTOCOL.agent §1: the client tells its agent which host it is connected to. */
 import { WireReader } from './wire.ts';
 
 export const sessionBindName = 'session-bind@openssh.com';
@@ -6,13 +6,16 @@ export const sessionBindName = 'session-bind@openssh.com';
 export interface SessionBind {
   readonly hostKey: Buffer;
   readonly sessionId: Buffer;
-  /** The host's signature over the session id, byte for byte that of the key exchange reply. */
+  /** The host's signature over the session id, byte for byte the signature of the key exchange reply. */
   readonly signature: Buffer;
-  /** Whether the connection is for forwarding the agent, not for logging in. */
+  /** Whether the connection forwards the agent, rather than logging in. */
   readonly isForwarding: boolean;
 }
 
-/** Reads the contents of the extension. @throws MintError `not-ssh` when they are malformed */
+/**
+ * @param contents the extension's payload after its name
+ * @throws MintError `not-ssh` if it is malformed
+ */
 export function parseSessionBind(contents: Buffer): SessionBind {
   const reader = new WireReader(contents);
   const hostKey = reader.string();

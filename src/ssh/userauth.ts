@@ -1,4 +1,4 @@
-/** What a client asks an agent to sign in order to log in: RFC 4252 §7 and OpenSSH's PROTOCOL §3.1. */
+/** The data that a client has an agent sign for a login: RFC 4252 §7 and OpenSSH's PROTOCOL §3.1. */
 import { WireReader } from './wire.ts';
 
 export interface UserauthRequest {
@@ -9,16 +9,19 @@ export interface UserauthRequest {
   readonly method: 'publickey' | 'publickey-hostbound-v00@openssh.com';
   readonly algorithm: string;
   readonly publicKey: Buffer;
-  /** The server's host key; the hostbound method alone has it. */
+  /** The server's host key; only the hostbound method has it. */
   readonly hostKey?: Buffer;
 }
 
 const SSH_MSG_USERAUTH_REQUEST = 50;
 
-/** SHA-1, SHA-256, SHA-384 and SHA-512: a session id is the hash of the key exchange method. */
+/** The lengths of SHA-1, SHA-256, SHA-384 and SHA-512: a session id is a hash of the key exchange method. */
 const sessionIdLengths: ReadonlySet<number> = new Set([20, 32, 48, 64]);
 
-/** Gives back the request, or undefined for anything that is not exactly one, to its last byte. */
+/**
+ * @param data the bytes of a sign request
+ * @returns the request; undefined if the bytes are not exactly one login request
+ */
 export function parseUserauthRequest(data: Buffer): UserauthRequest | undefined {
   try {
     return readRequest(new WireReader(data));

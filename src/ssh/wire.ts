@@ -1,12 +1,12 @@
-/** The data types of RFC 4251 §5, and of an agent's messages, which are built from them. */
+/** The data types of RFC 4251 §5, which SSH packets and agent messages consist of. */
 import { unpredicted } from './refusal.ts';
 
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
 /**
- * Reads one message from its start to its end. Byte strings it gives back are views of the message, not
- * copies. Every method throws a MintError `not-ssh` when the message is shorter than it says, or is not
- * what the method's type allows.
+ * Reads one message from its start to its end. The byte strings that it returns are views of the message, not copies.
+ * Every method throws a MintError `not-ssh` if the message is shorter than it claims, or the bytes do not have the
+ * method's type.
  */
 export class WireReader {
   readonly #bytes: Buffer;
@@ -24,7 +24,7 @@ export class WireReader {
     return this.#take(1).readUInt8(0);
   }
 
-  /** RFC 4251 lets no one store anything but 0 and 1, and readers differ about the rest. */
+  /** RFC 4251 allows only 0 and 1, and implementations differ in how they read other values. */
   boolean(): boolean {
     const value = this.byte();
     if (value > 1) throw unpredicted('a boolean is neither 0 nor 1');
@@ -49,23 +49,24 @@ export class WireReader {
     }
   }
 
-  /** The magnitude of a positive number, big-endian, without the sign's zero byte. */
+  /** @returns the magnitude of a positive number, big-endian, without the zero byte of the sign */
   mpint(): Buffer {
     const bytes = this.string();
     const [first = 0, second = 0] = bytes;
     if (first & 0x80) throw unpredicted('a number is negative');
     if (first !== 0) return bytes;
-    if (bytes.length === 0 || !(second & 0x80)) throw unpredicted('a number is zero or has needless zeros');
+    if (bytes.length === 0 || !(second & 0x80)) throw unpredicted('a number is zero or has leading zeros');
     return bytes.subarray(1);
   }
 
-  /** Names are printable US-ASCII without a comma and not empty (RFC 4251 §6); an empty list has none. */
+  /** @returns the names: printable US-ASCII without commas, none of them empty (RFC 4251 §6) */
   nameList(): string[] {
     const bytes = this.string();
-    if (bytes.some((byte) => byte < 0x21 || byte > 0x7e)) throw unpredicted('a name-list is not printable');
+    if (bytes.some((byte) => byte < 0x21 || byte > 0x7e))
+      throw unpredicted('a name list has characters that are not printable');
     if (bytes.length === 0) return [];
     const names = bytes.toString('latin1').split(',');
-    if (names.includes('')) throw unpredicted('a name-list has an empty name');
+    if (names.includes('')) throw unpredicted('a name list has an empty name');
     return names;
   }
 
@@ -73,13 +74,13 @@ export class WireReader {
     return this.#take(this.remaining);
   }
 
-  /** @throws MintError `not-ssh` when anything is left */
+  /** @throws MintError `not-ssh` if bytes are left */
   end(): void {
-    if (this.remaining > 0) throw unpredicted('a message has bytes behind its end');
+    if (this.remaining > 0) throw unpredicted('a message has trailing bytes');
   }
 
   #take(length: number): Buffer {
-    if (length > this.remaining) throw unpredicted('a message ends before its fields do');
+    if (length > this.remaining) throw unpredicted('a message is truncated');
     const taken = this.#bytes.subarray(this.#offset, this.#offset + length);
     this.#offset += length;
     return taken;
@@ -96,7 +97,7 @@ export function encodeUint32(value: number): Buffer {
   return bytes;
 }
 
-/** A length and its bytes; text is written as UTF-8. */
+/** @returns a uint32 length and the bytes; text is encoded as UTF-8 */
 export function encodeString(value: Uint8Array | string): Buffer {
   const bytes = typeof value === 'string' ? Buffer.from(value) : value;
   return Buffer.concat([encodeUint32(bytes.length), bytes]);

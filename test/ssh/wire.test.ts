@@ -44,7 +44,7 @@ const truncated: readonly [string, string, (reader: WireReader) => unknown][] = 
   ['the length of a string', '0000', (reader) => reader.string()],
   ['the bytes of a string', '0000000361', (reader) => reader.string()],
   ['a string of four gigabytes', 'ffffffff61', (reader) => reader.string()],
-  ['a name-list', '0000000361', (reader) => reader.nameList()],
+  ['a name list', '0000000361', (reader) => reader.nameList()],
   ['a number', '00000002ff', (reader) => reader.mpint()],
 ];
 for (const [what, hex, read] of truncated) {
