@@ -7,7 +7,7 @@ import type { TunnelReply } from '../aws/requests.ts';
 import { MintError } from '../errors.ts';
 import type { Caller } from '../platform/caller.ts';
 import type { VmSettings } from '../settings/settings.ts';
-import { hasPartInAws } from '../settings/uses-aws.ts';
+import { usesAws } from '../settings/uses-aws.ts';
 import { approvedNames } from '../ssh-config/approvals.ts';
 import { type Candidate, candidatesFor, hostCandidate, requireCandidates } from '../vms/candidates.ts';
 import { namesakeNotice } from '../vms/choose.ts';
@@ -100,7 +100,7 @@ export interface Target {
 /** The target of a request: an EC2 instance, or the host that ssh.toml or a job names. */
 export function targetOf(context: TargetContext, request: TargetRequest): Target {
   const { name, host, access, identity, via } = request.settings;
-  if (hasPartInAws(request.settings)) return new Ec2Target(context, request);
+  if (usesAws(request.settings)) return new Ec2Target(context, request);
   const isJob = access === 'injected' && identity === undefined;
   return fixedTarget(name, via, () =>
     isJob || host === undefined ? jobHost(context.jobs, name, host) : host,

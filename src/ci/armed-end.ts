@@ -1,8 +1,9 @@
 /**
- * Arms a shutdown on the VM itself, which turns it off when the time is over, even if the holder no longer runs. An instance that is turned off terminates, because its shutdown behaviour was set before.
+ * Arms a shutdown on the VM itself, which turns it off when the time is over, even if the holder no longer runs. That
+ * terminates an EC2 instance, because its shutdown behaviour was set before.
  *
- * It only protects against a holder that dies. A visitor who becomes root on the VM can cancel it, and a systemd timer or a
- * pending shutdown is gone after a reboot. Then the holder or the reaper destroys the VM from outside.
+ * It only protects against a holder that dies. A visitor who becomes root on the VM can cancel it, and a reboot drops a
+ * systemd timer or a pending shutdown. Then the holder or the reaper destroys the VM from outside.
  */
 import type { ChildProcess } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
@@ -13,29 +14,29 @@ import { type Login, withLoginConfig } from '../ssh-config/login-config.ts';
 import { sshArguments, sshStatus, startProgram } from '../ssh-config/ssh-child.ts';
 import { showInert } from './build-log.ts';
 
-/** How long opening the session on the VM may take. */
+/** The time limit for opening the session on the VM, in milliseconds. */
 const sessionMs = 120_000;
-/** How long the script may run: it tries every way to arm the shutdown. */
+/** The time limit of the script, which tries every way to arm the shutdown, in milliseconds. */
 const armMs = 60_000;
 
 export type Arming =
   /** `by`: `systemd-run`, `shutdown` or `end-command`. */
   | { readonly kind: 'armed'; readonly by: string }
-  /** Nothing is armed, and nothing has changed on the VM. */
+  /** Nothing is armed, and nothing changed on the VM. */
   | { readonly kind: 'refused'; readonly error: MintError }
-  /** The session ended before its answer: the end may be armed. */
+  /** The session ended before it answered, so the end may be armed. */
   | { readonly kind: 'unknown'; readonly error: MintError };
 
 export interface ArmOptions {
   readonly vm: string;
   readonly lease: string;
-  /** From now to the end. */
+  /** The time from now to the end. */
   readonly seconds: number;
-  /** What turns the machine off where neither systemd nor `shutdown` does; it runs there as root. */
+  /** The command that turns the machine off if neither systemd nor `shutdown` can; it runs on the VM as root. */
   readonly endCommand: string | undefined;
 }
 
-/** No part of a session may come from the user's own config, and the VM's words go through the build log's filter. */
+/** The user's own config must not change the session. The VM's output passes the filter of the build log. */
 const sessionOptions = [
   '-T',
   '-a',
@@ -45,7 +46,11 @@ const sessionOptions = [
   ),
 ];
 
-/** Calls `action` with a way to start a command in a session on the VM. @throws MintError as `withLoginConfig` */
+/**
+ * Calls `action` with a function that starts a command in a session on the VM.
+ *
+ * @throws MintError `io-failed`, `unsafe-permissions`
+ */
 export async function withVmSessions<T>(login: Login, action: (connect: Connect) => Promise<T>): Promise<T> {
   return await withLoginConfig(login, (file) =>
     action((command) => {
@@ -60,7 +65,11 @@ export async function withVmSessions<T>(login: Login, action: (connect: Connect)
   );
 }
 
-/** Arms the end of the VM, in a session of its own. */
+/**
+ * Arms the end of the VM, in a separate session.
+ *
+ * @returns how it was armed, or why it was not
+ */
 export async function armEnd(connect: Connect, options: ArmOptions): Promise<Arming> {
   const { vm } = options;
   const nonce = randomBytes(8).toString('hex');
@@ -86,7 +95,7 @@ function outcomeOf(vm: string, line: string | undefined): Arming {
   if (word === 'armed') return { kind: 'armed', by: detail };
   const refused = (message: string, hint: string): Arming => ({
     kind: 'refused',
-    error: new MintError('debug-unarmed', `${message} on ${vm}; nobody was authorized`, { hint }),
+    error: new MintError('debug-unarmed', `${message} on ${vm}; no key was authorized`, { hint }),
   });
   if (detail === 'root') {
     return refused(
@@ -97,7 +106,7 @@ function outcomeOf(vm: string, line: string | undefined): Arming {
   if (detail === 'end') {
     return refused(
       'neither systemd-run nor shutdown arms the end',
-      "say what turns this machine off, as root: --end-command '/usr/sbin/poweroff'",
+      "give a command that turns this machine off as root: --end-command '/usr/sbin/poweroff'",
     );
   }
   const error = new MintError('io-failed', `the session on ${vm} ended while its end was being armed`);
@@ -105,16 +114,15 @@ function outcomeOf(vm: string, line: string | undefined): Arming {
 }
 
 function noSession(vm: string): MintError {
-  return new MintError('io-failed', `could not open an SSH session to ${vm}; nobody was authorized`, {
-    hint: `what ssh said is above; \`mint-ssh ssh ${vm}\` shows whether a login works`,
+  return new MintError('io-failed', `could not open an SSH session to ${vm}; no key was authorized`, {
+    hint: `see the messages of ssh above, and try a login: mint-ssh ssh ${vm}`,
   });
 }
 
 /**
- * In POSIX sh. Lines to us are `mint-debug-NONCE WORD …`, so that what a .bashrc prints is told from them. Without root
- * nothing is begun. The first of three ways that works counts: a timer of systemd's is exact; `shutdown` counts in
- * minutes, and keeps users out during its last five; the last is a process of root's that sleeps. Each is checked after it
- * was started.
+ * POSIX sh. The script's lines are `mint-debug-NONCE WORD …`, to distinguish them from output of a .bashrc. It needs root,
+ * and uses the first of three ways that works: a systemd timer, which is exact; `shutdown`, which counts in minutes and
+ * blocks logins during its last five; a sleeping process of root. It checks each one after starting it.
  */
 const script = String.raw`
 exec 2>/dev/null
@@ -167,15 +175,15 @@ else tell fail end
 fi
 `;
 
-/** The command for ssh, which every login shell reads alike, and what goes to its stdin. */
+/** The command for ssh, which works in every login shell, and its stdin. */
 export interface RemoteProgram {
   readonly command: string;
   readonly input: Buffer;
 }
 
 /**
- * @param nonce 16 hexadecimal digits
- * @throws RangeError where anything but a number or a word of ours would become a part of the script
+ * @param options `nonce`: 16 hexadecimal digits
+ * @throws RangeError if a value for the script is not a number or in the form of our own IDs
  */
 export function armProgram({
   nonce,
@@ -188,7 +196,7 @@ export function armProgram({
   }
   const data = Buffer.from(endCommand);
   const text = Buffer.from(`nonce=${nonce} lease=${lease} seconds=${seconds} size=${data.length}\n${script}`);
-  // `dd` takes single bytes, so that it leaves what is behind the script to the script.
+  // `dd` reads single bytes, so that it does not consume data after the script.
   const command = `exec sh -c 'eval "$(dd bs=1 count=${text.length} 2>/dev/null)"'`;
   return { command, input: Buffer.concat([text, data]) };
 }

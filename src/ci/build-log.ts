@@ -1,6 +1,6 @@
 /**
- * What goes into a build log. GitHub, GitLab and others run commands that they find in a log, and people read it on a
- * terminal: foreign text (what a VM prints, a lease's fields) passes `inert` first.
+ * Text for a build log. GitHub, GitLab and others run commands that they find in a log, and users read it on a terminal.
+ * So untrusted text (a VM's output, the fields of a lease) passes `inert` first.
  */
 import type { Readable } from 'node:stream';
 import { command } from '../cli/shell-command.ts';
@@ -9,11 +9,11 @@ import { MintError } from '../errors.ts';
 import type { Lease } from './leases.ts';
 
 /**
- * Makes one line harmless for a terminal and for a log.
+ * Makes one line harmless for terminals and CI systems.
  *
- * - Control characters, among them the escape sequences of terminals and GitLab's section markers, become `\u{…}`.
- * - GitHub's runner takes `##[word]` anywhere in a line for a command, Azure and TeamCity `##vso[` and `##teamcity[`.
- * - GitHub takes `::word::` at the start of a line for a command.
+ * - Control characters become `\u{…}`. They start the escape sequences of terminals and GitLab's section markers.
+ * - `##[word]` anywhere in a line is a command to GitHub's runner, `##vso[` to Azure and `##teamcity[` to TeamCity.
+ * - `::word::` at the start of a line is a command to GitHub.
  *
  * @see https://docs.github.com/actions/reference/workflows-and-actions/workflow-commands
  */
@@ -23,11 +23,11 @@ export function inert(line: string): string {
     .replace(/^(\s*):(?=:)/, '$1: ');
 }
 
-/** Of one session: more is cut off. */
+/** The maximum output of one session that is shown, in bytes. */
 const maxShownBytes = 65_536;
 const maxLineBytes = 4_096;
 
-/** Shows what a session on a VM writes, line by line on our stderr, and harmless. */
+/** Copies the output of a session on a VM to stderr, line by line and harmless. */
 export function showInert(stream: Readable): void {
   let pending = '';
   let shownBytes = 0;
@@ -36,7 +36,7 @@ export function showInert(stream: Readable): void {
     shownBytes += line.length + 1;
     show(shownBytes > maxShownBytes ? '(more output of the VM is not shown)' : inert(line));
   };
-  // A carriage return alone would let the rest of a line overwrite its beginning.
+  // A lone carriage return would let the rest of a line overwrite its start.
   stream.setEncoding('utf8').on('data', (text: string) => {
     const lines = (pending + text).split(/\r*\n|\r+(?=[^\n])/);
     pending = lines.pop() ?? '';
@@ -64,21 +64,24 @@ export function parseLogFormat(text: string | undefined): LogFormat {
   });
 }
 
-/** What a person needs to log into a VM, and what ends it. */
+/** What a visitor needs to log in to a VM, and how to end it. */
 export interface Announcement {
   readonly lease: Lease;
   readonly hostKey: { readonly type: string; readonly base64: string; readonly fingerprint: string };
-  /** A one-off private key in OpenSSH's format, where that was asked for. */
+  /** A one-off private key in OpenSSH's format, if requested. */
   readonly privateKey: string | undefined;
-  /** `SHA256:…` of the keys that are authorized. */
+  /** `SHA256:…` of the authorized keys. */
   readonly authorized: readonly string[];
-  /** What was armed on the VM: `systemd-run`, `shutdown`, `end-command`. */
+  /** How the end was armed on the VM: `systemd-run`, `shutdown`, `end-command`. */
   readonly armedBy: string;
-  /** What `debug end` needs beside the lease's ID, fit for a shell: empty, or ` --leases dynamodb:TABLE`. */
+  /** Arguments of `debug end` after the lease ID, quoted for a shell: empty, or ` --leases dynamodb:TABLE`. */
   readonly endOptions: string;
 }
 
-/** The block, ending in a newline. @param now milliseconds since 1970 */
+/**
+ * @param now milliseconds since 1970
+ * @returns the block for the build log, with a newline at its end
+ */
 export function buildLogBlock(announcement: Announcement, format: LogFormat, now: number): string {
   const facts = factsOf(announcement);
   const title = `debug access by mint-ssh: ${inert(facts.vm)}`;
@@ -86,7 +89,7 @@ export function buildLogBlock(announcement: Announcement, format: LogFormat, now
     case 'json':
       return `${JSON.stringify(facts)}\n`;
     case 'github':
-      // A group that folds. A notice would show host, port and user outside the log.
+      // A group, which can be folded. A notice would show host, port and user outside the log.
       return lines(`::group::${commandData(title)}`, ...body(facts, now), '::endgroup::');
     case 'gitlab':
       return gitlabSection(title, facts.lease, body(facts, now), now);
@@ -151,7 +154,7 @@ function factsOf(announcement: Announcement): Facts {
   };
 }
 
-/** sshd(8), SSH_KNOWN_HOSTS FILE FORMAT: a port other than 22 is written behind the name in brackets. */
+/** sshd(8), SSH_KNOWN_HOSTS FILE FORMAT: with a port other than 22, the name is in brackets. */
 function knownHostsLine(host: string, port: number, key: string): string {
   return `${port === 22 ? host : `[${host}]:${port}`} ${key}`;
 }
@@ -184,12 +187,12 @@ function body(facts: Facts, now: number): string[] {
     ...key,
     ...facts.commands.map(inert),
     '',
-    'To end it before its time:',
+    'To end it early:',
     `${facts.end_inside.padEnd(40)} # on the VM`,
     inert(facts.end_outside),
     ...(facts.end_by_aws === undefined ? [] : [facts.end_by_aws]),
     '',
-    'The VM is destroyed then, with everything on it.',
+    'At the end the VM is destroyed, with all its data.',
   ];
 }
 
@@ -197,14 +200,15 @@ function rule(title: string): string {
   return `==== ${title} ${'='.repeat(Math.max(4, 74 - title.length))}`;
 }
 
-/** The text of one of GitHub's workflow commands. */
+/** Escapes the text of a GitHub workflow command. */
 function commandData(text: string): string {
   return text.replaceAll('%', '%25').replaceAll('\r', '%0D').replaceAll('\n', '%0A');
 }
 
 /**
- * https://docs.gitlab.com/ci/jobs/job_logs/#create-custom-collapsible-sections: the markers begin and end with "erase the
- * line", with a carriage return between; a section's name has letters, digits, `_`, `.` and `-`.
+ * https://docs.gitlab.com/ci/jobs/job_logs/#create-custom-collapsible-sections: a marker begins and ends with the escape
+ * sequence that erases the line, and has a carriage return in between. A section's name has letters, digits, `_`, `.`
+ * and `-`.
  */
 function gitlabSection(title: string, lease: string, text: readonly string[], now: number): string {
   const erase = '\u001b[0K';

@@ -9,22 +9,22 @@ import { encodePrivateKey } from '../keys/store/private-key.ts';
 import { publicKeyLine } from '../ssh/key-encoding.ts';
 
 export interface BootKeys {
-  /** The job's public key with a comment, as a line of authorized_keys. */
+  /** The job's public key with a comment, as a line for authorized_keys. */
   readonly authorizedKey: string;
-  /** Undefined for the image's own user. */
+  /** Undefined for the image's default user. */
   readonly user: string | undefined;
-  /** The user may become root without a password. */
+  /** Whether the user may become root without a password. */
   readonly sudo: boolean;
-  /** The VM's host key, if it is to be known beforehand. */
+  /** The VM's host key, if it was generated beforehand. */
   readonly hostKey: KeyObject | undefined;
 }
 
 /**
- * Keys at the top level are for the image's own user. Any other user has an entry in `users`, where `default` keeps the
- * image's own. Without `disable_root: false` cloud-init prepends a command that refuses the login to each of root's keys.
- * With a host key in `ssh_keys`, cloud-init generates none, and deletes those that came with the image.
+ * Keys at the top level are for the image's default user. Every other user needs an entry in `users`, where `default`
+ * keeps the image's user. Without `disable_root: false`, cloud-init prepends to each key of root a command that refuses
+ * the login. With a host key in `ssh_keys`, cloud-init generates none, and deletes those of the image.
  *
- * @returns the whole text, which begins with `#cloud-config`
+ * @returns the text, which starts with `#cloud-config`
  */
 export async function cloudConfig({ authorizedKey, user, sudo, hostKey }: BootKeys): Promise<string> {
   const config = {

@@ -1,6 +1,6 @@
 /**
- * The end of a job's VM: how the caller wants it destroyed, and doing that until EC2 confirms it. Every call may be
- * repeated, by the holder, by `debug end` and by a reaper at the same time: none has to wait for another.
+ * Destroys a job's VM, until EC2 confirms it. Every call may be repeated, so the holder, `debug end` and a reaper may run
+ * at the same time without waiting for each other.
  */
 import { spawn } from 'node:child_process';
 import { isIP } from 'node:net';
@@ -18,7 +18,7 @@ import { readOpenJobs } from '../settings/open-jobs.ts';
 import { endJobAndBlock } from './jobs.ts';
 import { closeLease, destroyMs, type Lease, type LeaseStore } from './leases.ts';
 
-/** What `--destroy` and `--instance` say. */
+/** The values of `--destroy` and `--instance`. */
 export interface Destruction {
   readonly kind: 'terminate' | 'command';
   readonly instance: string | undefined;
@@ -26,7 +26,7 @@ export interface Destruction {
   readonly command: string | undefined;
 }
 
-/** AWS as this process reaches it. */
+/** Access of this process to AWS. */
 export interface AwsAccess {
   readonly aws: Aws;
   readonly caller: Caller;
@@ -34,7 +34,7 @@ export interface AwsAccess {
   readonly region: string | undefined;
 }
 
-/** Opens AWS. Each `AwsAccess` resolves its credentials again; the caller closes `aws`. */
+/** Opens AWS with newly resolved credentials. The caller closes `aws`. */
 export function openAws({
   profile,
   region,
@@ -46,8 +46,9 @@ export function openAws({
 }
 
 /**
- * @param text what `--destroy` says: `terminate`, `command:…`, or nothing
- * @throws MintError `usage` where it does not say how the VM is destroyed
+ * @param text the value of `--destroy`: `terminate`, `command:…`, or undefined
+ * @param instance the value of `--instance`
+ * @throws MintError `usage` for an invalid value, or if the two do not determine how to destroy the VM
  */
 export function parseDestruction(text: string | undefined, instance: string | undefined): Destruction {
   if (instance !== undefined && !/^i-(?:[0-9a-f]{8}|[0-9a-f]{17})$/.test(instance)) {
@@ -60,15 +61,14 @@ export function parseDestruction(text: string | undefined, instance: string | un
   if ((text === undefined || text === 'terminate') && instance !== undefined) {
     return { kind: 'terminate', instance, command: undefined };
   }
-  throw new MintError('usage', 'it is not said how the VM is destroyed', {
+  throw new MintError('usage', 'missing option: how to destroy the VM', {
     hint: "--instance i-… for an EC2 instance, else --destroy command:'…'; $MINT_VM and $MINT_HOST say which VM",
   });
 }
 
 /**
- * What EC2 says about the instance, which has to be there: its region and account go into the lease.
- *
- * @throws MintError `vm-not-found`, `vm-not-running`, and what AWS refuses
+ * @returns the running instance as EC2 describes it; its region and account become part of the lease
+ * @throws MintError `vm-not-found`, `vm-not-running`, `aws-…`
  */
 export async function describeInstance(access: AwsAccess, instance: string): Promise<VmDescription> {
   const found = await lookUp(access, instance);
@@ -77,7 +77,10 @@ export async function describeInstance(access: AwsAccess, instance: string): Pro
   throw new MintError('vm-not-running', `the instance ${instance} is ${found.state}`);
 }
 
-/** Whether EC2 says that the instance does not run any more. @throws MintError what AWS refuses */
+/**
+ * @returns whether EC2 says that the instance no longer runs; false if EC2 does not know it
+ * @throws MintError `aws-…`
+ */
 export async function isOff(access: AwsAccess, instance: string): Promise<boolean> {
   const state = (await lookUp(access, instance))?.state;
   return state !== undefined && state !== 'running' && state !== 'pending';
@@ -92,8 +95,8 @@ async function lookUp(
 }
 
 /**
- * A typing error in an instance ID would destroy another machine: where the job's VM is known by its address, the instance
- * must have that address. Host names are not compared.
+ * Protects against a mistyped instance ID, which would destroy another machine: if the job has an IP address, the
+ * instance must have it too. Host names are not compared.
  *
  * @throws MintError `usage`
  */
@@ -105,7 +108,7 @@ export function checkAddress(
   if (isIP(host) === 0 || addresses.length === 0 || addresses.includes(host)) return;
   throw new MintError(
     'usage',
-    `the job ${name} is at ${host}, and ${vm.instanceId} at ${addresses.join(', ')}`,
+    `the job ${name} has the address ${host}, but ${vm.instanceId} has ${addresses.join(', ')}`,
     { hint: 'check --instance; if it is right, give `job set` a host name, which is not compared' },
   );
 }
@@ -113,22 +116,22 @@ export function checkAddress(
 export interface Ending {
   readonly paths: Paths;
   readonly store: LeaseStore;
-  /** Where the lease's own region and profile are not known. */
+  /** Used if the lease has no profile. */
   readonly profile: string | undefined;
-  /** For a VM that is destroyed by one. */
+  /** The command that destroys the VM, for leases of that kind. */
   readonly command: string | undefined;
   readonly event: Extract<AuditEvent, 'debug-ended' | 'debug-reaped'>;
-  /** The words after `mint-ssh`, for the audit log. */
+  /** The command's words after `mint-ssh`, for the audit log. */
   readonly word: string;
-  /** `until-confirmed`: a failure is tried again, an instance until EC2 confirms, a command for five minutes. */
+  /** `until-confirmed`: retries failures, for an instance until EC2 confirms, for a command for five minutes. */
   readonly persistence: 'once' | 'until-confirmed';
 }
 
 /**
- * Destroys the lease's VM, ends the job where it is this machine's, and closes the lease. Only the first can fail: a
- * lease that the store does not close is told, and left to a reaper, to whom a VM that is gone is as good as destroyed.
+ * Destroys the lease's VM, ends the job if it belongs to this machine, and closes the lease. If the lease cannot be
+ * closed, it prints a note: a reaper closes it later, because it treats a missing VM as destroyed.
  *
- * @throws MintError why the VM is not destroyed
+ * @throws MintError if the VM could not be destroyed: `aws-…`, `io-failed`, `usage`
  */
 export async function endLease(lease: Lease, ending: Ending): Promise<void> {
   const { paths, store, event, word } = ending;
@@ -145,15 +148,15 @@ export async function endLease(lease: Lease, ending: Ending): Promise<void> {
   } catch (error) {
     if (!(error instanceof MintError)) throw error;
     say(
-      `note: ${vm} is destroyed, but its lease ${id} is still in the store: ${error.message} (${error.code})`,
+      `note: ${vm} is destroyed, but its lease ${id} could not be removed: ${error.message} (${error.code})`,
     );
     hint('`mint-ssh debug reap` removes it when its time is over');
   }
 }
 
-/** Between two attempts, in milliseconds; the last one repeats. */
+/** The times between attempts, in milliseconds; the last one repeats. */
 const pausesMs = [2_000, 5_000, 10_000, 20_000];
-/** The same failure is told again after this time, in milliseconds. */
+/** The same failure is printed again after this time, in milliseconds. */
 const repeatMs = 60_000;
 
 async function destroyVm(lease: Lease, ending: Ending): Promise<void> {
@@ -180,8 +183,8 @@ async function destroyOnce(lease: Lease, { command, profile }: Ending): Promise<
   const { destroy } = lease;
   if (destroy.kind === 'command') {
     if (command !== undefined) return await runCommand(lease, command);
-    throw new MintError('usage', `${lease.vm} is destroyed by a command that only its holder knows`, {
-      hint: "say how: --destroy command:'…'",
+    throw new MintError('usage', `only the holder of ${lease.vm} has the command that destroys it`, {
+      hint: "give the command: --destroy command:'…'",
     });
   }
   const access = openAws({ profile, region: destroy.region });
@@ -192,7 +195,7 @@ async function destroyOnce(lease: Lease, { command, profile }: Ending): Promise<
   }
 }
 
-/** @throws MintError where EC2 does not say that the instance is terminated, or about to be */
+/** @throws MintError `io-failed` unless EC2 says that the instance is shutting down or terminated; `aws-…` */
 async function terminate(
   { aws, caller, profile, region }: AwsAccess,
   { instance, account }: { readonly instance: string; readonly account: string },
@@ -205,23 +208,23 @@ async function terminate(
       how: 'terminate',
     });
     if (state === 'shutting-down' || state === 'terminated') return;
-    throw new MintError('io-failed', `EC2 says that ${instance} is ${state ?? 'in no state'}`);
+    throw new MintError('io-failed', `EC2 says that ${instance} is ${state ?? 'in an unknown state'}`);
   } catch (error) {
     if (!(error instanceof MintError && error.code === 'vm-not-found')) throw error;
   }
-  // EC2 forgets a terminated instance within the hour. To another account, it never was there.
+  // EC2 forgets a terminated instance within the hour. Another account cannot see it at all.
   const own = await aws.identity(caller, { profile, region });
   if (own.account === account) return;
   throw new MintError(
     'aws-credentials',
-    `${instance} is of account ${account}, the credentials of ${own.account}`,
+    `${instance} belongs to account ${account}, the credentials to ${own.account}`,
     {
       hint: `use credentials of account ${account}, for example with --profile`,
     },
   );
 }
 
-/** The VM is told in the environment, so that no part of it becomes a word of the command. */
+/** Passes the VM in environment variables, so that no part of it can become part of the command. */
 function runCommand({ id, project, vm, host, port, user }: Lease, command: string): Promise<void> {
   const facts = {
     MINT_LEASE: id,
@@ -234,7 +237,7 @@ function runCommand({ id, project, vm, host, port, user }: Lease, command: strin
   return new Promise((resolve, reject) => {
     const child = spawn('/bin/sh', ['-c', command], {
       env: { ...process.env, ...facts },
-      // Its output is for people: stdout may be for JSON.
+      // Its output goes to stderr, because stdout may be for JSON.
       stdio: ['ignore', 2, 2],
       detached: true,
     });
@@ -259,21 +262,21 @@ function killGroup(pid: number | undefined): void {
   try {
     if (pid !== undefined) process.kill(-pid, 'SIGKILL');
   } catch {
-    // It has ended.
+    // It has already ended.
   }
 }
 
-/** Ends the job, where it is this machine's: key, pin and block. What fails is told, and delays nothing. */
+/** Ends the job (key, pin and block) if it belongs to this machine. A failure is printed, and does not stop the end. */
 async function forgetJob(paths: Paths, { vm, host, port }: Lease): Promise<void> {
   try {
     const job = readOpenJobs(paths).find(({ name }) => name === vm);
-    // Another VM may have the name by now.
+    // Another VM may have the name now.
     if (job?.host !== host || job.port !== port) return;
     await endJobAndBlock(paths, vm);
   } catch (error) {
     if (!(error instanceof MintError)) throw error;
     if (error.code === 'job-not-found') return;
-    say(`note: the job ${vm} is not ended: ${error.message} (${error.code})`);
+    say(`note: the job ${vm} could not be ended: ${error.message} (${error.code})`);
     hint(`mint-ssh job end ${vm}`);
   }
 }

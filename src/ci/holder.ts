@@ -1,7 +1,7 @@
 /**
- * Debug access to a failed job's VM, from the lease to the destroyed VM. The order is what makes it safe: the lease that a
- * reaper goes by is written first, then the end is armed on the VM, and only then are the visitors' keys authorized. From
- * moment at which the shutdown may be armed, `giveDebugAccess` always ends with `endLease`.
+ * Gives debug access to a failed job's VM, and destroys the VM at the end. The order makes it safe: first the lease is
+ * written, which a reaper goes by, then the end is armed on the VM, and only then are the visitors' keys authorized. Once
+ * the shutdown may be armed, `giveDebugAccess` always ends with `endLease`.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { hint, say } from '../cli/terminal.ts';
@@ -34,17 +34,17 @@ import {
 } from './leases.ts';
 import { authorizeKeys, type VisitorKeys } from './visitor-keys.ts';
 
-/** What was asked for; all of it has been checked. */
+/** The checked options of `debug open`. */
 export interface DebugRequest {
   readonly project: string;
   readonly job: LocatedJob;
-  /** How long the visitors may be inside, in seconds. */
+  /** How long the visitors have access, in seconds. */
   readonly ttlSeconds: number;
   readonly visitors: VisitorKeys;
   readonly destruction: Destruction;
-  /** What turns the VM off where neither systemd nor `shutdown` does. */
+  /** The command that turns the VM off if neither systemd nor `shutdown` can. */
   readonly endCommand: string | undefined;
-  /** What `debug end` needs beside the lease's ID, fit for a shell. */
+  /** Arguments of `debug end` after the lease ID, quoted for a shell. */
   readonly endOptions: string;
 }
 
@@ -55,32 +55,36 @@ export interface DebugContext {
   readonly login: Login;
   readonly store: LeaseStore;
   readonly access: AwsAccess;
-  /** This process was told to end. */
+  /** Aborted by a signal that would end this process. */
   readonly signal: AbortSignal;
-  /** The words after `mint-ssh`, for the audit log. */
+  /** The command's words after `mint-ssh`, for the audit log. */
   readonly word: string;
   readonly announce: (announcement: Announcement) => void;
 }
 
 /**
- * Why debug access ended: its time was over, the VM was turned off (from inside, or by `debug end`), `debug end` asked for
- * it, or this process was told to end.
+ * Why debug access ended: its time was over; the VM was turned off, from inside or by `debug end`; `debug end` requested
+ * it; or this process received a signal.
  */
 export type Reason = 'time' | 'off' | 'asked' | 'signal';
 
-/** How often the store is polled for a request of `debug end`. */
+/** The interval at which the store is polled for a request of `debug end`, in milliseconds. */
 const storePollMs = 3_000;
-/** How often EC2 is asked whether the instance still runs. */
+/** The interval at which EC2 is asked whether the instance still runs, in milliseconds. */
 const instancePollMs = 10_000;
-/** A clock that is set, and a machine that was suspended, are noticed within this time, in milliseconds. */
+/** A changed clock, or a suspended machine, is noticed within this time, in milliseconds. */
 const clockPollMs = 500;
 
-/** Only a job's VM is ever destroyed. @throws MintError `bad-vm-name`, `job-not-found`, `usage` */
+/**
+ * Finds the open job. Debug access is for the VMs of jobs only, because it destroys them.
+ *
+ * @throws MintError `bad-vm-name`, `job-not-found`, `usage` if the job has no address yet
+ */
 export function locatedJob(paths: Paths, name: string): LocatedJob {
   const wanted = vmName(name);
   const job = readOpenJobs(paths).find((open) => open.name === wanted);
   if (job === undefined) {
-    throw new MintError('job-not-found', `there is no job ${wanted}`, {
+    throw new MintError('job-not-found', `unknown job: ${wanted}`, {
       hint: 'debug access is for VMs of jobs only, because it destroys them in the end: mint-ssh job list',
     });
   }
@@ -92,11 +96,11 @@ export function locatedJob(paths: Paths, name: string): LocatedJob {
 }
 
 /**
- * Authorizes the visitors' keys, holds the VM until the time is over or it is ended, and destroys it.
+ * Authorizes the visitors' keys, waits for the end, and destroys the VM.
  *
  * @returns why it ended
- * @throws MintError `debug-limit`, `debug-unarmed` and others before anything has changed on the VM; after that, the VM
- *   is destroyed before anything is thrown
+ * @throws MintError `debug-limit`, `debug-unarmed` and others before anything changed on the VM; later errors are thrown
+ *   after the VM was destroyed
  */
 export async function giveDebugAccess(request: DebugRequest, context: DebugContext): Promise<Reason> {
   return await withVmSessions(context.login, async (connect) => {
@@ -155,7 +159,7 @@ async function makeLease(
   return { ...lease, destroy: { kind, instance: instanceId, region, account } };
 }
 
-/** What fails before the session on the VM has begun is a refusal: nothing has changed there. */
+/** A failure before the session on the VM began counts as refused: nothing changed on the VM. */
 async function arm(
   lease: Lease,
   { destruction: { instance }, endCommand }: DebugRequest,
@@ -165,7 +169,7 @@ async function arm(
   try {
     if (instance !== undefined) {
       const { aws, caller, profile, region } = access;
-      // A VM that turns itself off is to be gone, and not only stopped.
+      // The shutdown must terminate the VM, and not only stop it.
       await aws.setShutdown(caller, { profile, region, instanceId: instance, how: 'terminate' });
     }
     if (signal.aborted) throw interrupted();
@@ -189,14 +193,14 @@ async function destroyAndClose(
   await endLease(lease, { paths, store, profile, command, word, ...how });
 }
 
-/** A lease that stays blocks its project until its time is over; the reaper then destroys the VM. */
+/** If the lease cannot be removed, it blocks its project until its time is over. Then the reaper destroys the VM. */
 async function giveBack(store: LeaseStore, lease: Lease): Promise<void> {
   try {
     await closeLease(store, lease);
   } catch (error) {
     if (!(error instanceof MintError)) throw error;
     say(
-      `note: the lease ${lease.id} of ${lease.project} is still in the store: ${error.message} (${error.code})`,
+      `note: the lease ${lease.id} of ${lease.project} could not be removed: ${error.message} (${error.code})`,
     );
     hint('mint-ssh debug list');
   }
@@ -223,14 +227,14 @@ function noteGrant(
 function hostKeyOf(paths: Paths, vm: string): Announcement['hostKey'] {
   const { key, fingerprint } = new TrustStore(paths).show(vm)?.pin ?? {};
   if (key === undefined || fingerprint === undefined) {
-    throw new MintError('host-key-unverified', `the host key of ${vm} is not on record`, {
+    throw new MintError('host-key-unverified', `no host key is pinned for ${vm}`, {
       hint: `mint-ssh hosts show ${vm}`,
     });
   }
   return { type: key.type, base64: key.blob.toString('base64'), fingerprint };
 }
 
-/** Waits for the first reason to end. A store or EC2 that does not answer is not a reason. */
+/** Waits for the first reason to end. An unavailable store or EC2 is not a reason. */
 async function hold(
   lease: Lease,
   { destruction: { instance } }: DebugRequest,
@@ -240,7 +244,7 @@ async function hold(
   const signal = AbortSignal.any([done.signal, end]);
   const isAsked = async () => {
     const { leases } = await store.read(lease.project);
-    // A lease that is gone ends nothing: somebody removed it, or the store answers with nothing.
+    // A missing lease is not a request to end: someone removed it, or the store returned an empty answer.
     return leases.some(({ id, isToEnd }) => id === lease.id && isToEnd);
   };
   try {
@@ -256,7 +260,7 @@ async function hold(
   }
 }
 
-/** By the wall clock or the monotonic one, whichever is first: a suspended machine stops one, setting the clock moves the other. */
+/** Uses both the wall clock, which can be set, and the monotonic clock, which stops while a machine is suspended. */
 async function untilTime(
   { endsAt }: Lease,
   end: AbortSignal,
@@ -269,7 +273,7 @@ async function untilTime(
   return end.aborted ? 'signal' : 'time';
 }
 
-/** Polls `question` and resolves when the answer is yes; a failed call is ignored. */
+/** Calls `question` repeatedly, and resolves when it returns true. Failed calls are ignored. */
 async function poll(
   question: () => Promise<boolean>,
   intervalMs: number,
@@ -299,5 +303,5 @@ function limit(lease: Lease): MintError {
 }
 
 function interrupted(): MintError {
-  return new MintError('io-failed', 'interrupted; nobody was authorized');
+  return new MintError('io-failed', 'interrupted; no key was authorized');
 }

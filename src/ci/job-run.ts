@@ -1,4 +1,4 @@
-/** `job run`: runs a command on a job's VM, ends it with this process, and can wait for a VM that boots. */
+/** `job run`: runs a command on a job's VM, ends it together with this process, and can wait for a booting VM. */
 import type { ChildProcess } from 'node:child_process';
 import { constants } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -9,9 +9,9 @@ import { type Login, withLoginConfig } from '../ssh-config/login-config.ts';
 import { remoteWords } from '../ssh-config/remote-command.ts';
 import { sshArguments, sshStatus, startProgram } from '../ssh-config/ssh-child.ts';
 
-/** A signal that would end this process. A CI system that cancels a build sends one, and kills seconds later. */
+/** A signal that would end this process. A CI system sends one to cancel a build, and kills the process seconds later. */
 export interface EndSignal {
-  /** Its reason is the signal's name. */
+  /** Its abort reason is the signal's name. */
   readonly signal: AbortSignal;
   readonly dispose: () => void;
 }
@@ -29,20 +29,20 @@ export function onEndSignal(): EndSignal {
   };
 }
 
-/** What a user's own config could put in place of the command, or beside it. */
+/** Options against settings of the user's config that replace the command, or add to it. */
 const plain = option('RemoteCommand=none');
 
 /**
- * Runs a command on the job's VM, with our stdin, stdout and stderr. When `signal` is aborted, the command is ended there:
- * closing the connection alone would leave it running.
+ * Runs a command on the job's VM, with our stdin, stdout and stderr. When `signal` is aborted, it ends the command on the
+ * VM, because closing the connection would leave it running.
  *
- * @param line for the VM's shell
- * @returns its exit status; 128 and the signal's number where `signal` ended it
- * @throws MintError `usage` for a command that cannot be sent, and those of `withLoginConfig`
+ * @param line the command line for the VM's shell
+ * @returns its exit status; 128 plus the signal's number if `signal` ended it
+ * @throws MintError `usage` for a command that cannot be sent, `io-failed`, `unsafe-permissions`
  */
 export async function runOnVm(login: Login, line: string, signal: AbortSignal): Promise<number> {
   return await withLoginConfig(login, async (file) => {
-    // A second session of the same connection ends what runs in the first.
+    // A second session of the same connection ends the command in the first one.
     const socket = process.platform === 'win32' ? undefined : join(dirname(file), 'c');
     const master = socket === undefined ? [] : controlOptions('yes', socket);
     const child = startProgram('ssh', sshArguments(file, [...plain, ...master], login.vm.name, line), {
@@ -61,17 +61,17 @@ export async function runOnVm(login: Login, line: string, signal: AbortSignal): 
   });
 }
 
-/** As `sshStatus`, where the signals are somebody else's to handle. */
+/** `sshStatus` without its signal handlers. */
 function exitStatus(child: ChildProcess): Promise<number> {
   return sshStatus(child, undefined, { passSignals: false });
 }
 
-/** From the first signal to the end of the command and its ssh, in milliseconds. CI systems kill within 10 s. */
+/** The time limit from the first signal to the end of ssh, in milliseconds. CI systems kill after about 10 s. */
 const endMs = 6_000;
 
 /**
- * On the VM: sends SIGTERM, and SIGKILL two seconds later, to the process group of each other session of this connection.
- * sshd makes the first process of a session the leader of its group, and is its parent.
+ * A script for the VM. It sends SIGTERM, and two seconds later SIGKILL, to the process groups of the connection's other
+ * sessions. sshd is the parent of each session's first process, which leads its process group.
  */
 const endScript = `
 leaders() {
@@ -99,12 +99,12 @@ async function endRemoteCommand(
   const limit = setTimeout(() => child.kill('SIGTERM'), endMs);
   child.once('exit', () => clearTimeout(limit));
   if (socket === undefined) return void child.kill('SIGTERM');
-  // Never by another connection: it would not know which session to end.
+  // Never through a new connection, which could not tell which session to end.
   const options = [...plain, ...controlOptions('no', socket), ...option('ProxyCommand=false'), '-T'];
   const command = `exec ${remoteWords(['/bin/sh', '-c', endScript])}`;
   const second = startProgram('ssh', sshArguments(file, options, vm, command), { stdio: 'ignore' });
   second.once('error', () => child.kill('SIGTERM'));
-  // Before the session is there, and after it is over, there is only ssh to be ended.
+  // If the session has not started, or is over, only ssh has to be ended.
   second.once('exit', (status) => status === 0 || child.kill('SIGTERM'));
 }
 
@@ -120,13 +120,13 @@ function option(text: string): string[] {
   return ['-o', text];
 }
 
-/** Between two attempts to reach a VM that boots, in milliseconds. */
+/** The time between attempts to reach a booting VM, in milliseconds. */
 const pauseMs = 2_000;
-/** One attempt takes no longer than this, in milliseconds. */
+/** The time limit of one attempt, in milliseconds. */
 const attemptMs = 60_000;
 const maxSaidBytes = 65_536;
 
-/** What waiting does not change: the command itself is then run, and fails with the full message. */
+/** Errors that waiting cannot fix. The command then runs, and fails with the full message. */
 const finalCodes: ReadonlySet<string> = new Set<ErrorCode>([
   'host-key-changed',
   'host-key-unverified',
@@ -142,10 +142,10 @@ const finalCodes: ReadonlySet<string> = new Set<ErrorCode>([
 ]);
 
 /**
- * Waits until a login to the VM works, or fails in a way that waiting does not change.
+ * Waits until a login to the VM succeeds, or fails with an error that waiting cannot fix.
  *
- * @param limitMs from now
- * @throws MintError `dial-failed` or `login-refused` where the VM does not answer in time
+ * @param limitMs the time limit in milliseconds
+ * @throws MintError `dial-failed` or `login-refused` if the VM does not accept a login in time
  */
 export async function waitForVm(login: Login, limitMs: number, signal: AbortSignal): Promise<void> {
   const deadline = performance.now() + limitMs;
@@ -189,7 +189,7 @@ async function tryLogin(file: string, vm: string, signal: AbortSignal): Promise<
   const limit = setTimeout(kill, attemptMs);
   signal.addEventListener('abort', kill);
   try {
-    // Any other status is that of a session on the VM.
+    // Any other status comes from a session on the VM.
     if ((await exitStatus(child)) < 128) return undefined;
   } finally {
     clearTimeout(limit);
@@ -200,6 +200,6 @@ async function tryLogin(file: string, vm: string, signal: AbortSignal): Promise<
   const last = said.trimEnd().split('\n').at(-1)?.trim() ?? '';
   return {
     code: code === 'login-refused' ? code : 'dial-failed',
-    message: printable((message || last || 'ssh said nothing').slice(0, 300)),
+    message: printable((message || last || 'ssh printed no message').slice(0, 300)),
   };
 }

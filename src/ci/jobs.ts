@@ -1,7 +1,7 @@
 /**
- * Jobs, as commands see them: what they ask of the agent, and the job's Host block, by which plain `ssh NAME` reaches its
- * VM. The block is written and removed without asking where the user's config already includes ours, and never in place
- * of a name that means something else.
+ * Jobs for the commands: requests to the agent, and the job's Host block, with which plain `ssh NAME` reaches the VM. The
+ * block is written and removed without a prompt if the user's config already includes ours, but never for a name that
+ * refers to another host.
  */
 import { join } from 'node:path';
 import { askAgent, askRunningAgent } from '../agent/control/client.ts';
@@ -22,23 +22,27 @@ export type { Job } from '../agent/control/protocol.ts';
 
 export interface JobPlan {
   readonly name: string;
-  /** On the job's VM. */
+  /** The user on the job's VM. */
   readonly user: string;
-  /** The public half of the host key that the VM will have, as a blob (RFC 4253 section 6.6); it is pinned at once. */
+  /** The public host key blob (RFC 4253 §6.6) that the VM will have. It is pinned at once. */
   readonly hostKey: Buffer | undefined;
 }
 
 /**
  * Makes a job's key in the agent.
  *
- * @throws MintError `job-exists`, `bad-vm-name` for a name that cannot be a VM's or already is one's, `agent-unavailable`
+ * @throws MintError `job-exists`, `bad-vm-name` for an invalid name or the name of a VM, `agent-unavailable`
  */
 export async function beginJob(paths: Paths, { name, user, hostKey }: JobPlan): Promise<Job> {
   const blob = hostKey?.toString('base64');
   return jobOf(await askAgent(paths, { type: 'job-begin', version, name, user, hostKey: blob }));
 }
 
-/** Says where the job's VM is. @throws MintError `job-not-found`, `job-lost`, `bad-settings` */
+/**
+ * Sets the address of the job's VM.
+ *
+ * @throws MintError `job-not-found`, `job-lost`, `bad-settings`
+ */
 export async function setJob(
   paths: Paths,
   place: { readonly name: string; readonly host: string; readonly port?: number | undefined },
@@ -47,12 +51,16 @@ export async function setJob(
   return jobOf(await askAgent(paths, { type: 'job-set', version, name, host, port }));
 }
 
-/** Wipes key, pin and socket; for a lost job, what is left of them. @throws MintError `job-not-found` */
+/**
+ * Removes the job's key, pin and socket, or what is left of them if the job was lost.
+ *
+ * @throws MintError `job-not-found`
+ */
 export async function endJob(paths: Paths, name: string): Promise<Job> {
   return jobOf(await askAgent(paths, { type: 'job-end', version, name }));
 }
 
-/** Starts no agent: without one, every job is lost. */
+/** Lists the open jobs. It starts no agent: without one, every job is lost. */
 export async function listJobs(paths: Paths): Promise<readonly Job[]> {
   const reply = await askRunningAgent(paths, { type: 'job-list', version });
   if (reply?.type === 'jobs') return reply.jobs;
@@ -61,38 +69,40 @@ export async function listJobs(paths: Paths): Promise<readonly Job[]> {
 
 function jobOf(reply: AgentReply): Job {
   if (reply.type === 'job' || reply.type === 'job-ended') return reply.job;
-  throw new MintError('agent-unavailable', 'the agent gave an unexpected answer');
+  throw new MintError('agent-unavailable', 'unexpected answer from the agent');
 }
 
 export type JobBlock =
   | { readonly kind: 'written' }
-  /** The user's config does not include ours. */
+  /** The user's config does not include our file. */
   | { readonly kind: 'not-included' }
-  /** The name means something else to the user's ssh. */
+  /** The name refers to another host in the user's ssh config. */
   | { readonly kind: 'taken'; readonly reason: string };
 
 const lockMs = 10_000;
 
 /**
- * Ends the job, with its block. The block goes first: a process that is killed in between leaves a job, which can be ended
- * again, and not a block without a job.
+ * Removes the job's block, and then ends the job. If the process is killed in between, the job can be ended again; in the
+ * other order, a block without a job would be left.
  *
- * @throws MintError `job-not-found`; as `refreshJobBlock`, when the job is ended
+ * @throws MintError `job-not-found`; `io-failed`, `unsafe-permissions` or `ssh-config-unsafe` after the job has ended, if
+ *   the block could not be removed
  */
 export async function endJobAndBlock(paths: Paths, name: string): Promise<Job> {
   if (readOpenJobs(paths).some((job) => job.name === name)) {
-    // What fails here fails below as well, and is told there. The job's key is wiped all the same.
+    // A failure here repeats below, where it is reported. The job's key must be removed in any case.
     await refreshJobBlock(paths, name, 'ending').catch(() => undefined);
   }
   const ended = await endJob(paths, name);
-  // Meanwhile another job's begin may have written the block again.
+  // Another `job begin` may have written the block again in the meantime.
   await refreshJobBlock(paths, name);
   return ended;
 }
 
 /**
- * Writes a block for each open job; `name` is the one that began, changed or ended.
+ * Writes a block for each open job.
  *
+ * @param name the job that began, changed or ended
  * @throws MintError `io-failed`, `unsafe-permissions`, `ssh-config-unsafe`
  */
 export async function refreshJobBlock(
@@ -101,7 +111,7 @@ export async function refreshJobBlock(
   state: 'open' | 'ending' = 'open',
 ): Promise<JobBlock> {
   ensureClosedDirectory(paths.run);
-  // Of jobs that begin at the same time, each has to see what the one before has written. Without the lock in time, go on.
+  // Jobs that begin at the same time must see each other's blocks. If the lock is not free in time, continue without it.
   const lock = acquireLock(join(paths.run, 'job-blocks.lock'), { waitMilliseconds: lockMs });
   try {
     return await refresh(paths, name, state === 'ending' ? name : undefined);
@@ -113,7 +123,7 @@ export async function refreshJobBlock(
 async function refresh(paths: Paths, name: string, ending: string | undefined): Promise<JobBlock> {
   const including = includingConfig(paths);
   if (including === undefined) return { kind: 'not-included' };
-  // Every name keeps its block, except that of a job that has ended.
+  // Every name keeps its block, except that of an ended job.
   const kept = [...writtenNames(paths).all].filter((written) => written !== name);
   const plan = await planBlocks({
     paths,

@@ -19,30 +19,34 @@ import {
   unreadableLeases,
 } from './leases.ts';
 
-/** A table, as the caller reaches it. */
+/** Access to a DynamoDB table. */
 export interface LeaseTable {
   readonly name: string;
-  /** @throws MintError what AWS refuses */
+  /** @throws MintError `aws-…`, `bad-settings` */
   readonly send: (call: TableCall) => Promise<TableReply>;
 }
 
-/** @param text what `--leases` says: nothing, or `dynamodb:TABLE` @throws MintError `usage` */
+/**
+ * @param text the value of `--leases`: undefined, or `dynamodb:TABLE`
+ * @returns the name of the table; undefined for files
+ * @throws MintError `usage`
+ */
 export function parseTableName(text: string | undefined): string | undefined {
   if (text === undefined) return undefined;
   const [, name] = /^dynamodb:([a-zA-Z0-9_.-]{3,255})$/.exec(text) ?? [];
   if (name !== undefined) return name;
-  throw new MintError('usage', `"${printable(text.slice(0, 60))}" is not a place for leases`, {
+  throw new MintError('usage', `"${printable(text.slice(0, 60))}" is not a lease store`, {
     hint: '--leases dynamodb:TABLE; without it, leases are files below the configuration directory',
   });
 }
 
-/** A record of a project may have 100 leases, of 700 bytes each; DynamoDB stores 400 kB at most. */
+/** The maximum size of a record: 100 leases of 700 bytes. DynamoDB stores up to 400 kB. */
 const maxRecordBytes = 400_000;
 const lockMs = 10_000;
-/** More projects than this are not an orchestrator's. */
+/** The maximum number of projects. */
 const maxProjects = 10_000;
 
-/** `leases/PROJECT.json` below the configuration directory, one lock for all. */
+/** Leases in `leases/PROJECT.json` below the configuration directory, with one lock for all. */
 export class FileLeases implements LeaseStore {
   readonly #directory: string;
 
@@ -84,7 +88,7 @@ export class FileLeases implements LeaseStore {
     }
   }
 
-  /** @returns undefined where the file is nothing of ours */
+  /** @returns undefined if the file is not a valid record */
   #read(project: string): ProjectLeases | undefined {
     const bytes = readPrivateFile(this.#file(project), { maxBytes: maxRecordBytes });
     if (bytes === undefined) return { project, leases: [], unreadable: [] };
@@ -114,17 +118,17 @@ export class FileLeases implements LeaseStore {
   }
 }
 
-/** How often a change is tried while others change the same record. */
+/** How often a change is retried if others change the same record. */
 const maxAttempts = 30;
-/** A scan has pages of 1 MB: a table with more of them is not for leases. */
+/** The maximum number of pages (of 1 MB each) of a scan. A larger table holds other data. */
 const maxPages = 50;
 const keyPrefix = 'leases#';
 
 type Item = Readonly<Record<string, { readonly S?: string }>>;
 
 /**
- * One item for each project: `key` is `leases#PROJECT`, `record` the text, `revision` a word that every write changes. A
- * write is refused by DynamoDB if the revision is not the one that was read.
+ * Leases in a DynamoDB table, with one item for each project: `key` is `leases#PROJECT`, `record` is the text, and
+ * `revision` is a word that every write changes. DynamoDB refuses a write if the revision has changed since the read.
  */
 export class DynamoLeases implements LeaseStore {
   readonly #table: LeaseTable;
@@ -142,7 +146,7 @@ export class DynamoLeases implements LeaseStore {
     let result: { readonly value: T } | undefined;
     for (let attempt = 1; attempt <= maxAttempts; attempt += 1) {
       const { found, revision } = await this.#read(project);
-      // The answer to the write before was lost, and the SDK sent it again.
+      // The answer to the first write was lost, and the SDK repeated the request.
       if (result !== undefined && revision === next) return result.value;
       const changed = change(found);
       if (changed.leases === undefined) return changed.result;
@@ -155,9 +159,13 @@ export class DynamoLeases implements LeaseStore {
       if (outcome === 'done') return changed.result;
       await sleep(Math.random() * 50 * attempt);
     }
-    throw new MintError('io-failed', `the leases of ${project} changed ${maxAttempts} times meanwhile`, {
-      hint: 'run this again in a moment',
-    });
+    throw new MintError(
+      'io-failed',
+      `the leases of ${project} kept changing; giving up after ${maxAttempts} attempts`,
+      {
+        hint: 'run the command again',
+      },
+    );
   }
 
   async readAll(): Promise<readonly ProjectLeases[]> {
@@ -176,7 +184,7 @@ export class DynamoLeases implements LeaseStore {
       from = output['LastEvaluatedKey'];
       if (from === undefined) return records;
     }
-    throw new MintError('io-failed', `the table ${this.#table.name} holds more than leases`, {
+    throw new MintError('io-failed', `the table ${this.#table.name} has other data than leases`, {
       hint: 'give leases a table of their own: --leases dynamodb:NAME',
     });
   }
@@ -225,10 +233,10 @@ function readable(item: Item): ProjectLeases {
   );
 }
 
-/** A service that answers every request with nothing is not DynamoDB. */
+/** The error for a service that answers with empty objects, and is not DynamoDB. */
 function noAnswer(table: string): MintError {
-  return new MintError('aws-unreachable', `the answer for the table ${table} is not DynamoDB's`, {
-    hint: 'check AWS_ENDPOINT_URL_DYNAMODB, where it is set',
+  return new MintError('aws-unreachable', `the answer for the table ${table} does not come from DynamoDB`, {
+    hint: 'check AWS_ENDPOINT_URL_DYNAMODB, if it is set',
   });
 }
 

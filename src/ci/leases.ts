@@ -1,10 +1,9 @@
 /**
- * Leases of debug access: who may be inside which VM, for which project, until when. A store keeps one record for each
- * project, and replaces it in one atomic step. The record has every lease of the project whose VM is not known to be
- * destroyed, so that nothing has to be written twice. Nothing in a lease is secret.
+ * Leases of debug access: for which project a VM is open, and until when. A store has one record for each project, and
+ * replaces it atomically. The record has all leases of the project whose VM may still exist. Leases contain no secrets.
  *
- * The store decides who may open debug access, and tells the reaper what is overdue. To end a lease, the holder, the reaper
- * or `debug end` destroys the VM first, by calls that may be repeated, and then removes the lease.
+ * The store decides which holder may open debug access, and tells the reaper which leases are overdue. To end a lease,
+ * the holder, the reaper or `debug end` first destroys the VM, with calls that may be repeated, and then removes the lease.
  */
 
 import { randomBytes } from 'node:crypto';
@@ -22,32 +21,32 @@ export interface Lease {
   readonly host: string;
   readonly port: number;
   readonly user: string;
-  /** `user@machine, pid N`, for people. */
+  /** `user@machine, pid N`, for messages. */
   readonly holder: string;
   /** Milliseconds since 1970. */
   readonly startedAt: number;
-  /** When the VM is to be destroyed, in milliseconds since 1970. */
+  /** When the VM will be destroyed, in milliseconds since 1970. */
   readonly endsAt: number;
   readonly destroy: Destroy;
-  /** `debug end` wants it to end now. */
+  /** Whether `debug end` has requested the end. */
   readonly isToEnd: boolean;
 }
 
 /**
- * How a VM is destroyed. A command is known to its holder alone: a reaper that took commands from a store would run what
- * anybody with access to the store has written.
+ * How a VM is destroyed. Only the holder has the command: a reaper that read commands from a store would run what anyone
+ * with access to the store has written.
  */
 export type Destroy =
   | {
       readonly kind: 'terminate';
       readonly instance: string;
       readonly region: string;
-      /** 12 digits: AWS accounts know nothing of each other's instances. */
+      /** 12 digits. An account cannot see the instances of another one. */
       readonly account: string;
     }
   | { readonly kind: 'command' };
 
-/** What a store has for one project. */
+/** The record of one project. */
 export interface ProjectLeases {
   readonly project: string;
   readonly leases: readonly Lease[];
@@ -55,39 +54,39 @@ export interface ProjectLeases {
   readonly unreadable: readonly unknown[];
 }
 
-/** An atomic change of a project's record; `undefined` leaves it as it is. It may be called more than once. */
+/** An atomic change of a project's record. `leases: undefined` leaves it unchanged. It may be called more than once. */
 export type Change<T> = (found: ProjectLeases) => {
   readonly leases: readonly Lease[] | undefined;
   readonly result: T;
 };
 
 export interface LeaseStore {
-  /** @throws MintError where the store does not answer, or has something else in place of the record */
+  /** @throws MintError `io-failed` or `aws-…` if the store is unavailable or the record is invalid */
   read(project: string): Promise<ProjectLeases>;
-  /** @throws MintError likewise */
+  /** @throws MintError `io-failed` or `aws-…` if the store is unavailable or the record is invalid */
   update<T>(project: string, change: Change<T>): Promise<T>;
-  /** The records of all projects; one that cannot be read has only `unreadable` entries. */
+  /** @returns the records of all projects; an invalid one has only `unreadable` entries */
   readAll(): Promise<readonly ProjectLeases[]>;
 }
 
-/** How long destroying a VM may take, in milliseconds. */
+/** The time allowed for destroying a VM, in milliseconds. */
 export const destroyMs = 5 * 60_000;
-/** How far the clocks of two machines may differ, in milliseconds. */
+/** The allowed difference between the clocks of two machines, in milliseconds. */
 export const clockSkewMs = 2 * 60_000;
-/** So many leases of one project are not destroyed: something is wrong with its reaper. */
+/** The maximum number of leases of one project. If it is reached, its reaper does not work. */
 const maxLeases = 100;
 
-/** From this time on (milliseconds since 1970), another lease of the project may be taken. */
+/** @returns when another lease of the project may be taken, in milliseconds since 1970 */
 export function freeAt({ endsAt }: Lease): number {
   return endsAt + destroyMs + clockSkewMs;
 }
 
 /**
- * Takes the lease, unless another one of its project has not run out.
+ * Takes the lease, unless the project has another one that has not expired.
  *
  * @param now milliseconds since 1970
- * @returns the other lease, or undefined where the lease was taken
- * @throws MintError `io-failed` if the record cannot be read, because the project may then have a lease
+ * @returns the other lease; undefined if the lease was taken
+ * @throws MintError `io-failed` if the record cannot be read, because the project might have a lease; `aws-…`
  */
 export function takeLease(store: LeaseStore, lease: Lease, now: number): Promise<Lease | undefined> {
   return store.update<Lease | undefined>(lease.project, ({ project, leases, unreadable }) => {
@@ -104,7 +103,7 @@ export function takeLease(store: LeaseStore, lease: Lease, now: number): Promise
   });
 }
 
-/** Removes the lease, after its VM was destroyed or if no key was authorized. */
+/** Removes the lease, after its VM was destroyed, or if no key was authorized. */
 export function closeLease(store: LeaseStore, { id, project }: Lease): Promise<void> {
   return store.update<void>(project, ({ leases }) => ({
     leases: leases.some((lease) => lease.id === id) ? leases.filter((lease) => lease.id !== id) : undefined,
@@ -112,7 +111,7 @@ export function closeLease(store: LeaseStore, { id, project }: Lease): Promise<v
   }));
 }
 
-/** Asks the holder to end the lease now. */
+/** Requests that the holder end the lease now. */
 export function requestEnd(store: LeaseStore, { id, project }: Lease): Promise<void> {
   return store.update<void>(project, ({ leases }) => ({
     leases: leases.map((lease) => (lease.id === id ? { ...lease, isToEnd: true } : lease)),
@@ -120,10 +119,10 @@ export function requestEnd(store: LeaseStore, { id, project }: Lease): Promise<v
   }));
 }
 
-/** For a record, or a part of one, that is nothing of ours. */
+/** @returns the error for a record that is invalid, or has invalid entries */
 export function unreadableLeases(project: string): MintError {
   return new MintError('io-failed', `a lease of ${project} cannot be read`, {
-    hint: 'see that the VM it was for is destroyed, then remove the record: `mint-ssh debug list` names it',
+    hint: 'make sure that its VM is destroyed, then remove the record: `mint-ssh debug list` names it',
   });
 }
 
@@ -161,13 +160,13 @@ export function isProjectName(text: string): boolean {
   return projectPattern.test(text) && text === text.toLowerCase();
 }
 
-/** The text that a store keeps. */
+/** @returns a project's record as text, for a store */
 export function formatLeases({ leases, unreadable }: Omit<ProjectLeases, 'project'>): string {
   return JSON.stringify({ version: 1, leases: [...leases, ...unreadable] });
 }
 
 /**
- * Reads what a store has for a project. Everybody with access to a table can write anything into it.
+ * Parses a project's record. Anyone with access to a table can write anything into it.
  *
  * @returns undefined if it is not a valid record
  */

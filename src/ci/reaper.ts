@@ -11,18 +11,18 @@ export interface ReaperOptions {
   readonly paths: Paths;
   readonly store: LeaseStore;
   readonly profile: string | undefined;
-  /** For VMs that are destroyed by one. */
+  /** The command for leases that are destroyed by a command. */
   readonly command: string | undefined;
 }
 
-/** For how long `debug end` waits for a holder that alone knows how the VM is destroyed, in milliseconds. */
+/** How long `debug end` waits for the holder if only that has the command that destroys the VM, in milliseconds. */
 const holderMs = 120_000;
 
 /**
- * Ends one lease now. An instance is terminated from here, which its holder will notice; a VM that only its holder can
- * destroy is left to it.
+ * Ends one lease now. It terminates an instance itself, which the holder notices. If only the holder has the command that
+ * destroys the VM, it waits for the holder.
  *
- * @throws MintError `debug-not-found`; why the VM is not destroyed
+ * @throws MintError `debug-not-found`, `io-failed`, `aws-…`
  */
 export async function endNow(id: string, options: ReaperOptions): Promise<void> {
   const { store, command } = options;
@@ -33,7 +33,7 @@ export async function endNow(id: string, options: ReaperOptions): Promise<void> 
   try {
     await requestEnd(store, lease);
   } catch (error) {
-    // Without the store its holder cannot be told: the VM can be destroyed all the same.
+    // If the store is unavailable, the holder cannot be notified, but the VM can still be destroyed.
     if (!canDestroy || !(error instanceof MintError)) throw error;
   }
   if (canDestroy) return await endLease(lease, endingOf(options, 'debug-ended', 'debug end'));
@@ -41,16 +41,16 @@ export async function endNow(id: string, options: ReaperOptions): Promise<void> 
     const { leases } = await store.read(lease.project);
     if (!leases.some((each) => each.id === id)) return;
   }
-  throw new MintError('io-failed', `${lease.vm} is not destroyed yet by its holder (${lease.holder})`, {
+  throw new MintError('io-failed', `the holder (${lease.holder}) has not destroyed ${lease.vm} yet`, {
     hint: "destroy it from here: mint-ssh debug end with --destroy command:'…'",
   });
 }
 
 /**
- * Destroys each VM whose time is over. What fails, or cannot be read, is told and skipped.
+ * Destroys each VM whose time is over. Failures and invalid leases are printed and skipped.
  *
- * @returns the leases that were ended, and the first failure
- * @throws MintError where the store does not answer
+ * @returns the ended leases, and the first failure
+ * @throws MintError `io-failed`, `aws-…` if the store is unavailable
  */
 export async function reapOverdue(
   options: ReaperOptions,
@@ -59,7 +59,7 @@ export async function reapOverdue(
   const records = await options.store.readAll();
   let failure: unknown = sayUnreadable(records);
   for (const lease of records.flatMap(({ leases }) => leases)) {
-    // Another machine's clock has set the end, and its holder acts first.
+    // The clock of another machine set the end, and the holder acts first.
     if (lease.endsAt + clockSkewMs > Date.now()) continue;
     try {
       await endLease(lease, endingOf(options, 'debug-reaped', 'debug reap'));
@@ -73,7 +73,7 @@ export async function reapOverdue(
   return { ended, failure };
 }
 
-/** @returns an error for them, where there are any */
+/** @returns an error if there are invalid leases */
 export function sayUnreadable(records: readonly ProjectLeases[]): MintError | undefined {
   const found = records.flatMap(({ project, unreadable }) => unreadable.map((entry) => ({ project, entry })));
   for (const { project, entry } of found) {
@@ -96,11 +96,16 @@ function endingOf(
 function notFound(id: string, records: readonly ProjectLeases[]): MintError {
   sayUnreadable(records);
   return new MintError('debug-not-found', `no lease ${id}: its VM is destroyed, or it is in another store`, {
-    hint: '`mint-ssh debug list` shows the leases; --leases says where they are kept',
+    hint: '`mint-ssh debug list` shows the leases; --leases selects the store',
   });
 }
 
-/** For people. Nothing in a store may act on a terminal: every value was checked by its form. @param now milliseconds since 1970 */
+/**
+ * The forms of all values were checked, so none can control a terminal.
+ *
+ * @param now milliseconds since 1970
+ * @returns a table for the terminal
+ */
 export function leaseTable(leases: readonly Lease[], now: number): string {
   const rows = leases.map((lease) => {
     const { id, project, vm, endsAt, holder } = lease;
@@ -109,7 +114,7 @@ export function leaseTable(leases: readonly Lease[], now: number): string {
   return columns(['ID', 'PROJECT', 'VM', 'STATE', 'ENDS', 'HOLDER'], rows);
 }
 
-/** The value that `--json` prints. */
+/** @returns the output of `--json` */
 export function leaseJson(leases: readonly Lease[], now: number): string {
   const shown = leases.map((lease) => {
     const { id, project, vm, host, port, user, holder, startedAt, endsAt, destroy } = lease;

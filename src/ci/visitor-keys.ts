@@ -1,4 +1,4 @@
-/** The visitors' keys for debug access, and their lines in authorized_keys on the VM. */
+/** Reads the visitors' keys for debug access, and authorizes them on the VM. */
 import { generateKeyPairSync } from 'node:crypto';
 import { printable } from '../cli/terminal.ts';
 import { MintError } from '../errors.ts';
@@ -11,7 +11,7 @@ import { publicKeyLine } from '../ssh/key-encoding.ts';
 
 export interface VisitorKeys {
   readonly keys: readonly VisitorKey[];
-  /** A one-off private key in OpenSSH's format. It is meant to be printed, and the only secret of debug access. */
+  /** A one-off private key in OpenSSH's format: the only secret of debug access. The build log shows it. */
   readonly privateKey: string | undefined;
 }
 
@@ -22,15 +22,15 @@ export interface VisitorKey {
   readonly fingerprint: string;
 }
 
-/** The most keys that one source may give. */
+/** The maximum number of keys from one source. */
 const maxKeys = 50;
 
 /**
- * Reads the keys that `--authorize` names, or makes one.
+ * Reads the keys of `--authorize`, or makes one.
  *
- * @param authorize public keys, or files of them as code hosts serve them
- * @param printKey make a one-off key instead
- * @param comment for each line, in place of the keys' own
+ * @param authorize public keys, or files with several of them, as code hosts serve them
+ * @param printKey whether to make a one-off key instead
+ * @param comment the comment for each line, instead of the keys' own
  * @throws MintError `usage`, `key-invalid`, `key-options`, `key-private`, `io-failed`
  */
 export async function readVisitorKeys(
@@ -40,23 +40,20 @@ export async function readVisitorKeys(
 ): Promise<VisitorKeys> {
   if (printKey === authorize.length > 0) {
     throw new MintError('usage', 'give either --authorize or --print-key', {
-      hint: '--authorize KEY|FILE for people with keys of their own, --print-key for a one-off key in the log',
+      hint: '--authorize KEY|FILE for existing keys, --print-key for a one-off key in the log',
     });
   }
   if (printKey) return await makeKey(comment);
   const keys = new Map<string, VisitorKey>();
   for (const source of authorize) {
     const lines = keyLines(readKeySource([source]));
-    if (lines.length === 0) throw new MintError('key-invalid', `no key in ${shown(source)}`);
+    if (lines.length === 0) throw new MintError('key-invalid', `${shown(source)} contains no key`);
     if (keys.size + lines.length > maxKeys) {
-      throw new MintError(
-        'key-invalid',
-        `${shown(source)} has too many keys: at most ${maxKeys} are accepted`,
-      );
+      throw new MintError('key-invalid', `${shown(source)} has more than ${maxKeys} keys`);
     }
     for (const line of lines) {
       const key = await parsePublicKey(Buffer.from(line, 'latin1'));
-      // The keys' own comments are other people's text.
+      // The keys' own comments are untrusted text.
       keys.set(key.fingerprint, { line: publicKeyText({ ...key, comment }), fingerprint: key.fingerprint });
     }
   }
@@ -73,7 +70,7 @@ async function makeKey(comment: string): Promise<VisitorKeys> {
   };
 }
 
-/** The first line of a private key's file is still recognized as one by `parsePublicKey`. */
+/** Returns the lines that are neither blank nor comments. A private key file stays recognizable by its first line. */
 function keyLines(bytes: Buffer): string[] {
   return bytes
     .toString('latin1')
@@ -82,10 +79,10 @@ function keyLines(bytes: Buffer): string[] {
 }
 
 /**
- * Adds the keys to authorized_keys on the VM, with an end by the VM's own clock. The file belongs to the user whom they
- * log in as: the options keep an honest visitor's clients from forwarding by default, but a visitor can edit the file.
+ * Adds the keys to authorized_keys on the VM, with an expiry by the VM's clock. The options prevent forwarding, but do not
+ * stop a visitor, who can edit the file as the user it belongs to.
  *
- * @throws MintError as `changeRemoteFile`
+ * @throws MintError `io-failed`, `key-file`
  */
 export async function authorizeKeys(
   connect: Connect,

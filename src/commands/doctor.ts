@@ -6,9 +6,9 @@ import { startProgress } from '../cli/progress.ts';
 import { print, printable } from '../cli/terminal.ts';
 import { wrap } from '../cli/wrap.ts';
 import { Aws } from '../doctor/aws.ts';
-import type { Case } from '../doctor/case.ts';
 import { type Finding, failed, runChecks, type Status } from '../doctor/check.ts';
 import { allChecks, vmChecks } from '../doctor/checks.ts';
+import type { CheckContext } from '../doctor/context.ts';
 import { administratorReport, type ReportedFinding } from '../doctor/report.ts';
 import { MintError } from '../errors.ts';
 import { thisCaller } from '../platform/caller.ts';
@@ -44,7 +44,7 @@ async function run({ positionals, values, globals }: Invocation): Promise<number
   const name = given === undefined ? undefined : vmName(given);
   const paths = resolvePaths({ configDir: globals.configDir });
   const { settings, problems } = readSettings(paths, globals);
-  const about: Case = {
+  const about: CheckContext = {
     paths,
     globals,
     environment: process.env,

@@ -10,7 +10,7 @@ import type { Caller } from '../platform/caller.ts';
 import { thisCaller } from '../platform/caller.ts';
 import { resolvePaths } from '../platform/paths.ts';
 import { loadSettings } from '../settings/settings.ts';
-import { hasPartInAws } from '../settings/uses-aws.ts';
+import { usesAws } from '../settings/uses-aws.ts';
 import { vmName } from '../settings/vm-name.ts';
 import type { LocatedVm, State } from '../vms/located-vm.ts';
 import { Names } from '../vms/names.ts';
@@ -44,7 +44,7 @@ export async function withInstance(
   const paths = resolvePaths({ configDir: globals.configDir });
   const settings = loadSettings(paths, { profile: globals.profile, region: globals.region });
   const own = settings.named(name);
-  if (!hasPartInAws(own)) {
+  if (!usesAws(own)) {
     throw new MintError('vm-not-found', `ssh.toml does not make ${name} an EC2 instance`);
   }
   const aws = ownAws();

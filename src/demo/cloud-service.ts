@@ -2,20 +2,20 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import type { WireFailure, WireFailureName } from './wire-failure.ts';
 
-/** An access key as the stand-in knows it. */
+/** An access key of the stand-in. */
 export interface AccessKey {
   readonly secret: string;
-  /** Temporary credentials are only good with their session token. */
+  /** Temporary credentials are valid only with their session token. */
   readonly sessionToken?: string;
-  /** Milliseconds since 1970; the token of temporary credentials is refused from then on. */
+  /** Milliseconds since 1970. From then on, the token of temporary credentials is refused. */
   readonly expiresAt?: number;
-  /** The failure that answers every call of this caller, such as `AccessDeniedException`. */
+  /** The failure that every call of this caller gets, such as `AccessDeniedException`. */
   readonly refusal?: WireFailureName;
 }
 
 /** An access key and the identity of its holder. */
 export interface CallerKey extends AccessKey {
-  /** Such as `arn:aws:iam::123456789012:user/anna`; a user named after the key, where absent. */
+  /** Such as `arn:aws:iam::123456789012:user/anna`; default: a user named after the key. */
   readonly arn?: string;
   readonly account?: string;
   /** The IAM actions that are refused, such as `ec2:GetConsoleOutput`. */
@@ -31,20 +31,20 @@ export interface CloudRequest {
   readonly body: Buffer;
 }
 
-/** Who sent a request whose signature was right. */
+/** The sender of a request with a valid signature. */
 export interface Caller {
   readonly accessKeyId: string;
   /** From the credential scope of the signature. */
   readonly region: string;
 }
 
-/** Who a caller is to IAM. */
+/** A caller's identity in IAM. */
 export interface CallerIdentity {
   readonly account: string;
   readonly arn: string;
 }
 
-/** A request that is a service's: its operation, and the answer once the caller is known. */
+/** A request for a service, with its operation and caller. */
 export interface CloudCall {
   readonly request: CloudRequest;
   readonly operation: string;
@@ -58,14 +58,14 @@ export interface CloudAnswer {
   readonly body: string;
 }
 
-/** One file each: a JSON service looks at `X-Amz-Target`, a query service at `Action=` in the body. */
+/** A service. A JSON service reads `X-Amz-Target`, a query service reads `Action=` in the body. */
 export interface CloudService {
   /** The service's name in the credential scope and in IAM's actions, such as `ec2-instance-connect`. */
   readonly signingName: string;
-  /** The operation where the request is this service's, else undefined. */
+  /** The operation if the request is for this service, else undefined. */
   operation(request: CloudRequest): string | undefined;
   answer(call: CloudCall): CloudAnswer | WireFailure;
-  /** A failure in this service's wire shape. */
+  /** A failure in this service's wire format. */
   failure(failure: WireFailure, requestId: string): CloudAnswer & { readonly errorType: string | undefined };
 }
 
@@ -79,15 +79,15 @@ export interface RequestRecord {
   readonly at: number;
 }
 
-/** What can come between a request and its answer. `parts` are the service's signing name and the operation. */
+/** Hooks between a request and its answer. `parts` are the service's signing name and the operation. */
 export interface Interceptor {
-  /** Resolves when a request may be read; called before anything is known of it. */
+  /** Resolves when a request may be read. Called before it is read. */
   admit(): Promise<void>;
   /** Resolves when the request for these parts may go on. */
   admitTo(parts: readonly string[]): Promise<void>;
-  /** The failure that answers a request whose signature was right. */
+  /** The failure to return for a request with a valid signature, if any. */
   takeFailure(parts: readonly string[]): WireFailureName | undefined;
-  /** Whether to cut the connection in place of the answer. */
+  /** Whether to close the connection instead of answering. */
   takeLostAnswer(parts: readonly string[]): boolean;
   answered(record: RequestRecord): void;
 }

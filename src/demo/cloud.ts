@@ -1,9 +1,9 @@
 /**
- * AWS inside the process, for the demo and the tests: it speaks the services' own wire formats, on loopback, to the
- * unmodified SDK, checks every signature, and authorizes a pushed key for 60 s.
+ * A stand-in for AWS inside the process, for the demo and the tests. It speaks the services' wire formats to the
+ * unmodified SDK, on loopback, checks every signature, and authorizes a pushed key for 60 s.
  *
- * It knows EC2 Instance Connect and the part of EC2 that the demo asks. The tests' cloud (test/cloud) adds services and
- * faults.
+ * It implements EC2 Instance Connect and the part of EC2 that the demo uses. The tests' cloud (test/cloud) adds services
+ * and faults.
  */
 import { randomUUID } from 'node:crypto';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
@@ -24,9 +24,9 @@ import { verifySignature } from './signature.ts';
 import { type WireFailure, wireFailure } from './wire-failure.ts';
 
 export interface CloudOptions {
-  /** A directory for the pushed keys as files, which a real sshd reads; see `makePushedKeys`. */
+  /** A directory for files with the pushed keys, for a real sshd; see `makePushedKeys`. */
   readonly keysDirectory?: string;
-  /** The services beside Instance Connect; the demo's EC2 by default. */
+  /** The services beside Instance Connect; default: the demo's EC2. */
   readonly services?: (instances: Map<string, Instance>) => readonly CloudService[];
   readonly interceptor?: Interceptor;
 }
@@ -34,9 +34,9 @@ export interface CloudOptions {
 export interface Cloud {
   /** `http://127.0.0.1:<port>`, for `AWS_ENDPOINT_URL`. */
   readonly endpoint: string;
-  /** By id. Later requests see a change. */
+  /** By instance ID. Changes apply to later requests. */
   readonly instances: Map<string, Instance>;
-  /** By access key id; `demoAccessKey` is there from the start. */
+  /** By access key ID. `demoAccessKey` is in it from the start. */
   readonly accessKeys: Map<string, CallerKey>;
   /** The pushes that succeeded, oldest first. */
   readonly pushes: readonly Push[];
@@ -45,7 +45,7 @@ export interface Cloud {
   authorizedKeys(instance: string, user: string): string[];
   /** Moves the time of the pushed keys ahead, as if so many milliseconds had gone by. */
   passTime(milliseconds: number): void;
-  /** Ends the cloud, with every request that still waits. */
+  /** Stops the cloud, and ends every waiting request. */
   close(): Promise<void>;
 }
 
@@ -55,21 +55,21 @@ export const demoAccessKey = {
 };
 export const demoRegion = 'us-east-1';
 
-/** The environment that makes the AWS SDK talk to this cloud, and to nothing else. */
+/** @returns the environment with which the AWS SDK uses only this cloud */
 export function cloudEnvironment(cloud: Pick<Cloud, 'endpoint'>, directory: string): Record<string, string> {
   return {
     AWS_ENDPOINT_URL: cloud.endpoint,
     AWS_ACCESS_KEY_ID: demoAccessKey.id,
     AWS_SECRET_ACCESS_KEY: demoAccessKey.secret,
     AWS_REGION: demoRegion,
-    // Neither has to exist; they keep the caller's own files, and the metadata service, out of it.
+    // These files need not exist. They keep the SDK from the user's own files and the metadata service.
     AWS_CONFIG_FILE: `${directory}/aws-config`,
     AWS_SHARED_CREDENTIALS_FILE: `${directory}/aws-credentials`,
     AWS_EC2_METADATA_DISABLED: 'true',
   };
 }
 
-/** Starts the cloud on a free port of loopback. */
+/** Starts the cloud on a free port of 127.0.0.1. */
 export async function startCloud(options: CloudOptions = {}): Promise<Cloud> {
   const instances = new Map<string, Instance>();
   const accessKeys = new Map<string, CallerKey>([[demoAccessKey.id, { secret: demoAccessKey.secret }]]);
@@ -169,7 +169,7 @@ function refusal(realm: Realm, accessKeyId: string, parts: readonly string[]): W
   const name = key?.refusal ?? realm.interceptor?.takeFailure(parts);
   return (
     name &&
-    wireFailure(name, name === 'ThrottlingException' ? 'Rate exceeded' : 'The stand-in was told to fail.')
+    wireFailure(name, name === 'ThrottlingException' ? 'Rate exceeded' : 'The stand-in was set to fail.')
   );
 }
 
@@ -186,7 +186,7 @@ async function readRequest(message: IncomingMessage): Promise<CloudRequest | und
   let length = 0;
   for await (const chunk of message as AsyncIterable<Buffer>) {
     length += chunk.length;
-    // What is too long is read to its end all the same, so that the client gets to read the answer.
+    // A request that is too long is still read to its end, so that the client reads the answer.
     if (length <= bodyLimit) chunks.push(chunk);
   }
   if (length > bodyLimit) return undefined;

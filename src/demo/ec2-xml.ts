@@ -5,12 +5,12 @@
 import type { CloudAnswer, CloudRequest } from './cloud-service.ts';
 import { type WireFailure, type WireFailureName, wireFailure } from './wire-failure.ts';
 
-/** A list becomes `<item>` elements, as EC2 writes them; what is undefined is left out. */
+/** A list becomes `<item>` elements, as in EC2's answers. Undefined values are left out. */
 export type Xml = string | number | boolean | undefined | readonly Xml[] | { readonly [name: string]: Xml };
 
 export const declaration = '<?xml version="1.0" encoding="UTF-8"?>\n';
 
-/** The elements that `value` has, in its order. */
+/** @returns the elements for `value`, in its order */
 export function elements(value: Xml): string {
   if (value === undefined) return '';
   if (typeof value !== 'object') return escaped(String(value));
@@ -25,7 +25,7 @@ export function xmlAnswer(status: number, body: string): CloudAnswer {
   return { status, contentType: 'text/xml;charset=UTF-8', body: declaration + body };
 }
 
-/** XML 1.0 cannot represent most control characters; they become a replacement character. */
+/** XML 1.0 cannot represent most control characters, so they become a replacement character. */
 function escaped(text: string): string {
   return (
     text
@@ -38,7 +38,7 @@ function escaped(text: string): string {
   );
 }
 
-/** The form of a request to the service of this API version, else undefined. */
+/** @returns the form fields of a request to the service with this API version, else undefined */
 export function queryForm(request: CloudRequest, version: string): URLSearchParams | undefined {
   const type = request.headers['content-type'] ?? '';
   if (request.method !== 'POST' || !type.startsWith('application/x-www-form-urlencoded')) return undefined;
@@ -46,14 +46,14 @@ export function queryForm(request: CloudRequest, version: string): URLSearchPara
   return form.get('Version') === version && form.has('Action') ? form : undefined;
 }
 
-/** `InstanceId.1`, `InstanceId.2`, … in their order. */
+/** @returns the values of `InstanceId.1`, `InstanceId.2`, … in order */
 export function listed(form: URLSearchParams, name: string): string[] {
   const values: string[] = [];
   for (let at = 1; form.has(`${name}.${at}`); at++) values.push(form.get(`${name}.${at}`) ?? '');
   return values;
 }
 
-/** The names a Query service has for failures that the stand-in knows by the JSON services' names. */
+/** Translates a failure from the JSON services' names to those of a Query service. */
 export function translated(
   failure: WireFailure,
   names: Readonly<Partial<Record<WireFailureName, WireFailureName>>>,
@@ -62,7 +62,7 @@ export function translated(
   return name === undefined ? failure : wireFailure(name, failure.message);
 }
 
-/** Whether an operation returned a failure in place of its answer. */
+/** @returns whether an operation returned a failure instead of an answer */
 export function isFailure(outcome: unknown): outcome is WireFailure {
   return typeof outcome === 'object' && outcome !== null && 'failure' in outcome;
 }

@@ -1,5 +1,5 @@
 /**
- * The operations of EC2 that the demo's logins ask for, in the EC2 flavour of the Query protocol.
+ * The EC2 operations that the demo's logins use, in EC2's form of the Query protocol.
  * https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeInstances.html and API_GetConsoleOutput.html beside it.
  */
 import type { CloudAnswer, CloudCall, CloudService } from './cloud-service.ts';
@@ -14,7 +14,7 @@ export type Ec2Operations = Readonly<
 
 const version = '2016-11-15';
 
-/** GetConsoleOutput keeps this much, the newest. */
+/** GetConsoleOutput returns the last bytes, this many. */
 const consoleBytes = 64 * 1024;
 
 const stateCodes: Readonly<Record<Instance['state'], number>> = {
@@ -26,7 +26,7 @@ const stateCodes: Readonly<Record<Instance['state'], number>> = {
   stopped: 80,
 };
 
-/** EC2 says `AuthFailure` of every caller it does not know, and calls a token's end an expired request. */
+/** EC2 answers `AuthFailure` to every unknown caller, and `RequestExpired` to an expired token. */
 const names: Readonly<Partial<Record<WireFailureName, WireFailureName>>> = {
   AccessDeniedException: 'UnauthorizedOperation',
   ExpiredTokenException: 'RequestExpired',
@@ -38,7 +38,7 @@ const names: Readonly<Partial<Record<WireFailureName, WireFailureName>>> = {
   UnrecognizedClientException: 'AuthFailure',
 };
 
-/** @param more operations that are added, or that take the place of the demo's */
+/** @param more operations that extend or replace those of the demo */
 export function ec2(instances: ReadonlyMap<string, Instance>, more: Ec2Operations = {}): CloudService {
   const operations: Ec2Operations = {
     DescribeInstances(form, region) {
@@ -85,12 +85,12 @@ export function ec2(instances: ReadonlyMap<string, Instance>, more: Ec2Operation
   };
 }
 
-/** The instances of a region. */
+/** @returns the instances of a region */
 export function here(instances: ReadonlyMap<string, Instance>, region: string): Instance[] {
   return [...instances.values()].filter((instance) => instance.region === region);
 }
 
-/** The instances that a request names, or EC2's failure where one of them is unknown. */
+/** @returns the instances with these IDs, or EC2's failure if one is unknown */
 export function instancesWithIds(ids: readonly string[], all: readonly Instance[]): Instance[] | WireFailure {
   const malformed = ids.find((id) => !/^i-(?:[0-9a-f]{8}|[0-9a-f]{17})$/.test(id));
   if (malformed !== undefined) {
@@ -104,7 +104,7 @@ export function instancesWithIds(ids: readonly string[], all: readonly Instance[
   return all.filter((instance) => ids.includes(instance.id));
 }
 
-/** An instance as DescribeInstances shows it. */
+/** @returns an instance in the form of DescribeInstances */
 export function reservation(instance: Instance): Xml {
   return {
     reservationId: instance.id.replace('i-', 'r-'),
@@ -114,7 +114,7 @@ export function reservation(instance: Instance): Xml {
   };
 }
 
-/** A state with EC2's number for it. */
+/** @returns a state with EC2's code */
 export function state(name: Instance['state']): Xml {
   return { code: stateCodes[name], name };
 }

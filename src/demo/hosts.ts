@@ -1,6 +1,6 @@
 /**
- * SSH servers inside the process that play the VMs. They accept a key while the cloud says that it is valid, and answer a
- * few fixed commands; they run no programs.
+ * SSH servers inside the process that act as VMs. They accept a key while the cloud says that it is valid, and answer a
+ * few fixed commands. They run no programs.
  */
 import { createHash, timingSafeEqual } from 'node:crypto';
 import { type AddressInfo, createServer, type Socket } from 'node:net';
@@ -9,7 +9,7 @@ import type { Cloud } from './cloud.ts';
 
 export interface HostOptions {
   readonly name: string;
-  /** The instance that it plays: it accepts the keys that were pushed to that instance. */
+  /** The instance whose pushed keys it accepts. */
   readonly instance: string;
   readonly cloud: Pick<Cloud, 'authorizedKeys'>;
 }
@@ -17,22 +17,22 @@ export interface HostOptions {
 export interface Host {
   /** On 127.0.0.1. */
   readonly port: number;
-  /** `SHA256:…` of the host key in force. */
+  /** `SHA256:…` of the current host key. */
   readonly fingerprint: string;
-  /** How many connections arrived, tried to authenticate, and were accepted. */
+  /** The number of connections, of those that tried to authenticate, and of those that succeeded. */
   readonly counts: { readonly connections: number; readonly attempts: number; readonly logins: number };
-  /** The same address, a new machine: a new host key, and every connection ended. */
+  /** Replaces the machine at this address: makes a new host key, and ends every connection. */
   recreate(): void;
   close(): Promise<void>;
 }
 
-/** Starts a host on a free port of loopback. */
+/** Starts a host on a free port of 127.0.0.1. */
 export async function startHost(options: HostOptions): Promise<Host> {
   const counts = { connections: 0, attempts: 0, logins: 0 };
   const sockets = new Set<Socket>();
   let machine = makeMachine(options, counts);
 
-  // A listener of our own, so that the machine behind it can be replaced.
+  // Our own listener, so that the machine behind it can be replaced.
   const listener = createServer({ noDelay: true }, (socket) => {
     counts.connections += 1;
     sockets.add(socket);
@@ -76,8 +76,8 @@ interface Counts {
 }
 
 /**
- * An Ed25519 key pair that ssh2 reads, in OpenSSH's own format, which node:crypto does not write. Of those that ssh2
- * makes, it calls one in five hundred malformed.
+ * Makes an Ed25519 key pair in OpenSSH's format, which ssh2 reads and node:crypto does not write. ssh2's own generator
+ * is not used: one in 500 of its key pairs is rejected as malformed by ssh2 itself.
  */
 export function makeHostKey(): { readonly private: string; readonly public: string } {
   for (;;) {
@@ -105,7 +105,7 @@ function makeMachine({ name, instance, cloud }: HostOptions, counts: Counts): Ma
   return { server, fingerprint: `SHA256:${digest.replace(/=+$/, '')}` };
 }
 
-/** The key is one of `lines`, and where the client has signed (RFC 4252 section 7), it signed rightly. */
+/** Whether the key is in `lines`, and the client's signature, if there is one (RFC 4252 §7), is valid. */
 function isAuthorised(context: AuthContext, lines: readonly string[]): boolean {
   if (context.method !== 'publickey') return false;
   const { key, blob, signature, hashAlgo } = context;
@@ -126,7 +126,7 @@ function serveSessions(connection: Connection, name: string): void {
     session.on('exec', (acceptExec, _reject, { command }) => answer(acceptExec(), command, name));
     session.on('shell', (acceptShell) => {
       const channel = acceptShell();
-      channel.write(`Welcome to ${name}. This is a stand-in: it has no shell to give.\r\n`);
+      channel.write(`Welcome to ${name}. This is a stand-in without a shell.\r\n`);
       end(channel, 0);
     });
   });
@@ -141,7 +141,8 @@ function answer(channel: ServerChannel, command: string, name: string): void {
     ['echo', `${rest.join(' ')}\n`],
   ]);
   const text = words.get(word);
-  if (text === undefined) channel.stderr.write(`this stand-in knows ${[...words.keys()].join(', ')}\n`);
+  if (text === undefined)
+    channel.stderr.write(`commands of this stand-in: ${[...words.keys()].join(', ')}\n`);
   else channel.write(text);
   end(channel, text === undefined ? 127 : 0);
 }

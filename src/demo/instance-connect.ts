@@ -1,5 +1,5 @@
 /**
- * EC2 Instance Connect's one operation, in AWS JSON 1.1.
+ * The only operation of EC2 Instance Connect, in AWS JSON 1.1.
  * https://docs.aws.amazon.com/ec2-instance-connect/latest/APIReference/API_SendSSHPublicKey.html
  */
 import type { CloudAnswer, CloudCall, CloudService } from './cloud-service.ts';
@@ -24,7 +24,7 @@ export interface Push {
 const contentType = 'application/x-amz-json-1.1';
 const target = 'AWSEC2InstanceConnectService.';
 
-/** The model's own limits: length and pattern of each member. */
+/** The limits of AWS's model: length and pattern of each member. */
 const members = {
   InstanceId: { form: /^i-(?:[a-f0-9]{8}|[a-f0-9]{17})$/, least: 10, most: 32 },
   InstanceOSUser: { form: /^[A-Za-z_][A-Za-z0-9@._-]{0,30}[A-Za-z0-9$_-]?$/, least: 1, most: 32 },
@@ -77,7 +77,7 @@ function parse({ request }: CloudCall): WantedPush | WireFailure {
   try {
     input = Object(JSON.parse(request.body.toString('utf8')));
   } catch {
-    return wireFailure('SerializationException', 'the body is no JSON');
+    return wireFailure('SerializationException', 'the body is not JSON');
   }
   for (const [name, { form, least, most }] of Object.entries(members)) {
     const value = input[name];

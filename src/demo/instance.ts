@@ -1,43 +1,43 @@
-/** An EC2 instance as the stand-in knows it. What is absent is made up where EC2 always has something. */
+/** An EC2 instance of the stand-in. It invents absent values that EC2 always returns. */
 export interface Instance {
   /** `i-` and 17 hexadecimal digits. */
   readonly id: string;
   readonly region: string;
   readonly state: 'pending' | 'running' | 'stopping' | 'stopped' | 'shutting-down' | 'terminated';
-  /** Where its SSH server listens; the demo's and the tests' hosts are on loopback, on ports of their own. */
+  /** The address of its SSH server. The hosts of the demo and the tests have different ports on loopback. */
   readonly address: string;
   readonly tags?: Readonly<Record<string, string>>;
-  /** `address`, where absent; null for an instance without a public one. Only told while it runs. */
+  /** Default: `address`; null for an instance without a public address. Returned only while it runs. */
   readonly publicIp?: string | null;
   readonly privateIp?: string;
   readonly ipv6?: string;
   /** Milliseconds since 1970. */
   readonly launchTime?: number;
   readonly keyName?: string;
-  /** The image it was launched from; `cloud.images` may say more of it. */
+  /** The image it was launched from; `cloud.images` may describe it. */
   readonly image?: string;
-  /** What ModifyInstanceAttribute set; `stop`, where absent. */
+  /** The value that ModifyInstanceAttribute set; default: `stop`. */
   readonly shutdownBehaviour?: 'stop' | 'terminate';
-  /** Where its ports 22 and 3389 really listen, for an endpoint. */
+  /** The real ports of its ports 22 and 3389, for an endpoint. */
   readonly endpointPorts?: Readonly<Record<string, number>>;
   readonly vpc?: string;
   readonly subnet?: string;
   /** Such as `us-east-1a`. */
   readonly zone?: string;
-  /** The account it belongs to; `demoAccount`, where absent. */
+  /** Its account; default: `demoAccount`. */
   readonly account?: string;
   readonly console?: {
-    /** All of it; GetConsoleOutput gives the last 64 KB. */
+    /** The whole output; GetConsoleOutput returns the last 64 KB. */
     readonly text: string;
     /** Milliseconds since 1970. */
     readonly at: number;
   };
-  /** What StartInstances does: `running` after so many milliseconds (else at once), where given at another address. */
+  /** StartInstances: the time until `running` (default: at once), and a new public address if given. */
   readonly start?: { readonly milliseconds: number; readonly publicIp?: string };
 }
 
 export const demoAccount = '123456789012';
 
-/** Where an instance is that does not say it. */
+/** The default VPC and subnet of an instance. */
 export const demoVpc = 'vpc-0d3f0000000000001';
 export const demoSubnet = 'subnet-0d3f0000000000001';

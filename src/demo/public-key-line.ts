@@ -1,6 +1,7 @@
 /**
- * Whether a line is a public key that EC2 Instance Connect takes: RSA or Ed25519, one line, no options.
- * The blob's inner structure (RFC 4253 section 6.6, RFC 8709 section 4) is checked too.
+ * The inner structure of the key blob (RFC 4253 §6.6, RFC 8709 §4) is checked too.
+ *
+ * @returns whether EC2 Instance Connect accepts the line: an RSA or Ed25519 public key on one line without options
  */
 export function isPublicKeyLine(line: string): boolean {
   const [, type, base64] = /^(ssh-ed25519|ssh-rsa) ([A-Za-z0-9+/]+={0,2})(?: [^\r\n\0]*)?$/.exec(line) ?? [];
@@ -13,7 +14,7 @@ export function isPublicKeyLine(line: string): boolean {
   return fields.length === 3 && (fields[2]?.length ?? 0) >= 256;
 }
 
-/** The blob as SSH strings that fill it exactly; undefined where they do not. */
+/** @returns the SSH strings of the blob; undefined if they do not fill it exactly */
 function readStrings(blob: Buffer): Buffer[] | undefined {
   const strings: Buffer[] = [];
   for (let at = 0; at < blob.length; ) {

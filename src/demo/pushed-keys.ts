@@ -1,4 +1,4 @@
-/** The keys that were pushed, each good for exactly 60 s, in memory and (for a real sshd) in files. */
+/** The pushed keys, each valid for exactly 60 s, in memory and (for a real sshd) in files. */
 import { mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
@@ -8,20 +8,20 @@ const pushedKeyMilliseconds = 60_000;
 export interface PushedKeys {
   /** Authorizes a key line for 60 s from now. */
   authorise(instance: string, user: string, line: string): void;
-  /** The lines that are good at this moment. */
+  /** The lines that are valid now. */
   lines(instance: string, user: string): string[];
   /** Moves the time of all keys ahead, as if so many milliseconds had gone by. */
   pass(milliseconds: number): void;
-  /** Stops the timers. The caller, who made the directory, removes the files. */
+  /** Stops the timers. The caller removes the directory. */
   close(): void;
 }
 
 /**
- * @param directory where given, `<directory>/<instance>/<user>` always has the lines that are good, so that
- * `AuthorizedKeysCommand /bin/cat <directory>/<instance>/%u` replaces the metadata service.
+ * @param directory if given, `<directory>/<instance>/<user>` always has the valid lines, so that
+ *   `AuthorizedKeysCommand /bin/cat <directory>/<instance>/%u` replaces the metadata service
  */
 export function makePushedKeys(directory: string | undefined): PushedKeys {
-  /** `<instance>/<user>` → line → when it ends, in `performance.now()`'s milliseconds. */
+  /** `<instance>/<user>` → line → expiry, in milliseconds of `performance.now()`. */
   const register = new Map<string, Map<string, number>>();
   const timers = new Map<string, NodeJS.Timeout>();
 
@@ -38,7 +38,7 @@ export function makePushedKeys(directory: string | undefined): PushedKeys {
       rmSync(path, { force: true });
       return;
     }
-    // Renamed into place: sshd must not read half a line.
+    // Renamed, so that sshd never reads half a line.
     mkdirSync(join(path, '..'), { recursive: true });
     writeFileSync(`${path}~`, `${lines.join('\n')}\n`);
     renameSync(`${path}~`, path);

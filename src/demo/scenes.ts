@@ -11,7 +11,7 @@ export interface Scene {
 export const scenes: readonly Scene[] = [
   { title: 'First login: no key exists, no host is known, no agent runs', play: firstLogin },
   { title: 'Second login: the key is still warm', play: secondLogin },
-  { title: 'The host key changed, and nobody said why', play: changedKey },
+  { title: 'The host key changed unexpectedly', play: changedKey },
   { title: 'You replaced that key on the VM yourself: accept the new one', play: acceptedKey },
 ];
 
@@ -28,7 +28,7 @@ async function firstLogin(stage: Stage): Promise<void> {
 async function secondLogin(stage: Stage): Promise<void> {
   const outcome = await login(stage, 'dev');
   expect(stage.cloud.pushes.length === 1, 'no second key was pushed');
-  print('   The host key matched without a word, and no call to AWS was needed.');
+  print('   The host key matched, and no call to AWS was needed.');
   conclude(outcome);
 }
 
@@ -53,7 +53,7 @@ async function acceptedKey(stage: Stage): Promise<void> {
   showLines(accepted.stderr);
   expect(accepted.status === 0, '`hosts accept` ended with status 0');
   const outcome = await login(stage, 'dev');
-  print('   In again. The other VM was never touched by any of this:');
+  print('   The login works again. None of this affected the other VM:');
   const other = await login(stage, 'build');
   conclude(outcome, other);
 }

@@ -1,20 +1,20 @@
-/** Checks AWS Signature Version 4 by signing the request again with the secret that is on file. */
+/** Checks AWS Signature Version 4: signs the request again with the known secret, and compares. */
 import { createHash, timingSafeEqual } from 'node:crypto';
 import { Sha256 } from '@aws-crypto/sha256-js';
 import { SignatureV4 } from '@smithy/signature-v4';
 import type { AccessKey, Caller, CloudRequest } from './cloud-service.ts';
 import { type WireFailure, wireFailure } from './wire-failure.ts';
 
-/** AWS refuses a request whose date is further than this from its own clock. */
+/** AWS refuses a request whose date differs by more than this from its own clock. */
 const clockSkewMilliseconds = 5 * 60_000;
 
 const authorizationForm =
   /^AWS4-HMAC-SHA256 Credential=([\w-]{1,128})\/(\d{8})\/([a-z0-9-]{1,32})\/([a-z0-9-]{1,64})\/aws4_request, ?SignedHeaders=([a-z0-9;-]{1,2000}), ?Signature=([0-9a-f]{64})$/;
 
 /**
- * @param keys access key id → its secret
- * @param signingName the service the credential scope must name
- * @returns the caller, or the failure AWS answers with
+ * @param keys from access key ID to its secret
+ * @param signingName the service that the credential scope must have
+ * @returns the caller, or AWS's failure
  */
 export async function verifySignature(
   request: CloudRequest,
@@ -92,7 +92,7 @@ interface SigningFacts {
   readonly date: { readonly time: number };
 }
 
-/** The signature of a request that has exactly the headers its sender says it signed. */
+/** The signature of a request with exactly the headers that its sender signed. */
 async function sign(
   request: CloudRequest,
   headerNames: readonly string[],
@@ -126,7 +126,7 @@ async function sign(
   return /Signature=([0-9a-f]{64})$/.exec(signed.headers['authorization'] ?? '')?.[1];
 }
 
-/** `20260102T030405Z`, the only form that signature version 4 has. */
+/** `20260102T030405Z`, the only form in signature version 4. */
 function parseDate(header: string | string[] | undefined): { text: string; time: number } | undefined {
   const form = /^(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z$/.exec(typeof header === 'string' ? header : '');
   if (form === null) return undefined;

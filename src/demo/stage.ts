@@ -1,6 +1,6 @@
 /**
- * Where the demo happens: a directory of its own, the cloud and the hosts inside this process, and the
- * machine's own ssh pointed at them. Nothing of the user's is read or written.
+ * The surroundings of the demo: a temporary directory, the cloud and the hosts inside this process, and the machine's
+ * ssh with a config for them. It neither reads nor writes the user's files.
  */
 import { spawn } from 'node:child_process';
 import {
@@ -34,7 +34,7 @@ export interface Outcome {
   readonly status: number | null;
   readonly stdout: string;
   readonly stderr: string;
-  /** Wall time from its start to its end. */
+  /** The time from its start to its end. */
   readonly milliseconds: number;
 }
 
@@ -42,13 +42,17 @@ export interface Stage {
   readonly directory: string;
   readonly cloud: Cloud;
   readonly hosts: { readonly dev: Host; readonly build: Host };
-  /** The machine's own ssh, with the configuration that mint-ssh generates. */
+  /** Runs the machine's ssh with the generated config. */
   ssh(vm: string, command: string): Promise<Outcome>;
-  /** This program. */
+  /** Runs mint-ssh. */
   mint(...words: readonly string[]): Promise<Outcome>;
-  /** Mint's file of trusted host keys, as it is now. */
+  /** The current content of Mint's file of trusted host keys. */
   knownHosts(): string;
-  /** An interactive shell in which `ssh` and `mint-ssh` are the demo's. @returns its exit status */
+  /**
+   * Runs an interactive shell in which `ssh` and `mint-ssh` are those of the demo.
+   *
+   * @returns its exit status
+   */
   shell(): Promise<number>;
   /** Ends the agent, the hosts and the cloud, and removes the directory. */
   strike(): Promise<void>;
@@ -56,16 +60,16 @@ export interface Stage {
 
 const instances = { dev: 'i-0d3f0000000000001', build: 'i-0d3f0000000000002' };
 
-/** One step may take this long, in milliseconds. */
+/** The time limit of one step, in milliseconds. */
 const stepLimit = 30_000;
 
-/** @throws MintError where the executable or ssh is missing */
+/** @throws MintError `io-failed` if the executable or ssh is missing */
 export async function setStage(): Promise<Stage> {
   const program = programPath();
   if (!existsSync(program)) {
-    throw new MintError('io-failed', `${program} is not there`, { hint: 'build it first: npm run build' });
+    throw new MintError('io-failed', `${program} does not exist`, { hint: 'build it first: npm run build' });
   }
-  // Sockets live below it, and their paths are short of space; on Windows they do not.
+  // The sockets are below it, and their paths must be short; not on Windows.
   const isShort = !usesPipes && existsSync('/tmp');
   const directory = mkdtempSync(join(realpathSync(isShort ? '/tmp' : tmpdir()), 'mint-demo-'));
   chmodSync(directory, 0o700);
@@ -89,7 +93,7 @@ export async function setStage(): Promise<Stage> {
     const paths = await writeConfiguration(environment, hosts, { program, sshConfig });
     closing.push(() => runProgram(program, ['agent', 'stop'], environment));
 
-    // A step that an interrupt cut into ends first: only then is it certain which agent there is to end.
+    // Wait for the interrupted step: only then is it certain which agent has to be stopped.
     const steps = new Set<Promise<Outcome>>();
     const step = (name: string, words: readonly string[]): Promise<Outcome> => {
       if (struck !== undefined) return Promise.reject(new MintError('io-failed', 'the demo was interrupted'));
@@ -121,7 +125,7 @@ function addHost(name: keyof typeof instances, cloud: Cloud): Promise<Host> {
   return startHost({ name, instance, cloud });
 }
 
-/** The caller's own, without anything that could lead to their accounts, keys or configuration. */
+/** The user's environment without variables that lead to their accounts, keys or configuration. */
 function stageEnvironment(directory: string, cloud: Cloud): NodeJS.ProcessEnv {
   const foreign = /^(?:AWS_|MINT_|SSH_|NODE_|DISPLAY$|WAYLAND_|(?:https?|all|no)_proxy$)/i;
   const kept = Object.entries(process.env).filter(([name]) => !foreign.test(name));
@@ -130,12 +134,12 @@ function stageEnvironment(directory: string, cloud: Cloud): NodeJS.ProcessEnv {
     ...cloudEnvironment(cloud, directory),
     HOME: directory,
     MINT_CONFIG_DIR: join(directory, 'mint'),
-    // ssh starts what connects it with this shell; a login shell of the user's may print things.
+    // ssh runs ProxyCommand with this shell. The user's login shell may print text.
     SHELL: '/bin/sh',
   };
 }
 
-/** ssh.toml for the two VMs, and the blocks that `ssh-config` would write for them. */
+/** Writes ssh.toml for the two VMs, and the blocks that `ssh-config` would write. */
 async function writeConfiguration(
   environment: NodeJS.ProcessEnv,
   hosts: Readonly<Record<string, Host>>,
@@ -168,12 +172,12 @@ interface ShellOptions {
   readonly environment: NodeJS.ProcessEnv;
 }
 
-/** sh, because a shell of the user's would read their start-up files. */
+/** Runs sh, because the user's own shell would read their start-up files. */
 function runShell(directory: string, { program, sshConfig, environment }: ShellOptions): Promise<number> {
   const bin = join(directory, 'bin');
   mkdirSync(bin);
   for (const name of ['ssh', 'scp', 'sftp']) {
-    // The directory is ours, and its name has no character that a shell would take apart.
+    // The directory is ours, and its name has no character that is special to a shell.
     const script = `#!/bin/sh\nPATH=\${PATH#*:}\nexec ${name} -F ${sshConfig} "$@"\n`;
     writeFileSync(join(bin, name), script, { mode: 0o755 });
   }
@@ -185,13 +189,16 @@ function runShell(directory: string, { program, sshConfig, environment }: ShellO
   });
 }
 
-/** The version line of this machine's ssh. @throws MintError where there is none */
+/**
+ * @returns the version of this machine's ssh
+ * @throws MintError `io-failed` if ssh is not installed
+ */
 export async function sshVersion(): Promise<string> {
   const { stderr } = await runProgram('ssh', ['-V'], process.env);
   return stderr.split(',')[0]?.trim() ?? '';
 }
 
-/** Runs without blocking: the cloud and the hosts answer from this very process. */
+/** Runs a program without blocking, because the cloud and the hosts answer from this process. */
 function runProgram(
   program: string,
   words: readonly string[],
@@ -201,7 +208,7 @@ function runProgram(
   return new Promise((resolve, reject) => {
     const child = spawn(program, words, {
       env: environment,
-      // Without a terminal: the demo asks nothing.
+      // Without a terminal, because the demo does not prompt.
       detached: true,
       windowsHide: true,
       stdio: ['ignore', 'pipe', 'pipe'],

@@ -1,9 +1,9 @@
 /**
- * The failures the stand-in can answer with, by AWS's own names.
+ * The failures that the stand-in can return, by AWS's names.
  *
- * The first block is EC2 Instance Connect's model (names and statuses as in
- * `@aws-sdk/client-ec2-instance-connect`); the second is what every JSON service of AWS answers before a
- * request reaches the service. https://docs.aws.amazon.com/ec2-instance-connect/latest/APIReference/CommonErrors.html
+ * The first block has the failures of EC2 Instance Connect's model, with names and statuses as in
+ * `@aws-sdk/client-ec2-instance-connect`. The second has those that every JSON service of AWS may return:
+ * https://docs.aws.amazon.com/ec2-instance-connect/latest/APIReference/CommonErrors.html
  */
 const statuses = {
   AuthException: 403,
@@ -27,7 +27,7 @@ const statuses = {
 } as const;
 
 /**
- * What the services of the Query protocol answer with: EC2 first, then what STS says in words of its own.
+ * The failures of the services with the Query protocol: those of EC2, then those that STS names differently.
  * https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html and
  * https://docs.aws.amazon.com/STS/latest/APIReference/CommonErrors.html
  */
@@ -71,13 +71,13 @@ export interface WireFailure {
   readonly message: string;
 }
 
-/** A failure as a value: services return it where they would have returned their answer. */
+/** @returns a failure as a value, which a service returns instead of its answer */
 export function wireFailure(name: WireFailureName, message: string): WireFailure {
   return { failure: name, status: allStatuses[name], message };
 }
 
-/** The names the JSON services use. */
+/** The names in the JSON services. */
 export const wireFailureNames = Object.keys(statuses) as WireFailureName[];
 
-/** The names the Query services use. */
+/** The names in the Query services. */
 export const queryFailureNames = Object.keys(queryStatuses) as WireFailureName[];

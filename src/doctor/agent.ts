@@ -10,16 +10,16 @@ import { isOurs, noUpstream, upstreamSocket } from '../platform/user-agent-socke
 import { effectiveConfig } from '../ssh-config/ssh-client.ts';
 import { identityAgentOf, otherName } from '../ssh-config/user-effective-config.ts';
 import { version } from '../version.ts';
-import type { Case } from './case.ts';
 import { type Finding, fail, ok, warn } from './check.ts';
+import type { CheckContext } from './context.ts';
 
-/** How long an agent may take to answer, in milliseconds. */
+/** The time limit for an agent's answer, in milliseconds. */
 const answerLimit = 5_000;
 
 /** @throws MintError `unsafe-permissions`, `agent-unavailable` */
 export async function checkAgent(paths: Paths): Promise<readonly Finding[]> {
   const status = await askStatus(paths);
-  if (status === 'none') return [ok('none runs now: the next connection starts one')];
+  if (status === 'none') return [ok('not running: the next connection starts it')];
   if (status === 'silent') {
     return [fail('the agent does not answer (agent-unavailable)', `its log: ${quoted(paths.agentLog)}`)];
   }
@@ -55,10 +55,10 @@ async function askStatus(paths: Paths): Promise<AgentStatus | 'none' | 'silent'>
   return status;
 }
 
-/** What `ssh -A` would forward: the socket for it, and the user's own agent behind that. */
-export async function checkForwarding(about: Case): Promise<readonly Finding[]> {
-  if (!hasForwardSockets) return [await judgeWindowsAgent(about)];
-  return [...placeholder(about.paths), await judgeOwnAgent(about)];
+/** Checks agent forwarding: our socket for `ssh -A`, and the user's own agent behind it. */
+export async function checkForwarding(context: CheckContext): Promise<readonly Finding[]> {
+  if (!hasForwardSockets) return [await judgeWindowsAgent(context)];
+  return [...placeholder(context.paths), await judgeOwnAgent(context)];
 }
 
 function placeholder({ sshConfig, forward }: Paths): readonly Finding[] {
@@ -67,44 +67,44 @@ function placeholder({ sshConfig, forward }: Paths): readonly Finding[] {
   return [warn(message, 'mint-ssh ssh-config --yes')];
 }
 
-async function judgeOwnAgent(about: Case): Promise<Finding> {
-  const { run } = about.paths;
-  const [name, path] = await namedAgent(about);
-  if (!path) return ok('none of your own: upstream_agent in ssh.toml and SSH_AUTH_SOCK name none');
-  if (path === noUpstream) return ok('none: your ssh config says IdentityAgent none');
+async function judgeOwnAgent(context: CheckContext): Promise<Finding> {
+  const { run } = context.paths;
+  const [name, path] = await namedAgent(context);
+  if (!path) return ok('you have no agent: neither upstream_agent in ssh.toml nor SSH_AUTH_SOCK is set');
+  if (path === noUpstream) return ok('no agent: your ssh config has IdentityAgent none');
   if (isOurs(path, run)) {
     return warn(
-      `${name} is a socket of mint-ssh, and not your own agent`,
-      'name the socket of your own agent there',
+      `${name} is a socket of mint-ssh, not of your own agent`,
+      'set it to the socket of your own agent',
     );
   }
   const socket = upstreamSocket(path, run);
   if (socket === undefined || !(await listens(socket))) {
-    const message = `no agent of yours listens on ${name} (${quoted(path)}): \`ssh -A\` has nothing to forward`;
+    const message = `your own agent does not listen on ${name} (${quoted(path)}): \`ssh -A\` has nothing to forward`;
     return warn(message, 'start your agent, for example: eval "$(ssh-agent)"');
   }
   return ok(`your own agent answers on ${quoted(path)}`);
 }
 
-/** There the blocks name the user's agent itself, where `upstream_agent` or the user's ssh config does. */
-async function judgeWindowsAgent(about: Case): Promise<Finding> {
-  const { upstreamAgent, sshConfigFile } = about;
+/** On Windows the blocks name the user's agent directly, if `upstream_agent` or the user's ssh config does. */
+async function judgeWindowsAgent(context: CheckContext): Promise<Finding> {
+  const { upstreamAgent, sshConfigFile } = context;
   const config = await effectiveConfig(otherName, sshConfigFile).catch(() => undefined);
   const path = upstreamAgent ?? (config && identityAgentOf(config));
   if (path === undefined || path === noUpstream) {
-    return ok('`ssh -A` forwards no agent of yours: upstream_agent in ssh.toml names none');
+    return ok('`ssh -A` forwards no agent: upstream_agent in ssh.toml is not set');
   }
   if (await listens(path)) return ok(`your own agent answers on ${quoted(path)}`);
-  const message = `no agent of yours listens on ${quoted(path)}: every login prints an error about it`;
+  const message = `your own agent does not listen on ${quoted(path)}: every login prints an error about it`;
   return warn(message, 'start it, for example: Start-Service ssh-agent');
 }
 
-/** In the order in which the agent looks: settings, the user's ssh config, the environment. */
+/** In the agent's order: settings, the user's ssh config, the environment. */
 async function namedAgent({
   upstreamAgent,
   environment,
   sshConfigFile,
-}: Case): Promise<[name: string, path: string | undefined]> {
+}: CheckContext): Promise<[name: string, path: string | undefined]> {
   if (upstreamAgent !== undefined) return ['upstream_agent in ssh.toml', upstreamAgent];
   const config = await effectiveConfig(otherName, sshConfigFile).catch(() => undefined);
   const identityAgent = config && identityAgentOf(config);

@@ -1,4 +1,4 @@
-/** AWS as the caller's own settings reach it: who they are there, and what EC2 says of a VM. */
+/** Checks AWS with the caller's settings: who the caller is, which actions are allowed, and the state of the instance. */
 import { ownAws } from '../aws/own-credentials.ts';
 import type { Identity, Target } from '../aws/requests.ts';
 import { command } from '../cli/shell-command.ts';
@@ -10,8 +10,8 @@ import type { VmSettings } from '../settings/settings.ts';
 import { type Candidate, candidatesFor } from '../vms/candidates.ts';
 import { type LocatedVm, located } from '../vms/located-vm.ts';
 import { isDefinite, Names } from '../vms/names.ts';
-import type { Case, Login, VmCase } from './case.ts';
 import { type Finding, fail, failed, notChecked, ok, warn } from './check.ts';
+import type { CheckContext, Login, VmContext } from './context.ts';
 
 export interface Instance {
   readonly id: string;
@@ -22,13 +22,13 @@ export interface Instance {
   readonly bootstrap: string | undefined;
 }
 
-/** `absent`: ssh.toml names an instance that does not exist. `not-in-aws`: AWS has no part in the VM. */
+/** `absent`: the instance in ssh.toml does not exist. `not-in-aws`: a login to the VM needs no AWS calls. */
 export type InstanceFinding = Instance | { readonly error: unknown } | 'absent' | 'not-in-aws';
 
-/** What came of a call to AWS; `not-made` where there was nothing to ask about. */
+/** The result of a call to AWS; `not-made` if there was no instance to ask about. */
 export type Attempt = 'allowed' | 'not-made' | { readonly error: unknown };
 
-/** AWS as this process reaches it, whether or not the agent runs. `close` it at the end. */
+/** AWS calls from this process, without the agent. Call `close` at the end. */
 export class Aws {
   readonly #aws = ownAws();
   readonly #caller: Caller;
@@ -49,7 +49,7 @@ export class Aws {
     return this.#aws.identity(this.#caller, target);
   }
 
-  /** By its ID where ssh.toml has one, else by its name. */
+  /** Finds the instance by the ID in ssh.toml, else by its name. */
   async instance(vm: VmSettings): Promise<InstanceFinding> {
     const { region, profile, instance } = vm;
     try {
@@ -90,22 +90,22 @@ function instanceOf(vm: LocatedVm, settings: VmSettings): Instance {
   return { id, state, region, bootstrap, candidates: candidatesFor(vm, settings) };
 }
 
-/** The instance, where there was one to be found. */
+/** @returns the instance; undefined if it was not found, or AWS could not be asked */
 export async function foundInstance(instance: () => Promise<InstanceFinding>): Promise<Instance | undefined> {
   const found = await instance();
   return typeof found === 'string' || 'error' in found ? undefined : found;
 }
 
-/** What ssh.toml names, and what holds for all other VMs where those count. */
-function targets({ vms, others, discovered, globals }: Case): readonly Target[] {
+/** The VMs of ssh.toml, and the settings for other VMs if they apply. */
+function targets({ vms, others, discovered, globals }: CheckContext): readonly Target[] {
   if (vms.length > 0 && discovered.size === 0) return vms;
   return [...vms, others ?? globals];
 }
 
-/** Once for each profile and region that the VMs use. */
-export async function checkCredentials(about: Case, aws: Aws): Promise<readonly Finding[]> {
+/** Checks the credentials once for each profile and region that the VMs use. */
+export async function checkCredentials(context: CheckContext, aws: Aws): Promise<readonly Finding[]> {
   const distinct = new Map(
-    targets(about).map(({ profile, region }) => [JSON.stringify([profile, region]), { profile, region }]),
+    targets(context).map(({ profile, region }) => [JSON.stringify([profile, region]), { profile, region }]),
   );
   const few = [...distinct.values()].slice(0, 4);
   return await Promise.all(few.map((target) => aws.credentials(target).catch((error) => failed(error))));
@@ -115,10 +115,10 @@ function forProfile({ profile }: Target): string {
   return profile === undefined ? '' : ` (profile ${profile})`;
 }
 
-/** Where the region comes from; a VM without any is left to what the AWS files say. */
-export function checkRegion(about: Case): readonly Finding[] {
-  const { environment } = about;
-  const all = targets(about);
+/** Checks that a region is set. A VM without one uses the region of the AWS files. */
+export function checkRegion(context: CheckContext): readonly Finding[] {
+  const { environment } = context;
+  const all = targets(context);
   const named = [...new Set(all.map(({ region }) => region).filter((region) => region !== undefined))];
   const silent = all.filter(({ region }) => region === undefined);
   const findings = named.length > 0 ? [ok(named.join(', '))] : [];
@@ -126,13 +126,10 @@ export function checkRegion(about: Case): readonly Finding[] {
   const inherited = environment['AWS_REGION'] || environment['AWS_DEFAULT_REGION'];
   if (inherited) return [...findings, ok(`${inherited}, from the environment`)];
   const hint = 'put region = "…" at the top of ssh.toml: a program started from a desktop has no AWS_REGION';
-  return [
-    ...findings,
-    warn('none in ssh.toml, config.toml or AWS_REGION: the profile has to name one', hint),
-  ];
+  return [...findings, warn('none in ssh.toml, config.toml or AWS_REGION: the profile must have one', hint)];
 }
 
-/** What IAM has to allow: for each action whether AWS allowed it just now, denied it, or was not asked. */
+/** @returns for each needed IAM action whether AWS just allowed it, denied it, or was not asked */
 export async function checkActions(
   login: () => Promise<Login>,
   instance: () => Promise<InstanceFinding>,
@@ -143,7 +140,7 @@ export async function checkActions(
     instance(),
     consoleOutput(),
   ]);
-  // AWS reports that an instance does not exist only to callers who may ask about it.
+  // AWS reports that an instance does not exist only to callers with the permission.
   const describe: Attempt =
     typeof found === 'string' || !('error' in found) || isDefinite(found.error)
       ? 'allowed'
@@ -177,14 +174,14 @@ function readFinding(action: string, without: string, attempt: Attempt): Finding
   return notChecked(`${action}: AWS could not be asked (${error instanceof MintError ? error.code : error})`);
 }
 
-/** Without a VM there is nothing to try them on. */
+/** @returns the finding for a run without a VM, in which no action can be tried */
 export function nameActions(): readonly Finding[] {
   return [notChecked('IAM actions are checked for a VM: mint-ssh doctor VM')];
 }
 
-/** The state of the instance, and whether Mint's setup of it has completed. */
+/** Checks the state of the instance, and whether Mint's setup of it has completed. */
 export async function checkInstance(
-  { vm }: VmCase,
+  { vm }: VmContext,
   instance: () => Promise<InstanceFinding>,
 ): Promise<readonly Finding[]> {
   const found = await instance();

@@ -6,32 +6,32 @@ export type Status = 'ok' | 'warn' | 'fail' | 'not-checked';
 
 export interface Finding {
   readonly status: Status;
-  /** Lower case, no full stop. May hold foreign text. */
+  /** In lower case, without a full stop. May contain untrusted text. */
   readonly message: string;
-  /** The command that fixes it, or what else to do. */
+  /** The command that fixes it, or another remedy. */
   readonly hint?: string | undefined;
-  /** The IAM action that the caller is denied. */
+  /** The IAM action that AWS denied. */
   readonly deniedAction?: string | undefined;
 }
 
 export interface Check {
-  /** A word or two; `--json` has it as `check`. */
+  /** One or two words; `check` in the output of `--json`. */
   readonly name: string;
-  /** In milliseconds; see `checkLimit`. */
+  /** The time limit in milliseconds; default: `checkLimit`. */
   readonly limit?: number;
-  /** An error it throws becomes a finding. Without findings, nothing is printed. */
+  /** A thrown error becomes a finding. Without findings, nothing is printed. */
   readonly run: () => Promise<readonly Finding[]> | readonly Finding[];
 }
 
 export interface Report {
   readonly found: (check: Check, finding: Finding) => void;
-  /** Which checks still run, after each one that has ended. */
+  /** Called after each check that ends, with the checks that still run. */
   readonly waiting: (checks: readonly Check[]) => void;
 }
 
-/** A check that does not say otherwise takes no longer, in milliseconds. */
+/** The default time limit of a check, in milliseconds. */
 const checkLimit = 10_000;
-/** A login, and what waits for it: where everything has to be started first, on a machine with much else to do. */
+/** The time limit in milliseconds of a login and the checks that wait for it: a busy machine may have to start an agent. */
 export const loginLimit = 20_000;
 
 export function ok(message: string, hint?: string): Finding {
@@ -56,13 +56,13 @@ export function counted(count: number, what: string): string {
   return `${count} ${what}${count === 1 ? '' : 's'}`;
 }
 
-/** An error as a finding, in its own words. */
+/** @returns the error as a finding, with its message and hint */
 export function failed(error: unknown, status: Status = 'fail'): Finding {
   if (!(error instanceof MintError)) return { status, message: `this check failed: ${String(error)}` };
   return { status, message: `${error.message} (${error.code})`, hint: error.hint };
 }
 
-/** Runs all checks at once, and reports them in their order. */
+/** Runs all checks at the same time, and reports them in order. */
 export async function runChecks(checks: readonly Check[], report: Report): Promise<void> {
   const pending = new Set(checks);
   const running = checks.map((check) => ({

@@ -1,7 +1,7 @@
-/** All checks, in the order of the report: each depends on those before it. */
+/** All checks, in the order of the report. A check may depend on earlier ones. */
 
 import { quoted } from '../platform/files.ts';
-import { hasPartInAws } from '../settings/uses-aws.ts';
+import { usesAws } from '../settings/uses-aws.ts';
 import { type Candidate, candidatesFor } from '../vms/candidates.ts';
 import { checkAgent, checkForwarding } from './agent.ts';
 import {
@@ -14,8 +14,8 @@ import {
   type InstanceFinding,
   nameActions,
 } from './aws.ts';
-import { type Case, once, type VmCase } from './case.ts';
 import { type Check, counted, type Finding, loginLimit, notChecked, ok, warn } from './check.ts';
+import { type CheckContext, once, type VmContext } from './context.ts';
 import { judgeLogin, logIn } from './login.ts';
 import { checkPermissions } from './permissions.ts';
 import { checkOtherPins, checkPin } from './pin.ts';
@@ -23,61 +23,63 @@ import { askServer, judgeAddress, judgeBanner } from './server.ts';
 import { checkBlock, checkInclude, checkOfferedKeys } from './ssh-config.ts';
 import { checkSsh } from './ssh-program.ts';
 
-/** The checks that do not depend on a VM. */
-function generalChecks(about: Case, settings: readonly Finding[]): readonly Check[] {
-  const { paths, environment } = about;
+/** The checks that need no VM. */
+function generalChecks(context: CheckContext, settings: readonly Finding[]): readonly Check[] {
+  const { paths, environment } = context;
   return [
     { name: 'ssh', run: () => checkSsh(environment) },
     { name: 'permissions', run: () => checkPermissions(paths) },
-    { name: 'settings', run: () => (settings.length > 0 ? settings : [checkNames(about)]) },
-    { name: 'include', run: () => checkInclude(about) },
+    { name: 'settings', run: () => (settings.length > 0 ? settings : [checkNames(context)]) },
+    { name: 'include', run: () => checkInclude(context) },
     { name: 'agent', run: () => checkAgent(paths) },
-    { name: 'forwarding', run: () => checkForwarding(about) },
+    { name: 'forwarding', run: () => checkForwarding(context) },
   ];
 }
 
-/** Without a VM: nothing is dialled, and AWS is asked only who the caller is. */
-export function allChecks(about: Case, settings: readonly Finding[], aws: Aws): readonly Check[] {
+/** The checks of `mint-ssh doctor` without a VM. They dial no VM, and ask AWS only who the caller is. */
+export function allChecks(context: CheckContext, settings: readonly Finding[], aws: Aws): readonly Check[] {
   return [
-    ...generalChecks(about, settings),
-    { name: 'credentials', run: () => checkCredentials(about, aws) },
-    { name: 'region', run: () => checkRegion(about) },
+    ...generalChecks(context, settings),
+    { name: 'credentials', run: () => checkCredentials(context, aws) },
+    { name: 'region', run: () => checkRegion(context) },
     { name: 'actions', run: nameActions },
-    ...about.vms.map((vm) => ({ name: `pin of ${vm.name}`, run: () => checkPin(about.paths, vm) })),
-    { name: 'other pins', run: () => checkOtherPins(about.paths, about.discovered) },
+    ...context.vms.map((vm) => ({ name: `pin of ${vm.name}`, run: () => checkPin(context.paths, vm) })),
+    { name: 'other pins', run: () => checkOtherPins(context.paths, context.discovered) },
   ];
 }
 
-export function vmChecks(about: VmCase, aws: Aws): readonly Check[] {
-  const { vm, paths } = about;
-  const isInFile = about.vms.some(({ name }) => name === vm.name);
-  const isInAws = hasPartInAws(vm);
+export function vmChecks(context: VmContext, aws: Aws): readonly Check[] {
+  const { vm, paths } = context;
+  const isInFile = context.vms.some(({ name }) => name === vm.name);
+  const isInAws = usesAws(vm);
   const instance = once(async (): Promise<InstanceFinding> => (isInAws ? aws.instance(vm) : 'not-in-aws'));
   const consoleOutput = once(async () =>
     aws.consoleOutput(vm, vm.instance ?? (await foundInstance(instance))?.id),
   );
-  const server = once(async () => askServer(about, await candidatesOf(about, instance)));
-  const login = once(() => logIn(about, instance, server));
-  const alone = { ...about, vms: [vm], discovered: new Map() };
+  const server = once(async () => askServer(context, await candidatesOf(context, instance)));
+  const login = once(() => logIn(context, instance, server));
+  const alone = { ...context, vms: [vm], discovered: new Map() };
   const ofAws: readonly Check[] = [
     { name: 'credentials', run: () => checkCredentials(alone, aws) },
     { name: 'region', run: () => checkRegion(alone) },
-    { name: 'instance', run: () => checkInstance(about, instance) },
+    { name: 'instance', run: () => checkInstance(context, instance) },
   ];
   return [
-    ...generalChecks({ ...alone, upstreamAgent: vm.upstreamAgent ?? about.upstreamAgent }, [
-      ok(isInFile ? `[vm.${vm.name}] is complete` : `ssh.toml does not name ${vm.name}: it is found by name`),
+    ...generalChecks({ ...alone, upstreamAgent: vm.upstreamAgent ?? context.upstreamAgent }, [
+      ok(isInFile ? `[vm.${vm.name}] is complete` : `${vm.name} is not in ssh.toml: it is found by name`),
     ]),
-    { name: 'block', run: () => checkBlock(about) },
-    { name: 'other keys', run: () => checkOfferedKeys(about) },
-    ...(isInAws ? ofAws : [{ name: 'aws', run: () => [notChecked('this VM does not need AWS')] }]),
-    { name: 'address', run: async () => judgeAddress(about, await server()) },
+    { name: 'block', run: () => checkBlock(context) },
+    { name: 'other keys', run: () => checkOfferedKeys(context) },
+    ...(isInAws
+      ? ofAws
+      : [{ name: 'aws', run: () => [notChecked('a login to this VM needs no AWS calls')] }]),
+    { name: 'address', run: async () => judgeAddress(context, await server()) },
     { name: 'banner', run: async () => judgeBanner(await server()) },
-    { name: 'login', limit: loginLimit, run: async () => judgeLogin(about, await login()) },
+    { name: 'login', limit: loginLimit, run: async () => judgeLogin(context, await login()) },
     ...(isInAws
       ? [{ name: 'actions', limit: loginLimit, run: () => checkActions(login, instance, consoleOutput) }]
       : []),
-    // Behind the login, which may be the first: what it pinned is told.
+    // After the login, which may be the first one and pin a key.
     {
       name: 'pin',
       limit: loginLimit,
@@ -90,9 +92,9 @@ export function vmChecks(about: VmCase, aws: Aws): readonly Check[] {
   ];
 }
 
-/** From what AWS says now, else from what it said last. */
+/** From AWS's answer now, else from its last one. */
 async function candidatesOf(
-  { vm, discovered }: VmCase,
+  { vm, discovered }: VmContext,
   instance: () => Promise<InstanceFinding>,
 ): Promise<readonly Candidate[]> {
   if (vm.host !== undefined) return [{ kind: 'public', host: vm.host }];
@@ -100,12 +102,12 @@ async function candidatesOf(
   return (await foundInstance(instance))?.candidates ?? (known === undefined ? [] : candidatesFor(known, vm));
 }
 
-function checkNames({ vms, discovered, paths }: Case): Finding {
+function checkNames({ vms, discovered, paths }: CheckContext): Finding {
   const found = discovered.size === 0 ? '' : `; AWS shows ${counted(discovered.size, 'VM')}`;
   if (vms.length > 0) return ok(`${quoted(paths.sshToml)} names ${counted(vms.length, 'VM')}${found}`);
-  if (found !== '') return ok(`${quoted(paths.sshToml)} names no VM${found}`);
+  if (found !== '') return ok(`${quoted(paths.sshToml)} has no VM${found}`);
   return warn(
-    `${quoted(paths.sshToml)} names no VM, and AWS has shown none so far`,
-    '`mint-ssh vms` asks AWS; others you can add: [vm.NAME] with instance = "i-…" and host = "…" below it',
+    `${quoted(paths.sshToml)} has no VM, and AWS has shown none so far`,
+    '`mint-ssh vms` asks AWS; to add another VM, write [vm.NAME] with instance = "i-…" and host = "…" in ssh.toml',
   );
 }

@@ -4,17 +4,17 @@ import { withLoginConfig } from '../ssh-config/login-config.ts';
 import { sshArguments } from '../ssh-config/ssh-child.ts';
 import { isDefinite } from '../vms/names.ts';
 import type { InstanceFinding } from './aws.ts';
-import type { Login, VmCase } from './case.ts';
 import { type Finding, fail, loginLimit, notChecked, ok } from './check.ts';
+import type { Login, VmContext } from './context.ts';
 import { runSsh } from './run-program.ts';
 import { isUnreachable, type ServerFinding } from './server.ts';
 
-/** What the check, and those that wait for it, need beside the login itself. */
+/** The part of the time limit that is not for the login itself, in milliseconds. */
 const marginMs = 1_500;
-/** How long the login waits to hear whether the VM runs. */
+/** How long the login waits for the state of the VM, in milliseconds. */
 const stateLimitMs = 3_000;
 
-/** No questions, no forwarding, and a connection of its own. */
+/** No prompts, no forwarding, and no shared connection. */
 const options = [
   'BatchMode=yes',
   'ControlMaster=no',
@@ -26,11 +26,11 @@ const options = [
 ].flatMap((option) => ['-o', option]);
 
 /**
- * Logs in, unless it is known that this cannot succeed. A VM that does not run is never tried: with `start = "always"`
- * the login would start it.
+ * Logs in, unless this cannot succeed. It never tries a stopped VM, because with `start = "always"` the login would
+ * start it.
  */
 export async function logIn(
-  about: VmCase,
+  context: VmContext,
   instance: () => Promise<InstanceFinding>,
   server: () => Promise<ServerFinding>,
 ): Promise<Login> {
@@ -41,10 +41,14 @@ export async function logIn(
   if (skipped !== undefined) {
     return { status: null, skipped, code: undefined, message: '', hint: undefined, milliseconds: 0 };
   }
-  return await tryLogin(about, Math.max(1_000, loginLimit - marginMs - (performance.now() - start)));
+  return await tryLogin(context, Math.max(1_000, loginLimit - marginMs - (performance.now() - start)));
 }
 
-/** Runs `true` on the VM. */
+/**
+ * Runs `true` on the VM.
+ *
+ * @param limitMs kills ssh after this time
+ */
 export async function tryLogin(
   {
     paths,
@@ -52,7 +56,7 @@ export async function tryLogin(
     globals,
     environment,
     proxyOptions,
-  }: Pick<VmCase, 'paths' | 'vm' | 'globals' | 'environment' | 'proxyOptions'>,
+  }: Pick<VmContext, 'paths' | 'vm' | 'globals' | 'environment' | 'proxyOptions'>,
   limitMs: number,
 ): Promise<Login> {
   const quiet = { ...globals, verbose: false, timing: false };
@@ -62,11 +66,11 @@ export async function tryLogin(
   });
 }
 
-/** What AWS says about the instance, if it rules out a login. */
+/** The state of the instance, if it rules out a login. */
 function reasonToSkip(found: InstanceFinding | undefined): string | undefined {
   if (found === undefined || found === 'not-in-aws') return undefined;
   if (found === 'absent') return 'the instance does not exist';
-  if ('error' in found) return isDefinite(found.error) ? 'AWS shows no such VM' : undefined;
+  if ('error' in found) return isDefinite(found.error) ? 'AWS did not find the VM' : undefined;
   return found.state === 'running' ? undefined : `the instance is ${found.state}`;
 }
 
@@ -83,7 +87,7 @@ function explain({ status, late, stderr, milliseconds }: Awaited<ReturnType<type
   return { status, code: error?.[2], message, hint, milliseconds };
 }
 
-export function judgeLogin({ vm }: VmCase, login: Login): readonly Finding[] {
+export function judgeLogin({ vm }: VmContext, login: Login): readonly Finding[] {
   const { status, skipped, message, hint, milliseconds } = login;
   if (skipped !== undefined) return [notChecked(skipped)];
   if (status === 0) return [ok(`\`ssh ${vm.name} true\` took ${Math.round(milliseconds)} ms`)];

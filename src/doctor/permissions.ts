@@ -1,4 +1,4 @@
-/** Checks that other users cannot change, or read secrets in, the files and directories. Creates nothing. */
+/** Checks that other users can neither change the files and directories nor read secrets in them. It creates nothing. */
 
 import { lstatSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
@@ -11,9 +11,10 @@ import { type Finding, fail, failed, ok } from './check.ts';
 
 const maxBytes = 64 * 1024 * 1024;
 
-/** One finding for each that is not as it should be, else one for all. */
+/** @returns a finding for each problem, else one for all */
 export function checkPermissions(paths: Paths): readonly Finding[] {
-  if (!isThere(paths.dir)) return [ok(`${quoted(paths.dir)} is not there yet: it is made when it is needed`)];
+  if (!isThere(paths.dir))
+    return [ok(`${quoted(paths.dir)} does not exist yet: mint-ssh creates it when needed`)];
   const wrong = [
     ...[paths.dir, paths.hosts, paths.cache].flatMap((path) => attempt(path, ensurePrivateDirectory)),
     ...[paths.run, paths.agentSockets, join(paths.dir, 'keys')].flatMap((path) =>
@@ -23,9 +24,7 @@ export function checkPermissions(paths: Paths): readonly Finding[] {
     ...auditFindings(paths),
     ...(usesPipes ? [] : [paths.control, paths.forward]).flatMap(socketOfOthers),
   ];
-  return wrong.length > 0
-    ? wrong
-    : [ok(`${quoted(paths.dir)} and what is in it can be changed by you alone`)];
+  return wrong.length > 0 ? wrong : [ok(`only you can change ${quoted(paths.dir)} and its content`)];
 }
 
 function ourFiles({ dir, hosts, knownHosts, sshToml, configToml, sshConfig, agentLog }: Paths): string[] {
@@ -43,13 +42,13 @@ function filesIn(directory: string): string[] {
   }
 }
 
-/** What a login that is not recorded says. */
+/** Reports why logins cannot be recorded. */
 function auditFindings(paths: Paths): readonly Finding[] {
   const problem = auditProblem(paths);
   return problem === undefined ? [] : [failed(problem)];
 }
 
-/** Nothing where there is nothing: a look must not make a directory. */
+/** No finding if the directory does not exist: the check must not create it. */
 function attempt(path: string, look: (path: string) => unknown): readonly Finding[] {
   if (!isThere(path)) return [];
   try {
@@ -72,7 +71,7 @@ function isThere(path: string): boolean {
   try {
     return lstatSync(path, { throwIfNoEntry: false }) !== undefined;
   } catch {
-    // A directory above it that cannot be entered is found by its own check.
+    // If a directory above it cannot be entered, the check of that directory reports it.
     return false;
   }
 }

@@ -1,4 +1,4 @@
-/** Which host keys of a VM are trusted, and whether Mint's file, our record and AWS agree about them. */
+/** Checks the pinned host keys of a VM, and whether Mint's file, our record and AWS agree. */
 import type { Paths } from '../platform/paths.ts';
 import type { VmSettings } from '../settings/settings.ts';
 import { closest } from '../trust/changed-key.ts';
@@ -17,18 +17,18 @@ const evidences: Readonly<Record<Evidence, string>> = {
 };
 
 export interface Known {
-  /** A login was made just now. */
+  /** Whether this run has just logged in. */
   readonly loggedIn?: boolean;
-  /** The instance as AWS has it, where ssh.toml names none. */
+  /** The instance that AWS returned, if ssh.toml has none. */
   readonly instance?: string | undefined;
-  /** Whether there is such a VM, as far as ssh.toml and AWS tell. */
+  /** Whether ssh.toml or AWS has the VM. */
   readonly isKnown?: boolean;
 }
 
 export function checkPin(paths: Paths, vm: VmSettings, known: Known = {}): readonly Finding[] {
   try {
     const entry = new TrustStore(paths).show(vm.name);
-    if (entry === undefined && known.isKnown === false) return [notChecked('no such VM is known')];
+    if (entry === undefined && known.isKnown === false) return [notChecked('unknown VM')];
     if (entry === undefined) return [ok('no key is pinned yet: the first login pins one')];
     const found = vm.instance === undefined ? known.instance : undefined;
     return [
@@ -41,7 +41,7 @@ export function checkPin(paths: Paths, vm: VmSettings, known: Known = {}): reado
   }
 }
 
-/** The VMs that ssh.toml does not name, in one line where all is well with them. */
+/** Checks the VMs that ssh.toml does not have; one finding for all if there is no problem. */
 export function checkOtherPins(paths: Paths, others: ReadonlyMap<string, LocatedVm>): readonly Finding[] {
   try {
     const entries = new TrustStore(paths).list().filter(({ vm }) => others.has(vm));
@@ -84,14 +84,14 @@ function judgeRefusal({ vm, pin, refused }: HostEntry, loggedIn: boolean): reado
   if (reason === 'type') {
     return [
       warn(
-        `a client was shown the VM's ${key.type} host key at ${seenAt}, which is not known yet (host-key-type)`,
-        `run \`ssh ${vm} true\` once, in which the VM proves its other keys`,
+        `the VM showed a client its ${key.type} host key at ${seenAt}, which is not pinned (host-key-type)`,
+        `run \`ssh ${vm} true\` once: in it, the VM proves its other keys`,
       ),
     ];
   }
   if (loggedIn || (pin?.lastLogin !== undefined && pin.lastLogin > seenAt)) {
     const message = `another key was blocked at ${seenAt}, and logins since then showed the pinned one`;
-    return [warn(message, 'find out which machine that was: `mint-ssh hosts show` shows its key')];
+    return [warn(message, 'find out which machine had it: `mint-ssh hosts show` shows the key')];
   }
   return [
     fail(
@@ -101,7 +101,10 @@ function judgeRefusal({ vm, pin, refused }: HostEntry, loggedIn: boolean): reado
   ];
 }
 
-/** @param named in ssh.toml @param found by name, in AWS */
+/**
+ * @param named the instance in ssh.toml
+ * @param found the instance that AWS returned for the name
+ */
 function disagreements(
   { vm, pin, replaced, contradiction }: HostEntry,
   named: string | undefined,
@@ -113,7 +116,7 @@ function disagreements(
   if (pin !== undefined && old !== undefined) {
     findings.push(
       warn(
-        `known_hosts has ${pin.fingerprint}, our record ${old.fingerprint}: the former counts`,
+        `known_hosts has ${pin.fingerprint}, our record has ${old.fingerprint}: known_hosts counts`,
         `if that is right: mint-ssh hosts accept ${vm} ${pin.fingerprint}`,
       ),
     );
@@ -121,7 +124,7 @@ function disagreements(
   if (pin?.instance !== undefined && instance !== undefined && pin.instance !== instance) {
     findings.push(
       warn(
-        `the key was pinned on ${pin.instance}, and ${named === undefined ? 'AWS shows' : 'ssh.toml names'} ${instance}`,
+        `the key was pinned on ${pin.instance}, and ${named === undefined ? 'AWS shows' : 'ssh.toml has'} ${instance}`,
         `if the VM was recreated: mint-ssh hosts forget ${vm}`,
       ),
     );

@@ -13,13 +13,13 @@ export interface ReportInput {
   /** Undefined without valid credentials. */
   readonly identity: Identity | undefined;
   readonly region: string | undefined;
-  /** The instance ID, where there is one. */
+  /** The instance ID, if known. */
   readonly instance: string | undefined;
   /** The user of the VM to log in as. */
   readonly user: string | undefined;
 }
 
-/** The findings, and the IAM policy that allows what was denied. Nothing in it is secret. */
+/** @returns Markdown with the findings and an IAM policy that allows the denied actions; it contains no secrets */
 export function administratorReport(input: ReportInput): string {
   const { findings, identity, region, instance } = input;
   const denied = findings.flatMap(({ deniedAction }) => deniedAction ?? []);
@@ -41,7 +41,7 @@ export function administratorReport(input: ReportInput): string {
   ].join('\n');
 }
 
-/** Actions that EC2 authorizes for all instances or none. */
+/** Actions for which EC2 supports no resource-level permissions. */
 const withoutResource = new Set(['ec2:DescribeInstances', 'ec2:DescribeImages']);
 
 function policyText(denied: readonly string[], input: ReportInput): string[] {

@@ -3,7 +3,7 @@ import { noSsh } from '../ssh-config/ssh-client.ts';
 
 export interface Outcome {
   readonly status: number | null;
-  /** Ended at the limit. */
+  /** Whether it was killed at the time limit. */
   readonly late: boolean;
   readonly stderr: string;
   readonly milliseconds: number;
@@ -12,7 +12,7 @@ export interface Outcome {
 const outputLimit = 64 * 1024;
 
 /**
- * Runs ssh without a terminal, so that it cannot ask the user, and kills it after `limit` milliseconds.
+ * Runs ssh without a terminal, so that it cannot prompt, and kills it after `limit` milliseconds.
  *
  * @throws MintError `io-failed` if ssh is not installed
  */
@@ -36,7 +36,7 @@ export function runSsh(
     const end = () => {
       late = true;
       endGroup(child.pid);
-      // What holds its stderr beyond its end is not waited for.
+      // Another process may keep its stderr open. Do not wait for that.
       child.stderr.destroy();
     };
     child.once('error', (error) => {
@@ -50,12 +50,12 @@ export function runSsh(
   });
 }
 
-/** With ssh goes the proxy that it started. */
+/** Kills ssh and the proxy that it started. */
 function endGroup(leader: number | undefined): void {
   try {
-    // Windows has no process groups; the proxy ends when its stdin does.
+    // Windows has no process groups. The proxy ends when its stdin is closed.
     if (leader !== undefined) process.kill(process.platform === 'win32' ? leader : -leader, 'SIGTERM');
   } catch {
-    // It has ended already; only its stderr is still open in another process.
+    // It has already ended, and another process keeps its stderr open.
   }
 }

@@ -1,39 +1,39 @@
-/** Whether the VM's address answers, and with SSH. One connection each: sshd counts those that do not log in. */
+/** Checks that the VM's address answers with SSH. One connection each, because sshd counts those that do not log in. */
 import net from 'node:net';
 import { quoted } from '../platform/files.ts';
 import { mintLogin, ordinaryLogin } from '../settings/usual-login.ts';
 import { type Candidate, isDirect } from '../vms/candidates.ts';
-import type { VmCase } from './case.ts';
 import { type Finding, fail, notChecked, ok } from './check.ts';
+import type { VmContext } from './context.ts';
 
 export interface ServerFinding {
-  /** The address that answered, else the first that was tried; undefined where there is none to try. */
+  /** The address that answered, else the first that was tried; undefined without any address. */
   readonly host: string | undefined;
-  /** Whether a login may go through an Instance Connect Endpoint as well. */
+  /** Whether a login may also use an Instance Connect Endpoint. */
   readonly hasTunnel: boolean;
   readonly port: number;
-  /** Of the TCP connection; undefined where it came up. */
+  /** The error of the TCP connection; undefined if it succeeded. */
   readonly error: string | undefined;
-  /** The line that begins with `SSH-`; undefined where none came. */
+  /** The line that starts with `SSH-`; undefined if there was none. */
   readonly banner: string | undefined;
-  /** What else the server said first. */
+  /** The server's other text before that line. */
   readonly said: string;
-  /** Another usual port of sshd that answers there with SSH, where `port` does not. */
+  /** Another usual port of sshd that answers with SSH, if `port` does not. */
   readonly otherPort?: number | undefined;
 }
 
-/** Whether nothing answers at any address, and no endpoint or jump host leads to the VM. */
+/** @returns whether no address answers, and the VM has no endpoint or jump host */
 export function isUnreachable({ error, hasTunnel }: ServerFinding): boolean {
   return error !== undefined && !hasTunnel;
 }
 
 const connectLimitMs = 5_000;
 const bannerLimitMs = 4_000;
-/** A server may send lines before its own (RFC 4253 §4.2), but not for ever. */
+/** A server may send other lines first (RFC 4253 §4.2). This limits them, in bytes. */
 const maxSaidLength = 8_192;
 
-/** Dials the addresses at once; an endpoint and a jump host are left to the login itself. */
-export async function askServer({ vm }: VmCase, candidates: readonly Candidate[]): Promise<ServerFinding> {
+/** Dials all addresses at the same time. Only the login itself tries an endpoint or a jump host. */
+export async function askServer({ vm }: VmContext, candidates: readonly Candidate[]): Promise<ServerFinding> {
   const hosts = candidates.filter(isDirect).map(({ host }) => host);
   const hasTunnel = candidates.some((candidate) => !isDirect(candidate));
   const [first] = hosts;
@@ -86,7 +86,7 @@ function dial(host: string, port: number): Promise<Answer> {
   });
 }
 
-export function judgeAddress({ vm }: VmCase, server: ServerFinding): readonly Finding[] {
+export function judgeAddress({ vm }: VmContext, server: ServerFinding): readonly Finding[] {
   const { host, port, error, hasTunnel, otherPort } = server;
   if (error === undefined) return [ok(`${host} port ${port} answers`)];
   if (hasTunnel) {
@@ -108,17 +108,17 @@ export function judgeAddress({ vm }: VmCase, server: ServerFinding): readonly Fi
 }
 
 function refusedHint(name: string): string {
-  return `nothing listens there: is the VM still booting? Another port: set port for [vm.${name}] in ssh.toml`;
+  return `the VM may still be booting; if its sshd has another port, set port for [vm.${name}] in ssh.toml`;
 }
 
 function unreachableHint(port: number): string {
-  return `does the security group of the VM allow port ${port} from your address, and is your VPN up?`;
+  return `check that the VM's security group allows port ${port} from your address, and that your VPN is up`;
 }
 
-/** Nothing where there was no connection: that was said already. */
+/** No finding without a connection: `judgeAddress` reports that. */
 export function judgeBanner({ error, banner, said }: ServerFinding): readonly Finding[] {
   if (error !== undefined) return [];
   if (banner !== undefined) return [ok(banner.slice(0, 100))];
-  const what = said === '' ? 'it says nothing' : `it says ${quoted(said)}`;
-  return [fail(`not an SSH server: ${what}`, 'is port in ssh.toml the port of its sshd?')];
+  const what = said === '' ? 'it sent nothing' : `it sent ${quoted(said)}`;
+  return [fail(`not an SSH server: ${what}`, 'check that port in ssh.toml is the port of its sshd')];
 }

@@ -1,4 +1,4 @@
-/** Whether `ssh VM` does what our block says, and what it may offer beside our key. */
+/** Checks that `ssh VM` uses our block, and which other keys it may offer. */
 
 import { accessSync, constants, existsSync } from 'node:fs';
 import { homedir, userInfo } from 'node:os';
@@ -9,19 +9,23 @@ import { quoteInclude } from '../ssh-config/quote.ts';
 import { effectiveConfig } from '../ssh-config/ssh-client.ts';
 import { readUserConfig, userConfigPath } from '../ssh-config/user-config.ts';
 import { findOverridden } from '../ssh-config/verify.ts';
-import type { Case, VmCase } from './case.ts';
 import { type Finding, fail, ok, warn } from './check.ts';
+import type { CheckContext, VmContext } from './context.ts';
 
 const maxBytes = 64_000_000;
 
-/** The Include, and a block for every VM of ssh.toml and of the caller's own. @throws MintError of `readUserConfig` */
-export function checkInclude(about: Case): readonly Finding[] {
-  const { paths, vms, discovered } = about;
-  const write = writeCommand(about);
-  const path = userConfigPath(about.sshConfigFile, about.environment);
+/**
+ * Checks that our Include is in place, and that every VM of ssh.toml and every VM of the caller has a block.
+ *
+ * @throws MintError `unsafe-permissions`, `ssh-config-unsafe`, `io-failed`
+ */
+export function checkInclude(context: CheckContext): readonly Finding[] {
+  const { paths, vms, discovered } = context;
+  const write = writeCommand(context);
+  const path = userConfigPath(context.sshConfigFile, context.environment);
   const blocks = readPrivateFile(paths.sshConfig, { maxBytes })?.toString('latin1');
   if (blocks === undefined) {
-    return [warn('no blocks are written: only `mint-ssh ssh VM` reaches a VM, not `ssh VM`', write)];
+    return [warn('there are no blocks: `mint-ssh ssh VM` works, but `ssh VM` does not', write)];
   }
   const { inPlace, byHand } = inspectInclude(
     readUserConfig(path).bytes,
@@ -33,7 +37,7 @@ export function checkInclude(about: Case): readonly Finding[] {
   else if (byHand !== undefined) {
     findings.push(
       warn(
-        `the Include is your own, in line ${byHand.line} of ${quoted(path)}: lines above it may override the blocks`,
+        `you wrote the Include in line ${byHand.line} of ${quoted(path)}: lines above it may override the blocks`,
         write,
       ),
     );
@@ -52,46 +56,50 @@ export function checkInclude(about: Case): readonly Finding[] {
   return findings;
 }
 
-/** What `ssh -G` says of the VM, read through the user's real config. @throws MintError where ssh refuses it */
-export async function checkBlock(about: VmCase): Promise<readonly Finding[]> {
-  const { paths, vm, sshConfigFile } = about;
-  const path = knownConfigPath(about);
+/**
+ * Checks the values that ssh uses for the VM, by `ssh -G` with the user's config.
+ *
+ * @throws MintError `io-failed` if ssh refuses the config
+ */
+export async function checkBlock(context: VmContext): Promise<readonly Finding[]> {
+  const { paths, vm, sshConfigFile } = context;
+  const path = knownConfigPath(context);
   if (path === undefined || !existsSync(paths.sshConfig)) return [];
   const wanted = await effectiveConfig(vm.name, paths.sshConfig);
   const command = wanted.get('proxycommand')?.[0];
   if (command === undefined) return [];
   const program = /^"([^"]+)"/.exec(command)?.[1]?.replaceAll('%%', '%');
   if (program !== undefined && !isProgram(program)) {
-    return [fail(`the block runs ${quoted(program)}, which is not there`, writeCommand(about))];
+    return [fail(`the block runs ${quoted(program)}, which does not exist`, writeCommand(context))];
   }
   const overridden = await findOverridden([vm.name], paths.sshConfig, readUserConfig(path), sshConfigFile);
-  if (overridden.length === 0) return [ok(`\`ssh ${vm.name}\` does what the block says`)];
+  if (overridden.length === 0) return [ok(`\`ssh ${vm.name}\` uses the block`)];
   if (overridden.some(({ keyword }) => keyword === 'proxycommand')) {
     const found = overridden.find(({ keyword }) => keyword === 'proxycommand')?.found;
     return [
-      fail(`\`ssh ${vm.name}\` does not run mint-ssh, but: ProxyCommand ${found}`, writeCommand(about)),
+      fail(`\`ssh ${vm.name}\` does not run mint-ssh: ProxyCommand is ${found}`, writeCommand(context)),
     ];
   }
   return overridden.map(({ keyword, wanted: ours, found, line }) => {
     const where = line === undefined ? '' : `, perhaps by line ${line} of ${quoted(path)}`;
     return fail(
-      `${keyword} is ${found} and not ${ours}${where}`,
+      `${keyword} is ${found} instead of ${ours}${where}`,
       'move that line below the Include of mint-ssh',
     );
   });
 }
 
-/** The user's key files that ssh tries where ours is refused: each one counts against MaxAuthTries. */
-export async function checkOfferedKeys(about: VmCase): Promise<readonly Finding[]> {
-  const { vm, sshConfigFile } = about;
-  if (vm.identity !== undefined) return [ok(`${quoted(vm.identity)} is offered, as ssh.toml says`)];
+/** Lists the user's key files that ssh tries after our key. Each one counts against MaxAuthTries. */
+export async function checkOfferedKeys(context: VmContext): Promise<readonly Finding[]> {
+  const { vm, sshConfigFile } = context;
+  if (vm.identity !== undefined) return [ok(`ssh offers ${quoted(vm.identity)}, as set in ssh.toml`)];
   const config = await effectiveConfig(vm.name, sshConfigFile);
   const home = userInfo().homedir || homedir();
   const files = (config.get('identityfile') ?? [])
     .filter((file) => file !== 'none')
     .map((file) => file.replace(/^"(.*)"$/, '$1').replace(/^~(?=\/)/, home))
     .filter((file) => existsSync(file));
-  if (files.length === 0) return [ok('ssh offers no key but ours')];
+  if (files.length === 0) return [ok('ssh offers only our key')];
   return [
     warn(
       `ssh may offer ${shortened(files)} after our key`,
@@ -100,8 +108,8 @@ export async function checkOfferedKeys(about: VmCase): Promise<readonly Finding[
   ];
 }
 
-/** Undefined where it is not clear which file is meant: `checkInclude` has said that. */
-function knownConfigPath({ sshConfigFile, environment }: Case): string | undefined {
+/** Undefined if it is unclear which file the user means: `checkInclude` reports that. */
+function knownConfigPath({ sshConfigFile, environment }: CheckContext): string | undefined {
   try {
     return userConfigPath(sshConfigFile, environment);
   } catch {
@@ -109,7 +117,7 @@ function knownConfigPath({ sshConfigFile, environment }: Case): string | undefin
   }
 }
 
-function writeCommand({ sshConfigFile }: Case): string {
+function writeCommand({ sshConfigFile }: CheckContext): string {
   return sshConfigFile === undefined
     ? 'mint-ssh ssh-config'
     : command`mint-ssh ssh-config --file ${sshConfigFile}`;

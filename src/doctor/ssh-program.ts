@@ -2,7 +2,7 @@
 import { type Finding, fail, ok, warn } from './check.ts';
 import { runSsh } from './run-program.ts';
 
-/** @throws MintError `io-failed` where there is none */
+/** @throws MintError `io-failed` if ssh is not installed */
 export async function checkSsh(environment: NodeJS.ProcessEnv): Promise<readonly Finding[]> {
   const [{ stderr }, refuses] = await Promise.all([
     runSsh(['-V'], { limit: 5_000, environment }),
@@ -19,7 +19,7 @@ export async function checkSsh(environment: NodeJS.ProcessEnv): Promise<readonly
   ];
 }
 
-/** Tests ssh itself and not its version, because distributions fix older versions. Connects to nothing. */
+/** Tests ssh itself and not its version, because distributions fix older versions. It makes no connection. */
 async function refusesShellSyntax(environment: NodeJS.ProcessEnv): Promise<boolean> {
   const words = ['-F', '/dev/null', '-G', '-l', 'a;b', 'localhost'];
   const { status } = await runSsh(words, { limit: 5_000, environment });
@@ -35,11 +35,11 @@ function judgeVersion(said: string): Finding {
   const found = /^OpenSSH_(?:for_Windows_)?(\d+)\.(\d+)/.exec(said);
   const name = said.split(',')[0]?.slice(0, 100) ?? '';
   if (found === null) {
-    return warn(`"${name}" is not an OpenSSH that says its version`, 'install OpenSSH 8.4 or newer');
+    return warn(`"${name}" is not the version of an OpenSSH`, 'install OpenSSH 8.4 or newer');
   }
   if (process.platform === 'win32' && !said.startsWith('OpenSSH_for_Windows_')) {
     return fail(
-      `${name} is not the ssh of Windows, and does not reach the agent's pipes`,
+      `${name} is not the ssh of Windows, and cannot open the agent's pipes`,
       'put C:\\Windows\\System32\\OpenSSH before the directory of Git in your PATH',
     );
   }
@@ -49,12 +49,14 @@ function judgeVersion(said: string): Finding {
   }
   if (version < 809) {
     return warn(
-      `${name} names no session to the agent (session-bind came with 8.9): stream binding alone protects logins, and VMs with require_binding refuse it`,
+      `${name} does not bind sessions to the agent (session-bind needs 8.9): only stream binding protects logins, and VMs with require_binding refuse them`,
       newerOpenSsh.replace('8.4', '8.9'),
     );
   }
   if (version >= 1005) {
-    return ok(`${name} shows its ProxyCommand the agent of the VM: \`ssh -A\` finds yours by upstream_agent`);
+    return ok(
+      `${name} passes the VM's agent to its ProxyCommand as SSH_AUTH_SOCK: \`ssh -A\` needs upstream_agent to find yours`,
+    );
   }
   return ok(name);
 }

@@ -1,24 +1,24 @@
-/** Which VMs have a block in our ssh_config. */
+/** Reads the generated ssh_config: which VMs have a block in it. */
 import { statSync } from 'node:fs';
 import { readPrivateFile } from '../platform/files.ts';
 import type { Paths } from '../platform/paths.ts';
 import type { UsualLogin } from './usual-login.ts';
 
-/** Older versions wrote it above the `Host` line of a VM that the user approved by name (ssh-config/approvals.ts). */
+/** Older versions wrote this above the `Host` line of a VM whose name the user approved; see ssh-config/approvals.ts. */
 const approvedMarker = '# approved by name';
 
-/** Begins the line that says which file brings ours in, as a JSON string. */
+/** Starts the comment that names the file with our Include, as a JSON string. */
 export const includedFromMarker = '# The Include is in ';
 
 export interface WrittenNames {
   readonly all: ReadonlySet<string>;
-  /** Those with the comment of an older version; read them by `approvedNames`. */
+  /** Names with the comment of an older version. Use `approvedNames` to read the approved names. */
   readonly approved: ReadonlySet<string>;
-  /** The names as their tags spell them, where that differs. */
+  /** From name to its spelling in the tag, for names that differ from it in case. */
   readonly spellings: ReadonlyMap<string, string>;
-  /** User and port as the blocks have them. */
+  /** The user and port in each block. */
   readonly logins: ReadonlyMap<string, UsualLogin>;
-  /** The file with the Include; undefined where an older version wrote ours. */
+  /** The file with our Include; undefined if an older version wrote the blocks. */
   readonly includedFrom: string | undefined;
 }
 
@@ -26,14 +26,17 @@ const maxBytes = 64_000_000;
 const loginLine = /^ {4}(User|Port) (\S+)$/;
 const host = /^Host ([a-z0-9][a-z0-9._-]{0,62})(?: |$)/;
 
-/** Empty where there is no file of ours. @throws MintError `unsafe-permissions`, `io-failed` */
+/**
+ * @returns the VMs that have a block; none if the file does not exist
+ * @throws MintError `unsafe-permissions`, `io-failed`
+ */
 export function writtenNames(paths: Paths): WrittenNames {
   const stamp = stampOf(paths.sshConfig);
   if (last?.stamp !== stamp) last = { stamp, names: readNames(paths) };
   return last.names;
 }
 
-/** The agent looks for every connection, and a file of a thousand VMs takes milliseconds. */
+/** Cached, because the agent reads it for every connection, and parsing 1,000 VMs takes milliseconds. */
 let last: { readonly stamp: string; readonly names: WrittenNames } | undefined;
 
 function stampOf(path: string): string {
@@ -62,7 +65,7 @@ function readNames(paths: Paths): WrittenNames {
     login = {};
     const second = line.split(' ')[2];
     if (second !== undefined && second !== name && second.toLowerCase() === name) spellings.set(name, second);
-    // The shared blocks name it again, without a user.
+    // The shared blocks repeat the name, without a user.
     if (!all.has(name)) logins.set(name, login);
     all.add(name);
     if (lines[at - 1] === approvedMarker) approved.add(name);

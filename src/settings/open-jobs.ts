@@ -1,6 +1,6 @@
 /**
- * `jobs.json`: the open jobs, with nothing secret. Their keys are in the agent's memory only. Only the agent writes this
- * file; a job in it whose key the agent does not have was lost with the agent before.
+ * `jobs.json`: the open jobs, without secrets. Their keys exist only in the agent's memory. Only the agent writes this
+ * file. If the agent does not have the key of a job in it, an earlier agent took that key with it.
  */
 
 import { MintError } from '../errors.ts';
@@ -8,16 +8,16 @@ import { quoted, readPrivateFile, writeAtomic } from '../platform/files.ts';
 import type { Paths } from '../platform/paths.ts';
 
 export interface OpenJob {
-  /** As `vmName` gives it. */
+  /** As `vmName` returned it. */
   readonly name: string;
-  /** On the job's VM. */
+  /** The user on the job's VM. */
   readonly user: string;
   /** An address or a host name; undefined until it is known. */
   readonly host: string | undefined;
   readonly port: number;
   /** `ssh-ed25519 …`, without a comment. */
   readonly publicKey: string;
-  /** `SHA256:…` of the host key that the VM was given; undefined if it generates its own. */
+  /** `SHA256:…` of the host key that cloud-init installs on the VM; undefined if the VM generates its own. */
   readonly hostKey: string | undefined;
   /** ISO 8601. */
   readonly begunAt: string;
@@ -26,7 +26,10 @@ export interface OpenJob {
 const version = 1;
 const maxBytes = 4_000_000;
 
-/** In the order in which they were begun. @throws MintError `io-failed` for a damaged file, `unsafe-permissions` */
+/**
+ * @returns the open jobs, oldest first
+ * @throws MintError `io-failed` for a damaged file, `unsafe-permissions`
+ */
 export function readOpenJobs({ jobs }: Pick<Paths, 'jobs'>): readonly OpenJob[] {
   const bytes = readPrivateFile(jobs, { maxBytes });
   return bytes === undefined ? [] : parseOpenJobs(bytes.toString('utf8'), jobs);
@@ -37,7 +40,11 @@ export function writeOpenJobs({ jobs: path }: Pick<Paths, 'jobs'>, jobs: readonl
   writeAtomic(path, `${JSON.stringify({ version, jobs }, undefined, 2)}\n`, { mode: 0o600 });
 }
 
-/** @throws MintError `io-failed`, naming `path` */
+/**
+ * @param text the content of the file
+ * @param path for error messages
+ * @throws MintError `io-failed` if the text is not a valid jobs file
+ */
 export function parseOpenJobs(text: string, path: string): readonly OpenJob[] {
   const damaged = () =>
     new MintError('io-failed', `${quoted(path)} is damaged`, {
@@ -57,7 +64,7 @@ export function parseOpenJobs(text: string, path: string): readonly OpenJob[] {
   });
 }
 
-/** Names, users and hosts become parts of paths and of lines in other files. */
+/** Checks strictly: names, users and hosts become parts of paths and of lines in other files. */
 function openJob(entry: Readonly<Record<string, unknown>>): OpenJob | undefined {
   const text = (field: string, form: RegExp) => {
     const value = entry[field];

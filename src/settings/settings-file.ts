@@ -7,10 +7,10 @@ import { settingsKeys } from './settings-keys.ts';
 import { parseToml, type TomlDocument, type TomlEntry, type TomlValue } from './toml.ts';
 import { vmName } from './vm-name.ts';
 
-/** Settings that were checked, by key, each with the line it stands on. */
+/** Checked settings by key, each with its line number. */
 export type Values = Map<string, { readonly value: TomlValue; readonly line: number }>;
 
-/** One `[vm.NAME]`. */
+/** One `[vm.NAME]` table. */
 export interface VmTable {
   readonly line: number;
   readonly written: string;
@@ -19,7 +19,10 @@ export interface VmTable {
 
 const maxBytes = 1_000_000;
 
-/** The text of a settings file; undefined where there is none. Throws `bad-settings` for what is not text. */
+/**
+ * @returns the text of a settings file; undefined if it does not exist
+ * @throws MintError `bad-settings` if it is not UTF-8, `io-failed`
+ */
 export function readSettingsText(path: string): string | undefined {
   const bytes = readPrivateFile(path, { maxBytes, tooLarge: 'bad-settings' });
   if (bytes === undefined) return undefined;
@@ -27,7 +30,7 @@ export function readSettingsText(path: string): string | undefined {
     return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
   } catch (cause) {
     const line = bytes.toString('utf8').split('\uFFFD', 1)[0]?.split('\n').length ?? 1;
-    throw badSetting(basename(path), line, 'this is not UTF-8 text', 'save the file as UTF-8', cause);
+    throw badSetting(basename(path), line, 'not UTF-8 text', 'save the file as UTF-8', cause);
   }
 }
 
@@ -39,10 +42,12 @@ interface Tables {
 let lastRead: { readonly text: string; readonly file: string; readonly tables: Tables } | undefined;
 
 /**
- * Puts every entry of `ssh.toml` where it belongs: the top, or the table of a VM. Throws `bad-settings`.
+ * Sorts the entries of `ssh.toml` into the top level and the tables of the VMs, and checks each one. The last result is
+ * cached, because the agent calls this for every connection, and 1,000 VMs take 50 ms.
  *
- * The agent asks at every connection, and a file of 1,000 VMs takes 50 ms: a text that is the same as the last
- * is not read again.
+ * @param text the content of the file
+ * @param file its name in error messages
+ * @throws MintError `bad-settings`
  */
 export function readTables(text: string, file: string): Tables {
   if (lastRead?.text !== text || lastRead.file !== file)
@@ -78,17 +83,12 @@ function parseTables(text: string, file: string): Tables {
   return { top, vms };
 }
 
-/** A VM cannot be its own jump host, and a jump host does not open tunnels of an endpoint. */
+/** A VM cannot be its own jump host, and a jump host does not open tunnels through an endpoint. */
 function refuseOwnJump(file: string, name: string, values: Values): void {
   const via = values.get('via');
   if (via === undefined) return;
   if (String(via.value).split('@').at(-1) === name) {
-    throw badSetting(
-      file,
-      via.line,
-      `via of ${name} names ${name} itself`,
-      'name the jump host in front of it',
-    );
+    throw badSetting(file, via.line, `via of ${name} is ${name} itself`, 'name the jump host in front of it');
   }
   if (values.get('route')?.value !== 'endpoint') return;
   throw badSetting(
@@ -99,7 +99,7 @@ function refuseOwnJump(file: string, name: string, values: Values): void {
   );
 }
 
-/** `host` is the VM's only address, so a route that leads elsewhere contradicts it. */
+/** `host` is the VM's only address, so a route to another address contradicts it. */
 function refuseBothWays(file: string, values: Values): void {
   const route = values.get('route');
   if (!values.has('host') || (route?.value !== 'endpoint' && route?.value !== 'private')) return;
@@ -152,13 +152,13 @@ function checked(
     throw badSetting(
       file,
       line,
-      `there is no setting ${shownKey([key])}`,
+      `unknown setting ${shownKey([key])}`,
       `${suggestion(key)}the settings are ${names(where)}`,
     );
   }
   if (rule.scope !== 'any' && rule.scope !== where) {
     const place = rule.scope === 'vm' ? 'below a [vm.NAME]' : 'at the top, above the first table';
-    throw badSetting(file, line, `${key} is not set here`, `put it ${place}`);
+    throw badSetting(file, line, `${key} is not allowed here`, `put it ${place}`);
   }
   if (value === undefined || !rule.accepts(value))
     throw badSetting(file, line, `${key} must be ${rule.wants}`);
@@ -179,18 +179,22 @@ function unknownTable(file: string, line: number, path: readonly string[]): Mint
   return badSetting(
     file,
     line,
-    `there is no table or setting ${shownKey(path)}`,
+    `unknown table or setting ${shownKey(path)}`,
     'the only tables are [vm.NAME]',
   );
 }
 
-/** A key as a message shows it: cut, and with control characters escaped. */
+/** @returns a key for a message: shortened, with control characters escaped */
 export function shownKey(path: readonly string[]): string {
   const text = path.join('.');
   return `"${printable(text.length > 60 ? `${text.slice(0, 60)}…` : text)}"`;
 }
 
-/** Every complaint about a settings file begins with the file and the line. */
+/**
+ * @param what what is wrong, in lower case
+ * @param remedy becomes the hint
+ * @returns a `bad-settings` error that begins with the file and the line
+ */
 export function badSetting(
   file: string,
   line: number,

@@ -3,9 +3,9 @@ import { isRegion } from './region.ts';
 import type { TomlValue } from './toml.ts';
 import { instancePattern } from './vm-name.ts';
 
-/** What one key of `ssh.toml` may be. */
+/** The valid values of one key of `ssh.toml`. */
 export interface KeyRule {
-  /** In words, as a message goes on after "must be". */
+  /** Continues a message after "must be". */
   readonly wants: string;
   readonly accepts: (value: TomlValue) => boolean;
   /** `top`: for all VMs only; `vm`: for one VM only. */
@@ -13,14 +13,14 @@ export interface KeyRule {
 }
 
 const duration = text(/^[1-9]\d{0,5}[smhd]$/);
-/** On Windows with either slash, and `\\\\.\\pipe\\…` among them. */
+/** On Windows also with backslashes, such as `\\\\.\\pipe\\…`. */
 const path = text(
   process.platform === 'win32'
     ? /^(?:[A-Za-z]:[\\/]|[\\/]{2}|~\/)[^\p{Cc}]{1,4000}$/u
     : /^(?:\/|~\/)[^\p{Cc}]{1,4000}$/u,
 );
 
-/** Every key there is. */
+/** All keys of `ssh.toml`. */
 export const settingsKeys: Readonly<Record<string, KeyRule>> = {
   user: {
     wants: 'a user name of the VM: 1 to 32 letters, digits, dots, underscores and hyphens',
@@ -123,12 +123,12 @@ export const settingsKeys: Readonly<Record<string, KeyRule>> = {
 const label = '[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?';
 const hostName = new RegExp(`^${label}(?:\\.${label})*\\.?$`, 'i');
 
-/** RFC 1123, and the underscore that private zones have. */
+/** RFC 1123, plus the underscore, which private zones use. */
 function isHostName(name: string): boolean {
   return name.length <= 253 && hostName.test(name);
 }
 
-/** Of what `duration` accepts. OpenSSH refuses a config with a time that no int holds. */
+/** Whether a duration is at most 365 days. OpenSSH refuses a config with a time that does not fit in an int. */
 function seconds(time: string): number {
   const unit = { s: 1, m: 60, h: 3600, d: 86_400 }[time.slice(-1)] ?? Number.NaN;
   return Number(time.slice(0, -1)) * unit;

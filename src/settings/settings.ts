@@ -10,12 +10,12 @@ import { parseToml } from './toml.ts';
 import { ordinaryLogin, type UsualLogin } from './usual-login.ts';
 import { instancePattern } from './vm-name.ts';
 
-/** What holds for one VM, from wherever it was set. Paths are absolute, times as they were written. */
+/** The settings of one VM, after all defaults. Paths are absolute; durations are in the form of ssh.toml, such as `10m`. */
 export interface VmSettings {
   readonly name: string;
   readonly user: string;
   readonly port: number;
-  /** Whether ssh.toml, or the VM's job, sets both user and port; else they are the VM's usual ones. */
+  /** Whether ssh.toml, or the VM's job, sets both user and port. Otherwise they come from AWS, a block or a default. */
   readonly hasLogin: boolean;
   readonly host: string | undefined;
   readonly instance: string | undefined;
@@ -24,36 +24,37 @@ export interface VmSettings {
   readonly verify: 'tofu' | 'console';
   readonly acceptChanged: 'ask' | 'console';
   readonly requireBinding: boolean;
-  /** Of the key that is pushed. */
+  /** The type of the pushed key. */
   readonly keyType: 'ed25519' | 'rsa-3072';
   readonly start: 'ask' | 'always' | 'never';
   readonly route: 'public' | 'private' | 'endpoint' | 'auto';
-  /** The jump host that leads to the VM, by its name in the user's ssh config. */
+  /** The jump host in front of the VM, by its name in the user's ssh config. */
   readonly via: string | undefined;
-  /** How long a shared connection outlives its last session, as ssh_config has it; undefined: none is shared. */
+  /** How long a shared connection stays open after its last session, in ssh_config's form; undefined if none is shared. */
   readonly multiplex: string | undefined;
   readonly preferredAuthentications: string;
-  /** This VM's own; what the others share is in `Settings`. */
+  /** Set for this VM; the default for all VMs is in `Settings`. */
   readonly upstreamAgent: string | undefined;
   readonly keyLifetime: string | undefined;
-  /** `instance-connect`, `injected` or `key:<profile>`; where it is not set the instance's KeyName may decide. */
+  /** `instance-connect`, `injected` or `key:<profile>`; if undefined, the instance's KeyName may decide. */
   readonly access: string | undefined;
   readonly identity: string | undefined;
 }
 
 export interface Settings {
-  /** For the VMs that have none of their own. */
+  /** For VMs without their own value. */
   readonly upstreamAgent: string | undefined;
-  /** The names of `[vm.*]`, in the order of the file. */
+  /** The names of the `[vm.NAME]` tables, in the order of the file. */
   readonly vms: readonly string[];
-  /** Undefined when the file has no such VM; `name` is one that `vmName` gave. */
+  /** Takes a name that `vmName` returned; returns undefined if ssh.toml does not have the VM. */
   readonly vm: (name: string) => VmSettings | undefined;
   /**
-   * What holds for a VM of this name, whether it is in the file or not.
-   * @param usual the user and port of this very VM, where they are known: see `usualLogin`
+   * The settings for a VM of this name, whether ssh.toml has it or not.
+   *
+   * @param usual the VM's user and port as far as `usualLogin` knows them
    */
   readonly named: (name: string, usual?: UsualLogin) => VmSettings;
-  /** Whether the file has it, our ssh_config has a block for it, it is an instance id, or an open job. */
+  /** Whether ssh.toml has the name, our ssh_config has a block for it, it is an instance id, or it is an open job. */
   readonly knows: (name: string) => boolean;
 }
 
@@ -63,12 +64,11 @@ export interface SettingsFlags {
 }
 
 /**
- * Reads `ssh.toml`, and Mint's `config.toml` for region and profile. What counts: the flag, then
- * `[vm.NAME]`, then the top of `ssh.toml`, then `config.toml`; what is still undefined is left to the SDK.
+ * Reads `ssh.toml`, and Mint's `config.toml` for region and profile. The first of these that has a value decides: the
+ * flag, `[vm.NAME]`, the top of `ssh.toml`, `config.toml`. The AWS settings of the caller decide the rest.
  *
- * Throws `bad-settings` with file and line for an unknown key, a wrong type, a bad value, and a value whose
- * feature does not exist yet: a setting is obeyed or refused, never ignored. `vm-ambiguous` where two VMs
- * differ only in case.
+ * @throws MintError `bad-settings` with file and line for an unknown key, a wrong type or an invalid value: no setting
+ *   is ignored; `vm-ambiguous` if two VM names differ only in case
  */
 export function loadSettings(paths: Paths, flags: SettingsFlags): Settings {
   checkFlags(flags);
@@ -102,7 +102,7 @@ export function loadSettings(paths: Paths, flags: SettingsFlags): Settings {
   };
 }
 
-/** A job's VM is where `job set` said, and AWS has no part in it. */
+/** The VM of a job has the address that `job set` gave it, and needs no AWS calls. */
 function jobValues(job: OpenJob | undefined): Values {
   if (job === undefined) return new Map();
   const { user, host, port } = job;
@@ -113,7 +113,7 @@ function jobValues(job: OpenJob | undefined): Values {
   return new Map(set.map(([key, value]) => [key, { value, line: 0 }]));
 }
 
-/** `identity` is the user's own key; a managed one would be another. */
+/** `identity` is the user's own key, so it contradicts a managed one. */
 function refuseTwoKeys(own: Values, file: string): void {
   const access = own.get('access');
   if (!own.has('identity') || !String(access?.value).startsWith('key:')) return;
@@ -125,7 +125,7 @@ function refuseTwoKeys(own: Values, file: string): void {
   );
 }
 
-/** Mint's own file: two of its keys concern us, all others are Mint's business. */
+/** Mint's own file. We use two of its keys, and ignore the others. */
 function readMintConfig(path: string): Values {
   const file = basename(path);
   const text = readSettingsText(path);
@@ -135,7 +135,7 @@ function readMintConfig(path: string): Values {
     const key = entry.path.length === 1 ? mintKeys[entry.path[0] ?? ''] : undefined;
     if (key === undefined) continue;
     const rule = settingsKeys[key];
-    // Mint writes an empty string for what is not set.
+    // Mint writes an empty string for an unset value.
     if (entry.value === '') continue;
     if (entry.value === undefined || !rule?.accepts(entry.value)) {
       throw badSetting(file, entry.line, `${shownKey(entry.path)} must be ${rule?.wants}`);
@@ -154,7 +154,8 @@ const mintKeys: Readonly<Record<string, 'region' | 'profile' | undefined>> = Obj
 );
 
 /**
- * The proxy reads run_dir with `findRunDir`, which knows one way to write it. Every other way is refused.
+ * The proxy reads run_dir with `findRunDir`, which accepts one form only. This refuses every other form.
+ *
  * @throws MintError `bad-settings`
  */
 function checkRunDir(top: Values, text: string, file: string): void {
@@ -184,7 +185,7 @@ function flagValues(flags: SettingsFlags): Values {
   return values;
 }
 
-/** The first of `sources` that has a key decides. The casts hold because `checked` let nothing else in. */
+/** The first of `sources` that has a key decides. The casts are safe because `checked` has checked the values. */
 function assemble(name: string, own: Values, sources: readonly Values[], usual: UsualLogin): VmSettings {
   const first = (key: string) => sources.find((values) => values.has(key))?.get(key)?.value;
   const word = (key: string) => first(key) as string | undefined;

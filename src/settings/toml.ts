@@ -4,30 +4,32 @@ import { MintError } from '../errors.ts';
 
 export type TomlValue = string | number | boolean;
 
-/** One key with its value, wherever and in whichever of TOML's forms it was written. */
+/** One key with its value, independent of the TOML form in which it was written. */
 export interface TomlEntry {
   readonly path: readonly string[];
   readonly line: number;
-  /** Undefined for what no setting of ours has: arrays, dates, lists of tables. */
+  /** Undefined for types that no setting has: arrays, dates, arrays of tables. */
   readonly value: TomlValue | undefined;
 }
 
 export interface TomlDocument {
   readonly entries: readonly TomlEntry[];
-  /** Each table that the file names, with or without keys in it. */
+  /** All tables that the file names, empty ones included. */
   readonly tables: readonly { readonly path: readonly string[]; readonly line: number }[];
 }
 
-/** A key names each of the tables it runs through: one of 100,000 parts would take all there is of memory. */
+/** A key creates each of the tables that it names, so one with 100,000 parts would exhaust the memory. */
 const deepest = 32;
 
 /**
- * Reads TOML 1.0 into a flat list of entries that know their line. `file` is the name that errors carry.
- * Throws `bad-settings` with file and line for everything that is not TOML, a key given twice among it.
+ * Reads TOML 1.0 into a flat list of entries with line numbers.
+ *
+ * @param file the name in error messages
+ * @throws MintError `bad-settings` with file and line for invalid TOML, duplicate keys included
  */
 export function parseToml(text: string, file: string): TomlDocument {
   const found = { entries: [] as TomlEntry[], tables: [] as { path: string[]; line: number }[] };
-  // Editors on Windows begin a file with a byte order mark, which the parser takes for a key.
+  // Editors on Windows write a byte order mark, which the parser would read as part of a key.
   const program = parse(text.replace(/^\uFEFF/, ''), file);
   for (const node of program.body[0].body) {
     if (node.type === 'TOMLKeyValue') {
@@ -50,9 +52,9 @@ function parse(text: string, file: string): AST.TOMLProgram {
   try {
     return parseTOML(text, { tomlVersion: '1.0' });
   } catch (cause) {
-    // The parser's own limit: strings of more than some 100,000 characters, tables nested as deep.
+    // The parser's own limit: strings longer than about 100,000 characters, or tables nested as deep.
     if (cause instanceof RangeError) {
-      throw new MintError('bad-settings', `${file}:1: something in it is too long, or nested too deep`, {
+      throw new MintError('bad-settings', `${file}:1: a string is too long, or tables are nested too deep`, {
         cause,
       });
     }
@@ -67,7 +69,7 @@ function parse(text: string, file: string): AST.TOMLProgram {
     const message = cause.message.charAt(0).toLowerCase() + cause.message.slice(1);
     throw new MintError('bad-settings', `${file}:${cause.lineNumber}: ${message}`, {
       cause,
-      hint: 'the file is TOML: name = "value", and [vm.NAME] above what is for one VM',
+      hint: 'the file is TOML: name = "value", and [vm.NAME] above the settings of one VM',
     });
   }
 }
@@ -78,9 +80,13 @@ interface Mistake {
   readonly hint: string;
 }
 
-/** The parser tells what it did not expect; for the usual mistakes this tells what is missing. @param at from 1 */
+/**
+ * The parser says which token it did not expect. For the usual mistakes, this says what is missing.
+ *
+ * @param at the line number, from 1
+ */
 function commonMistake(lines: readonly string[], at: number): Mistake | undefined {
-  // An unclosed bracket is noticed in the line after it.
+  // The parser reports an unclosed bracket in the line after it.
   for (const line of [at, at - 1]) {
     const table = /^\s*(\[[^\]#]*?)\s*$/.exec(lines[line - 1] ?? '')?.[1];
     if (table === undefined) continue;
@@ -104,10 +110,10 @@ function collect(
   const line = node.loc.start.line;
   if (path.length > deepest) {
     throw new MintError('bad-settings', `${file}:${line}: a key has ${path.length} parts`, {
-      hint: `no setting has more than three, and no file of settings more than ${deepest}`,
+      hint: `settings have at most three parts, and TOML files here at most ${deepest}`,
     });
   }
-  // A dotted key names the tables it runs through.
+  // A dotted key names tables too.
   for (let length = above.length + 1; length < path.length; length++) {
     found.tables.push({ path: path.slice(0, length), line });
   }

@@ -1,10 +1,10 @@
 import type { VmSettings } from './settings.ts';
 
 /**
- * Whether AWS has a part in a VM: it says where the VM is, takes the key that is pushed, or shows its host key. With
- * an address, no instance, and a key that the VM has already, it has none, and nobody needs credentials.
+ * @returns whether a login to the VM needs AWS: to find its address, to push a key or to read the console. A VM with
+ *   `host`, without `instance`, and with a key that is already installed needs no AWS credentials
  */
-export function hasPartInAws({
+export function usesAws({
   host,
   instance,
   access,

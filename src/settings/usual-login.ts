@@ -1,13 +1,13 @@
-/** The user and port of a VM for which ssh.toml sets none. */
+/** The user and port of a VM if ssh.toml does not set them. */
 
-/** What is absent is not known. */
+/** Absent values are unknown. */
 export interface UsualLogin {
   readonly user?: string | undefined;
   readonly port?: number | undefined;
 }
 
-/** An ordinary EC2 VM whose image is not known. */
+/** For an ordinary EC2 VM whose image is unknown. */
 export const ordinaryLogin = { user: 'ubuntu', port: 22 } as const;
 
-/** What Mint sets up on its VMs. */
+/** Mint sets its VMs up like this. */
 export const mintLogin = { user: 'ubuntu', port: 41_122 } as const;

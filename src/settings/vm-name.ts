@@ -8,10 +8,11 @@ const pattern = /^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/;
 const shownCharacters = 40;
 
 /**
- * Checks a VM's name. An accepted name is safe in a file name, in an argument (it never starts with `-`), in ssh_config
- * and in `known_hosts` (it has no `=`).
+ * Checks a VM's name. A valid name is safe in a file name, in an argument (it never starts with `-`), in ssh_config and
+ * in `known_hosts` (it has no `=`).
  *
- * The pattern is matched before the name is lower-cased: some letters outside ASCII have an ASCII lower case (U+212A).
+ * The pattern is matched before the name is lower-cased, because some letters outside ASCII have an ASCII lower case
+ * (U+212A).
  *
  * @returns the name in lower case
  * @throws MintError `bad-vm-name`

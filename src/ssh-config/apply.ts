@@ -21,15 +21,15 @@ interface Version {
   readonly after: Buffer | undefined;
 }
 
-/** Two files that change together: the user's, by our Include, and ours. */
+/** A change of two files: our Include in the user's ssh config, and our own file. */
 export interface Change {
   readonly paths: Paths;
   readonly userConfig: UserConfig;
   readonly user: Version;
   readonly blocks: Version;
-  /** The names that the user has approved; undefined if they go with our file. */
+  /** The names that the user has approved; undefined if the file with them is removed too. */
   readonly approved: ReadonlySet<string> | undefined;
-  /** Both changes as a unified diff for the user; empty if there is nothing to do. */
+  /** Both changes as a unified diff for the user; empty if nothing changes. */
   readonly diff: string;
 }
 
@@ -37,9 +37,11 @@ const maxBytes = 64_000_000;
 const lockMilliseconds = 5_000;
 
 /**
- * Plans to write our file and to put the Include at the top of the user's. A read-only config that includes our file
- * for all hosts stays as it is: home-manager and the like generate it.
+ * Plans to write our file and to put the Include at the top of the user's ssh config. A read-only config that already
+ * includes our file for all hosts is left alone: tools such as home-manager generate it.
+ *
  * @param blocks the new content of our file, and the names that the user has approved
+ * @throws MintError `io-failed`, `unsafe-permissions`, `ssh-config-unsafe`
  */
 export function planWriting(
   paths: Paths,
@@ -55,7 +57,11 @@ export function planWriting(
   return { ...plan(paths, userConfig, { before, after }, Buffer.from(text)), approved };
 }
 
-/** Plans to remove our file and the Include. */
+/**
+ * Plans to remove our file and the Include.
+ *
+ * @throws MintError `io-failed`, `unsafe-permissions`, `ssh-config-unsafe`
+ */
 export function planRemoval(paths: Paths, userConfig: UserConfig): Change {
   const after = removeInclude(userConfig.bytes, quoteInclude(paths.sshConfig));
   return plan(paths, userConfig, { before: userConfig.bytes, after }, undefined);
@@ -69,12 +75,20 @@ function plan(paths: Paths, userConfig: UserConfig, user: Version, after: Buffer
   return { paths, userConfig, user, blocks, diff, approved: undefined };
 }
 
-/** @throws MintError what would make `carryOut` fail half-way, as far as that can be known before */
+/**
+ * Checks beforehand what would make `carryOut` fail half-way.
+ *
+ * @throws MintError `io-failed`, `unsafe-permissions`, `ssh-config-unsafe`
+ */
 export function checkChange({ paths, userConfig, user }: Change): void {
   if (!isSame(user)) checkWritable(userConfig, quoteInclude(paths.sshConfig));
 }
 
-/** Writes both files, each in one step. Our file is written before the Include and removed after it. */
+/**
+ * Replaces both files atomically. Our file is written before the Include and removed after it.
+ *
+ * @throws MintError `io-failed`, with nothing changed, if someone else changed a file after the plan
+ */
 export function carryOut({ paths, userConfig, user, blocks, approved }: Change): void {
   if (blocks.after !== undefined) prepareDirectories(paths, namesInBlocks(blocks.after));
   const writeUser = () => {
@@ -86,7 +100,7 @@ export function carryOut({ paths, userConfig, user, blocks, approved }: Change):
   }
   ensureClosedDirectory(paths.run);
   withLock(join(paths.run, 'ssh-config.lock'), lockMilliseconds, () => {
-    // Before the blocks, which no longer have them as comments.
+    // Before the blocks: the new ones no longer have the approvals as comments.
     recordApprovals(paths, approved);
     if (blocks.after !== undefined && !isSame(blocks)) {
       writeAtomic(paths.sshConfig, blocks.after, { mode: 0o600 });
@@ -97,8 +111,8 @@ export function carryOut({ paths, userConfig, user, blocks, approved }: Change):
 }
 
 /**
- * Creates the files that the blocks of these VMs name. ssh complains without the forward sockets; asyncssh reads the
- * known-hosts file before it connects, so it exists from now on, empty until the first login.
+ * Creates the files that the blocks of these VMs name: ssh prints an error if a forward socket is missing, and asyncssh
+ * reads the known-hosts file before it connects.
  */
 export function prepareDirectories(paths: Paths, vms: Iterable<string>): void {
   ensurePrivateDirectory(paths.dir);
@@ -110,7 +124,7 @@ export function prepareDirectories(paths: Paths, vms: Iterable<string>): void {
   for (const name of names) ensureFile(vmPaths(paths, name).knownHosts);
 }
 
-/** @returns the VMs that a text of ours has blocks for */
+/** @returns the VMs that have a block in a generated ssh_config */
 function namesInBlocks(text: Buffer): Set<string> {
   return new Set(
     [...text.toString('latin1').matchAll(/^Host ([a-z0-9][a-z0-9._-]{0,62})/gm)].map(([, name = '']) => name),

@@ -2,8 +2,10 @@ import { askOnTerminal } from '../cli/terminal-question.ts';
 import { MintError } from '../errors.ts';
 
 /**
- * Asks a yes/no question on the terminal, also where stdin is a pipe, and waits for the line; anything but a
- * yes is a no. Throws `usage` where there is no terminal to ask on.
+ * Asks a yes/no question on the terminal, even if stdin is a pipe.
+ *
+ * @returns whether the user answered yes
+ * @throws MintError `usage` if there is no terminal
  */
 export async function askApproval(question: string): Promise<boolean> {
   const answer = await askOnTerminal({
@@ -14,8 +16,8 @@ export async function askApproval(question: string): Promise<boolean> {
     attempts: 1,
   });
   if (answer === 'nobody') {
-    throw new MintError('usage', 'there is no terminal to ask on, and nothing was changed', {
-      hint: 'read what it would do above, then run it again with --yes',
+    throw new MintError('usage', 'there is no terminal for the question, and nothing was changed', {
+      hint: 'check the changes above, then run the command again with --yes',
     });
   }
   return answer === 'yes';

@@ -1,9 +1,9 @@
 /**
- * The names that the user approved: `mint-ssh ssh-config NAME`, or a yes to its question. Only with it does a name mean
- * an instance by its `Name` tag, or a VM whose name means something else on this machine too.
+ * The names that the user approved, with `mint-ssh ssh-config NAME` or a yes to its question. Approval is needed before
+ * a name finds an instance by its `Name` tag, and before a block takes a name that another host on this machine has.
  *
  * `approvals.json`: {"version": 1, "names": ["web", …]}. Older versions kept a comment above the block in the generated
- * ssh_config; those are read until the first approval is written.
+ * ssh_config. Those comments are read until the first approval is written.
  */
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
@@ -21,8 +21,8 @@ function approvalsPath({ dir }: Pick<Paths, 'dir'>): string {
 }
 
 /**
- * @returns names in lower case
- * @throws MintError `unsafe-permissions` where others could have written the file, `io-failed` where it is damaged
+ * @returns the names, in lower case
+ * @throws MintError `unsafe-permissions` if another user could have written the file, `io-failed` if it is damaged
  */
 export function approvedNames(paths: Paths): ReadonlySet<string> {
   const path = approvalsPath(paths);
@@ -31,7 +31,9 @@ export function approvedNames(paths: Paths): ReadonlySet<string> {
 }
 
 /**
- * Replaces the file where the names differ from it; removes it for undefined.
+ * Replaces the file if the names differ from its content.
+ *
+ * @param names undefined removes the file
  * @throws MintError `io-failed`
  */
 export function recordApprovals(paths: Paths, names: ReadonlySet<string> | undefined): void {
@@ -52,9 +54,9 @@ function parse(text: string, path: string): ReadonlySet<string> {
     if (found !== version || !Array.isArray(names)) throw new TypeError('not a list of names');
     return new Set(names.map((name) => vmName(String(name))));
   } catch (cause) {
-    throw new MintError('io-failed', `${quoted(path)} is damaged, or of a newer mint-ssh`, {
+    throw new MintError('io-failed', `${quoted(path)} is damaged, or from a newer mint-ssh`, {
       cause,
-      hint: 'remove it, and approve the names again: mint-ssh ssh-config NAME',
+      hint: 'remove it, then approve the names again: mint-ssh ssh-config NAME',
     });
   }
 }

@@ -1,14 +1,15 @@
 import { printable } from '../cli/terminal.ts';
 
 const contextLines = 3;
-/** Lines that may have come and gone before a file counts as written anew: looking for less takes its square. */
+/** Above this number of changed lines, the diff replaces the whole file: the search takes quadratic time. */
 const mostEdits = 400;
 
 type Step = readonly [sign: ' ' | '-' | '+', line: string];
 
 /**
- * A unified diff of two versions of a file. Empty when they are the same; `undefined` stands for a file that is
- * not there.
+ * @param path as the header shows it
+ * @param before undefined if the file does not exist, as `after`
+ * @returns a unified diff; empty if the versions are equal
  */
 export function unifiedDiff(path: string, before: Buffer | undefined, after: Buffer | undefined): string {
   const steps = compare(split(before), split(after));
@@ -21,7 +22,7 @@ export function unifiedDiff(path: string, before: Buffer | undefined, after: Buf
   ].join('\n');
 }
 
-/** What turns the old lines into the new ones, lines that stay included. */
+/** @returns the steps that turn the old lines into the new ones, with the unchanged lines */
 function compare(old: readonly string[], now: readonly string[]): Step[] {
   const shortest = Math.min(old.length, now.length);
   let head = 0;
@@ -36,11 +37,11 @@ function compare(old: readonly string[], now: readonly string[]): Step[] {
   ];
 }
 
-/** E. W. Myers, "An O(ND) Difference Algorithm and Its Variations", 1986: the fewest lines that come and go. */
+/** The shortest edit script: E. W. Myers, "An O(ND) Difference Algorithm and Its Variations", 1986. */
 function edits(old: readonly string[], now: readonly string[]): Step[] {
   const trail: Int32Array[] = [];
   const most = Math.min(old.length + now.length, mostEdits);
-  // How far into `old` each diagonal gets; shifted so that diagonal -most has index 1.
+  // The furthest position in `old` on each diagonal, shifted so that diagonal -most has index 1.
   const reach = new Int32Array(2 * most + 3);
   for (let count = 0; count <= most; count += 1) {
     trail.push(reach.slice());
@@ -54,7 +55,7 @@ function edits(old: readonly string[], now: readonly string[]): Step[] {
   return [...old.map((line): Step => ['-', line]), ...now.map((line): Step => ['+', line])];
 }
 
-/** One line more than its neighbours: down (a line that comes) or right (one that goes). */
+/** Extends a neighbour's path by one line: down (an added line) or right (a removed line). */
 function startOf(reach: Int32Array, most: number, count: number, diagonal: number): number {
   const [below = 0, above = 0] = [reach[most + diagonal], reach[most + 2 + diagonal]];
   return comesFromAbove(below, above, count, diagonal) ? above : below + 1;
@@ -64,7 +65,7 @@ function comesFromAbove(below: number, above: number, count: number, diagonal: n
   return diagonal === -count || (diagonal !== count && below < above);
 }
 
-/** From the end back to the beginning. */
+/** Follows the trail from the end back to the start. */
 function trace(
   old: readonly string[],
   now: readonly string[],
@@ -115,7 +116,7 @@ function count(numbers: { old: number; now: number }, step: Step | undefined): v
   if (step?.[0] !== '-') numbers.now += 1;
 }
 
-/** Of lines that change together, the old ones first. */
+/** Puts the removed lines of a change before the added ones. */
 function ordered(steps: readonly Step[]): Step[] {
   const sorted: Step[] = [];
   const added: Step[] = [];

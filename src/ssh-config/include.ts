@@ -1,25 +1,29 @@
 /**
- * Our two lines in the user's ssh config: a comment that says whose they are, and the Include. Everything
- * here is bytes in, bytes out; text is latin1 so that no byte of the user's changes on the way.
+ * Our two lines in the user's ssh config: a comment, and the Include. All functions take and return bytes. They decode
+ * them as latin1, so that the user's bytes stay unchanged.
  */
 
 import { userInfo } from 'node:os';
 
 const marker = '# mint-ssh: for `ssh VM`; `mint-ssh ssh-config --remove` takes these two lines out';
-/** The same where the file was not there before, so that taking it out may remove the file. */
+/** The comment in a file that we created, and may therefore remove. */
 const creatorMarker = '# mint-ssh made this file for `ssh VM`; `mint-ssh ssh-config --remove` undoes it';
 
 /** UTF-8's byte order mark, as latin1. */
 const byteOrderMark = '\u00ef\u00bb\u00bf';
 
 export interface IncludeState {
-  /** Ours, and nothing above it but comments and Includes like it. */
+  /** Whether our Include is there, with only comments and copies of it above. */
   readonly inPlace: boolean;
-  /** A line that brings our file in and is the user's own: its number, and the Host or Match line above it. */
+  /** An Include of our file that the user wrote: its line number, and that of the Host or Match line above it. */
   readonly byHand: { readonly line: number; readonly under: number | undefined } | undefined;
 }
 
-/** `include` is the value of the Include line, quoted as `quoteInclude` does; `path` what it stands for. */
+/**
+ * @param bytes the user's ssh config; undefined if it does not exist
+ * @param include the value of our Include line, as `quoteInclude` quotes it
+ * @param path the file that it includes
+ */
 export function inspectInclude(bytes: Buffer | undefined, include: string, path: string): IncludeState {
   const lines = split(text(bytes));
   const ours = findPair(lines, latin1(include));
@@ -27,7 +31,10 @@ export function inspectInclude(bytes: Buffer | undefined, include: string, path:
   return { inPlace: ours >= 0 && head.every(isHarmless), byHand: findByHand(lines, include, path) };
 }
 
-/** The file with our lines at its very top, and nowhere else. `undefined` stands for a file that is not there. */
+/**
+ * @param bytes the user's ssh config; undefined if it does not exist
+ * @returns the config with our lines at its top and nowhere else
+ */
 export function addInclude(bytes: Buffer | undefined, include: string): Buffer {
   const value = latin1(include);
   const { rest, created } = takeOut(text(bytes), value);
@@ -38,14 +45,14 @@ export function addInclude(bytes: Buffer | undefined, include: string): Buffer {
   return Buffer.from(`${mark}${comment}${end}Include ${value}${end}${body}`, 'latin1');
 }
 
-/** The file without our lines; undefined when there is nothing left of a file that we made. */
+/** @returns the config without our lines; undefined if we created the file and nothing is left of it */
 export function removeInclude(bytes: Buffer | undefined, include: string): Buffer | undefined {
   if (bytes === undefined) return undefined;
   const { rest, created } = takeOut(text(bytes), latin1(include));
   return created && rest === '' ? undefined : Buffer.from(rest, 'latin1');
 }
 
-/** The file as it is for ssh without our blocks, each line still at its number. */
+/** @returns the config with our Include commented out, so that line numbers stay the same */
 export function muteInclude(bytes: Buffer | undefined, include: string, path: string): Buffer {
   const forms = formsOf(include, path);
   const lines = split(text(bytes)).map((line) => (includes(line, forms) ? '#\n' : line));
@@ -68,7 +75,7 @@ function findPair(lines: readonly string[], include: string): number {
   return lines.findIndex((line, at) => isMarker(line) && bare(lines[at + 1]) === `Include ${include}`);
 }
 
-/** Comments, empty lines and other Includes of ours set nothing that ours would then lose to. */
+/** Comments, empty lines and other Includes of our file set no values that would override ours. */
 function isHarmless(line: string, at: number, lines: readonly string[]): boolean {
   const content = bare(line);
   if (content === '' || content.startsWith('#')) return true;
@@ -85,7 +92,7 @@ function findByHand(lines: readonly string[], include: string, path: string): In
   return undefined;
 }
 
-/** The spellings of the path that the user may have written, as latin1. */
+/** The spellings of the path that a user may have written, as latin1. */
 function formsOf(include: string, path: string): ReadonlySet<string> {
   const home = `${userInfo().homedir}/`;
   const short = path.startsWith(home) ? [`~/${path.slice(home.length)}`] : [];

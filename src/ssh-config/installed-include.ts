@@ -1,4 +1,4 @@
-/** The user's ssh config as long as it brings our blocks in: then they may be kept up to date without a question. */
+/** Finds the user's ssh config that includes our blocks. While it does, we may update the blocks without asking. */
 
 import type { Paths } from '../platform/paths.ts';
 import { writtenNames } from '../settings/approved-names.ts';
@@ -8,11 +8,11 @@ import { readUserConfig, type UserConfig, userConfigPath } from './user-config.t
 
 export interface IncludingConfig {
   readonly userConfig: UserConfig;
-  /** Whether ssh reads the system's config behind it, as it does unless it is given a file. */
+  /** Whether ssh reads the system's config after it. It does not if it is called with `-F`. */
   readonly withSystem: boolean;
 }
 
-/** As it is now; undefined where the Include was never approved, or is no longer there. */
+/** @returns the config as it is now; undefined if the Include was never approved, or was removed */
 export function includingConfig(paths: Paths): IncludingConfig | undefined {
   const path = writtenNames(paths).includedFrom;
   if (path === undefined) return undefined;
@@ -26,7 +26,7 @@ function standardPath(): string | undefined {
   try {
     return userConfigPath(undefined);
   } catch {
-    // HOME is another than ssh's.
+    // HOME differs from the home directory that ssh uses.
     return undefined;
   }
 }

@@ -1,4 +1,4 @@
-/** A config for one run of ssh, for commands that log in without touching `~/.ssh/config`. */
+/** Makes the config for one run of ssh, for commands that log in without `~/.ssh/config`. */
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { GlobalOptions } from '../cli/command.ts';
@@ -10,40 +10,43 @@ import { prepareDirectories } from './apply.ts';
 import { quoteWord } from './quote.ts';
 import { renderSshConfig, usedKeywords } from './render.ts';
 import { effectiveConfig } from './ssh-client.ts';
-import { includeTheirConfigs } from './system-config.ts';
+import { includeUserAndSystem } from './system-config.ts';
 import { identityAgentOf, otherName } from './user-effective-config.ts';
 
 export interface Login {
   readonly paths: Paths;
   readonly vm: VmSettings;
   readonly globals: GlobalOptions;
-  /** Whether it may be by way of a connection that is there already, and leave one: `multiplex`. */
+  /** Whether the login may use a shared connection, and leave one open: `multiplex`. */
   readonly isShared?: boolean;
-  /** More words for the proxy; any text may stand in them. */
+  /** Additional arguments for the proxy, not quoted yet. */
   readonly proxyOptions?: readonly string[];
 }
 
 /**
- * Calls `action` with a file for `ssh -F`: the VM's own block, then the user's and the system's configs. The
- * file is gone when the promise settles. @throws MintError `io-failed`, `unsafe-permissions`
+ * Calls `action` with a file for `ssh -F`: the VM's block, then the user's and the system's configs. The file is removed
+ * before the promise settles.
+ *
+ * @returns the result of `action`
+ * @throws MintError `io-failed`, `unsafe-permissions`
  */
 export async function withLoginConfig<T>(
   { paths, vm, globals, isShared = false, proxyOptions: more = [] }: Login,
   action: (file: string) => Promise<T>,
 ): Promise<T> {
   return await withScratchDirectory(paths, async (directory) => {
-    const theirs = await includeTheirConfigs({ user: true });
+    const theirs = await includeUserAndSystem({ user: true });
     const file = join(directory, 'config');
     writeFileSync(file, theirs, { mode: 0o600 });
     const [own, others] = await Promise.all([
       effectiveConfig(vm.name, file),
       effectiveConfig(otherName, file),
     ]);
-    // A name that comes from a tag does not get what the user's config gives to a host of that name.
+    // The user's config may forward the agent to a host of this name. A name that comes from a tag does not inherit that.
     const isNamedByUser = loadSettings(paths, {}).vms.includes(vm.name);
     const forwardAgent = isNamedByUser && own.get('forwardagent')?.[0] === 'yes';
     const proxyOptions = [...passedOn(globals), ...more.map((word) => quoteWord(word))];
-    const ours = renderSshConfig([{ vm, forwardAgent, isAlone: !isShared }], {
+    const ours = renderSshConfig([{ vm, forwardAgent, isDedicated: !isShared }], {
       paths,
       program: programPath(),
       used: usedKeywords([own, others]),
@@ -56,7 +59,7 @@ export async function withLoginConfig<T>(
   });
 }
 
-/** What was said on our own command line holds for the proxy, which ssh starts. */
+/** The options of our own command line, for the proxy that ssh starts. */
 function passedOn(globals: GlobalOptions): string[] {
   const words: string[] = [];
   for (const flag of ['profile', 'region'] as const) {

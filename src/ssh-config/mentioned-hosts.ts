@@ -1,4 +1,4 @@
-/** Which host names an ssh config names, so that ssh has to be asked about few of them. */
+/** Finds the host names that an ssh config mentions, so that `ssh -G` need not run for the others. */
 import { globSync, readFileSync, statSync } from 'node:fs';
 import { userInfo } from 'node:os';
 import { isAbsolute, join } from 'node:path';
@@ -8,13 +8,13 @@ const maxFiles = 200;
 const maxFileBytes = 4_000_000;
 
 export interface MentionedHosts {
-  /** Whether a pattern of a `Host` line, or of `Match host`, other than a bare `*` fits the name; also a negated one. */
+  /** Whether a pattern of a `Host` or `Match host` line, negated or not, matches the name. A bare `*` does not count. */
   mentions(name: string): boolean;
-  /** Whether something else may set values for some names only: `Match exec`, or an Include that cannot be followed. */
+  /** Whether other lines may set values for some names only: `Match exec`, or an Include that cannot be resolved. */
   readonly isUncertain: boolean;
 }
 
-/** Reads the files and what they include, as ssh_config(5) has it. */
+/** @param files ssh configs; the files that they include are read too, by the rules of ssh_config(5) */
 export function mentionedHosts(files: readonly string[]): MentionedHosts {
   const patterns = new Set<string>();
   let isUncertain = false;
@@ -58,7 +58,7 @@ export function mentionedHosts(files: readonly string[]): MentionedHosts {
   return { mentions: (name) => expressions.some((one) => one.test(name)), isUncertain };
 }
 
-/** `unread` where the file is there and too large. */
+/** @returns `unread` if the file is too large */
 function readText(file: string): string | undefined {
   const found = statSync(file, { throwIfNoEntry: false });
   if (!found?.isFile()) return undefined;
@@ -66,7 +66,7 @@ function readText(file: string): string | undefined {
   try {
     return readFileSync(file, 'latin1');
   } catch {
-    // Not for us to read, and so not for ssh.
+    // If we cannot read it, ssh cannot either.
     return undefined;
   }
 }
@@ -75,21 +75,28 @@ function words(value: string): string[] {
   return (value.match(/"[^"]*"|\S+/g) ?? []).map((word) => word.replaceAll('"', ''));
 }
 
-/** A pattern in lower case; what a negated one leaves out it names as well. */
+/** The pattern in lower case, without its negation: a negated pattern mentions names too. */
 function plain(pattern: string): string {
   return pattern.replace(/^!/, '').toLowerCase();
 }
 
-/** ssh looks for a relative path in `~/.ssh`. Undefined for a path with a variable, a token or another user's home. */
+/**
+ * Relative paths start at `~/.ssh`.
+ *
+ * @returns the included files; undefined for a path with a variable, a token or another user's home
+ */
 function included(word: string): string[] | undefined {
   const home = userInfo().homedir;
   const path = word.replace(/^(?:~|%d|\$\{HOME\})(?=\/)/, home);
   if (/^~|%|\$/.test(path)) return undefined;
-  // Without `cwd` globSync asks for the working directory, which may have been removed.
+  // Without `cwd`, globSync reads the working directory, which may have been removed.
   return globSync(isAbsolute(path) ? path : join(home, '.ssh', path), { cwd: '/' });
 }
 
-/** A pattern of ssh_config(5) or known_hosts, in lower case: `*` and `?` are special. */
+/**
+ * @param pattern of ssh_config(5) or known_hosts, in lower case; `*` and `?` are special
+ * @returns an expression for whole names
+ */
 export function patternExpression(pattern: string): RegExp {
   const source = pattern
     .replace(/[$()+./[\\\]^{|}]/g, '\\$&')

@@ -7,14 +7,14 @@
  *     # mint:end dev
  *     # mint:checksum:<SHA-256 of the lines between the two markers, in hexadecimal>
  *
- * Our Include comes before them, so our values win and the blocks stay where they are.
+ * Our Include comes before them, so our values take precedence and the blocks can stay.
  */
 import { createHash } from 'node:crypto';
 
 /**
  * @param bytes an ssh config
- * @returns the config with each block that is exactly as Mint wrote it turned into comments, line by line: such a
- *   block does not mean that the user gives the VM's name another meaning
+ * @returns the config with every unmodified block of Mint commented out, line by line: such a block does not mean that
+ *   the user uses the VM's name for another host
  */
 export function withoutMintBlocks(bytes: Buffer): Buffer {
   const lines: string[] = bytes.toString('latin1').match(/[^\n]*\n|[^\n]+$/g) ?? [];

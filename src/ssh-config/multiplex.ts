@@ -5,19 +5,22 @@ import type { Paths } from '../platform/paths.ts';
 import { quotePath } from './quote.ts';
 
 /**
- * ssh first binds the name with a dot and 16 random characters behind it, then renames: what is left of
- * `sun_path` on macOS and the BSDs, in bytes.
+ * The longest path of a control socket, in bytes: `sun_path` of macOS and the BSDs, less the dot and 16 random
+ * characters that ssh appends while it creates the socket.
  */
 const controlPathBytes = 103 - 17;
-/** A port, and the longest name of a user that Instance Connect and Linux take. */
+/** The longest port, and the longest user name that Instance Connect and Linux accept. */
 const longestTokens = 5 + 32;
 /** `%C` is a SHA-1 in hexadecimal. */
 const hashBytes = 40;
 
 /**
- * The lines of a block that make ssh keep a connection for `time` after its last session, and notice when it
- * is dead. A minute without an answer ends it: more than the forty seconds that a person has for a question,
- * while which ssh hears nothing. @throws MintError `agent-unavailable` where the run directory is too deep
+ * Makes ssh keep a connection open after its last session, and close it if the server does not answer for a minute. That
+ * is longer than the 40 s that a user has for a prompt, during which ssh receives nothing.
+ *
+ * @param time in ssh_config's form, such as `10m`
+ * @returns lines for the VM's block
+ * @throws MintError `agent-unavailable` if the path of the run directory is too long
  */
 export function sharingLines(vm: string, time: string, paths: Paths): [keyword: string, value: string][] {
   return [
@@ -29,15 +32,15 @@ export function sharingLines(vm: string, time: string, paths: Paths): [keyword: 
   ];
 }
 
-/** For a login that is to be a connection of its own, whatever the user's config says. */
-export const aloneLines: readonly [keyword: string, value: string][] = [
+/** Lines for a login that must not share a connection, even if the user's config sets ControlPath. */
+export const dedicatedLines: readonly [keyword: string, value: string][] = [
   ['ControlMaster', 'no'],
   ['ControlPath', 'none'],
 ];
 
 /**
- * `<vm>:<port>:<user>`: no VM's name has a colon and no port is anything but digits, so no two of them are the
- * same file. Where that may not fit, ssh's own hash of them.
+ * `<vm>:<port>:<user>`. VM names have no colon and ports only digits, so different logins have different files. If the
+ * path might become too long, ssh's own hash `%C` replaces it.
  */
 function controlPath(vm: string, { run, sharedSockets }: Paths): string {
   const room = controlPathBytes - Buffer.byteLength(sharedSockets) - 1;
@@ -45,7 +48,7 @@ function controlPath(vm: string, { run, sharedSockets }: Paths): string {
   if (hashBytes <= room) return withTokens(sharedSockets, '/%C');
   throw new MintError(
     'agent-unavailable',
-    `${JSON.stringify(run)} is too deep for multiplex: a socket has no room`,
+    `${JSON.stringify(run)} is too long for multiplex: socket paths are limited`,
     {
       hint: 'set run_dir in ssh.toml to a short path of your own, for example "~/.mint-run"',
     },

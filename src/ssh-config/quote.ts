@@ -1,18 +1,21 @@
 import { MintError } from '../errors.ts';
 
 /**
- * An absolute path as a value of ssh_config: in double quotes, `%` doubled because most values that are
- * paths expand tokens. The same form serves inside ProxyCommand, which the user's shell reads as well: what
- * is special to a shell inside double quotes is refused. Throws `ssh-config-unsafe`.
+ * Quotes an absolute path as a value of ssh_config, or as a word of ProxyCommand, which the user's shell reads too. `%`
+ * is doubled, because most keywords with paths expand tokens.
+ *
+ * @throws MintError `ssh-config-unsafe` for a character that is special to a shell inside double quotes
  */
 export function quotePath(path: string, platform = process.platform): string {
   return `"${checkPath(path, platform).replaceAll('%', '%%')}"`;
 }
 
 /**
- * The program as the first word of ProxyCommand. OpenSSH for Windows runs that without a shell, by CreateProcess, and
- * older ones (8.1 among them, which Windows 10 came with) put it in quotation marks whole before they try it as it is:
- * with one at its beginning that is an error of another kind, and they give up. So there is none without need.
+ * Quotes the program as the first word of ProxyCommand. OpenSSH for Windows runs ProxyCommand with CreateProcess, without
+ * a shell. Older versions (8.1, which Windows 10 included) first try the whole command in quotation marks, and give up
+ * if it starts with one itself. So on Windows the path is only quoted if it has to be.
+ *
+ * @throws MintError `ssh-config-unsafe`
  */
 export function quoteProgram(path: string, platform = process.platform): string {
   const quoted = quotePath(path, platform);
@@ -20,12 +23,13 @@ export function quoteProgram(path: string, platform = process.platform): string 
 }
 
 /**
- * An absolute path as the value of Include, which is a glob(7) pattern: its special characters are escaped.
- * Whether Include expands `%` depends on the version of OpenSSH, so `%` is written as a bracket expression
- * that is neither a token nor an escape and matches it everywhere.
+ * Quotes an absolute path as the value of Include, which is a glob(7) pattern. Whether Include expands `%` depends on the
+ * version of OpenSSH, so `%` becomes a bracket expression, which every version reads as that character.
+ *
+ * @throws MintError `ssh-config-unsafe`
  */
 export function quoteInclude(path: string, platform = process.platform): string {
-  // There a backslash is no escape in a pattern but parts a path.
+  // On Windows a backslash separates directories, and does not escape.
   if (platform === 'win32') return `"${checkPath(path, platform, specialInPattern)}"`;
   return `"${checkPath(path, platform)
     .replace(/[*?[\]]/g, '\\$&')
@@ -33,19 +37,21 @@ export function quoteInclude(path: string, platform = process.platform): string 
 }
 
 /**
- * Any text as a word of ProxyCommand, for the shell that reads it; on Windows there is none, and the program takes its
- * command line apart as Microsoft's C runtime does. Throws `ssh-config-unsafe` there for what that cannot carry.
+ * Quotes any text as a word of ProxyCommand: for the user's shell, or on Windows for the argument parser of Microsoft's
+ * C runtime.
+ *
+ * @throws MintError `ssh-config-unsafe` on Windows for text that cannot be quoted
  */
 export function quoteWord(word: string, platform = process.platform): string {
   const plain = word.replaceAll('%', '%%');
   if (platform !== 'win32') return `'${plain.replaceAll("'", "'\\''")}'`;
   if (!/["\p{Cc}]|\\$/u.test(word)) return `"${plain}"`;
-  throw new MintError('ssh-config-unsafe', `${JSON.stringify(word)} cannot stand in an ssh config`, {
+  throw new MintError('ssh-config-unsafe', `${JSON.stringify(word)} cannot be written in an ssh config`, {
     hint: 'use a name without " and without \\ at its end',
   });
 }
 
-/** Whether a path can be written at all. */
+/** @returns whether a path can be quoted in an ssh config */
 export function isWritablePath(path: string, platform = process.platform): boolean {
   const plain = slashed(path, platform);
   return isAbsolute(plain, platform) && !special.test(plain);
@@ -59,14 +65,18 @@ function checkPath(given: string, platform: NodeJS.Platform, refused = special):
   const found = refused.exec(path);
   if (found === null && isAbsolute(path, platform)) return path;
   const what = found === null ? 'it is not absolute' : `it has ${nameOf(found[0])}`;
-  throw new MintError('ssh-config-unsafe', `${JSON.stringify(path)} cannot stand in an ssh config: ${what}`, {
-    hint: 'keep the program and its directory where the path has no $, `, \\, " or control character: --config-dir DIR',
-  });
+  throw new MintError(
+    'ssh-config-unsafe',
+    `${JSON.stringify(path)} cannot be written in an ssh config: ${what}`,
+    {
+      hint: 'keep the program and its directory where the path has no $, `, \\, " or control character: --config-dir DIR',
+    },
+  );
 }
 
 /**
- * ssh_config's parser takes a backslash for an escape from OpenSSH 8.7 on and for itself before; Windows takes slashes
- * for backslashes in every path, the names of pipes among them: `//./pipe/NAME`.
+ * Turns backslashes into slashes on Windows, which accepts both in every path and pipe name (`//./pipe/NAME`). A
+ * backslash in ssh_config is an escape since OpenSSH 8.7, and a plain character before.
  */
 function slashed(path: string, platform: NodeJS.Platform): string {
   return platform === 'win32' ? path.replaceAll('\\', '/') : path;

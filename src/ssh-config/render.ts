@@ -4,19 +4,19 @@ import { join } from 'node:path';
 import { type Paths, type VmPaths, vmPaths } from '../platform/paths.ts';
 import { includedFromMarker } from '../settings/approved-names.ts';
 import type { VmSettings } from '../settings/settings.ts';
-import { aloneLines, sharingLines } from './multiplex.ts';
+import { dedicatedLines, sharingLines } from './multiplex.ts';
 import { quotePath, quoteProgram } from './quote.ts';
 import type { EffectiveConfig } from './ssh-client.ts';
 
-/** A VM as it gets its block. */
+/** The VM of one block. */
 export interface Block {
   readonly vm: VmSettings;
-  /** The name as its tag spells it, where that differs in case: ssh compares patterns with case. */
+  /** The spelling of the name in its tag if it differs in case: ssh compares patterns case-sensitively. */
   readonly spelling?: string | undefined;
   /** Whether the user's own config forwards the agent to it. */
   readonly forwardAgent: boolean;
-  /** A connection of its own, which no other login shares, whatever is set. */
-  readonly isAlone?: boolean;
+  /** Whether the login must not share a connection, regardless of `multiplex`. */
+  readonly isDedicated?: boolean;
 }
 
 export interface RenderOptions {
@@ -25,13 +25,13 @@ export interface RenderOptions {
   readonly program: string;
   /** Lower-case names of the `rareKeywords` that the user's or the system's config sets. */
   readonly used: ReadonlySet<string>;
-  /** The `IdentityAgent` of the user's own config, which is what `-A` forwards then. */
+  /** The `IdentityAgent` of the user's own config, if set: the agent that `-A` forwards. */
   readonly usersAgent?: string | undefined;
-  /** The file that has the Include, for whoever writes the blocks anew. */
+  /** The file that has the Include. It is recorded in the text, for later updates of the blocks. */
   readonly includedFrom?: string | undefined;
-  /** Whose ssh it is for; this machine's unless told. */
+  /** The platform of the ssh that reads the config; default: this machine's. */
   readonly platform?: NodeJS.Platform | undefined;
-  /** More options for the proxy, each one already fit for a shell and for ssh_config. */
+  /** Additional options for the proxy, each quoted for a shell and for ssh_config. */
   readonly proxyOptions?: readonly string[] | undefined;
 }
 
@@ -40,24 +40,25 @@ type Line = readonly [keyword: string, value: string];
 const hardware: Line = ['PKCS11Provider', 'none'];
 
 /**
- * Keywords that some builds of OpenSSH 8.4 or newer do not know, each with the value that turns it off. Our file is
- * read by every ssh on the machine, and an ssh that does not know a keyword refuses the whole config. So a block has
- * the keyword only if the user's or the system's config uses it: then every ssh there knows it already.
+ * Keywords that some builds of OpenSSH 8.4 or newer do not know, each with the value that turns it off. Every ssh on the
+ * machine reads our file, and an ssh that does not know a keyword refuses the whole config. So a block has the keyword
+ * only if the user's or the system's config uses it, because then every ssh on the machine knows it.
  */
 const rareKeywords: readonly Line[] = [hardware, ['KnownHostsCommand', 'none'], ['GSSAPIKeyExchange', 'no']];
 
 /**
- * The text of our ssh_config: a block for each VM, then once what all of them share. Within a block, and
- * from file to file, ssh takes the first value it meets.
+ * Renders our ssh_config: a block for each VM, then shared blocks with the values that many VMs have in common. ssh uses
+ * the first value that it finds for a keyword.
  *
- * Throws `ssh-config-unsafe` for a path that cannot be written, `agent-unavailable` for a socket's path that
- * is too long.
+ * @returns the text of the file
+ * @throws MintError `ssh-config-unsafe` for a path that cannot be quoted, `agent-unavailable` for a socket path that is
+ *   too long
  */
 export function renderSshConfig(blocks: readonly Block[], options: RenderOptions): string {
   const names = new Set(blocks.map(({ vm }) => vm.name));
   const patterns = new Map(blocks.map((block) => [block.vm.name, hostPatterns(block, names)]));
   const own = blocks.map((block) => host(patterns.get(block.vm.name) ?? [], ownLines(block, options)));
-  const head = '# Written by `mint-ssh ssh-config`, and written anew each time: edit ssh.toml instead.\n';
+  const head = '# Written by `mint-ssh ssh-config`, and overwritten each time: edit ssh.toml instead.\n';
   const from =
     options.includedFrom === undefined
       ? ''
@@ -66,12 +67,12 @@ export function renderSshConfig(blocks: readonly Block[], options: RenderOptions
 }
 
 /**
- * ssh takes a Host line apart in a time with the square of its length: on every start 15 ms for 1,000 VMs on one line,
- * and 1 ms where each line has this many. More lines than that cost time as well.
+ * ssh parses a Host line in quadratic time: on every start 15 ms for 1,000 VMs on one line, and 1 ms with this many on
+ * each line. Shorter lines would be slower again.
  */
 const vmsOfHostLine = 50;
 
-/** What is the same for many, under as few Host lines as does. */
+/** Groups the values that several VMs have in common, under few Host lines. */
 function sharedBlocks(
   blocks: readonly Block[],
   patterns: ReadonlyMap<string, readonly string[]>,
@@ -95,7 +96,7 @@ function groups<T>(all: readonly T[], size: number): T[][] {
   );
 }
 
-/** `mint-<vm>` is Mint's own alias; it gives way to a VM of that name. */
+/** `mint-<vm>` is Mint's own alias. It is left out if a VM has that name. */
 function hostPatterns({ vm: { name }, spelling }: Block, names: ReadonlySet<string>): string[] {
   const alias = `mint-${name}`;
   return [name, ...(spelling === undefined ? [] : [spelling]), ...(names.has(alias) ? [] : [alias])];
@@ -114,24 +115,24 @@ function ownLines(block: Block, options: RenderOptions): Line[] {
     ...(isForWindows(options) ? windowsForwardLines(block, options) : forwardLines(block, own, options)),
     ['PreferredAuthentications', vm.preferredAuthentications],
     ['UserKnownHostsFile', quotePath(own.knownHosts, options.platform)],
-    // Not the system's, and in a file of its own: ssh updates no key that the user's file has under two names.
+    // A file for this VM alone: ssh does not update keys that are listed under two names.
     ['GlobalKnownHostsFile', globalKnownHosts(own, options)],
     ...multiplexLines(block, options),
   ];
 }
 
 /**
- * OpenSSH reads this value as it is, and libssh expands tokens in it: no form of a path with `%` is the same file to both.
- * Such a path is left out, so that neither reads keys from a file that is not Mint's. libssh then knows no host key.
+ * OpenSSH does not expand tokens in this value, and libssh does, so a path with `%` would be a different file for each.
+ * Such a path is replaced by /dev/null, so that neither reads keys from another file. libssh then knows no host key.
  */
 function globalKnownHosts({ libsshKnownHosts }: VmPaths, { platform }: RenderOptions): string {
   return libsshKnownHosts.includes('%') ? '/dev/null' : quotePath(libsshKnownHosts, platform);
 }
 
-/** Who signs: the agent, or with `identity` whatever the user has for that key. */
+/** Which agent signs: ours, or with `identity` the user's own. */
 function identityLines({ identity }: VmSettings, own: VmPaths, { platform }: RenderOptions): Line[] {
   if (identity === undefined) return [['IdentityAgent', quotePath(own.socket, platform)]];
-  // Without the private half ssh takes the public one, to find the key in the user's own agent.
+  // Without a private key file, ssh uses the public one to find the key in the user's own agent.
   const privateFile = identity.replace(/\.pub$/, '');
   return [
     ['IdentityFile', quotePath(existsSync(privateFile) ? privateFile : identity, platform)],
@@ -139,14 +140,14 @@ function identityLines({ identity }: VmSettings, own: VmPaths, { platform }: Ren
   ];
 }
 
-function multiplexLines({ vm, isAlone }: Block, options: RenderOptions): readonly Line[] {
-  // OpenSSH for Windows has no connections to share.
+function multiplexLines({ vm, isDedicated }: Block, options: RenderOptions): readonly Line[] {
+  // OpenSSH for Windows does not support shared connections.
   if (isForWindows(options)) return [];
-  if (isAlone) return aloneLines;
+  if (isDedicated) return dedicatedLines;
   return vm.multiplex === undefined ? [] : sharingLines(vm.name, vm.multiplex, options.paths);
 }
 
-/** The first leaves forwarding off, or on; the second is what `-A` forwards: a socket of this VM alone. */
+/** Whether forwarding is on, and the socket that `-A` forwards, which belongs to this VM alone. */
 function forwardLines({ forwardAgent }: Block, own: VmPaths, { platform }: RenderOptions): Line[] {
   return [
     ['ForwardAgent', forwardAgent ? 'yes' : 'no'],
@@ -154,12 +155,12 @@ function forwardLines({ forwardAgent }: Block, own: VmPaths, { platform }: Rende
   ];
 }
 
-/** What OpenSSH for Windows takes for the agent where nothing names one. */
+/** The default agent of OpenSSH for Windows. */
 const windowsAgent = '\\\\.\\pipe\\openssh-ssh-agent';
 
 /**
- * No socket of ours stands between there, so the path is the one of the user's agent; it is named where they named one
- * or forward it anyway, because ssh complains at each login about a pipe that is not there.
+ * On Windows we have no forward socket, so the path is that of the user's agent. The block names it only if the user
+ * set one or forwards it anyway, because ssh prints an error at each login if the pipe does not exist.
  */
 function windowsForwardLines({ vm, forwardAgent }: Block, { usersAgent, platform }: RenderOptions): Line[] {
   const named = vm.upstreamAgent ?? (usersAgent === 'none' ? undefined : usersAgent);
@@ -174,16 +175,16 @@ function isForWindows({ platform = process.platform }: RenderOptions): boolean {
   return platform === 'win32';
 }
 
-/** Each line is here because a `Host *` of some user breaks the login or the trust without it. */
+/** Each line protects the login or the host key check against a value in the user's `Host *`. */
 function sharedLines(options: RenderOptions): Line[] {
   const lines: Line[] = [
     ['ProxyUseFdpass', 'no'],
     ['PubkeyAuthentication', 'yes'],
-    // The name that OpenSSH 8.4 knows; since 8.5 it is an alias of PubkeyAcceptedAlgorithms.
+    // The name in OpenSSH 8.4. Since 8.5 it is an alias of PubkeyAcceptedAlgorithms.
     ['PubkeyAcceptedKeyTypes', '+ssh-ed25519'],
     ['HostKeyAlgorithms', '^ssh-ed25519'],
     ['StrictHostKeyChecking', 'yes'],
-    // The pinned host proves its other keys inside the session, and ssh adds them to the VM's known-hosts file.
+    // A pinned host proves its other keys inside the session, and ssh adds them to the VM's known-hosts file.
     ['UpdateHostKeys', 'yes'],
     ['HashKnownHosts', 'no'],
     ['CheckHostIP', 'no'],
@@ -194,7 +195,7 @@ function sharedLines(options: RenderOptions): Line[] {
   return without(lines, options.used);
 }
 
-/** For the VMs to which the agent has the key: no other one is tried there. */
+/** For VMs whose key the agent has: ssh tries no key files. */
 function keyLines({ used }: RenderOptions): Line[] {
   const lines: Line[] = [
     ['IdentityFile', 'none'],
@@ -205,14 +206,14 @@ function keyLines({ used }: RenderOptions): Line[] {
   return without(lines, used);
 }
 
-/** Leaves out the rare keywords that nothing uses. */
+/** Leaves out the rare keywords that neither config uses. */
 function without(lines: readonly Line[], used: ReadonlySet<string>): Line[] {
   return lines.filter((line) => !rareKeywords.includes(line) || used.has(line[0].toLowerCase()));
 }
 
 /**
- * @param configs what `ssh -G` says for some hosts under the user's and the system's config
- * @returns the rare keywords that one of them sets to anything but the value that turns it off, in lower case
+ * @param configs the output of `ssh -G` for some hosts, with the user's and the system's config
+ * @returns the rare keywords, in lower case, that one of them sets to a value that does not turn them off
  */
 export function usedKeywords(configs: Iterable<EffectiveConfig>): ReadonlySet<string> {
   const all = [...configs];
@@ -237,7 +238,7 @@ function quoteAgent(path: string): string {
   return path === 'none' ? path : quotePath(path);
 }
 
-/** ssh goes by the passwd entry; what it starts finds the default directory without being told. */
+/** Not needed for the default directory, which the proxy finds by itself; ssh uses the passwd entry. */
 function isDefaultForSsh(paths: Paths): boolean {
   return paths.dir === join(userInfo().homedir, '.config', 'mint');
 }

@@ -1,4 +1,4 @@
-/** Runs ssh for a VM. What is to run on the VM never becomes an option of the ssh that runs here. */
+/** Runs ssh for a VM, so that the VM's command cannot become an option of the local ssh. */
 import { type ChildProcess, type SpawnOptions, spawn } from 'node:child_process';
 import { constants } from 'node:os';
 import { MintError } from '../errors.ts';
@@ -11,12 +11,12 @@ import { noSsh } from './ssh-client.ts';
 const maxCommandBytes = 131_071;
 
 /**
- * The arguments of ssh for one command on one VM. ssh parses options behind the host name as well, and starts a login
- * shell when the command is empty, so the host stands behind `--` and an empty command is refused.
+ * Builds the arguments of ssh for one command on one VM. ssh also parses options after the host name, and starts a login
+ * shell for an empty command. So `--` comes before the host, and an empty command is refused.
  *
  * @param configFile for `-F`
- * @param options words for ssh in front of the host
- * @param command what sshd gives to the user's login shell
+ * @param options arguments for ssh before the host
+ * @param command the line that sshd gives to the user's login shell
  * @throws MintError `usage` for a command that is empty or longer than a VM accepts
  */
 export function sshArguments(
@@ -29,31 +29,31 @@ export function sshArguments(
   const bytes = Buffer.byteLength(command);
   if (bytes > maxCommandBytes) {
     throw new MintError('usage', `the command for the VM has ${bytes} bytes, more than ${maxCommandBytes}`, {
-      hint: 'copy it to the VM as a script (scp), and run that',
+      hint: 'copy it to the VM as a script with scp, and run the script',
     });
   }
   return ['-F', configFile, ...options, '--', host, command];
 }
 
 /**
- * `child_process.spawn` for ssh and its like.
+ * Calls `child_process.spawn`.
  *
- * @throws MintError `usage` where the arguments are longer than this machine passes to a program
+ * @throws MintError `usage` if the arguments are longer than the system allows
  */
 export function startProgram(program: string, words: readonly string[], options: SpawnOptions): ChildProcess {
   try {
     return spawn(program, words, options);
   } catch (cause) {
     if ((cause as NodeJS.ErrnoException).code !== 'E2BIG') throw cause;
-    throw new MintError('usage', `the arguments for ${program} are longer than this machine accepts`, {
+    throw new MintError('usage', `the arguments for ${program} are longer than this system allows`, {
       cause,
-      hint: 'copy long input to the VM as a file (scp)',
+      hint: 'copy long input to the VM as a file, with scp',
     });
   }
 }
 
 export interface StatusOptions {
-  /** False where the caller handles the signals that would end this process. */
+  /** False if the caller handles the signals that would end this process. */
   readonly passSignals: boolean;
 }
 
@@ -61,9 +61,9 @@ export interface StatusOptions {
  * Waits for ssh. Until it ends, SIGTERM and SIGHUP are passed on to it, and SIGINT and SIGQUIT are ignored here,
  * because the terminal sends them to ssh as well.
  *
- * @param explain the error for a program other than ssh that cannot be started
- * @returns the exit status; 128 and the signal's number where a signal ended it, as in a shell
- * @throws MintError `io-failed` where it cannot be started
+ * @param explain makes the error if a program other than ssh cannot be started
+ * @returns the exit status; 128 plus the signal's number if a signal ended it, as in a shell
+ * @throws MintError `io-failed` if it cannot be started
  */
 export function sshStatus(
   child: ChildProcess,

@@ -3,7 +3,7 @@ import { userInfo } from 'node:os';
 import { join } from 'node:path';
 import { MintError } from '../errors.ts';
 
-/** What `ssh -G` prints: keywords in lower case, each with its values in order. */
+/** The output of `ssh -G`: keywords in lower case, each with its values in order. */
 export type EffectiveConfig = ReadonlyMap<string, readonly string[]>;
 
 interface Outcome {
@@ -15,9 +15,11 @@ interface Outcome {
 const milliseconds = 10_000;
 
 /**
- * What this machine's ssh would do for a host name, by `ssh -G`: no connection is made. Without
- * `configFile` ssh reads what it always reads. Throws `io-failed` with ssh's own words when it refuses the
- * config, or when there is no ssh.
+ * Runs `ssh -G`, which makes no connection.
+ *
+ * @param configFile for `-F`; without it, ssh reads the user's and the system's config
+ * @returns the values that ssh would use for this host name
+ * @throws MintError `io-failed` with ssh's message if it refuses the config, or if there is no ssh
  */
 export async function effectiveConfig(host: string, configFile?: string): Promise<EffectiveConfig> {
   const { status, stdout, stderr } = await runSsh([
@@ -28,7 +30,7 @@ export async function effectiveConfig(host: string, configFile?: string): Promis
   ]);
   if (status !== 0) {
     throw new MintError('io-failed', `ssh refuses its config: ${firstLine(stderr)}`, {
-      hint: 'fix that line first: no ssh works until then',
+      hint: 'fix that line first: ssh does not work until then',
     });
   }
   const found = new Map<string, string[]>();
@@ -43,9 +45,10 @@ export async function effectiveConfig(host: string, configFile?: string): Promis
 }
 
 /**
- * Finds the system's config file of this machine's ssh. It depends on the build: /etc/ssh, /usr/local/etc, Homebrew's
- * or conda's prefix.
- * @returns its path; undefined if there is none, or if ssh cannot tell
+ * Finds the system's config file of this machine's ssh. The directory depends on the build: /etc/ssh, /usr/local/etc,
+ * or the prefix of Homebrew or conda.
+ *
+ * @returns its path; undefined if it does not exist, or cannot be found
  */
 export async function systemConfigPath(): Promise<string | undefined> {
   const { stderr } = await runSsh(['-vvv', '-G', 'localhost']);
@@ -57,7 +60,11 @@ export async function systemConfigPath(): Promise<string | undefined> {
   return read.find((path) => path !== undefined && path !== own && !included.has(path));
 }
 
-/** Asks for many hosts, a few at a time: each one is a process. */
+/**
+ * Calls `ask` for each host, a few at a time, because each call starts a process.
+ *
+ * @returns the results by host
+ */
 export async function forEachHost<T>(
   hosts: readonly string[],
   ask: (host: string) => Promise<T>,
@@ -80,7 +87,7 @@ function runSsh(words: readonly string[]): Promise<Outcome> {
       else if (typeof error.code === 'number') resolve({ status: error.code, stdout, stderr });
       else reject(notStarted(error));
     });
-    // A `Match exec` of the user's must not wait for our stdin.
+    // A `Match exec` in the user's config must not wait for our stdin.
     child.stdin?.end();
   });
 }
@@ -90,11 +97,11 @@ function notStarted(cause: Error & { code?: unknown; killed?: boolean | undefine
   const what = cause.killed ? `did not answer within ${milliseconds / 1000} s` : 'could not be run';
   return new MintError('io-failed', `ssh -G ${what}`, {
     cause,
-    hint: 'see what `ssh -G localhost` does; a `Match exec` in your ssh config may hang',
+    hint: 'try `ssh -G localhost`; a `Match exec` in your ssh config may hang',
   });
 }
 
-/** The same words wherever ssh itself is missing. */
+/** @returns the error for a machine without ssh */
 export function noSsh(cause: unknown): MintError {
   return new MintError('io-failed', 'there is no ssh on this machine', {
     cause,
@@ -107,5 +114,5 @@ export function noSsh(cause: unknown): MintError {
 
 function firstLine(text: string): string {
   const lines = text.split('\n').filter((line) => line !== '' && !line.startsWith('Pseudo-terminal'));
-  return lines[0]?.trim() ?? 'it does not say why';
+  return lines[0]?.trim() ?? 'it gave no reason';
 }

@@ -7,12 +7,14 @@ import { systemConfigPath } from './ssh-client.ts';
 const isWindows = process.platform === 'win32';
 
 /**
- * For a file that ssh gets with `-F`, because ssh then reads nothing else: the lines that include the user's config
- * (unless left out) and the system's. ssh includes a file only if it belongs to the user or root and no one else can
- * write to it, and exits otherwise; by itself it reads the system's config without that check. So a system's config
- * that fails the check, as in some containers, is left out.
+ * With `-F`, ssh reads only that file, so the file has to include the user's and the system's configs. ssh exits if an
+ * included file belongs to neither the user nor root, or if others can write to it. It does not check the system's
+ * config if it reads that by default. So a system's config that fails this check, as in some containers, is left out.
+ *
+ * @param options whether to include the user's config too
+ * @returns Include lines for a file for `-F`
  */
-export async function includeTheirConfigs(options: { readonly user: boolean }): Promise<string> {
+export async function includeUserAndSystem(options: { readonly user: boolean }): Promise<string> {
   const files = options.user ? [join(userInfo().homedir, '.ssh', 'config')] : [];
   const system = await systemConfigPath();
   if (system !== undefined && isIncludable(system)) files.push(system);
@@ -22,7 +24,7 @@ export async function includeTheirConfigs(options: { readonly user: boolean }): 
 function isIncludable(path: string): boolean {
   const found = statSync(path, { throwIfNoEntry: false });
   if (found === undefined) return false;
-  // Mode and owner mean nothing there; by Microsoft's defaults only administrators may write to it.
+  // Windows has no mode or owner here; by Microsoft's defaults only administrators can write to the file.
   if (isWindows) return found.isFile();
   return (found.uid === 0 || found.uid === process.getuid?.()) && (found.mode & 0o022) === 0;
 }

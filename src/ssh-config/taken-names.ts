@@ -1,6 +1,6 @@
 /**
- * Whether a name that comes from a tag already means something on this machine. Then it is not written without the
- * user's approval: whoever can write tags could take the place of a host that the user knows.
+ * Finds out whether a name from a tag already refers to another host on this machine. Such a name gets no block without
+ * the user's approval: otherwise, anyone who can write tags could take the place of a host that the user knows.
  */
 import { createHmac } from 'node:crypto';
 import { lookup } from 'node:dns/promises';
@@ -8,27 +8,28 @@ import { readFileSync } from 'node:fs';
 import { type MentionedHosts, patternExpression } from './mentioned-hosts.ts';
 import type { EffectiveConfig } from './ssh-client.ts';
 
-/** What the rest of the machine says about names. */
+/** Other meanings of names on this machine. */
 export interface Surroundings {
   readonly mentioned: MentionedHosts;
   readonly known: KnownHosts;
-  /** What ssh would do for a name, and for one that nothing names; undefined where that need not be asked. */
+  /** The output of `ssh -G` by name. Names that no config mentions are absent. */
   readonly answers: ReadonlyMap<string, EffectiveConfig>;
   readonly other: EffectiveConfig;
-  /** The name that nothing names. */
+  /** A name that no config mentions. */
   readonly otherName: string;
-  /** Names whose addresses need not be looked up. */
+  /** Names whose addresses are not looked up. */
   readonly chosen?: ReadonlySet<string> | undefined;
 }
 
-/** The alias that every block has beside the name: Mint's own. */
+/** @returns Mint's alias, which every block has beside the name */
 export function aliasOf(name: string): string {
   return `mint-${name}`;
 }
 
 /**
- * Looks for each name, and for its alias.
- * @returns the names that are taken, each with the reason
+ * Checks each name and its alias.
+ *
+ * @returns the taken names, each with the reason
  */
 export async function takenNames(
   names: Iterable<string>,
@@ -47,21 +48,21 @@ export async function takenNames(
   return taken;
 }
 
-/** The domains in which ssh itself looks for a name without dots: CanonicalizeHostname of ssh_config(5). */
+/** The domains that ssh appends to a name without dots: CanonicalizeHostname of ssh_config(5). */
 function canonicalDomains(other: EffectiveConfig): string[] {
   const isOff = ['false', 'no', undefined].includes(other.get('canonicalizehostname')?.[0]);
   const domains = (other.get('canonicaldomains')?.[0] ?? '').split(' ');
   return isOff ? [] : domains.filter((domain) => domain !== '' && domain !== 'none');
 }
 
-/** @param endings what may follow a name where it is looked up: nothing, and the canonical domains */
+/** @param endings suffixes for lookups: the empty string, and the canonical domains */
 function takenHere(
   name: string,
   endings: readonly string[],
   { mentioned, known, answers, other, otherName }: Surroundings,
 ): string | undefined {
-  if (name === 'localhost') return 'it is the name of this machine';
-  if (name.includes('.')) return 'it reads like a host name';
+  if (name === 'localhost') return 'it is this machine';
+  if (name.includes('.')) return 'it looks like a host name';
   for (const each of [name, aliasOf(name)]) {
     const what = each === name ? 'it' : `its alias ${each}`;
     if (mentioned.mentions(each)) return `your ssh config has a Host or Match line for ${what}`;
@@ -86,10 +87,10 @@ function differingKeyword(
   });
 }
 
-/** Resolving takes no longer than this in all, in milliseconds. */
+/** The time limit for all lookups, in milliseconds. */
 const resolvingMs = 5000;
 
-/** Names with an address, by whatever way the system resolves names: a hosts file, DNS with its search domains, mDNS. */
+/** Finds the names that the system resolves: with a hosts file, DNS and its search domains, or mDNS. */
 async function namesWithAddress(
   names: readonly string[],
   endings: readonly string[],
@@ -98,18 +99,18 @@ async function namesWithAddress(
   const found = new Map<string, string>();
   if (names.length === 0) return found;
   const deadline = AbortSignal.timeout(resolvingMs);
-  // Some resolvers give every name, or every name in a domain, the same address: that says nothing about a name.
+  // Some resolvers return the same address for every name, or every name in a domain. That does not count.
   const anyName = new Map<string, string | undefined>();
   for (const ending of endings) anyName.set(ending, await resolve(`${otherName}${ending}`, deadline));
   let isResolving = ![...anyName.values()].includes(undefined);
   for (const name of names) {
     const forms = [name, aliasOf(name)].flatMap((each) => endings.map((ending) => ({ each, ending })));
-    // One at a time: a resolver that does not answer keeps a thread for each.
+    // One at a time, because each unanswered lookup occupies a thread.
     for (const { each, ending } of forms) {
       const addresses = isResolving ? await resolve(`${each}${ending}`, deadline) : undefined;
       if (addresses === undefined) {
         isResolving = false;
-        found.set(name, 'whether it is the name of another host could not be looked up');
+        found.set(name, 'the lookup of its address failed, so it may be the name of another host');
       } else if (addresses !== '' && addresses !== anyName.get(ending)) {
         const what = each === name ? 'it' : `its alias ${each}`;
         found.set(name, `${what} is the name of a host (a hosts file, or DNS)`);
@@ -120,7 +121,7 @@ async function namesWithAddress(
   return found;
 }
 
-/** The addresses, sorted; empty for none, undefined where there was no answer. */
+/** @returns the sorted addresses; an empty string if the name has none, undefined without an answer */
 async function resolve(name: string, deadline: AbortSignal): Promise<string | undefined> {
   const late = new Promise<undefined>((settle) => {
     if (deadline.aborted) settle(undefined);
@@ -139,21 +140,21 @@ async function resolve(name: string, deadline: AbortSignal): Promise<string | un
 
 /** The host names in known_hosts files: sshd(8), "SSH_KNOWN_HOSTS FILE FORMAT". */
 export interface KnownHosts {
-  /** Whether an entry is for the name: plain, a pattern, hashed, or of a certificate authority; with whatever port. */
+  /** Whether an entry matches the name, with any port: plain, a pattern, hashed, or of a certificate authority. */
   has(name: string): boolean;
 }
 
-/** Ports that a hashed entry is looked for with, beside none. Its port cannot be read. */
+/** The ports that are tried for hashed entries, beside no port. A hash does not show its port. */
 const likelyPorts = [22, 2222, 41122];
 
-/** @param files those that ssh reads; one that is not there has no entries */
+/** @param files the paths that ssh reads; a missing file has no entries */
 export function readKnownHosts(files: readonly string[]): KnownHosts {
   const patterns = new Set<string>();
   const hashed: { readonly salt: Buffer; readonly hash: string }[] = [];
   for (const file of files) {
     for (const line of readLines(file)) {
       const fields = line.trim().split(/\s+/);
-      // A revoked key is revoked for every host.
+      // A revoked key says nothing about the host.
       if (fields[0] === '@revoked' || fields[0]?.startsWith('#')) continue;
       const hosts = (fields[0]?.startsWith('@') ? fields[1] : fields[0]) ?? '';
       for (const host of hosts.split(',')) {
@@ -177,7 +178,7 @@ export function readKnownHosts(files: readonly string[]): KnownHosts {
   };
 }
 
-/** In lower case, without a negation and without `[host]:port`. */
+/** The pattern in lower case, without negation, brackets and port. */
 function plainHost(host: string): string {
   const positive = host.replace(/^!/, '');
   return (/^\[(.*)\](?::[\d*?]+)?$/.exec(positive)?.[1] ?? positive).toLowerCase();
@@ -187,7 +188,7 @@ function readLines(file: string): string[] {
   try {
     return readFileSync(file, 'latin1').split('\n');
   } catch {
-    // Not there, or not for us to read: ssh does without it as well.
+    // Missing, or not readable: ssh ignores it too.
     return [];
   }
 }

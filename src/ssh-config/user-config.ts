@@ -7,22 +7,23 @@ import { usesPipes } from '../platform/sockets.ts';
 
 /** The user's own ssh config as it is now. */
 export interface UserConfig {
-  /** As the user and ssh call it. */
+  /** The path that ssh uses. */
   readonly path: string;
-  /** Where its bytes are: the same, or what a symbolic link leads to. */
+  /** The regular file: `path` itself, or the target of the symbolic link. */
   readonly target: string;
-  /** Undefined where there is no file. */
+  /** Undefined if the file does not exist. */
   readonly bytes: Buffer | undefined;
   readonly mode: number;
-  /** Why the file may be read but not replaced: it is root's or has a second hard link. */
+  /** Set if the file may be read but not replaced: it belongs to root, or has a second hard link. */
   readonly obstacle: MintError | undefined;
 }
 
 const maxBytes = 16_000_000;
 
 /**
- * `~/.ssh/config` by the passwd entry, as ssh finds it, or the file that was asked for. Throws `usage`
- * where `$HOME` says something else: the person means one of the two, and we do not guess which.
+ * @param file the value of `--file`, if given
+ * @returns that file, else `~/.ssh/config` below the home directory of the passwd entry, as in ssh
+ * @throws MintError `usage` if `$HOME` differs from the passwd entry: the user may mean either
  */
 export function userConfigPath(
   file: string | undefined,
@@ -30,14 +31,14 @@ export function userConfigPath(
 ): string {
   if (file !== undefined) return resolve(file);
   const home = userInfo().homedir;
-  // On Windows ssh takes no notice of it, and neither does anyone else here.
+  // ssh ignores HOME on Windows, and so does mint-ssh.
   const claimed = usesPipes ? undefined : environment['HOME'];
   if (claimed && !sameDirectory(claimed, home)) {
     throw new MintError(
       'usage',
       `HOME is ${quoted(claimed)}, but ssh reads ${quoted(join(home, '.ssh/config'))}`,
       {
-        hint: 'say which file you mean: --file PATH',
+        hint: 'name the file: --file PATH',
       },
     );
   }
@@ -54,22 +55,23 @@ function sameDirectory(one: string, other: string): boolean {
 }
 
 /**
- * Reads the file, and finds out whether we may replace it: only a regular file of the user's own in a directory that
- * no one else can write to. A link is followed. A config that is generated (home-manager) is root's and read-only; it
- * can be read all the same.
- * @throws MintError `unsafe-permissions` if another user could change it; `ssh-config-unsafe`; `io-failed`
+ * Reads the file, and checks whether we may replace it: it must be a regular file of the user in a directory that no
+ * other user can write to. A symbolic link is followed. A generated config (home-manager) belongs to root and is
+ * read-only; it can still be read.
+ *
+ * @throws MintError `unsafe-permissions` if another user could change the file, `ssh-config-unsafe`, `io-failed`
  */
 export function readUserConfig(path: string): UserConfig {
   const entry = lstatSync(path, { throwIfNoEntry: false });
   if (entry === undefined) {
     const directory = dirname(path);
-    // The directory of a new file has to be as safe as that of an existing one.
+    // The directory of a new file must be safe too.
     if (existsSync(directory)) ensurePrivateDirectory(realpathSync(directory));
     return { path, target: path, bytes: undefined, mode: 0o600, obstacle: undefined };
   }
   const target = followed(path);
   const { uid, nlink, mode } = lstatSync(target);
-  // Only root can put a file of root's there, so its directory does not matter.
+  // Only root can have put a file of root there, so the directory does not matter.
   const isRoots = uid === 0 && process.getuid?.() !== 0;
   if (!isRoots) ensurePrivateDirectory(dirname(target));
   const bytes = readPrivateFile(target, { maxBytes, tooLarge: 'ssh-config-unsafe' });
@@ -93,14 +95,14 @@ function followed(path: string): string {
   try {
     return realpathSync(path);
   } catch (cause) {
-    throw new MintError('ssh-config-unsafe', `${quoted(path)} is a symbolic link that leads nowhere`, {
+    throw new MintError('ssh-config-unsafe', `${quoted(path)} is a broken symbolic link`, {
       cause,
       hint: 'fix or remove the link, or use --file PATH',
     });
   }
 }
 
-/** Whether the user's file may be replaced: it is theirs, and they have not made it read-only. */
+/** @returns whether we may replace the file: the user owns it, and it is not read-only */
 export function isReplaceable({ bytes, mode, obstacle }: UserConfig): boolean {
   return obstacle === undefined && (bytes === undefined || (mode & 0o200) !== 0);
 }
@@ -119,8 +121,10 @@ export function checkWritable(config: UserConfig, include: string): void {
 }
 
 /**
- * Replaces the file in one step, or removes it when `bytes` is undefined; its mode stays. Throws
- * `io-failed`, with nothing changed, when someone else changed it after we read it.
+ * Replaces the file atomically and keeps its mode.
+ *
+ * @param bytes undefined removes the file
+ * @throws MintError `io-failed`, with nothing changed, if someone else changed the file after we read it
  */
 export function writeUserConfig(config: UserConfig, bytes: Buffer | undefined, include = 'PATH'): void {
   checkWritable(config, include);
@@ -142,7 +146,7 @@ function checkUnchanged(config: UserConfig): void {
   const now = readUserConfig(config.path);
   const same = now.bytes === undefined ? config.bytes === undefined : config.bytes?.equals(now.bytes);
   if (same && now.target === config.target) return;
-  throw new MintError('io-failed', `${quoted(config.path)} was changed by someone else just now`, {
+  throw new MintError('io-failed', `${quoted(config.path)} changed while mint-ssh ran`, {
     hint: 'nothing was written there: run the command again',
   });
 }

@@ -10,51 +10,51 @@ import { withoutMintBlocks } from './mint-blocks.ts';
 import { isWritablePath } from './quote.ts';
 import { usedKeywords } from './render.ts';
 import { type EffectiveConfig, effectiveConfig, forEachHost } from './ssh-client.ts';
-import { includeTheirConfigs } from './system-config.ts';
+import { includeUserAndSystem } from './system-config.ts';
 import { aliasOf, readKnownHosts, takenNames } from './taken-names.ts';
 import type { UserConfig } from './user-config.ts';
 
-/** What the user's ssh does with the VMs' names as long as ours says nothing about them. */
-export interface OwnConfig {
-  /** The names to which the user's config forwards the agent. */
+/** What the user's ssh does for the VMs' names without our blocks. */
+export interface UserEffectiveConfig {
+  /** The names for which the user's config turns on agent forwarding. */
   readonly forwardsAgent: ReadonlySet<string>;
-  /** The `IdentityAgent` under `Host *`: an absolute path or `none`; undefined where `SSH_AUTH_SOCK` counts. */
+  /** The `IdentityAgent` under `Host *`: an absolute path or `none`; undefined if ssh uses `SSH_AUTH_SOCK`. */
   readonly identityAgent: string | undefined;
-  /** The rare keywords that this config uses: see `usedKeywords`. */
+  /** The rare keywords that the config uses; see `usedKeywords`. */
   readonly used: ReadonlySet<string>;
-  /** Names that already mean something else, each with the reason. */
+  /** Names that already refer to another host, each with the reason. */
   readonly taken: ReadonlyMap<string, string>;
 }
 
-/** A name that no one's config speaks of, to compare with. */
+/** A name that no config mentions, for comparison. */
 export const otherName = 'x7c1f0e9mint';
 
 /**
- * Asks `ssh -G` with the user's config as it is without our Include. `withSystem`: followed by the system's,
- * as ssh does it unless it is given a file. Throws `io-failed` with ssh's words when ssh refuses that config:
- * then nothing we write could work.
+ * Runs `ssh -G` with the user's config without our Include, and with `withSystem` the system's config after it.
+ *
+ * @throws MintError `io-failed` with ssh's message if ssh refuses that config: no block could work then
  */
-export async function readOwnConfig(
+export async function readUserEffectiveConfig(
   config: UserConfig,
   names: readonly string[],
   options: {
     readonly paths: Pick<Paths, 'run' | 'sshConfig'>;
     readonly include: string;
     readonly withSystem: boolean;
-    /** Names that need no approval: whether they mean something else is not looked into. */
+    /** Names that need no approval, and are not checked. */
     readonly settled?: ReadonlySet<string>;
-    /** Names in ssh.toml, which the user has chosen: their addresses are not looked up. */
+    /** Names in ssh.toml, which the user has chosen. Their addresses are not looked up. */
     readonly chosen?: ReadonlySet<string>;
   },
-): Promise<OwnConfig> {
+): Promise<UserEffectiveConfig> {
   return await withScratchDirectory(options.paths, async (directory) => {
     const file = join(directory, 'config');
     try {
       const own = withoutMintBlocks(muteInclude(config.bytes, options.include, options.paths.sshConfig));
-      const system = options.withSystem ? `\n${await includeTheirConfigs({ user: false })}` : '';
+      const system = options.withSystem ? `\n${await includeUserAndSystem({ user: false })}` : '';
       writeFileSync(file, Buffer.concat([own, Buffer.from(system)]), { mode: 0o600 });
       const other = await effectiveConfig(otherName, file);
-      // Asking ssh costs a process for each name; most configs name few of a thousand VMs.
+      // Each name costs a process, and most configs mention few of a thousand VMs.
       const mentioned = mentionedHosts([file]);
       const mayDiffer = names
         .flatMap((name) => [name, aliasOf(name)])
@@ -77,7 +77,10 @@ export async function readOwnConfig(
   });
 }
 
-/** What no block can say (`$NAME`, a path with a quote) is left to `upstream_agent`. */
+/**
+ * @returns an absolute path or `none`; undefined for a value that our block cannot repeat (`$NAME`, a path with a
+ *   quote); `upstream_agent` can set the agent then
+ */
 export function identityAgentOf(config: EffectiveConfig): string | undefined {
   const value = config.get('identityagent')?.[0] ?? '';
   return value === 'none' || isWritablePath(value) ? value : undefined;
@@ -89,7 +92,7 @@ function knownHostsFiles(config: EffectiveConfig): string[] {
   return values.flatMap((value) => value.split(' ')).map((path) => path.replace(/^~(?=\/)/, home));
 }
 
-/** The person knows their own file, not the copy that ssh was given. */
+/** Names the user's file in an error, instead of the temporary copy that ssh read. */
 function inPlaceOf(copy: string, path: string, error: unknown): unknown {
   if (!(error instanceof MintError)) return error;
   const message = error.message.replaceAll(copy, path);

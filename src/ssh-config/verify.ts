@@ -3,15 +3,15 @@ import type { UserConfig } from './user-config.ts';
 
 export interface Overridden {
   readonly vm: string;
-  /** As `ssh -G` calls it. */
+  /** In lower case, as `ssh -G` prints it. */
   readonly keyword: string;
   readonly wanted: string;
   readonly found: string;
-  /** The line of the user's file that sets it first, where there is one. */
+  /** The first line of the user's file that sets the keyword; undefined if it does not. */
   readonly line: number | undefined;
 }
 
-/** As `ssh -G` spells what a block sets; identity files add up and so are never ours alone. */
+/** The keywords of our blocks, as `ssh -G` spells them. IdentityFile is absent, because its values add up. */
 const keywords = [
   'hostname',
   'hostkeyalias',
@@ -37,10 +37,10 @@ const keywords = [
   'gssapikeyexchange',
 ];
 
-/** Only where the agent has the key: with `identity` they are the user's own business. */
+/** Compared only if the agent has the key. With `identity` the user sets these. */
 const servedKeywords = ['identityagent', 'addkeystoagent', 'pkcs11provider'];
 
-/** Only where our block has them: else they are the user's own business. */
+/** Compared only if our block has them. */
 const multiplexKeywords = [
   'controlmaster',
   'controlpath',
@@ -50,8 +50,11 @@ const multiplexKeywords = [
 ];
 
 /**
- * Compares what ssh does for each VM with what our file alone says, by `ssh -G`. `configFile` is what ssh is
- * to be given, undefined for what it reads by itself. Empty when ours wins everywhere.
+ * Runs `ssh -G` for each VM with the user's config and with our file alone, and compares the results.
+ *
+ * @param sshConfig our file
+ * @param configFile for `-F`; undefined if ssh reads its default files
+ * @returns the values that the user's config overrides; empty if ours take effect everywhere
  */
 export async function findOverridden(
   vms: readonly string[],
@@ -92,7 +95,7 @@ function compare(
 
 function shown(config: EffectiveConfig, keyword: string): string {
   const value = config.get(keyword)?.join(' ') ?? '(nothing)';
-  // Unset and turned off are the same for these.
+  // For these keywords, unset and turned off are the same.
   return value === 'none' && (keyword === 'knownhostscommand' || keyword === 'pkcs11provider')
     ? '(nothing)'
     : value;

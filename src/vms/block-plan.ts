@@ -1,4 +1,4 @@
-/** Which VMs get a block in our ssh_config, and the text of it. */
+/** Plans which VMs get a block in our ssh_config, and renders it. */
 
 import type { Paths } from '../platform/paths.ts';
 import { programPath } from '../platform/program.ts';
@@ -12,43 +12,43 @@ import { quoteInclude } from '../ssh-config/quote.ts';
 import { renderSshConfig } from '../ssh-config/render.ts';
 import { aliasOf } from '../ssh-config/taken-names.ts';
 import type { UserConfig } from '../ssh-config/user-config.ts';
-import { type OwnConfig, readOwnConfig } from '../ssh-config/user-effective-config.ts';
+import { readUserEffectiveConfig, type UserEffectiveConfig } from '../ssh-config/user-effective-config.ts';
 import type { LocatedVm } from './located-vm.ts';
 import { usualLogin } from './usual-login.ts';
 
-/** How a name led to a VM; without `instance` where AWS has not been asked about it just now. */
+/** How the VM of a name was found. Only `found` is set if this command did not ask AWS about it. */
 export type FoundName = Pick<LocatedVm, 'found'> & Partial<LocatedVm>;
 
 export interface PlanRequest {
   readonly paths: Paths;
   readonly settings: Settings;
   readonly userConfig: UserConfig;
-  /** Whether ssh reads the system's config behind the user's. */
+  /** Whether ssh reads the system's config after the user's. */
   readonly withSystem: boolean;
-  /** What was found; undefined where AWS was not reached: then what has a block keeps it. */
+  /** The VMs that were found; undefined if AWS was not reached, and then VMs with a block keep it. */
   readonly found: ReadonlyMap<string, FoundName> | undefined;
-  /** A job that is about to end: it has no block any more. */
+  /** The name of a job that is about to end, and gets no block. */
   readonly ending?: string | undefined;
-  /** Names that the person gave on the command line. */
+  /** Names on the command line. */
   readonly named: readonly string[];
-  /** Asked about names that mean something else as well, each with the reason. */
+  /** Asks the user to approve names that refer to another host too, each with the reason. */
   readonly approve: (taken: ReadonlyMap<string, string>) => Promise<boolean>;
 }
 
 export interface BlockPlan {
   readonly vms: readonly VmSettings[];
   readonly text: string;
-  /** Every name that the user has approved, now or before. */
+  /** All names that the user has approved, now or before. */
   readonly approved: ReadonlySet<string>;
-  /** Names of ssh.toml that meant something else before, each with what. */
+  /** Names of ssh.toml that also refer to another host, each with the reason. */
   readonly replaced: ReadonlyMap<string, string>;
-  /** The caller's own VMs that are not written because the user has not approved their names. */
+  /** The caller's own VMs that get no block because the user has not approved their names, each with the reason. */
   readonly leftOut: ReadonlyMap<string, string>;
 }
 
 /**
- * What is in ssh.toml is written, and the caller's own VMs; a name that someone's tag could use to take a host's
- * place, and every name found by its `Name` tag, only where a person has approved it: now, or when it was written.
+ * Gives blocks to the VMs of ssh.toml, to open jobs and to the caller's own VMs. A tagged name that also refers to
+ * another host, and every name that was found by its `Name` tag, needs the user's approval, now or earlier.
  */
 export async function planBlocks(request: PlanRequest): Promise<BlockPlan> {
   const { paths, settings, userConfig, withSystem, found, ending, named, approve } = request;
@@ -64,7 +64,7 @@ export async function planBlocks(request: PlanRequest): Promise<BlockPlan> {
   const include = quoteInclude(paths.sshConfig);
   const all = [...settings.vms, ...others];
   const settled = new Set(others.filter((name) => written.all.has(name) || byPerson.has(name)));
-  const own = await readOwnConfig(userConfig, all, {
+  const own = await readUserEffectiveConfig(userConfig, all, {
     paths,
     include,
     withSystem,
@@ -92,18 +92,18 @@ export async function planBlocks(request: PlanRequest): Promise<BlockPlan> {
   };
 }
 
-/** A tag must not take the alias that the block of another VM has. */
+/** A tag must not take the alias of another VM. */
 function aliasReason(name: string, all: readonly string[]): string | undefined {
   const owner = all.find((other) => aliasOf(other) === name);
   return owner === undefined ? undefined : `it is the alias of your VM ${owner}`;
 }
 
-/** Ordinary instances are written only when the user names them. */
+/** Ordinary instances get a block only if the user names them. */
 function ownNames(found: ReadonlyMap<string, FoundName>): string[] {
   return [...found].filter(([, vm]) => vm.found === 'tag').map(([name]) => name);
 }
 
-/** As AWS has it; what AWS did not say stays as the block has it. */
+/** User and port from AWS. Values that AWS did not return stay as they are in the block. */
 function loginOf(vm: FoundName | undefined, written: UsualLogin = {}): UsualLogin {
   const { user, port } = vm?.instance === undefined ? {} : usualLogin(vm);
   return { user: user ?? written.user, port: port ?? written.port };
@@ -122,15 +122,15 @@ function mayStand(
 async function render(
   { paths, settings, userConfig, found }: PlanRequest,
   vms: readonly VmSettings[],
-  { own, written }: { readonly own: OwnConfig; readonly written: WrittenNames },
+  { own, written }: { readonly own: UserEffectiveConfig; readonly written: WrittenNames },
 ): Promise<string> {
   const blocks = vms.map((vm) => ({
     vm,
     spelling: found?.get(vm.name)?.spelling ?? written.spellings.get(vm.name),
-    // Someone who can write tags could otherwise have the user's agent forwarded to an instance of their choice.
+    // Otherwise, anyone who can write tags could have the user's agent forwarded to an instance of their choice.
     forwardAgent: own.forwardsAgent.has(vm.name) && settings.vms.includes(vm.name),
   }));
-  // Elsewhere the agent looks into the settings itself, behind its own socket.
+  // On other systems the agent reads the settings itself, behind its own socket.
   const usersAgent = (hasForwardSockets ? undefined : settings.upstreamAgent) ?? own.identityAgent;
   return renderSshConfig(blocks, {
     paths,

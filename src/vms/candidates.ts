@@ -1,27 +1,30 @@
-/** The addresses under which a proxy may reach a VM, the preferred one first. */
+/** The addresses at which a proxy may reach a VM, the preferred one first. */
 
 import { MintError } from '../errors.ts';
 import type { VmSettings } from '../settings/settings.ts';
 import type { LocatedVm } from './located-vm.ts';
 
 export interface Candidate {
-  /** `endpoint`: a tunnel through an EC2 Instance Connect Endpoint, which reaches `host` from inside the VPC. */
-  /** `via`: `ssh -W` through a jump host, which connects to `host`. */
+  /**
+   * `endpoint`: a tunnel through an EC2 Instance Connect Endpoint, which connects to `host` from inside the VPC.
+   * `via`: `ssh -W` through a jump host, which connects to `host`.
+   */
   readonly kind: 'public' | 'private' | 'endpoint' | 'via';
-  /** An address; a host name only if ssh.toml gives one. */
+  /** An IP address; a host name only if ssh.toml has one. */
   readonly host: string;
-  /** The jump host by its name in the user's ssh config; set for the kind `via` only. */
+  /** The jump host, by its name in the user's ssh config; set only for the kind `via`. */
   readonly via?: string | undefined;
 }
 
 type RouteSettings = Pick<VmSettings, 'host' | 'route' | 'via'>;
 
 /**
- * Chooses by `route` among the addresses that EC2 shows. A `host` in ssh.toml is the only candidate. With `via` the
- * jump host connects to one address: the private one, unless `route` is public.
+ * Chooses among the addresses that EC2 shows, by `route`. A `host` in ssh.toml is the only candidate. With `via` there
+ * is one candidate: the private address, unless `route` is public.
  *
- * IPv4 comes before IPv6, unlike RFC 8305: many instances have an IPv6 address while their security group admits
- * IPv4 only.
+ * IPv4 comes before IPv6, unlike RFC 8305: the security groups of many instances with an IPv6 address allow IPv4 only.
+ *
+ * @returns the candidates, the preferred one first; empty if the VM has no suitable address
  */
 export function candidatesFor(vm: LocatedVm, { host, route, via }: RouteSettings): Candidate[] {
   if (host !== undefined) return [hostCandidate(host, via)];
@@ -54,11 +57,11 @@ export function requireCandidates(vm: LocatedVm, settings: RouteSettings): Candi
         hint: `give the instance an address, or set host for [vm.${vm.name}] in ssh.toml`,
       })
     : new MintError('dial-failed', `${called} has no ${described[route]}`, {
-        hint: `set route for [vm.${vm.name}] in ssh.toml: "auto" takes what there is`,
+        hint: `set route for [vm.${vm.name}] in ssh.toml: "auto" uses the addresses that it has`,
       });
 }
 
-/** @returns the one candidate of a VM whose address is known */
+/** @returns the only candidate of a VM with `host` in ssh.toml, or of a job */
 export function hostCandidate(host: string, via: string | undefined): Candidate {
   return via === undefined ? { kind: 'public', host } : { kind: 'via', host, via };
 }
@@ -78,7 +81,7 @@ function present(kind: Candidate['kind'], host: string | undefined): Candidate[]
   return host === undefined ? [] : [{ kind, host }];
 }
 
-/** Whether this machine connects to the address itself, so that the agent can see whether sshd answers. */
+/** @returns whether this machine connects to the address itself, so that the agent can check whether sshd answers */
 export function isDirect({ kind }: Candidate): boolean {
   return kind === 'public' || kind === 'private';
 }

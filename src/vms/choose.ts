@@ -1,4 +1,4 @@
-/** Chooses the instance that a name refers to, among those that EC2 returned. */
+/** Chooses the instance that a name refers to, from the instances that EC2 returned. */
 import type { VmDescription } from '../aws/requests.ts';
 import { printable } from '../cli/terminal.ts';
 import { MintError } from '../errors.ts';
@@ -13,17 +13,18 @@ const maxListed = 10;
 export interface Asked {
   /** In lower case. */
   readonly name: string;
-  /** The caller's own `mint:owner`. VMs of other owners do not count. */
+  /** The caller's `mint:owner`. VMs of other owners do not count. */
   readonly owner: string;
-  /** Whether an instance may be found by its `Name` tag: anyone can write that, so only where a person said so. */
+  /** Whether the name may match a `Name` tag. Anyone can write such tags, so the user must have named or approved it. */
   readonly byNameTag: boolean;
-  /** The instance that logins by this name went to: its host keys are pinned. */
+  /** The instance on which the host keys of this name are pinned. */
   readonly pinned?: string | undefined;
 }
 
 /**
- * The caller's own VM of that name, else the instance with that `Name` tag. Of several, the one that is pinned.
- * @throws MintError `vm-ambiguous` where two have the name, or names that differ only in case; `vm-not-found`
+ * @param candidates the instances that EC2 returned for the name
+ * @returns the caller's own VM of that name, else the instance with that `Name` tag; if several match, the pinned one
+ * @throws MintError `vm-ambiguous` if several match, also in another case, and none is pinned; `vm-not-found`
  */
 export function choose(candidates: readonly VmDescription[], asked: Asked): LocatedVm {
   const { name, owner, byNameTag } = asked;
@@ -36,7 +37,7 @@ export function choose(candidates: readonly VmDescription[], asked: Asked): Loca
   const [only, another] = found;
   if (only === undefined) throw notFound(asked, tagged);
   if (another === undefined) return located(name, how, only);
-  // Otherwise, anyone who can write tags could lock the user out of a VM by giving its name to another instance.
+  // Otherwise, anyone who can write tags could lock the user out of a VM with the same tag on another instance.
   const pinned = found.find(({ instanceId }) => instanceId === asked.pinned);
   if (pinned === undefined) throw ambiguous(name, found);
   const others = found.filter((vm) => vm !== pinned).map(({ instanceId }) => instanceId);
@@ -63,19 +64,19 @@ function notFound({ name, owner }: Asked, others: readonly VmDescription[]): Min
   const [other] = others;
   const hint =
     other === undefined
-      ? `\`mint-ssh vms --refresh\` lists your VMs; others you can name in ssh.toml: [vm.${name}] with instance = "i-…"`
-      : `${other.instanceId} has that name, but belongs to ${printable((other.owner ?? 'nobody').slice(0, 70))}: to use it all the same, add [vm.${name}] with instance = "${other.instanceId}" to ssh.toml`;
+      ? `\`mint-ssh vms --refresh\` lists your VMs; to add another one, write [vm.${name}] with instance = "i-…" in ssh.toml`
+      : `${other.instanceId} has that name, but ${other.owner === undefined ? 'has no owner' : `belongs to ${printable(other.owner.slice(0, 70))}`}: to use it anyway, add [vm.${name}] with instance = "${other.instanceId}" to ssh.toml`;
   return new MintError('vm-not-found', `no VM of ${printable(owner)} is called ${name}`, { hint });
 }
 
-/** What to tell the user of a VM whose name other instances have too; undefined where none has. */
+/** @returns a notice for the user if other instances have the same name; undefined otherwise */
 export function namesakeNotice({ name, instance, namesakes }: LocatedVm): string | undefined {
   if (namesakes === undefined || namesakes.length === 0) return undefined;
   const others = namesakes.join(', ');
-  return `${name} is ${instance}, whose host key is pinned; its tag names ${others} too: rename or terminate what you do not want`;
+  return `${name} is ${instance}, whose host key is pinned; ${others} has the same tag: rename or terminate the instances that you do not need`;
 }
 
-/** @returns the instance that the VM's host keys were pinned on; undefined where that is not known */
+/** @returns the instance on which the VM's host keys are pinned; undefined if none is, or the record cannot be read */
 export function pinnedInstance(paths: Paths, name: string): string | undefined {
   try {
     const record = readRecord(vmPaths(paths, name).record);

@@ -1,4 +1,4 @@
-/** The VM that a user named on our command line, with the user and port to log in with. */
+/** Finds the VM of a command line, with the user and port for a login. */
 
 import { ownAws } from '../aws/own-credentials.ts';
 import type { Target } from '../aws/requests.ts';
@@ -9,7 +9,7 @@ import { thisCaller } from '../platform/caller.ts';
 import type { Paths } from '../platform/paths.ts';
 import { writtenNames } from '../settings/approved-names.ts';
 import type { Settings, VmSettings } from '../settings/settings.ts';
-import { hasPartInAws } from '../settings/uses-aws.ts';
+import { usesAws } from '../settings/uses-aws.ts';
 import { instancePattern } from '../settings/vm-name.ts';
 import { imageUser } from './image-user.ts';
 import type { LocatedVm } from './located-vm.ts';
@@ -25,22 +25,22 @@ export interface FindRequest {
 
 export interface FoundVm {
   readonly vm: VmSettings;
-  /** What AWS says or said about it; undefined where ssh.toml, a block or a job was enough. */
+  /** The VM as AWS returned it, now or earlier; undefined if ssh.toml, a block or a job was enough. */
   readonly located: LocatedVm | undefined;
-  /** Neither ssh.toml nor a block has the name: only that the user typed it allows to find it by its `Name` tag. */
+  /** Neither ssh.toml nor a block has the name. It may match a `Name` tag only because the user typed it. */
   readonly isTypedOnly: boolean;
 }
 
 /**
  * Finds the VM in ssh.toml, our blocks, the cache, and then in AWS.
  *
- * @throws MintError `vm-not-found`, `vm-ambiguous`, or why AWS could not be asked: `aws-…`, `bad-settings`
+ * @throws MintError `vm-not-found`, `vm-ambiguous`, `bad-settings`, or `aws-…` if the call to AWS failed
  */
 export async function findVm({ paths, settings, name }: FindRequest): Promise<FoundVm> {
   const isKnown = settings.knows(name);
   const own = settings.named(name);
   const written = writtenNames(paths).logins.get(name);
-  if (isKnown && (own.hasLogin || !hasPartInAws(own))) {
+  if (isKnown && (own.hasLogin || !usesAws(own))) {
     return { vm: own, located: undefined, isTypedOnly: false };
   }
   const caller = thisCaller();
@@ -66,7 +66,7 @@ export async function findVm({ paths, settings, name }: FindRequest): Promise<Fo
     names.cache.flush();
     return known(complete);
   } catch (error) {
-    // ssh.toml names the VM: the login itself says what is wrong, with more than we know here.
+    // ssh.toml has the VM. The login itself reports the error, with more detail.
     if (isKnown && error instanceof MintError) return { vm: own, located: undefined, isTypedOnly: false };
     throw error;
   } finally {
@@ -74,12 +74,12 @@ export async function findVm({ paths, settings, name }: FindRequest): Promise<Fo
   }
 }
 
-/** What the proxy has to know beside the name. */
+/** @returns the options that the proxy needs beside the name */
 export function proxyOptionsFor({ isTypedOnly }: FoundVm): readonly string[] {
   return isTypedOnly ? ['--by-name'] : [];
 }
 
-/** The usual user of its image; undefined where the image or AWS does not tell. */
+/** The usual user of its image; undefined if neither the image nor AWS shows it. */
 async function userOf(
   aws: Ec2,
   caller: Caller,

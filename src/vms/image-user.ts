@@ -1,12 +1,12 @@
 /**
- * The user that a VM's image comes with. EC2 does not say it; distributions keep to one name each:
+ * The user that a VM's image comes with. EC2 does not return it, but each distribution uses one name:
  * https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/managing-users.html and the distributions' own pages.
  */
 import type { ImageDescription } from '../aws/requests.ts';
 
 /**
- * What an image's name, its description or the product it is billed as contains, and the user that goes with it. The
- * first that matches decides: a Bitnami image on Debian has Bitnami's user.
+ * Words in an image's name, description or billing product, and the user of such images. The first match decides: a
+ * Bitnami image on Debian has Bitnami's user.
  */
 const users: readonly (readonly [pattern: RegExp, user: string])[] = [
   [/bitnami/, 'bitnami'],
@@ -28,7 +28,7 @@ const users: readonly (readonly [pattern: RegExp, user: string])[] = [
   [/nixos/, 'root'],
 ];
 
-/** Accounts that publish images of one distribution only, for images whose name does not say which. */
+/** Accounts that publish images of one distribution only, for images whose name does not show it. */
 const owners: Readonly<Record<string, string | undefined>> = {
   '099720109477': 'ubuntu', // Canonical
   '136693071363': 'admin', // Debian
@@ -42,7 +42,7 @@ const owners: Readonly<Record<string, string | undefined>> = {
   '427812963091': 'root', // NixOS
 };
 
-/** Every user that `imageUser` may return. */
+/** All users that `imageUser` may return. */
 export const imageUsers: readonly string[] = [
   ...new Set([
     ...users.map(([, user]) => user),
@@ -51,9 +51,10 @@ export const imageUsers: readonly string[] = [
 ];
 
 /**
- * The usual user of an image: by its name, then its owner, then its description and platform.
+ * Determines the usual user of an image by its name, then its owner, then its description and platform. Anyone can
+ * write these texts, so only users of the table are returned.
  *
- * @returns undefined where nothing about the image says it. The texts are anyone's: only users of the table come out.
+ * @returns undefined if no rule matches
  */
 export function imageUser(image: ImageDescription): string | undefined {
   const { name = '', description = '', owner = '', platform = '' } = image;
@@ -61,11 +62,11 @@ export function imageUser(image: ImageDescription): string | undefined {
   return byText(name) ?? byOwner ?? byText(description) ?? byText(platform);
 }
 
-/** No name or description that EC2 accepts is longer than 255 characters. */
+/** EC2 accepts names and descriptions of up to 255 characters. */
 function byText(text: string): string | undefined {
   const lower = text.slice(0, 255).toLowerCase();
   return users.find(([pattern]) => pattern.test(lower))?.[1];
 }
 
-/** For a message that says which users to try. */
+/** For messages that list the users to try. */
 export const usualUsers = 'ec2-user (Amazon Linux, RHEL, SUSE), ubuntu (Ubuntu), admin (Debian)';

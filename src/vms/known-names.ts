@@ -6,8 +6,9 @@ import { listCached } from './list-vms.ts';
 import { VmCache } from './vm-cache.ts';
 
 /**
- * The names of all VMs that ssh.toml, our blocks and the cache know, for completion and suggestions. AWS is not asked.
- * @returns an empty set where they cannot be read
+ * The names of all VMs in ssh.toml, our blocks and the cache, for completion and suggestions. It makes no AWS calls.
+ *
+ * @returns an empty set if the files cannot be read
  */
 export function knownNames(paths: Paths): ReadonlySet<string> {
   try {

@@ -1,21 +1,24 @@
 /**
- * The address of a VM at its last host key check: `cache/<vm>.address`, one line. The proxy dials it before the name is
- * resolved; it decides nothing, and is safe to delete.
+ * The address of a VM at its last host key check: `cache/<vm>.address`, one line. The proxy dials it while the name is
+ * being resolved. It is only a cache, and safe to delete.
  */
 import { isIP } from 'node:net';
 import { ensureClosedDirectory, readPrivateFile, writeAtomic } from '../platform/files.ts';
 import { type Paths, vmPaths } from '../platform/paths.ts';
 
 export interface Address {
-  /** IPv4 or IPv6, never a name. */
+  /** An IPv4 or IPv6 address, never a name. */
   readonly host: string;
   readonly port: number;
 }
 
-/** The longest IPv6 address, a port and a line's end. */
+/** The longest IPv6 address, a port and a line end. */
 const maxBytes = 64;
 
-/** Undefined where nothing is known, or what is there is not right. @param vm a name that `vmName` gave */
+/**
+ * @param vm as `vmName` returned it
+ * @returns the last address; undefined if there is none, or the file is invalid
+ */
 export function readLastAddress(paths: Paths, vm: string): Address | undefined {
   try {
     const text = readPrivateFile(vmPaths(paths, vm).lastAddress, { maxBytes: maxBytes })?.toString('latin1');
@@ -30,7 +33,7 @@ function isPort(port: number): boolean {
   return port > 0 && port < 65_536;
 }
 
-/** Notes the addresses; a file is written only when one changes. */
+/** Writes the addresses; each file only if its address changes. */
 export class LastAddresses {
   readonly #paths: Paths;
   readonly #noted = new Map<string, string>();
@@ -51,7 +54,7 @@ export class LastAddresses {
       ensureClosedDirectory(this.#paths.cache);
       writeAtomic(vmPaths(this.#paths, vm).lastAddress, line, { mode: 0o600 });
     } catch {
-      // A full disk, a directory of another's: the next connection dials when it has been told where.
+      // A full disk, or a directory of another user: the next connection dials after the name is resolved.
     }
   }
 }

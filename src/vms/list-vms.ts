@@ -16,33 +16,33 @@ export interface ListRequest {
   readonly settings: Settings;
   /** Names outside of ssh.toml that may be found by their `Name` tag. */
   readonly approved: readonly string[];
-  /** Lists every instance of the region that settings name, not only those above. */
+  /** Whether to list every instance of the region of the settings. */
   readonly all?: boolean;
 }
 
 export interface VmList {
-  /** By name. An ordinary instance has its `Name` tag where only one has that tag, else its instance ID. */
+  /** By name. The name of an ordinary instance is its `Name` tag if that is unique, else its instance ID. */
   readonly vms: ReadonlyMap<string, LocatedVm>;
-  /** Calls to AWS that failed, and names that fit several instances or none. */
+  /** Failed calls to AWS, and names that match several instances or none. */
   readonly problems: readonly MintError[];
   /** Tags of the caller's own VMs that are not valid VM names. */
   readonly unusable: readonly string[];
-  /** Why the usual users of images are not known; undefined where nothing failed. */
+  /** Why the usual users of images are unknown; undefined if no call failed. */
   readonly imagesProblem: MintError | undefined;
 }
 
 interface Group extends Target {
   readonly region: string | undefined;
   readonly profile: string | undefined;
-  /** To be found by tag. */
+  /** VMs to find by tag. */
   readonly tagged: VmSettings[];
   readonly byId: VmSettings[];
 }
 
-/** Values of one filter of DescribeImages. */
+/** The maximum number of image IDs in one DescribeImages call. */
 const maxImages = 200;
 
-/** The region and profile that hold for a name outside of ssh.toml. */
+/** @returns the settings, region and profile among them, for a name outside of ssh.toml */
 export function elsewhere(settings: Settings): VmSettings {
   return settings.named('x');
 }
@@ -55,13 +55,13 @@ export interface CachedList {
   readonly allListedAt: number | undefined;
 }
 
-/** What the cache has of all VMs. */
+/** @returns all VMs in the cache, without asking AWS */
 export function listCached(
   cache: VmCache,
   { caller, settings }: Pick<ListRequest, 'caller' | 'settings'>,
 ): CachedList {
   const scope = cache.scope(scopeOf({ caller, settings: elsewhere(settings) }));
-  // A name that ssh.toml gave to an instance ID once no longer names a VM.
+  // A name that ssh.toml once gave to an instance ID no longer refers to a VM.
   const vms = new Map(
     [...scope.vms].filter(([name, { found, instance }]) => found !== 'id' || name === instance),
   );
@@ -76,8 +76,8 @@ export function listCached(
 }
 
 /**
- * Asks AWS, region by region, and puts the answers into the cache. Failed calls do not reject: they are among the
- * problems, and the rest is listed.
+ * Asks AWS, region by region, and stores the answers in the cache. Failed calls do not reject: they are returned as
+ * problems beside the rest of the list.
  */
 export async function listVms(aws: Ec2, cache: VmCache, request: ListRequest): Promise<VmList> {
   const { settings, approved, caller, all = false } = request;
@@ -128,7 +128,7 @@ export async function listVms(aws: Ec2, cache: VmCache, request: ListRequest): P
 
   const askGroup = async (group: Group): Promise<void> => {
     const target = { region: group.region, profile: group.profile };
-    // Each by itself: what AWS does not say of one it may say of the next.
+    // One call for each, so that an error for one does not affect the others.
     const byId = Promise.all(
       group.byId.map(async (own) => {
         try {
@@ -160,7 +160,7 @@ export async function listVms(aws: Ec2, cache: VmCache, request: ListRequest): P
       else byName.set(name, [...(byName.get(name) ?? []), vm]);
     }
     for (const [name, vms] of byName) {
-      // What ssh.toml says about a name has been asked above.
+      // The names of ssh.toml were asked for above.
       if (!settings.vms.includes(name)) pick(vms, settings.named(name), owner, false);
     }
     if (everything !== undefined) {
@@ -195,7 +195,7 @@ function ownedBy(all: readonly VmDescription[], owner: string): readonly VmDescr
   return all.filter((vm) => owner !== '' && vm.owner === owner && vm.name !== undefined);
 }
 
-/** The instances that have no other name, by their `Name` tag or instance ID. */
+/** The instances without another name, by their `Name` tag or instance ID. */
 function ordinaryVms(
   all: readonly VmDescription[],
   known: readonly LocatedVm[],
@@ -216,7 +216,11 @@ function ordinaryVms(
   });
 }
 
-/** The VMs with the usual user of their image, where that was not known. @throws MintError `aws-…` */
+/**
+ * Adds the usual user of the image to VMs without one.
+ *
+ * @throws MintError `aws-…`
+ */
 async function withUsers(
   aws: Ec2,
   cache: VmCache,
@@ -257,7 +261,7 @@ async function withUsers(
   return found;
 }
 
-/** One by one: AWS answers a list with an ID it does not know by an error for all of them. */
+/** One by one: AWS returns an error for the whole list if it does not know one of the IDs. */
 async function describeOne(aws: Ec2, caller: Caller, own: VmSettings): Promise<LocatedVm | undefined> {
   const { name, instance = name, region, profile } = own;
   try {
@@ -269,7 +273,7 @@ async function describeOne(aws: Ec2, caller: Caller, own: VmSettings): Promise<L
   }
 }
 
-/** A tag that reads like an instance ID would name another instance than the one with that ID. */
+/** A tag that looks like an instance ID could be the ID of another instance, so it is not used as a name. */
 function usable(tag: string): string | undefined {
   try {
     const name = vmName(tag);

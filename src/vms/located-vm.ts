@@ -1,10 +1,10 @@
-/** A VM as EC2 returned it last: the instance that a name refers to, and its addresses. */
+/** A VM as EC2 last returned it: the instance that a name refers to, and its addresses. */
 import { isIP } from 'node:net';
 import type { VmDescription } from '../aws/requests.ts';
 import { instancePattern } from '../settings/vm-name.ts';
 import { imageUsers } from './image-user.ts';
 
-/** How the name led to the instance: by Mint's own tag, by the `Name` tag, or by an instance id. */
+/** How the instance was found: by Mint's own tag, by the `Name` tag, or by an instance ID. */
 export const findings = ['tag', 'name-tag', 'id'] as const;
 export type Finding = (typeof findings)[number];
 
@@ -12,9 +12,9 @@ export const states = ['pending', 'running', 'shutting-down', 'terminated', 'sto
 export type State = (typeof states)[number];
 
 export interface LocatedVm {
-  /** In lower case, as the person says it. */
+  /** In lower case. */
   readonly name: string;
-  /** As the tag has it, where that differs from the name in case. */
+  /** The spelling in the tag, if it differs in case. */
   readonly spelling?: string | undefined;
   readonly found: Finding;
   readonly instance: string;
@@ -32,21 +32,21 @@ export interface LocatedVm {
   readonly subnet?: string | undefined;
   /** The availability zone. */
   readonly zone?: string | undefined;
-  /** Of the key pair that it was launched with. */
+  /** The EC2 key pair that it was launched with. */
   readonly keyName?: string | undefined;
-  /** Whether Mint tagged the instance; then it has Mint's user and port. */
+  /** Whether Mint tagged the instance, so that it has Mint's user and port. */
   readonly isMint?: boolean | undefined;
   /** The image it was launched from. */
   readonly image?: string | undefined;
-  /** The user that images of its kind come with; undefined where the image does not tell. */
+  /** The usual user of its image; undefined if unknown. */
   readonly user?: string | undefined;
-  /** Other instances with the same name: this one is pinned, and was chosen for that. */
+  /** Other instances with the same name. This one was chosen because its host key is pinned. */
   readonly namesakes?: readonly string[] | undefined;
-  /** When EC2 said so, in milliseconds since 1970. */
+  /** When EC2 returned this, in milliseconds since 1970. */
   readonly seenAt: number;
 }
 
-/** Tags are what their authors wrote: what is kept of them is cut. */
+/** Tags can be any text, so they are shortened. */
 const tagLength = 256;
 
 export function located(name: string, found: Finding, vm: VmDescription): LocatedVm {
@@ -74,7 +74,7 @@ export function located(name: string, found: Finding, vm: VmDescription): Locate
   };
 }
 
-/** A tag may be any text: what is not the name in another case does not become a pattern of ssh_config. */
+/** Only the name in another case may become a pattern of ssh_config, because a tag can be any text. */
 function spellingOf(name: string, tag: string | undefined): string | undefined {
   if (tag === undefined || tag === name || !/^[A-Za-z0-9._-]+$/.test(tag)) return undefined;
   return tag.toLowerCase() === name ? tag : undefined;
@@ -89,7 +89,7 @@ function imageId(text: string | undefined): string | undefined {
   return text !== undefined && /^ami-[0-9a-f]{1,40}$/.test(text) ? text : undefined;
 }
 
-/** They go into a command that a message proposes: what AWS would never write is not passed on. */
+/** IDs become part of commands in messages, so only IDs in AWS's form are kept. */
 function identifier(kind: 'vpc' | 'subnet', text: string | undefined): string | undefined {
   return text !== undefined && new RegExp(`^${kind}-[0-9a-f]{1,40}$`).test(text) ? text : undefined;
 }
@@ -98,7 +98,11 @@ function zone(text: string | undefined): string | undefined {
   return text !== undefined && /^[a-z0-9-]{1,40}$/.test(text) ? text : undefined;
 }
 
-/** The inverse of what JSON made of a `LocatedVm`; undefined for anything else. */
+/**
+ * @param name the key of the entry in the cache
+ * @param value the parsed JSON of a `LocatedVm`
+ * @returns undefined if the value is invalid
+ */
 export function parseLocatedVm(name: string, value: unknown): LocatedVm | undefined {
   if (typeof value !== 'object' || value === null) return undefined;
   const fields = value as Readonly<Record<string, unknown>>;

@@ -1,4 +1,4 @@
-/** Turns names into instances: from the cache at once, from EC2 when it has to be. */
+/** Resolves names to instances, from the cache or from EC2. */
 
 import type { Aws } from '../aws/aws.ts';
 import { MintError } from '../errors.ts';
@@ -11,7 +11,7 @@ import { type LocatedVm, located } from './located-vm.ts';
 import { scopeKey } from './scope.ts';
 import { VmCache } from './vm-cache.ts';
 
-/** An answer younger than this is used without asking again, in milliseconds. */
+/** How long an answer is used without asking again, in milliseconds. */
 export const freshTime = 60_000;
 
 export type Ec2 = Pick<Aws, 'describeVms' | 'identity' | 'images'>;
@@ -19,13 +19,13 @@ export type Ec2 = Pick<Aws, 'describeVms' | 'identity' | 'images'>;
 export interface Wanted {
   readonly caller: Caller;
   readonly settings: VmSettings;
-  /** Whether a person has said that an instance may be found by its `Name` tag. */
+  /** Whether the user allowed the name to match a `Name` tag. */
   readonly byNameTag: boolean;
 }
 
 export interface Cached {
   readonly vm: LocatedVm;
-  /** False where EC2 should be asked again before anything rests on it. */
+  /** False if EC2 should be asked again before the address is relied on. */
   readonly fresh: boolean;
 }
 
@@ -34,7 +34,7 @@ export class Names {
   readonly #paths: Paths;
   readonly #aws: Ec2;
   readonly #asking = new Map<string, Promise<LocatedVm>>();
-  /** When EC2 did not answer, by question: who waits for it again and again gains nothing. */
+  /** When EC2 last failed to answer each question. The next callers fail at once for a while. */
   readonly #failedAt = new Map<string, number>();
 
   constructor(paths: Paths, aws: Ec2) {
@@ -43,7 +43,7 @@ export class Names {
     this.#aws = aws;
   }
 
-  /** What EC2 said last; undefined where that is not known, or does not fit what is asked. */
+  /** @returns the last answer of EC2; undefined if there is none, or it does not fit the request */
   cached(wanted: Wanted): Cached | undefined {
     const { settings } = wanted;
     const vm = this.cache.scope(scopeOf(wanted)).vms.get(settings.name);
@@ -55,7 +55,8 @@ export class Names {
   }
 
   /**
-   * Asks EC2, once however many ask at a time.
+   * Asks EC2. Simultaneous calls for the same VM share one request.
+   *
    * @throws MintError `vm-not-found`, `vm-ambiguous`, `aws-…`
    */
   look(wanted: Wanted): Promise<LocatedVm> {
@@ -72,7 +73,7 @@ export class Names {
       const answer = await ask(this.#aws, wanted, pinnedInstance(this.#paths, name));
       const { owner } = answer;
       this.#failedAt.delete(key);
-      // The user of its image is looked up by `findVm` and `listVms`; it stays while the image is the same.
+      // `findVm` and `listVms` look up the user of an image. It is kept while the image is the same.
       const before = this.cache.scope(scopeOf(wanted)).vms.get(name);
       const vm = { ...answer.vm, user: before?.image === answer.vm.image ? before?.user : undefined };
       this.cache.change(scopeOf(wanted), (scope) => {
@@ -88,7 +89,7 @@ export class Names {
   }
 }
 
-/** Whether AWS found no instance of the name, or several: the cached VM is then out of date. */
+/** @returns whether the error says that AWS found no instance of the name, or several; a cached VM is then outdated */
 export function isDefinite(error: unknown): boolean {
   return error instanceof MintError && (error.code === 'vm-not-found' || error.code === 'vm-ambiguous');
 }

@@ -1,12 +1,14 @@
 import { createHash } from 'node:crypto';
 
-/** Variables that identify the caller to AWS or set AWS's endpoints, and are not secret. */
+/** Variables without secrets that identify the caller to AWS, or set AWS's endpoints. */
 const counts = /^(?:AWS_\w+|HOME|USERPROFILE)$/;
 const isSecret = /SECRET|TOKEN(?!_FILE)|PASSWORD/;
 
 /**
- * Tells apart for whom, and where, a name was looked up: two callers, two profiles or two regions never share an
- * answer. Secrets do not go into it, hashed or not.
+ * Different callers, profiles and regions have different keys in the cache. The key contains no secrets, hashed or not.
+ *
+ * @param environment the caller's AWS settings
+ * @returns the key of the cache's scope
  */
 export function scopeKey(
   environment: Readonly<Record<string, string>>,

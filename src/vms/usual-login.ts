@@ -2,8 +2,8 @@ import { mintLogin, ordinaryLogin, type UsualLogin } from '../settings/usual-log
 import type { LocatedVm } from './located-vm.ts';
 
 /**
- * Mint's user and port for a VM that Mint tagged; for every other VM the user that its image comes with, and port 22.
- * @param vm undefined where AWS has not been asked about it
+ * @param vm undefined if AWS was not asked about it
+ * @returns Mint's user and port for a VM that Mint tagged; for other VMs the usual user of the image, and port 22
  */
 export function usualLogin(vm: Pick<LocatedVm, 'found' | 'isMint' | 'user'> | undefined): UsualLogin {
   if (vm === undefined) return {};

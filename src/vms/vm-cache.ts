@@ -1,6 +1,5 @@
 /**
- * What EC2 said last, in `cache/vms.json`, by scope and name. It is safe to delete: whatever is not right with it,
- * it is as if it were not there.
+ * The last answers of EC2, by scope and name, in `cache/vms.json`. It is safe to delete. An invalid file is ignored.
  */
 import { statSync } from 'node:fs';
 import { join } from 'node:path';
@@ -11,11 +10,11 @@ import { type LocatedVm, parseLocatedVm } from './located-vm.ts';
 
 export interface Scope {
   readonly vms: Map<string, LocatedVm>;
-  /** The caller's `mint:owner`, as STS gave it. */
+  /** The caller's `mint:owner`, computed from STS's answer. */
   owner: string | undefined;
-  /** When all of the caller's own VMs were asked for; milliseconds since 1970. */
+  /** When all of the caller's own VMs were last listed; milliseconds since 1970. */
   listedAt: number | undefined;
-  /** When every instance of the region was listed; milliseconds since 1970. */
+  /** When every instance of the region was last listed; milliseconds since 1970. */
   allListedAt: number | undefined;
   usedAt: number;
 }
@@ -28,7 +27,7 @@ const mostScopes = 32;
 const mostVms = 20_000;
 const nameLength = 63;
 const lockMilliseconds = 500;
-/** How long changes gather before they are written, in milliseconds. */
+/** How long changes are collected before they are written, in milliseconds. */
 const gatherMilliseconds = 300;
 
 export class VmCache {
@@ -44,20 +43,20 @@ export class VmCache {
     this.#file = join(paths.cache, 'vms.json');
   }
 
-  /** What is known in a scope; another process may have written it a moment ago. */
+  /** @returns the content of a scope, with changes that other processes have written */
   scope(key: string): Scope {
     this.#reload();
     return scopeOf(this.#scopes, key);
   }
 
-  /** The VMs that Mint has tagged, of any caller. */
+  /** @returns the names of VMs with Mint's tag, of all callers */
   ownNames(): string[] {
     this.#reload();
     const all = [...this.#scopes.values()].flatMap(({ vms }) => [...vms]);
     return all.filter(([, { found }]) => found === 'tag').map(([name]) => name);
   }
 
-  /** Changes what is known, at once here and soon on the disk. */
+  /** Changes a scope in memory at once, and in the file soon after. */
   change(key: string, action: (scope: Scope) => void): void {
     const change = (scopes: Scopes) => {
       const scope = scopeOf(scopes, key);
@@ -70,7 +69,7 @@ export class VmCache {
     this.#timer ??= setTimeout(() => this.flush(), gatherMilliseconds).unref();
   }
 
-  /** Writes what has changed, beside what others have written meanwhile. Never throws: it is only a cache. */
+  /** Merges the changes into the file. Never throws: it is only a cache. */
   flush(): void {
     clearTimeout(this.#timer);
     this.#timer = undefined;
@@ -88,7 +87,7 @@ export class VmCache {
         this.#stamp = stampOf(this.#file);
       });
     } catch {
-      // A full disk, a directory of another's: the answers of this process stay in its memory.
+      // A full disk, or a directory of another user: the answers stay in the memory of this process.
     }
   }
 
@@ -125,7 +124,7 @@ function stampOf(file: string): string {
   }
 }
 
-/** The scopes used last stay. */
+/** Keeps the scopes that were used last. */
 function prune(scopes: Scopes): void {
   const oldestFirst = [...scopes].sort(([, one], [, other]) => one.usedAt - other.usedAt);
   for (const [key] of oldestFirst.slice(0, Math.max(0, scopes.size - mostScopes))) scopes.delete(key);
@@ -148,7 +147,10 @@ function readScopes(file: string): Scopes {
   }
 }
 
-/** Undamaged entries of a file of this version; everything else is left out. */
+/**
+ * @param text the content of `vms.json`
+ * @returns its valid entries; none for a file of another version
+ */
 export function parseScopes(text: string): Scopes {
   const scopes: Scopes = new Map();
   let file: unknown;

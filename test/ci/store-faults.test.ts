@@ -181,7 +181,7 @@ describe('a DynamoDB table that fails', { timeout: 400_000 }, () => {
       if (fault === 'empty' || fault === 'deleted') continue;
       assert.match(
         result.stderr,
-        new RegExp(`note: ${name} is destroyed, but its lease .* still in the store`),
+        new RegExp(`note: ${name} is destroyed, but its lease .* could not be removed`),
         fault,
       );
     }

@@ -21,7 +21,7 @@ describe('a VM that is found by its tags', { timeout: 300_000 }, () => {
   test('is looked at as one of ssh.toml: instance, address, banner, a real login, the pin', async () => {
     const { of, rows } = await doctor(machines.world, ['dev']);
     assert.equal(rows.filter(({ status }) => status === 'fail').length, 0, JSON.stringify(rows));
-    assert.equal(of('settings'), 'ok: ssh.toml does not name dev: it is found by name');
+    assert.equal(of('settings'), 'ok: dev is not in ssh.toml: it is found by name');
     assert.equal(of('instance'), `ok: AWS says that ${dev.id} is running`);
     assert.equal(of('address'), `ok: 127.0.0.81 port ${machines.port} answers`);
     assert.match(of('banner'), /^ok: SSH-2\.0-OpenSSH/);
@@ -34,7 +34,7 @@ describe('a VM that is found by its tags', { timeout: 300_000 }, () => {
   test('stands in the report without a VM too, with what is wrong with its block and its pin', async () => {
     const { world } = machines;
     const well = await doctor(world, []);
-    assert.match(well.of('settings'), /^ok: .* names no VM; AWS shows \d VMs?$/);
+    assert.match(well.of('settings'), /^ok: .* has no VM; AWS shows \d VMs?$/);
     assert.equal(well.of('other pins'), 'ok: 1 VM that AWS shows: pinned');
     assert.doesNotMatch(well.of('include'), /no block/);
     machines.show(tags('fresh'));

@@ -99,7 +99,7 @@ describe('a machine and a VM on which all is well', { timeout: 300_000 }, () => 
     // One that takes any user name, as all did before 9.6.
     const taking = await says('OpenSSH_9.5p1, OpenSSL 3.0', '[ "$4" = -l ] && exit 0');
     assert.match(taking, /^ok: OpenSSH_9\.5p1\nwarn: .*shell syntax.*CVE-2023-51385/);
-    assert.match(await says('Sun_SSH_2.4'), /^warn: "Sun_SSH_2.4" is not an OpenSSH/);
+    assert.match(await says('Sun_SSH_2.4'), /^warn: "Sun_SSH_2.4" is not the version of an OpenSSH/);
     rmSync(join(bin, 'ssh'));
     const { of, hint } = await general(world, { PATH: bin });
     assert.match(of('ssh'), /^fail: there is no ssh on this machine/);
@@ -138,22 +138,22 @@ describe('a machine and a VM on which all is well', { timeout: 300_000 }, () => 
       return await doctor(world, args);
     };
     const wrong = await bad(`colour = "red"\n${text}`, 'dev');
-    assert.match(wrong.of('settings'), /^fail: ssh\.toml:1: there is no setting "colour" \(bad-settings\)/);
+    assert.match(wrong.of('settings'), /^fail: ssh\.toml:1: unknown setting "colour" \(bad-settings\)/);
     assert.match(
       (await bad(text, 'nowhere')).of('instance'),
       /^fail: no VM of \S+ is called nowhere \(vm-not-found\)/,
     );
-    assert.match((await bad('user = "me"\n')).of('settings'), /^(?:ok|warn): .* names no VM/);
+    assert.match((await bad('user = "me"\n')).of('settings'), /^(?:ok|warn): .* has no VM/);
     rmSync(file);
-    assert.match((await general(world)).of('settings'), /^(?:ok|warn): .* names no VM/);
+    assert.match((await general(world)).of('settings'), /^(?:ok|warn): .* has no VM/);
     writeFileSync(file, text, { mode: 0o600 });
   });
 
   test('agent forwarding: the socket gone, no agent, a dead one, ours, one that answers', async () => {
-    assert.match((await general(world)).of('forwarding'), /^ok: none of your own/);
+    assert.match((await general(world)).of('forwarding'), /^ok: you have no agent/);
     const own = join(world.directory, 'own.sock');
     const dead = await general(world, { SSH_AUTH_SOCK: own });
-    assert.match(dead.of('forwarding'), /^warn: no agent of yours listens on SSH_AUTH_SOCK/);
+    assert.match(dead.of('forwarding'), /^warn: your own agent does not listen on SSH_AUTH_SOCK/);
     const ours = await general(world, { SSH_AUTH_SOCK: join(world.configDir, 'run/agent/dev.sock') });
     assert.match(ours.of('forwarding'), /^warn: SSH_AUTH_SOCK is a socket of mint-ssh/);
     const agent = world.start('ssh-agent', ['-D', '-a', own]);
@@ -191,7 +191,7 @@ describe('a machine and a VM on which all is well', { timeout: 300_000 }, () => 
     assert.match(older.hint('agent'), /^mint-ssh agent stop/);
     const silent = await stand('');
     assert.match(silent.of('agent'), /^fail: the agent does not answer/);
-    assert.match((await general(world)).of('agent'), /^ok: none runs now/);
+    assert.match((await general(world)).of('agent'), /^ok: not running/);
   });
 
   test('credentials that AWS does not know, that are not there, and a region nobody names', async () => {
@@ -212,7 +212,9 @@ test('on a machine where nothing is set up, it creates nothing', async (context)
   const world = await makeWorld({ withoutSshConfig: true });
   context.after(() => world.end());
   const { rows } = await doctor(world, ['--config-dir', join(world.home, 'nothing')]);
-  assert.ok(rows.some(({ check, message }) => check === 'permissions' && message.includes('not there yet')));
+  assert.ok(
+    rows.some(({ check, message }) => check === 'permissions' && message.includes('does not exist yet')),
+  );
   assert.throws(() => statSync(join(world.home, 'nothing')));
 });
 

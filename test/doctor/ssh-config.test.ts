@@ -21,7 +21,7 @@ describe('the ssh config of the user', { timeout: 300_000 }, () => {
     assert.match(lost.of('include'), /^fail: .* does not include the blocks at its top/);
     assert.equal(lost.hint('include'), `mint-ssh ssh-config --file ${file}`);
     writeFileSync(file, `Host x\n  User y\nHost *\nInclude ${world.configDir}/ssh_config\n`);
-    assert.match((await general(world)).of('include'), /^warn: the Include is your own, in line 4/);
+    assert.match((await general(world)).of('include'), /^warn: you wrote the Include in line 4/);
     writeFileSync(file, text);
 
     const blocks = join(world.configDir, 'ssh_config');
@@ -29,7 +29,7 @@ describe('the ssh config of the user', { timeout: 300_000 }, () => {
     writeFileSync(blocks, written.replace('Host build mint-build\n', 'Host other\n'));
     assert.match((await general(world)).of('include'), /^fail: no block for build$/m);
     rmSync(blocks);
-    assert.match((await general(world)).of('include'), /^warn: no blocks are written/);
+    assert.match((await general(world)).of('include'), /^warn: there are no blocks/);
     writeFileSync(blocks, written, { mode: 0o600 });
   });
 
@@ -40,21 +40,21 @@ describe('the ssh config of the user', { timeout: 300_000 }, () => {
     const overridden = await doctor(world, ['dev']);
     assert.match(
       overridden.of('block'),
-      /^fail: pubkeyauthentication is false and not true, perhaps by line 2/,
+      /^fail: pubkeyauthentication is false instead of true, perhaps by line 2/,
     );
     // The login has a config of its own, so it says that the rest is well.
     assert.match(overridden.of('login'), /^ok: /);
     writeFileSync(file, `Host dev\n  ProxyCommand nc %h %p\n${text}`);
     assert.match(
       (await doctor(world, ['dev'])).of('block'),
-      /^fail: .* not run mint-ssh, but: ProxyCommand nc %h %p/,
+      /^fail: .* not run mint-ssh: ProxyCommand is nc %h %p/,
     );
     writeFileSync(file, text);
     const blocks = join(world.configDir, 'ssh_config');
     const written = readFileSync(blocks, 'utf8');
     writeFileSync(blocks, written.replaceAll(mintProgram, '/nowhere/mint-ssh'));
     const gone = await doctor(world, ['dev']);
-    assert.match(gone.of('block'), /^fail: the block runs "\/nowhere\/mint-ssh", which is not there/);
+    assert.match(gone.of('block'), /^fail: the block runs "\/nowhere\/mint-ssh", which does not exist/);
     writeFileSync(blocks, written);
   });
 

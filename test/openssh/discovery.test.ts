@@ -274,7 +274,7 @@ describe('what a tag can take over', { timeout: 300_000 }, () => {
       if (login > 0)
         assert.match(
           stderr,
-          new RegExp(`mine is ${id}, whose host key is pinned; its tag names ${rival.id} too`),
+          new RegExp(`mine is ${id}, whose host key is pinned; ${rival.id} has the same tag`),
         );
     }
     const { stderr } = await writeConfig(machines);

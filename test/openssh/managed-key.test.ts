@@ -112,7 +112,7 @@ describe('managed keys', () => {
     const { stdout } = await world.mint('hosts', 'show', 'lab-rsa');
     assert.match(stdout, /SHA256:/);
     const doctor = await world.run(mintProgram, ['doctor', 'lab-ed'], { env: withoutAws });
-    assert.match(doctor.stdout, /^- +aws +not checked: this VM does not need AWS/m);
+    assert.match(doctor.stdout, /^- +aws +not checked: a login to this VM needs no AWS calls/m);
     assert.match(doctor.stdout, /^ok +login /m);
     assert.equal(world.cloud.requests.length, before);
   });

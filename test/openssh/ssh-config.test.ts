@@ -453,8 +453,8 @@ test('a name that already means something to the user is said, and written', (co
   assert.match(stderr, /`ssh work` will be the VM, although your ssh config has a Host or Match line for it/);
   assert.match(stderr, /`ssh known` will be the VM, although your known_hosts has/);
   assert.match(stderr, /`ssh hashed` will be the VM, although your known_hosts has/);
-  assert.match(stderr, /`ssh db\.example` will be the VM, although it reads like a host name/);
-  assert.match(stderr, /`ssh localhost` will be the VM, although it is the name of this machine/);
+  assert.match(stderr, /`ssh db\.example` will be the VM, although it looks like a host name/);
+  assert.match(stderr, /`ssh localhost` will be the VM, although it is this machine/);
   assert.doesNotMatch(stderr, /`ssh dev`/);
   assertOurs(at);
 });
@@ -547,7 +547,7 @@ for (const name of [
     assert.equal(outcome.status, 3, outcome.stderr);
     assert.match(
       outcome.stderr,
-      /cannot stand in an ssh config: it has a .* \(ssh-config-unsafe\)\n.*hint: /,
+      /cannot be written in an ssh config: it has a .* \(ssh-config-unsafe\)\n.*hint: /,
     );
     assert.deepEqual(readdirSync(at.mint), ['ssh.toml']);
     assert.ok(!existsSync(at.config));

@@ -76,7 +76,7 @@ test('every way in which TOML writes a table is understood', (context) => {
 
 test('a mistake is named with its file and line, and with what would be right', (context) => {
   const cases: [text: string, message: RegExp, hint: RegExp][] = [
-    ['user = "me"\nusr = "x"\n', /^ssh\.toml:2: there is no setting "usr"$/, /user, port/],
+    ['user = "me"\nusr = "x"\n', /^ssh\.toml:2: unknown setting "usr"$/, /user, port/],
     [`${dev}\n\nport = "22"\n`, /^ssh\.toml:6: port must be a whole number from 1 to 65535$/, /^undefined$/],
     ['port = 0', /^ssh\.toml:1: port must be/, /^undefined$/],
     ['port = 22.5', /^ssh\.toml:1: port must be/, /^undefined$/],
@@ -87,13 +87,13 @@ test('a mistake is named with its file and line, and with what would be right', 
     ['[vm.dev]\n[vm.dev]\n', /^ssh\.toml:2: /, /TOML/],
     ['[[vm.dev]]\n', /^ssh\.toml:1: "vm\.dev" must be a table$/, /\[vm\.NAME\]/],
     ['vm = 3', /^ssh\.toml:1: "vm" must be a table$/, /\[vm\.NAME\]/],
-    ['[vm.dev.more]\n', /^ssh\.toml:1: there is no table or setting "vm\.dev\.more"$/, /only tables/],
-    ['[other]\n', /^ssh\.toml:1: there is no table/, /only tables/],
-    ['host = "h"\n', /^ssh\.toml:1: host is not set here$/, /below a \[vm\.NAME\]/],
-    [`${dev}run_dir = "/x"\n`, /^ssh\.toml:4: run_dir is not set here$/, /at the top/],
-    ['constructor = 1\n', /^ssh\.toml:1: there is no setting "constructor"$/, /user/],
-    ['["__proto__"]\n', /^ssh\.toml:1: there is no table/, /only tables/],
-    ['"a\\u001b[31mb" = 1\n', /^ssh\.toml:1: there is no setting "a\\u\{1b\}\[31mb"$/, /user/],
+    ['[vm.dev.more]\n', /^ssh\.toml:1: unknown table or setting "vm\.dev\.more"$/, /only tables/],
+    ['[other]\n', /^ssh\.toml:1: unknown table/, /only tables/],
+    ['host = "h"\n', /^ssh\.toml:1: host is not allowed here$/, /below a \[vm\.NAME\]/],
+    [`${dev}run_dir = "/x"\n`, /^ssh\.toml:4: run_dir is not allowed here$/, /at the top/],
+    ['constructor = 1\n', /^ssh\.toml:1: unknown setting "constructor"$/, /user/],
+    ['["__proto__"]\n', /^ssh\.toml:1: unknown table/, /only tables/],
+    ['"a\\u001b[31mb" = 1\n', /^ssh\.toml:1: unknown setting "a\\u\{1b\}\[31mb"$/, /user/],
   ];
   for (const [text, message, hint] of cases) {
     assert.throws(
@@ -325,7 +325,7 @@ test('usual mistakes in ssh.toml are named with their remedy', (context) => {
   );
   assert.match(
     refused('usr = "me"\n'),
-    /^ssh\.toml:1: there is no setting "usr" \| did you mean user\? the settings/,
+    /^ssh\.toml:1: unknown setting "usr" \| did you mean user\? the settings/,
   );
   assert.match(refused('user = "me\n'), /^ssh\.toml:1: /);
 });

@@ -21,7 +21,7 @@ test('the socket’s path fits whatever the directory, or the setting that helps
       if (length > 41) {
         assert.throws(
           () => sharingLines(vm, '10m', paths),
-          refusal('agent-unavailable', /too deep for multiplex/),
+          refusal('agent-unavailable', /too long for multiplex/),
         );
         continue;
       }

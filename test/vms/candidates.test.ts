@@ -50,7 +50,7 @@ test('a VM that no way leads to is told so, with what would help', () => {
   const cases: [Route, RegExp, RegExp][] = [
     ['auto', /dev \(i-0123456789abcdef0\) has no address$/, /set host for \[vm\.dev\]/],
     ['public', /has no public address$/, /set route for \[vm\.dev\]/],
-    ['private', /has no private address$/, /"auto" takes what there is/],
+    ['private', /has no private address$/, /"auto" uses the addresses/],
     ['endpoint', /has no address that an endpoint could reach$/, /set route/],
   ];
   for (const [route, message, hint] of cases) {

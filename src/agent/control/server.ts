@@ -6,7 +6,7 @@ import { MintError } from '../../errors.ts';
 import type { Caller, CredentialResolver } from '../../platform/caller.ts';
 import { vmPaths } from '../../platform/paths.ts';
 import { loadSettings, type VmSettings } from '../../settings/settings.ts';
-import { hasPartInAws } from '../../settings/uses-aws.ts';
+import { usesAws } from '../../settings/uses-aws.ts';
 import type { UsualLogin } from '../../settings/usual-login.ts';
 import { vmName } from '../../settings/vm-name.ts';
 import { usualLogin } from '../../vms/usual-login.ts';
@@ -221,7 +221,7 @@ export class ControlServer {
    */
   #usualLogin(request: OpenRequest, caller: Caller, settings: VmSettings): UsualLogin | Promise<UsualLogin> {
     const isComplete = request.established || (request.user !== undefined && request.port !== undefined);
-    if (isComplete || settings.hasLogin || !hasPartInAws(settings)) return {};
+    if (isComplete || settings.hasLogin || !usesAws(settings)) return {};
     const { names } = this.#context;
     const wanted = { caller, settings, byNameTag: true };
     const cached = names.cached(wanted)?.vm;

@@ -1,9 +1,9 @@
 /** Prints as JSON which names a user's ssh config and machine leave to tags: taken.ts CONFIG RUN NAME… */
 import { readUserConfig } from '../../../src/ssh-config/user-config.ts';
-import { readOwnConfig } from '../../../src/ssh-config/user-effective-config.ts';
+import { readUserEffectiveConfig } from '../../../src/ssh-config/user-effective-config.ts';
 
 const [config = '', run = '', ...names] = process.argv.slice(2);
-const { taken } = await readOwnConfig(readUserConfig(config), names, {
+const { taken } = await readUserEffectiveConfig(readUserConfig(config), names, {
   paths: { run, sshConfig: `${run}/ssh_config` },
   include: `"${run}/ssh_config"`,
   withSystem: false,

@@ -4,36 +4,36 @@ import type { Paths } from '../platform/paths.ts';
 import type { VmSettings } from '../settings/settings.ts';
 import type { LocatedVm } from '../vms/located-vm.ts';
 
-/** The whole of mint-ssh on this machine. */
-export interface Case {
+/** The setup of mint-ssh on this machine. */
+export interface CheckContext {
   readonly paths: Paths;
   readonly globals: GlobalOptions;
   readonly environment: NodeJS.ProcessEnv;
-  /** The ssh config that has the Include, where it is not `~/.ssh/config`. */
+  /** The ssh config that has the Include, if it is not `~/.ssh/config`. */
   readonly sshConfigFile: string | undefined;
   /** `upstream_agent` at the top of ssh.toml. */
   readonly upstreamAgent: string | undefined;
-  /** Those of ssh.toml that can be used. */
+  /** The valid VMs of ssh.toml. */
   readonly vms: readonly VmSettings[];
-  /** What holds for VMs that ssh.toml does not name; undefined where it cannot be read. */
+  /** The settings for VMs that ssh.toml does not have; undefined if it cannot be read. */
   readonly others: VmSettings | undefined;
-  /** What AWS showed last of those, by name. */
+  /** Those VMs as AWS last returned them, by name. */
   readonly discovered: ReadonlyMap<string, LocatedVm>;
 }
 
-/** One VM of it. */
-export interface VmCase extends Case {
+/** One VM of the setup. */
+export interface VmContext extends CheckContext {
   readonly vm: VmSettings;
-  /** What the proxy is told beside the name. */
+  /** The options of the proxy beside the name. */
   readonly proxyOptions: readonly string[];
 }
 
-/** The same promise for every check that needs the answer. */
+/** @returns a function that calls `ask` at most once, and returns the same promise each time */
 export function once<T>(ask: () => Promise<T>): () => Promise<T> {
   let answer: Promise<T> | undefined;
   return () => {
     answer ??= ask();
-    // Callers get the failure; without callers it is not an unhandled rejection.
+    // The callers handle a failure. Without callers it must not be an unhandled rejection.
     answer.catch(() => {});
     return answer;
   };
@@ -42,9 +42,9 @@ export function once<T>(ask: () => Promise<T>): () => Promise<T> {
 /** The result of the login that `doctor VM` tries. */
 export interface Login {
   readonly status: number | null;
-  /** Why no login was tried; undefined where one was. */
+  /** Why no login was tried; undefined if one was. */
   readonly skipped?: string | undefined;
-  /** Of the error that mint-ssh gave, where it did. */
+  /** The error code, if mint-ssh printed one. */
   readonly code: string | undefined;
   readonly message: string;
   readonly hint: string | undefined;
