@@ -9,9 +9,9 @@ export function isForEc2(blob: Buffer): boolean {
 }
 
 /**
- * The fingerprint that EC2 shows for an imported key: for RSA the MD5 of its DER form (`openssl rsa -pubout -outform DER | openssl md5
- * -c`), for Ed25519 the SHA-256 of its blob, with the base64 padding that ssh-keygen omits. See "Verify the
- * fingerprint of your key pair" in the EC2 user guide.
+ * The fingerprint that EC2 shows for an imported key: for RSA the MD5 of its DER form
+ * (`openssl rsa -pubout -outform DER | openssl md5 -c`), for Ed25519 the SHA-256 of its blob, with the base64 padding that
+ * ssh-keygen omits. Source: "Verify the fingerprint of your key pair" in the EC2 user guide.
  */
 export function awsFingerprint(blob: Buffer): string {
   const reader = new WireReader(blob);

@@ -21,7 +21,10 @@ export function isCertificate(type: string): boolean {
   return type.includes('-cert-v');
 }
 
-/** @returns the plain key; undefined for an unknown kind of certificate @throws MintError `not-ssh` if it is truncated */
+/**
+ * @returns the plain key; undefined for an unknown kind of certificate
+ * @throws MintError `not-ssh` if it is truncated
+ */
 export function keyOfCertificate({ type, blob }: TypedBlob): TypedBlob | undefined {
   const [, name = ''] = /^(.+)-cert-v01@openssh\.com$/.exec(type) ?? [];
   const count = Object.hasOwn(keyFields, name) ? keyFields[name] : undefined;

@@ -27,7 +27,10 @@ export function shownExpiry(expires: string): string {
   return expires.replace(/^(.{4})(..)(..)(..)(..)(..)/, '$1-$2-$3 $4:$5');
 }
 
-/** ISO 8601 in the VM's own time, without a zone; `Z` for UTC. @returns null without an expiry */
+/**
+ * ISO 8601 in the VM's own time, without a zone; `Z` for UTC.
+ * @returns null without an expiry
+ */
 export function isoExpiry(expires: string | undefined): string | null {
   return expires?.replace(/^(.{4})(..)(..)(..)(..)(..)/, '$1-$2-$3T$4:$5:$6') ?? null;
 }

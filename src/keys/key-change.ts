@@ -78,7 +78,10 @@ export function putKey(connect: Connect, vm: string, key: KeptKey, like?: KeptKe
   });
 }
 
-/** Removes every line of these keys. @returns the number of removed lines */
+/**
+ * Removes every line of these keys.
+ * @returns the number of removed lines
+ */
 export function dropKeys(connect: Connect, vm: string, blobs: readonly Buffer[]): Promise<number> {
   return changeRemoteFile(connect, { vm, mode: 'remove', seconds: 0 }, ({ bytes }) => {
     const gone = authorizedKeys(bytes).filter(

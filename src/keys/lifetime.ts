@@ -11,7 +11,11 @@ const secondsOf: Readonly<Record<string, number>> = {
 /** The longest lifetime in seconds: ten years. A key that lives longer should have no expiry. */
 const longestSeconds = 3650 * 24 * 60 * minute;
 
-/** Parses `90m`, `12h`, `30d`, `2w`. @returns seconds @throws MintError `usage` for anything else, and over ten years */
+/**
+ * Parses `90m`, `12h`, `30d`, `2w`.
+ * @returns seconds
+ * @throws MintError `usage` for anything else, and over ten years
+ */
 export function parseLifetime(text: string): number {
   const [, count = '', unit = ''] = /^([1-9][0-9]{0,6})([mhdw])$/.exec(text) ?? [];
   const seconds = Number(count) * (secondsOf[unit] ?? 0);

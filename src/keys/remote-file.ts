@@ -105,7 +105,7 @@ async function readFile(vm: string, output: RemoteOutput): Promise<RemoteFile> {
   return { bytes, clock: { local, utc }, expiry: expiry === '-' ? undefined : expiry };
 }
 
-/** No login came up: the words of ssh say why. */
+/** No login succeeded; the messages of ssh say why. */
 export class NoSession extends MintError {}
 
 function noSession(vm: string): NoSession {

@@ -54,7 +54,10 @@ export class RemoteOutput {
     return taken;
   }
 
-  /** Waits for the session to end, and kills it after the time limit. @throws MintError `io-failed` if ssh did not start */
+  /**
+   * Waits for the session to end, and kills it after the time limit.
+   * @throws MintError `io-failed` if ssh did not start
+   */
   async end(): Promise<void> {
     const limit = setTimeout(() => this.#child.kill('SIGKILL'), 5_000);
     // Discard the rest of the output, so that it does not block the session.

@@ -20,7 +20,7 @@ const plain = ['-T', '-a', '-x', '-o', 'RemoteCommand=none', '-o', 'ClearAllForw
 export interface KeySessions {
   /** Logs in with this key and no other. */
   readonly by: (key: SigningKey) => Connect;
-  /** Logs in, and says whether the VM accepted this key. */
+  /** Logs in, and returns whether the VM accepted this key. */
   readonly proves: (key: SigningKey) => Promise<boolean>;
   /** Tries a login. `refused` only if sshd was offered the key and refused it; `unknown` for any other failure. */
   readonly tries: (key: SigningKey) => Promise<'accepted' | 'refused' | 'unknown'>;
@@ -111,5 +111,5 @@ function alone(socket: string): string[] {
 function lastWord(said: string): string {
   const ours = [...said.matchAll(/^mint-ssh: error: (.*)$/gm)].at(-1)?.[1];
   const last = said.trimEnd().split('\n').at(-1) ?? '';
-  return printable((ours ?? last).trim().slice(0, 200)) || 'the session ended without a word';
+  return printable((ours ?? last).trim().slice(0, 200)) || 'the session ended without a message';
 }

@@ -154,7 +154,7 @@ describe('a VM with which something is wrong', { timeout: 300_000 }, () => {
     writeFileSync(record, recorded.replace(/"instance": "i-\w+"/g, '"instance": "i-0fedcba9876543210"'));
     assert.match(
       await pin(text),
-      /^warn: the key was pinned on i-0fedcba9876543210, and ssh\.toml names i-/m,
+      /^warn: the key was pinned on i-0fedcba9876543210, and ssh\.toml has i-/m,
     );
     writeFileSync(record, recorded);
   });

@@ -4,7 +4,7 @@
  */
 import { createCipheriv, pbkdf2Sync, randomBytes } from 'node:crypto';
 
-/** Of PBKDF2-HMAC-SHA-256: OWASP's minimum of 2023. */
+/** Rounds of PBKDF2-HMAC-SHA-256: OWASP's minimum of 2023. */
 export const pbkdf2Rounds = 600_000;
 
 /** RFC 8018 appendix C, RFC 3565 §4.1. */
@@ -46,14 +46,14 @@ function octets(bytes: Buffer): Buffer {
   return element(0x04, bytes);
 }
 
-/** A number from 0x8000 to 0x7fffff: three bytes, as few as X.690 §8.3 wants. */
+/** A number from 0x8000 to 0x7fffff, which takes three bytes by X.690 §8.3. */
 function integer(value: number): Buffer {
   const bytes = Buffer.alloc(3);
   bytes.writeUIntBE(value, 0, 3);
   return element(0x02, bytes);
 }
 
-/** X.690 §8.1: a tag, the length in the fewest bytes, the contents. */
+/** X.690 §8.1: a tag, the length in as few bytes as possible, the contents. */
 function element(tag: number, contents: Buffer): Buffer {
   const length = contents.length;
   if (length < 0x80) return Buffer.concat([Buffer.from([tag, length]), contents]);

@@ -6,10 +6,10 @@ import { WireReader } from '../../ssh/wire.ts';
 
 export interface KeyFile {
   readonly format: 'openssh' | 'pem' | 'pkcs8';
-  /** From its first line to its last, with plain line ends. */
+  /** The file's text with LF line ends. */
   readonly text: string;
   readonly encrypted: boolean;
-  /** The public half, which an OpenSSH file has in clear. */
+  /** The public half, which an OpenSSH file has unencrypted; undefined for other formats. */
   readonly publicBlob: Buffer | undefined;
 }
 
@@ -23,7 +23,7 @@ const formats: Readonly<Record<string, KeyFile['format']>> = {
   'ENCRYPTED PRIVATE KEY': 'pkcs8',
 };
 
-/** Those of PROTOCOL.key that ssh2 opens. */
+/** The ciphers of PROTOCOL.key that ssh2 supports. */
 const readableCiphers = /^(?:none|aes(?:128|192|256)-(?:ctr|cbc)|aes(?:128|256)-gcm@openssh\.com)$/;
 
 /** `ssh-dss` is refused by name later. */
@@ -50,7 +50,7 @@ export function parseKeyFile(bytes: Buffer): KeyFile {
   const [whole, label = '', body = ''] = found;
   const format = formats[label];
   if (label === 'DSA PRIVATE KEY') throw invalid('this is a DSA key, which OpenSSH has dropped');
-  if (format === undefined) throw invalid('this is not a private key that SSH knows');
+  if (format === undefined) throw invalid('SSH does not support this kind of private key');
   if (format === 'openssh') return parseOpenSsh(`${whole}\n`, body);
   const encrypted = label.startsWith('ENCRYPTED') || /^Proc-Type: 4,ENCRYPTED$/m.test(body);
   return { format, text: `${whole}\n`, encrypted, publicBlob: undefined };
@@ -58,7 +58,7 @@ export function parseKeyFile(bytes: Buffer): KeyFile {
 
 /** The error for a format or cipher that ssh-keygen reads and mint-ssh does not. */
 export function mustBeConverted(what: string): MintError {
-  return new MintError('key-format', `this key is encrypted with ${what}, which is not read here`, {
+  return new MintError('key-format', `this key is encrypted with ${what}, which mint-ssh does not support`, {
     hint: 'convert a copy of it, then import that: `ssh-keygen -p -Z aes256-ctr -f FILE`',
   });
 }
@@ -95,7 +95,7 @@ function parseOpenSsh(text: string, body: string): KeyFile {
     const type = new WireReader(publicBlob).text();
     if (type.startsWith('sk-')) throw inHardware();
     if (!/^[a-z0-9@.-]{1,64}$/.test(type)) throw invalid('this private key is damaged');
-    if (!keptTypes.test(type)) throw invalid(`keys of type ${type} are not kept here`, otherTypes);
+    if (!keptTypes.test(type)) throw invalid(`keys of type ${type} are not supported`, otherTypes);
     if (!readableCiphers.test(cipher)) throw mustBeConverted(quoted(cipher.slice(0, 40)));
     checkRounds(kdf, options);
     return { format: 'openssh', text, encrypted: cipher !== 'none', publicBlob };

@@ -4,8 +4,8 @@ import { encodePrivateKey } from './private-key.ts';
 import type { KeyMaterial } from './store-files.ts';
 
 /**
- * A key as the store keeps it. An RSA key without a passphrase is PKCS#1 PEM, the only format that CloudWorkstation
- * and Prism read; every other key is in OpenSSH's own format, whose key derivation is the strongest of all.
+ * A key in the store's format. An RSA key without a passphrase is PKCS#1 PEM, the only format that CloudWorkstation and
+ * Prism read. Every other key has OpenSSH's format, which has the strongest key derivation.
  */
 export async function materialOf(
   key: KeyObject,

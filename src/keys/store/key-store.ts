@@ -1,6 +1,6 @@
 /**
- * The directory with the managed keys: `<name>`, `<name>.pub` and metadata.json, as CloudWorkstation and Prism have
- * them, and `.mint-ssh/` with what is mint-ssh's own: state.json and the other key of an unfinished rotation.
+ * The directory with the managed keys: `<name>`, `<name>.pub` and metadata.json, as in CloudWorkstation and Prism, and
+ * `.mint-ssh/` with mint-ssh's own files: state.json, and the other key of an unfinished rotation.
  *
  * Several processes use it at once, so everything happens under one lock. A process may be killed between two writes:
  * - create, import: the key's files come before the entry that names them. `doctor` adds an entry for such files.
@@ -40,9 +40,9 @@ import {
   writeState,
 } from './store-files.ts';
 
-/** All that is known of one key. */
+/** A key with its entry in metadata.json and its state. */
 export interface KeyRecord extends MetadataEntry, KeyState {
-  /** A rotation was cut off before its new key was in use; the next run goes on with the same one. */
+  /** A rotation was interrupted before its new key was in use. The next run continues with that key. */
   readonly hasNext: boolean;
 }
 
@@ -64,7 +64,7 @@ export function withStore<T>(directory: string, action: () => T, wait = lockTime
   });
 }
 
-/** Prism overwrites a key's name in EC2 with that of its last launch: the ones before are kept in state.json. */
+/** Prism overwrites a key's name in EC2 with that of its last launch. state.json keeps the earlier names. */
 function rememberNames(directory: string): void {
   const state = readState(directory);
   const news = readMetadata(directory).keys.flatMap((entry) => {
@@ -75,12 +75,12 @@ function rememberNames(directory: string): void {
   if (news.length > 0) writeState(directory, { ...state, ...Object.fromEntries(news) });
 }
 
-/** Every key that can be used, in the order of metadata.json; empty if there is no store. Does not create the store. */
+/** @returns the usable keys, in the order of metadata.json; empty if there is no store, which it does not create */
 export function listKeys(directory: string): readonly KeyRecord[] {
   return readStore(directory).keys;
 }
 
-/** The keys of the store, and the entries that cannot be used. */
+/** @returns the keys of the store, and the unusable entries */
 export function readStore(directory: string): {
   readonly keys: readonly KeyRecord[];
   readonly unusable: readonly UnusableEntry[];
@@ -108,7 +108,7 @@ export function recordsOf(directory: string, metadata = readMetadata(directory))
   });
 }
 
-/** Machines that only metadata.json has: another program launched them. */
+/** Machines that are only in metadata.json, because another program launched them. */
 function machinesNamed(instances: readonly string[], known: readonly Machine[]): Machine[] {
   return instances
     .filter((one) => !known.some((machine) => isMachine(machine, one)))
@@ -123,7 +123,7 @@ function machinesNamed(instances: readonly string[], known: readonly Machine[]):
     }));
 }
 
-/** Whether this is what another program, or the user, calls the machine. */
+/** @returns whether `given` is the machine's instance ID or name */
 export function isMachine({ instance, name }: Machine, given: string): boolean {
   return instance === given || name.toLowerCase() === given.toLowerCase();
 }
@@ -134,8 +134,9 @@ function withOwnName(names: readonly Ec2Name[], { region, awsKeyName: name }: Me
 }
 
 /**
- * The key of a profile, or the one with this name in EC2: an instance's KeyName is as good.
- * @throws MintError `key-not-found`, `key-store`
+ * Finds a key by its profile or by its name in EC2, such as an instance's KeyName.
+ *
+ * @throws MintError `key-not-found`, `key-store`, `key-name`
  */
 export function findKey(directory: string, given: string): KeyRecord {
   const { keys, unusable } = readStore(directory);
@@ -147,15 +148,18 @@ export function findKey(directory: string, given: string): KeyRecord {
   }
   const found = lookUp(keys, given);
   if (found !== undefined) return found;
-  throw new MintError('key-not-found', `there is no key of ${quoted(shownName(given))}`, {
+  throw new MintError('key-not-found', `no key named ${quoted(shownName(given))}`, {
     hint: '`mint-ssh keys list` shows all, `mint-ssh keys create PROFILE` makes one',
   });
 }
 
-/** @throws MintError `key-name` for what no key may be called, `key-store` where two have the name */
+/**
+ * @returns the key with this name or name in EC2; undefined if there is none
+ * @throws MintError `key-name` for an invalid name, `key-store` if two keys have it
+ */
 export function lookUp(keys: readonly KeyRecord[], given: string): KeyRecord | undefined {
   const [first, ...more] = keys.filter((key) => isNamedInEc2(key, given));
-  // A name in EC2 may be longer than any profile.
+  // A name in EC2 may be longer than a profile.
   const name = first === undefined || isProfile(given) ? keyNameOf(given) : undefined;
   const own = keys.find((key) => key.name === name);
   if (own !== undefined || more.length === 0) return own ?? first;
@@ -166,7 +170,11 @@ export function isNamedInEc2({ ec2Names }: Pick<KeyRecord, 'ec2Names'>, given: s
   return ec2Names.some(({ name }) => name === given);
 }
 
-/** Refuses a profile whose name is taken; makes no store. @throws MintError `key-exists`, `key-name` */
+/**
+ * Checks that a profile has no key yet. It does not create the store.
+ *
+ * @throws MintError `key-exists`, `key-name`
+ */
 export function checkFree(directory: string, profile: string): void {
   const name = keyNameOf(profile);
   if (existsSync(directory)) withStore(directory, () => refuseTaken(directory, name, profile));
@@ -190,14 +198,14 @@ function refuseTaken(directory: string, name: string, profile: string): void {
   }
 }
 
-/** Whose a new key is, and what is known of it from before. */
+/** The profile of a new key, and its earlier properties if it was imported. */
 export interface NewKeyPlace {
-  /** Or the name of a dedicated key. */
+  /** The profile, or the name of a dedicated key. */
   readonly profile: string;
   readonly region: string | undefined;
-  /** Where it has a name in EC2 already, which need not be ours. */
+  /** Its name in EC2, if it already has one. */
   readonly awsKeyName?: string | undefined;
-  /** ISO 8601; now, unless told. */
+  /** ISO 8601; default: now. */
   readonly createdAt?: string;
 }
 
@@ -220,7 +228,7 @@ export function addKey(
   });
 }
 
-/** New keys are named as the newest key of the store is: CloudWorkstation's are `cws-…`, Prism's `prism-…`. */
+/** New keys get the prefix of the newest key: `cws-…` of CloudWorkstation, or `prism-…` of Prism. */
 function prefixOf(keys: readonly MetadataEntry[]): 'cws' | 'prism' {
   const named = keys.filter(({ awsKeyName: name }) => /^(?:cws|prism)-/.test(name ?? ''));
   const newest = named.sort((one, other) => age(one) - age(other))[0];
@@ -232,7 +240,11 @@ function age({ createdAt }: MetadataEntry): number {
   return Number.isNaN(at) ? Number.POSITIVE_INFINITY : -at;
 }
 
-/** Removes the key's files, those of a rotation too, and then its entry. @returns whether there was such a key */
+/**
+ * Removes the key's files, those of a rotation included, and then its entry.
+ *
+ * @returns whether the key existed
+ */
 export function removeKey(directory: string, name: string): boolean {
   return withStore(directory, () => {
     const metadata = readMetadata(directory);
@@ -247,10 +259,10 @@ export function removeKey(directory: string, name: string): boolean {
 }
 
 /**
- * Changes what is known of a key; its files stay. Only fields that differ are written: state.json first, then
- * metadata.json with the names of the machines for other programs.
+ * Changes the record of a key, but not its files. Only changed fields are written: first state.json, then metadata.json,
+ * which has the names of the machines for other programs.
  *
- * @param change gives the record to write, or undefined to leave it. Called under the store's lock.
+ * @param change returns the new record, or undefined to leave it; called under the store's lock
  * @returns the new record; undefined if the key does not exist
  */
 export function changeKey(

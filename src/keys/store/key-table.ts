@@ -24,7 +24,7 @@ function cellsOf({ name, region, machines, createdAt, type }: KeyRecord): string
   ];
 }
 
-/** What is known of a key besides its record. */
+/** Details of a key beside its record. */
 export interface KeyDetails {
   readonly path: string;
   readonly fingerprint: string;
@@ -36,13 +36,13 @@ export interface KeyDetails {
 export interface InstanceUse {
   readonly name: string;
   readonly instance: string | undefined;
-  /** As EC2 said last; undefined where nothing is known. */
+  /** As EC2 last returned it; undefined if unknown. */
   readonly state: string | undefined;
-  /** How long ago EC2 said so, such as `3 min`. */
+  /** The age of that answer, such as `3 min`. */
   readonly stateAge: string | undefined;
   /** ISO 8601. */
   readonly lastUsed: string | undefined;
-  /** What a rotation has still to do there. */
+  /** The remaining step of a rotation on the instance. */
   readonly waits: 'new key' | 'end of the old key' | undefined;
 }
 

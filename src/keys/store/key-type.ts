@@ -1,4 +1,4 @@
-/** The types of keys that are kept, and their public half as it goes over the wire. */
+/** The supported key types, and their public keys in wire format. */
 import { createPublicKey, generateKeyPair, type KeyObject } from 'node:crypto';
 import { promisify } from 'node:util';
 import { MintError } from '../../errors.ts';
@@ -7,7 +7,7 @@ import { encodeString, WireReader } from '../../ssh/wire.ts';
 
 const generate = promisify(generateKeyPair);
 
-/** What `create` makes. */
+/** The types that `create` makes. */
 const makers = {
   ed25519: () => generate('ed25519'),
   'rsa-2048': () => generate('rsa', { modulusLength: 2048 }),
@@ -28,14 +28,14 @@ const ecdsaTypes: Readonly<Record<string, string>> = {
 export async function generateKey(type: string): Promise<KeyObject> {
   const known = keyTypes.find((one) => one === type);
   if (known !== undefined) return (await makers[known]()).privateKey;
-  throw new MintError('usage', 'no key of that type is made here', {
+  throw new MintError('usage', 'unsupported key type', {
     hint: `--type is one of ${keyTypes.join(', ')}`,
   });
 }
 
 /**
- * The public half of a key, in the form of RFC 8709, RFC 4253 section 6.6 or RFC 5656.
- * @throws MintError `key-invalid` for a type or a size that is not kept
+ * @returns the public key blob: RFC 8709, RFC 4253 §6.6 or RFC 5656
+ * @throws MintError `key-invalid` for an unsupported type or size
  */
 export function publicBlob(key: KeyObject): Buffer {
   const half = key.type === 'private' ? createPublicKey(key) : key;
@@ -48,9 +48,9 @@ export function publicBlob(key: KeyObject): Buffer {
       return wire('ssh-rsa', positive(decoded(e)), positive(decoded(n)));
     }
     case 'ec': {
-      // Node has no JWK for curves that SSH has not.
+      // Node has no JWK for curves that SSH does not support.
       const name = ecdsaTypes[curveOf(half) ?? ''];
-      if (name === undefined) throw notKept('an EC key on a curve that SSH does not know');
+      if (name === undefined) throw notKept('an EC key on a curve that SSH does not support');
       const { x, y } = half.export({ format: 'jwk' });
       const point = Buffer.concat([Buffer.of(4), decoded(x), decoded(y)]);
       return wire(`ecdsa-sha2-${name}`, Buffer.from(name), point);
@@ -58,11 +58,14 @@ export function publicBlob(key: KeyObject): Buffer {
     case 'dsa':
       throw notKept('a DSA key, which OpenSSH has dropped');
     default:
-      throw notKept(`a key of type ${half.asymmetricKeyType}, which no SSH login takes`);
+      throw notKept(`a key of type ${half.asymmetricKeyType}, which SSH does not support`);
   }
 }
 
-/** `ed25519`, `rsa-3072`, `ecdsa-p384`. @throws MintError `key-invalid`, `not-ssh` for a damaged blob */
+/**
+ * @returns such as `ed25519`, `rsa-3072` or `ecdsa-p384`
+ * @throws MintError `key-invalid` for an unsupported type, `not-ssh` for a damaged blob
+ */
 export function typeOfBlob(blob: Buffer): string {
   const { type } = parseHostKey(blob);
   if (type === 'ssh-ed25519') return 'ed25519';
@@ -77,12 +80,12 @@ export function typeOfBlob(blob: Buffer): string {
   return `rsa-${bits}`;
 }
 
-/** The line of a `.pub` file, with its end. */
+/** @returns the line of a `.pub` file, with its line end */
 export function publicLine(blob: Buffer, comment: string): string {
   return `${parseHostKey(blob).type} ${blob.toString('base64')} ${comment}\n`;
 }
 
-/** The blob in the line of a `.pub` file; undefined where there is none. */
+/** @returns the key blob in the line of a `.pub` file; undefined if it has none */
 export function blobOfLine(line: string): Buffer | undefined {
   const [, type, base64] = /^([a-z0-9-]+) ([A-Za-z0-9+/]+={0,2})(?: |$)/.exec(line) ?? [];
   if (type === undefined || base64 === undefined) return undefined;
@@ -110,7 +113,7 @@ function checkRsa(bits: number): void {
 
 function notKept(what: string): MintError {
   return new MintError('key-invalid', `this is ${what}`, {
-    hint: 'ed25519, RSA from 2048 bits on and ECDSA (P-256, P-384, P-521) are kept',
+    hint: 'supported types: ed25519, RSA with 2048 bits or more, and ECDSA (P-256, P-384, P-521)',
   });
 }
 
@@ -118,7 +121,7 @@ function wire(type: string, ...fields: Buffer[]): Buffer {
   return Buffer.concat([encodeString(type), ...fields.map(encodeString)]);
 }
 
-/** An mpint of RFC 4251: a leading bit that is set would be a sign. */
+/** An mpint of RFC 4251 §5: a zero byte precedes a leading bit that would be its sign. */
 function positive(magnitude: Buffer): Buffer {
   return (magnitude[0] ?? 0) & 0x80 ? Buffer.concat([Buffer.of(0), magnitude]) : magnitude;
 }

@@ -10,22 +10,22 @@ import { readPrivateKey, readPublicKey, timestamp } from './store-files.ts';
 
 export interface ServedKey {
   readonly record: KeyRecord;
-  /** `old`: the machine still accepts the old key of a rotation alone. */
+  /** `old`: the machine accepts only the old key of a rotation. */
   readonly role: 'old' | undefined;
-  /** What the store knows of the machine. */
+  /** The machine's entry in the store. */
   readonly machine: Machine | undefined;
-  /** The bytes of its file, for `parseKeyFile` and `openKeyFile`. */
+  /** The bytes of the key file, for `parseKeyFile` and `openKeyFile`. */
   readonly privateKey: Buffer;
   /** The line in its `.pub` file. */
   readonly publicKey: string;
-  /** Whether this very key has logged in to the machine before. */
+  /** Whether this key has logged in to the machine before. */
   readonly isProved: boolean;
 }
 
-/** By its profile (or any other name the user has for it), or by an instance's KeyName, which is not a profile. */
+/** A key by its profile or another name that the user gave, or by an instance's KeyName. */
 export type WhichKey = { readonly profile: string } | { readonly awsKeyName: string };
 
-/** A machine that a login goes to. */
+/** The machine of a login. */
 export interface LoginMachine extends MachineId {
   readonly region: string | undefined;
 }
@@ -36,8 +36,8 @@ const waitMs = { login: 5_000, note: 200 };
 const noteIntervalMs = 60_000;
 
 /**
- * The key that the machine accepts now. While a rotation is not finished, a machine that was not reached still has
- * the old one. A key that was read before is good for as long as this gives the same public line.
+ * Finds the key that the machine accepts now. During a rotation, a machine that was not reached still has the old key. A
+ * key that was read earlier is valid while this returns the same public line.
  *
  * @returns undefined if the key does not exist
  * @throws MintError `key-store`, `key-name`, `unsafe-permissions`, `io-failed`
@@ -63,8 +63,8 @@ export function keyForMachine(directory: string, which: WhichKey, to: LoginMachi
 }
 
 /**
- * A machine is marked where a rotation has not reached it. One that is not known was launched after the rotation had
- * asked EC2: with the old key where EC2 still has that one, with the new one elsewhere.
+ * A machine that a rotation has not reached is marked. An unknown machine was launched after the rotation asked EC2: with
+ * the old key if EC2 still has that, otherwise with the new one.
  */
 function acceptsOldKeyOnly(
   { rotation, ec2Names }: KeyRecord,
@@ -81,9 +81,9 @@ function acceptsOldKeyOnly(
 }
 
 /**
- * Notes that the machine was logged in to with this key just now. No login depends on it.
+ * Records a login to the machine with this key. No login depends on it.
  *
- * @param fingerprint of the key that has logged in
+ * @param fingerprint the key of the login
  * @returns false if it could not be written
  */
 export function recordUse(
@@ -104,10 +104,10 @@ export function recordUse(
 }
 
 /**
- * Notes that the machine did not accept the key. While a rotation is not finished, a machine whose key is not sure is
- * offered the other one at its next login.
+ * Records that the machine refused the key. During a rotation, the next login tries the other key if it is uncertain
+ * which one the machine accepts.
  *
- * @param fingerprint of the key that was refused
+ * @param fingerprint the refused key
  */
 export function recordRefusal(
   directory: string,
@@ -124,7 +124,11 @@ export function recordRefusal(
   });
 }
 
-/** Never throws. @param change gives the fields that change; undefined leaves everything as it is */
+/**
+ * Never throws.
+ *
+ * @param change returns the changed fields, or undefined to change nothing
+ */
 function noteLogin(
   directory: string,
   name: string,

@@ -11,12 +11,12 @@ import { isKeyName } from './profile-name.ts';
 
 export type JsonObject = Readonly<Record<string, unknown>>;
 
-/** One key, as the file describes it. */
+/** The entry of one key. */
 export interface MetadataEntry {
   /** Also the name of its file. */
   readonly name: string;
   readonly region: string | undefined;
-  /** Its name in EC2, in the region above. */
+  /** Its name in EC2, in `region`. */
   readonly awsKeyName: string | undefined;
   /** ISO 8601. */
   readonly createdAt: string;
@@ -35,9 +35,9 @@ export interface UnusableEntry {
 export interface Metadata {
   readonly keys: readonly MetadataEntry[];
   readonly unusable: readonly UnusableEntry[];
-  /** All entries, each as it is in the file. */
+  /** All entries, unparsed. */
   readonly entries: Readonly<Record<string, unknown>>;
-  /** The file as it was read. */
+  /** The whole file as parsed JSON. */
   readonly whole: JsonObject;
 }
 
@@ -45,7 +45,7 @@ const version = '1.0';
 
 export const emptyMetadata: Metadata = { keys: [], unusable: [], entries: {}, whole: { keys: {}, version } };
 
-/** Not yet in TypeScript's library. A number that JSON.parse would round is kept as its digits. */
+/** Keeps the digits of a number that JSON.parse would round. TypeScript's library does not declare this yet. */
 const exact = JSON as unknown as {
   parse(
     text: string,
@@ -55,10 +55,10 @@ const exact = JSON as unknown as {
   isRawJSON(value: unknown): boolean;
 };
 
-/** A file of the store was written by a later version. A repair leaves it as it is. */
+/** A later version wrote a file of the store. A repair does not change that. */
 export class LaterStoreVersion extends MintError {}
 
-/** @throws MintError `key-store` for a file that is broken, LaterStoreVersion for one of another version */
+/** @throws MintError `key-store` for a broken file, LaterStoreVersion for a file of another version */
 export function parseMetadata(text: string): Metadata {
   const whole = parseJson(text);
   if (!isObject(whole)) throw broken('is not a JSON object');
@@ -82,7 +82,7 @@ export function parseMetadata(text: string): Metadata {
   };
 }
 
-/** The text of the file with this entry in place of the key's own, or without it. */
+/** @returns the text of the file with the key's entry replaced; undefined for `entry` removes it */
 export function metadataWith(
   { entries, whole }: Metadata,
   name: string,
@@ -95,8 +95,8 @@ export function metadataWith(
 }
 
 /**
- * The fields of an entry. `profile` is the key's safe name: Prism makes the path of the key's file from this field.
- * A key without a region has empty strings, as in Go.
+ * @returns the fields of an entry. `profile` is the key's safe name, because Prism builds the path of the key's file from
+ *   it. A key without a region has empty strings, as in Go
  */
 export function entryFields(record: MetadataEntry): JsonObject {
   return {
@@ -110,10 +110,9 @@ export function entryFields(record: MetadataEntry): JsonObject {
 }
 
 /**
- * What can still be read of a file that is not valid JSON: every entry of `keys` that is complete. A program that is
- * killed while it writes leaves the file cut off.
+ * Recovers the complete entries of `keys` from a truncated file, which a program leaves if it is killed while writing.
  *
- * @returns the text of a valid file with those entries; undefined where there are none
+ * @returns the text of a valid file with those entries; undefined if there are none
  */
 export function salvage(text: string): string | undefined {
   const start = /"keys"\s*:\s*\{/.exec(text);
@@ -135,7 +134,7 @@ export function salvage(text: string): string | undefined {
   return metadataWith({ ...emptyMetadata, entries }, '', undefined);
 }
 
-/** The index behind the object that starts at `start`; undefined where it is cut off. */
+/** The index after the object that starts at `start`; undefined if it is truncated. */
 function endOfObject(text: string, start: number): number | undefined {
   let depth = 0;
   let isInString = false;
@@ -171,7 +170,7 @@ function parseJson(text: string): unknown {
 }
 
 function readEntry(name: string, entry: unknown): MetadataEntry | UnusableEntry {
-  if (!isKeyName(name)) return { name, why: 'mint-ssh does not serve keys with such a name' };
+  if (!isKeyName(name)) return { name, why: 'the name is not valid in mint-ssh' };
   if (!isObject(entry)) return { name, why: 'its entry in metadata.json is not an object' };
   const wrong = ['aws_key_name', 'region', 'created_at', 'type'].find(
     (field) => typeof (entry[field] ?? '') !== 'string',
@@ -192,7 +191,7 @@ function readEntry(name: string, entry: unknown): MetadataEntry | UnusableEntry 
   };
 }
 
-/** A name from the file, for a message or a table. */
+/** @returns a name from the file, escaped and shortened for a message or a table */
 export function shownName(name: string): string {
   return printable(name.length > 63 ? `${name.slice(0, 62)}…` : name);
 }

@@ -1,7 +1,7 @@
 /**
- * What earlier versions of mint-ssh wrote into the store, brought into today's form: `.journal` (a change that was cut
- * off), `<name>.next` and `<name>.old` beside the keys, and our fields in metadata.json. A run that is killed is
- * repeated by the next one: each step writes the new form before it removes the old one.
+ * Converts the store of an earlier mint-ssh: `.journal` (an interrupted change), `<name>.next` and `<name>.old` beside the
+ * keys, and our fields in metadata.json. If it is killed, the next run repeats it: each step writes the new form before
+ * it removes the old one.
  */
 
 import { existsSync, unlinkSync } from 'node:fs';
@@ -30,7 +30,11 @@ export const olderJournal = '.journal';
 const maxBytes = 1_000_000;
 const ourFields = ['aws_key_names', 'last_used', 'rotation'] as const;
 
-/** Only under the store's lock. @throws MintError `key-store` for a journal that is damaged */
+/**
+ * To be called only under the store's lock.
+ *
+ * @throws MintError `key-store` for a damaged journal
+ */
 export function migrateOlderStore(directory: string): void {
   if (existsSync(join(directory, olderJournal))) finishJournal(directory);
   if (!existsSync(join(directory, metadataFile))) return;
@@ -90,7 +94,7 @@ function stateOf(entry: JsonObject): KeyState {
   return { machines, ec2Names, rotation: isOpen ? open : undefined };
 }
 
-/** A change was written down whole in the journal, and only then made. */
+/** Finishes a change: the journal had the whole change before it was made. */
 function finishJournal(directory: string): void {
   const path = join(directory, olderJournal);
   const bytes = readPrivateFile(path, { maxBytes, secret: true });
@@ -158,7 +162,7 @@ function parseJson(text: string): JsonObject {
 
 function damaged(cause?: unknown): MintError {
   return new MintError('key-store', 'the journal of an earlier mint-ssh is damaged', {
-    hint: '`mint-ssh keys doctor` puts it aside',
+    hint: '`mint-ssh keys doctor` renames it',
     cause,
   });
 }

@@ -1,7 +1,7 @@
 /**
- * `.mint-ssh/state.json` in the store: what mint-ssh knows of a key besides its entry in metadata.json. It is a file
- * of its own because CloudWorkstation and Prism drop fields of metadata.json that they do not know. Each change of a
- * rotation is one write of this file; the key files follow it (see rotation.ts).
+ * `.mint-ssh/state.json` in the store: mint-ssh's own data about each key. It is a separate file because CloudWorkstation
+ * and Prism drop fields of metadata.json that they do not know. Each step of a rotation is one write of this file, and
+ * the key files follow it (rotation.ts).
  */
 
 import { MintError } from '../../errors.ts';
@@ -9,35 +9,35 @@ import { quoted } from '../../platform/files.ts';
 import { instancePattern } from '../../settings/vm-name.ts';
 import { isObject, type JsonObject, LaterStoreVersion } from './metadata.ts';
 
-/** Which keys of an unfinished rotation a machine accepts: the old one alone, or both. */
+/** Which keys of an unfinished rotation a machine accepts: only the old one, or both. */
 export type Accepts = 'old' | 'both';
 
 /** A machine that accepts a key. */
 export interface Machine {
-  /** EC2's instance id, which identifies it; undefined where only a name is known. */
+  /** EC2's instance ID, which identifies it; undefined if only a name is known. */
   readonly instance: string | undefined;
-  /** What the user calls it; for a machine without an instance id, this identifies it. */
+  /** The VM's name, which identifies a machine without an instance ID. */
   readonly name: string;
-  /** Whose authorized_keys has the key there; undefined where that is not known. */
+  /** The user whose authorized_keys has the key; undefined if unknown. */
   readonly user: string | undefined;
   readonly region: string | undefined;
   /** The last login with the key, ISO 8601. */
   readonly lastUsed: string | undefined;
-  /** SHA-256 fingerprint of the key that has logged in there; undefined where none has, or the last one was refused. */
+  /** SHA-256 fingerprint of the key that last logged in; undefined if none has, or the last one was refused. */
   readonly proved: string | undefined;
   /** Undefined outside a rotation, and for a machine that a rotation has finished. */
   readonly accepts: Accepts | undefined;
 }
 
-/** A rotation that is not finished: the new key is in use, and the old one is kept. */
+/** An unfinished rotation: the new key is in use, and the old one is kept. */
 export interface Rotation {
   /** ISO 8601. */
   readonly startedAt: string;
-  /** Regions where EC2 still has the old public key, so that new instances may be launched with it. */
+  /** Regions where EC2 still has the old public key, so new instances may be launched with it. */
   readonly regions: readonly string[];
   /** Regions where EC2 could not be asked which instances were launched with the key. */
   readonly unasked: readonly string[];
-  /** No login has proved the new key anywhere: the old one is kept until the user gives it up. */
+  /** Whether no login has proved the new key anywhere. The old one is then kept until the user forces its removal. */
   readonly isUnproved: boolean;
 }
 
@@ -50,8 +50,8 @@ export interface Ec2Name {
 export interface KeyState {
   readonly machines: readonly Machine[];
   /**
-   * Every name in EC2 that the key has had. Prism overwrites the one in metadata.json with each launch in another
-   * region, and instances that were launched before go on naming theirs.
+   * All names that the key has had in EC2. Prism overwrites the one in metadata.json with each launch in another region,
+   * and earlier instances still have the old KeyName.
    */
   readonly ec2Names: readonly Ec2Name[];
   readonly rotation: Rotation | undefined;
@@ -71,7 +71,7 @@ export function formatState(keys: OwnState): string {
   return `${JSON.stringify({ version, keys: Object.fromEntries(entries) }, undefined, 2)}\n`;
 }
 
-/** For state.json and for `--json`. */
+/** @returns the machine in the form of state.json and `--json` */
 export function machineEntry(machine: Machine): JsonObject {
   return {
     instance: machine.instance,
@@ -90,7 +90,7 @@ export function rotationEntry(rotation: Rotation | undefined): JsonObject | null
   return { started_at: startedAt, aws_regions: regions, unasked_regions: unasked, unproved: isUnproved };
 }
 
-/** @throws MintError `key-store` for a file that is damaged, LaterStoreVersion for one of a later version */
+/** @throws MintError `key-store` for a damaged file, LaterStoreVersion for a file of a later version */
 export function parseState(text: string): OwnState {
   const whole = parseJson(text);
   const found = isObject(whole) ? whole['version'] : undefined;
@@ -161,7 +161,7 @@ function parseJson(text: string): unknown {
 function damaged(key?: string, cause?: unknown): MintError {
   const where = key === undefined ? '' : ` at ${quoted(key.slice(0, 40))}`;
   return new MintError('key-store', `the state file of the key store is damaged${where}`, {
-    hint: '`mint-ssh keys doctor` puts it aside',
+    hint: '`mint-ssh keys doctor` renames it',
     cause,
   });
 }

@@ -10,7 +10,8 @@ export type KeyFormat = KeyFile['format'];
 export const keyFormats: readonly KeyFormat[] = ['openssh', 'pem', 'pkcs8'];
 
 /**
- * Opens a file; the key inside is one that is kept, and whole: its halves belong together.
+ * Decrypts a key file, and checks that the key has a supported type and that its halves match.
+ *
  * @throws MintError `key-passphrase`, `key-invalid`, `key-format`
  */
 export async function openKeyFile(file: KeyFile, passphrase: string | undefined): Promise<KeyObject> {
@@ -24,10 +25,11 @@ export async function openKeyFile(file: KeyFile, passphrase: string | undefined)
 }
 
 /**
- * The bytes of a file. With a passphrase the key is encrypted: in OpenSSH's format under bcrypt, by sshpk with the cipher
- * that ssh-keygen uses; in PKCS#8 under PBKDF2.
+ * Encodes a key. With a passphrase it is encrypted: in OpenSSH's format with bcrypt and ssh-keygen's cipher (by sshpk), in
+ * PKCS#8 with PBKDF2.
  *
- * @throws MintError `key-format` for a format that cannot hold such a key, or cannot protect it
+ * @returns the bytes of the file
+ * @throws MintError `key-format` for a format that does not support the key or a strong passphrase encryption
  */
 export async function encodePrivateKey(
   key: KeyObject,
@@ -42,12 +44,12 @@ export async function encodePrivateKey(
   if (format === 'pem') {
     const type = key.asymmetricKeyType === 'rsa' ? 'pkcs1' : 'sec1';
     if (key.asymmetricKeyType === 'ed25519') {
-      throw new MintError('key-format', 'PEM has no form for an ed25519 key', {
+      throw new MintError('key-format', 'PEM does not support ed25519 keys', {
         hint: 'export it as openssh, or as pkcs8 for programs that are not OpenSSH',
       });
     }
     if (passphrase !== undefined) {
-      throw new MintError('key-format', 'PEM protects a key by one round of MD5, which is too weak', {
+      throw new MintError('key-format', 'PEM encrypts a key with one round of MD5, which is too weak', {
         hint: 'export it as openssh or pkcs8, or without --passphrase',
       });
     }
@@ -74,8 +76,8 @@ function readPem({ text, encrypted }: KeyFile, passphrase: string | undefined): 
   try {
     return createPrivateKey(passphrase === undefined ? text : { key: text, passphrase });
   } catch (cause) {
-    // OpenSSL 3 has put DES, RC2 and MD5 away; ssh-keygen is often built with another one. The decoder's
-    // own "unsupported" does not count: one wrong passphrase in a few hundred gives bytes that it cannot read.
+    // OpenSSL 3 has disabled DES, RC2 and MD5, but ssh-keygen may use another library. The decoder's "unsupported" does not
+    // count: one wrong passphrase in a few hundred gives bytes that the decoder rejects with it.
     if (encrypted && /(?<!DECODER routines::)unsupported|unknown.cipher/i.test(String(cause))) {
       throw mustBeConverted('an outdated cipher');
     }
@@ -83,7 +85,7 @@ function readPem({ text, encrypted }: KeyFile, passphrase: string | undefined): 
   }
 }
 
-/** The error for a key that cannot be decoded. With a passphrase, the passphrase is taken to be wrong. */
+/** The error for a key that cannot be decoded. For an encrypted key, it assumes a wrong passphrase. */
 function unreadable(encrypted: boolean, cause: unknown): MintError {
   if (!encrypted) return invalid('this private key is damaged', undefined, cause);
   return new MintError('key-passphrase', 'the key does not open with this passphrase', { cause });

@@ -2,16 +2,17 @@ import { printable } from '../../cli/terminal.ts';
 import { MintError } from '../../errors.ts';
 import { isRegion } from '../../settings/region.ts';
 
-/** Matched before lower-casing, since Unicode has letters whose lower case is ASCII (U+212A). */
+/** Matched before the name is lower-cased, because some letters outside ASCII have an ASCII lower case (U+212A). */
 const profilePattern = /^[A-Za-z0-9][A-Za-z0-9 _-]{0,62}$/;
 const namePattern = /^[a-z0-9][a-z0-9-]{0,62}$/;
-/** Behind a VM's own name, which may have dots: no file of another key (`.pub`, `.next`, `.old`) ends like this. */
+/** Follows a VM's name, which may have dots. No other file of a key (`.pub`, `.next`, `.old`) ends like this. */
 const dedicatedPattern = /^[a-z0-9][a-z0-9._-]{0,62}\.vm$/;
 const shownCharacters = 40;
 
 /**
- * The name under which a profile's key is kept: lower case, with hyphens for spaces and underscores. What
- * passes is safe as a file name, and is never one of the store's own, which all have a dot.
+ * Converts a profile to the name of its key: in lower case, with hyphens instead of spaces and underscores. The name is
+ * safe as a file name, and never one of the store's own files, which all have a dot.
+ *
  * @throws MintError `key-name`
  */
 export function profileName(profile: string): string {
@@ -22,17 +23,20 @@ export function profileName(profile: string): string {
   });
 }
 
-/** Whether `profileName` takes it. */
+/** @returns whether `profileName` accepts the text */
 export function isProfile(text: string): boolean {
   return profilePattern.test(text);
 }
 
-/** Whether this is a name as `profileName` or `dedicatedName` gives it. */
+/** @returns whether `profileName` or `dedicatedName` may have returned the text */
 export function isKeyName(text: string): boolean {
   return namePattern.test(text) || isDedicatedName(text);
 }
 
-/** The name of a key for this VM alone; no profile has a dot, so none can meet it. `vm` is one `vmName` gave. */
+/**
+ * @param vm as `vmName` returned it
+ * @returns the name of the key for this VM alone; it has a dot, so it never equals a profile's name
+ */
 export function dedicatedName(vm: string): string {
   return `${vm}.vm`;
 }
@@ -41,16 +45,20 @@ export function isDedicatedName(text: string): boolean {
   return dedicatedPattern.test(text);
 }
 
-/** The name of the key that the user typed. @throws MintError `key-name` */
+/**
+ * @param given a profile or the name of a dedicated key, as the user typed it
+ * @returns the name of the key
+ * @throws MintError `key-name`
+ */
 export function keyNameOf(given: string): string {
   const lower = given.toLowerCase();
   return isDedicatedName(lower) ? lower : profileName(given);
 }
 
 /**
- * The name of the key in EC2; undefined without a region.
- * @param prefix of CloudWorkstation's names, or of Prism's
- * @throws MintError `usage` for what is not a region
+ * @param prefix the prefix of CloudWorkstation's or Prism's names
+ * @returns the name of the key in EC2; undefined without a region
+ * @throws MintError `usage` for an invalid region
  */
 export function awsKeyName(
   name: string,
@@ -60,6 +68,6 @@ export function awsKeyName(
   if (region === undefined) return undefined;
   if (isRegion(region)) return `${prefix}-${name}-${region}`;
   throw new MintError('usage', `"${printable(region.slice(0, shownCharacters))}" is not an AWS region`, {
-    hint: 'a region is a word such as eu-central-1',
+    hint: 'a region is a name such as eu-central-1',
   });
 }

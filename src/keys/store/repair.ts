@@ -1,6 +1,6 @@
 /**
- * Implements `keys doctor`: checks every file of the store, and repairs what needs no decision of the user. A damaged file is
- * kept as a copy, and its readable entries stay in use.
+ * Implements `keys doctor`: checks every file of the store, and repairs what needs no decision by the user. It keeps a copy
+ * of a damaged file, and its readable entries stay in use.
  */
 import { chmodSync, existsSync, lstatSync, readdirSync, renameSync, type Stats } from 'node:fs';
 import { join } from 'node:path';
@@ -36,14 +36,18 @@ import {
 
 export interface Finding {
   readonly what: string;
-  /** `left`: nothing is wrong with it, and mint-ssh leaves it alone. Else what the user has to do. */
+  /** `left`: the file is valid, and mint-ssh does not change it. The hint says what the user has to do. */
   readonly remedy: 'repaired' | 'left' | { readonly hint: string };
 }
 
 /** Runs a function under the store's lock. */
 type Locked = <T>(action: () => T) => T;
 
-/** @throws MintError `unsafe-permissions` where the directory is not ours, `key-store` for a later version */
+/**
+ * Checks and repairs the store.
+ *
+ * @throws MintError `unsafe-permissions` if the directory belongs to another user, `key-store` for a later version
+ */
 export async function repairStore(directory: string): Promise<readonly Finding[]> {
   const findings: Finding[] = [...closeDirectory(directory)];
   ensureClosedDirectory(directory);
@@ -83,10 +87,10 @@ function closeDirectory(directory: string): Finding[] {
   const found = lstatSync(directory);
   if (!hasModes || !found.isDirectory() || !isOurs(found) || (found.mode & 0o077) === 0) return [];
   chmodSync(directory, 0o700);
-  return [repaired(`others could look into ${quoted(directory)}`)];
+  return [repaired(`other users could read ${quoted(directory)}`)];
 }
 
-/** Gives files the modes with which they are written: 0600, and 0644 for what is public. */
+/** Sets the modes of the files: 0600, and 0644 for public keys. */
 function closeFiles(directory: string): Finding[] {
   const findings: Finding[] = [];
   for (const place of [directory, join(directory, ownDirectory)]) {
@@ -101,14 +105,14 @@ function closeFiles(directory: string): Finding[] {
       if (!hasModes || !isStores || (found.mode & forbidden) === 0) continue;
       chmodSync(path, isPublic ? 0o644 : 0o600);
       findings.push(
-        repaired(`${quoted(path)} was open to others (mode ${(found.mode & 0o777).toString(8)})`),
+        repaired(`${quoted(path)} was readable by other users (mode ${(found.mode & 0o777).toString(8)})`),
       );
     }
   }
   return findings;
 }
 
-/** The entries of a broken file that can be read go into a new one; one of a later version stays as it is. */
+/** Writes the readable entries of a broken file into a new one. A file of a later version is not changed. */
 function readableMetadata(directory: string): Finding[] {
   try {
     readMetadata(directory);
@@ -141,7 +145,7 @@ function olderFiles(directory: string): Finding[] {
   const had = existsSync(join(directory, olderJournal));
   try {
     migrateOlderStore(directory);
-    return had ? [repaired('a change that was cut off is finished')] : [];
+    return had ? [repaired('an interrupted change was finished')] : [];
   } catch (error) {
     if (!(error instanceof MintError) || error.code !== 'key-store') throw error;
     const aside = setAside(directory, olderJournal);
@@ -190,10 +194,10 @@ async function inspectKey(
     const hint = blob.code === 'key-store' || role === 'old' ? backup : (blob.hint ?? backup);
     return [{ what: `${quoted(files.privateKey)}: ${blob.message}`, remedy: { hint } }];
   }
-  // An old format with a passphrase does not show its public half.
+  // The public half is not readable in an old format with a passphrase.
   if (blob === undefined || publicBlobOf(directory, name, role)?.equals(blob) === true) return [];
   locked(() => writeAtomic(files.publicKey, publicLine(blob, name), { mode: 0o644 }));
-  return [repaired(`${quoted(files.publicKey)} was missing, or of another key`)];
+  return [repaired(`${quoted(files.publicKey)} was missing, or had another key`)];
 }
 
 async function inspectRotation(
@@ -206,19 +210,21 @@ async function inspectRotation(
     if (!((await publicHalf(directory, name, 'next')) instanceof MintError)) {
       return inspectKey(directory, name, locked, 'next');
     }
-    // Each machine that was given it accepts the key in use as well.
+    // Every machine that got it also accepts the key in use.
     locked(() => removePair(keyFiles(directory, name, 'next')));
-    return [repaired(`the new key of a rotation of ${name} was damaged: the rotation has not begun`)];
+    return [
+      repaired(
+        `the new key of a rotation of ${name} was damaged, and was removed: the rotation has not begun`,
+      ),
+    ];
   }
   if (rotation !== undefined) return inspectKey(directory, name, locked, 'old');
   if (!existsSync(old)) return [];
   const hint = `where an instance may still need it: ${command`mint-ssh keys import PROFILE --key-file ${old}`}; then remove the file`;
-  return [
-    { what: `${quoted(old)} is the old key of a rotation that is not known any more`, remedy: { hint } },
-  ];
+  return [{ what: `${quoted(old)} is the old key of an unknown rotation`, remedy: { hint } }];
 }
 
-/** Files that look like keys and that metadata.json does not name. */
+/** Adds keys that metadata.json does not have. */
 function strangers(directory: string): string[] {
   const { entries } = readMetadata(directory);
   const names = readdirSync(directory).map((file) => file.replace(/\.pub$/, ''));
@@ -231,7 +237,7 @@ async function adopt(directory: string, name: string, locked: Locked): Promise<F
   const blob = found ?? publicBlobOf(directory, name);
   if (blob === undefined || blob instanceof MintError) {
     const why = blob?.message ?? 'it has a passphrase and no .pub file';
-    const what = `metadata.json does not name ${quoted(path)}, which cannot be added: ${why}`;
+    const what = `metadata.json does not have ${quoted(path)}, which cannot be added: ${why}`;
     return { what, remedy: { hint: 'import it under its profile, or move it away' } };
   }
   locked(() => {
@@ -248,7 +254,7 @@ async function adopt(directory: string, name: string, locked: Locked): Promise<F
     writeAtomic(`${path}.pub`, publicLine(blob, name), { mode: 0o644 });
     writeMetadata(directory, readMetadata(directory), name, entry);
   });
-  return repaired(`metadata.json did not name the key ${quoted(path)}`);
+  return repaired(`metadata.json did not have the key ${quoted(path)}`);
 }
 
 /** On Windows every file has the same mode. */

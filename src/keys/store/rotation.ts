@@ -1,14 +1,14 @@
 /**
- * A rotation as the store sees it.
+ * The steps of a rotation in the store:
  *
  * 1. `beginRotation` writes the new key as `.mint-ssh/<name>.next`. Nothing serves it yet.
  * 2. `switchKeys` copies the key in use to `.mint-ssh/<name>.old` and then commits with one write of state.json: from
  *    then on the new key is in use, and each machine that has not proved that it accepts it is marked `old`. The new
  *    key's file is moved into its place after that, at the latest when the store is next opened.
- * 3. `noteMachine`, `noteRegion`: what has been finished since.
+ * 3. `noteMachine` and `noteRegions` record the progress.
  * 4. `endRotation` removes the old key, once no machine, and no region of EC2, may still need it.
  *
- * The rule is in `needsOldKey` and nowhere else.
+ * Only `needsOldKey` decides whether the old key must be kept.
  */
 import { MintError } from '../../errors.ts';
 import { changeKey, type KeyRecord, recordsOf, withStore, writeKeyState, writeRecord } from './key-store.ts';
@@ -25,17 +25,17 @@ import {
   writePair,
 } from './store-files.ts';
 
-/** What identifies a machine: EC2's instance id, or else its name; and the user whose authorized_keys it is. */
+/** Identifies a machine by EC2's instance ID, or else by its name; and by the user whose authorized_keys it is. */
 export type MachineId = Pick<Machine, 'instance' | 'name'> & { readonly user?: string | undefined };
 
-/** Whether both are the same; a name, and any user, decides only where one of them has no more than that. */
+/** @returns whether both are the same machine; names count only if an instance ID is unknown, users only if both are known */
 export function isSameMachine(one: MachineId, other: MachineId): boolean {
   if (one.user !== undefined && other.user !== undefined && one.user !== other.user) return false;
   if (one.instance !== undefined && other.instance !== undefined) return one.instance === other.instance;
   return one.name.toLowerCase() === other.name.toLowerCase();
 }
 
-/** The entry of a machine: the one that is surest of it. */
+/** @returns the entry that matches the machine most specifically */
 export function machineOf(machines: readonly Machine[], id: MachineId): Machine | undefined {
   const same = machines.filter((machine) => isSameMachine(machine, id));
   const sureness = ({ instance, user }: Machine) =>
@@ -45,15 +45,16 @@ export function machineOf(machines: readonly Machine[], id: MachineId): Machine 
 }
 
 /**
- * Why the old key must be kept, in words; empty where nothing needs it. A key that any known or discoverable machine
- * may still need is never removed.
+ * The rule for the old key: it is kept while any known or discoverable machine may still need it.
+ *
+ * @returns the reasons to keep it, as texts for the user; empty if nothing needs it
  */
 export function needsOldKey({ machines, rotation }: Pick<KeyRecord, 'machines' | 'rotation'>): string[] {
   if (rotation === undefined) return [];
   return [
     ...machines
       .filter(({ accepts }) => accepts === 'old')
-      .map(({ name }) => `${name} accepts the old key only`),
+      .map(({ name }) => `${name} accepts only the old key`),
     ...machines
       .filter(({ accepts }) => accepts === 'both')
       .map(({ name }) => `${name} still accepts the old key`),
@@ -63,7 +64,7 @@ export function needsOldKey({ machines, rotation }: Pick<KeyRecord, 'machines' |
   ];
 }
 
-/** Puts the new key beside the one in use. */
+/** Writes the new key beside the one in use. */
 export function beginRotation(directory: string, name: string, material: KeyMaterial): void {
   withStore(directory, () => {
     const record = recordsOf(directory).find((key) => key.name === name);
@@ -76,9 +77,9 @@ export function beginRotation(directory: string, name: string, material: KeyMate
 /**
  * Makes the new key the one in use and keeps the old one.
  *
- * @param proven machines that have logged in with the new key; every other known one goes on with the old key
- * @param left regions where EC2 has the old public key or could not be asked
- * @param fingerprint of the new key
+ * @param proven machines that have logged in with the new key; all other known machines keep using the old key
+ * @param left regions where EC2 has the old public key, or could not be asked
+ * @param fingerprint the new key
  */
 export function switchKeys(
   directory: string,
@@ -114,7 +115,12 @@ export function switchKeys(
   });
 }
 
-/** Notes what a machine accepts now; `done`: the new key alone. @param fingerprint of the new key */
+/**
+ * Records which keys a machine accepts now.
+ *
+ * @param accepts `done`: only the new key
+ * @param fingerprint the new key
+ */
 export function noteMachine(
   directory: string,
   name: string,
@@ -133,7 +139,7 @@ export function noteMachine(
   }));
 }
 
-/** Notes which regions are left to do in EC2. */
+/** Records the regions of EC2 that are not finished. */
 export function noteRegions(
   directory: string,
   name: string,
@@ -163,7 +169,7 @@ export function endRotation(directory: string, name: string, isForced = false): 
   });
 }
 
-/** Enters machines that accept the key, or updates what is known of them. An entry never loses what it accepts. */
+/** Adds machines that accept the key, or updates their entries. An entry never loses an accepted key. */
 export function addMachines(
   directory: string,
   name: string,
@@ -204,7 +210,7 @@ export function forgetMachine(directory: string, name: string, id: MachineId): v
   }));
 }
 
-/** Enters a name of the key in EC2; the first becomes the one in metadata.json. */
+/** Adds a name of the key in EC2. The first name becomes the one in metadata.json. */
 export function addEc2Name(directory: string, name: string, region: string, awsKeyName: string): void {
   changeKey(directory, name, (record) => {
     const { ec2Names } = record;
@@ -224,7 +230,7 @@ function note(directory: string, name: string, action: (record: Rotating) => Key
 }
 
 function changedMeanwhile(name: string): MintError {
-  return new MintError('key-store', `another command changed the key of ${name} in the meantime`, {
+  return new MintError('key-store', `another command changed the key ${name} at the same time`, {
     hint: `check its rotation with \`mint-ssh keys show ${name}\`, then run this again`,
   });
 }

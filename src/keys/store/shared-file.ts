@@ -1,6 +1,6 @@
 /**
- * Keys in files that are encrypted with age (age-encryption.org/v1): to X25519 recipients, or with a
- * passphrase. The content is the private key file as it is in the store, so `age -d` gives a key that ssh accepts.
+ * Key files that are encrypted with age (age-encryption.org/v1), to X25519 recipients or with a passphrase. The content is
+ * the private key file of the store, so `age -d` returns a key that ssh accepts.
  */
 import { MintError } from '../../errors.ts';
 
@@ -25,7 +25,10 @@ export function isRecipient(text: string): boolean {
   return recipientForm.test(text);
 }
 
-/** The recipients in a file as `age -R` takes it. @throws MintError `usage` */
+/**
+ * @param text the content of a file in the format of `age -R`
+ * @throws MintError `usage`
+ */
 export function recipientsOf(text: string): readonly string[] {
   const lines = linesOf(text);
   if (lines.length > 0 && lines.every(isRecipient)) return lines;
@@ -34,7 +37,10 @@ export function recipientsOf(text: string): readonly string[] {
   });
 }
 
-/** The identities in a file as `age -i` takes it. @throws MintError `usage`; never quotes the file */
+/**
+ * @param text the content of a file in the format of `age -i`
+ * @throws MintError `usage`; the message never quotes the file
+ */
 export function identitiesOf(text: string): readonly string[] {
   const lines = linesOf(text);
   if (lines.length > 0 && lines.every((line) => identityForm.test(line))) return lines;
@@ -43,7 +49,10 @@ export function identitiesOf(text: string): readonly string[] {
   });
 }
 
-/** In the armored form, which survives a mail. @throws MintError `usage` for a recipient with a typing error */
+/**
+ * @returns the encrypted file in armored form, which can be sent by mail
+ * @throws MintError `usage` for a mistyped recipient
+ */
 export async function encryptKey(key: Buffer, readers: Readers): Promise<string> {
   const { armor, Encrypter } = await import('age-encryption');
   const encrypter = new Encrypter();
@@ -60,7 +69,10 @@ export async function encryptKey(key: Buffer, readers: Readers): Promise<string>
   return armor.encode(await encrypter.encrypt(key));
 }
 
-/** @returns undefined if this is not an age file @throws MintError `key-invalid` for a damaged one */
+/**
+ * @returns undefined if this is not an age file
+ * @throws MintError `key-invalid` for a damaged age file
+ */
 export async function parseSharedFile(content: Buffer): Promise<SharedFile | undefined> {
   const text = content.toString('latin1');
   if (text.startsWith(plain)) return { bytes: content, wants: wanted(text) };
@@ -74,7 +86,11 @@ export async function parseSharedFile(content: Buffer): Promise<SharedFile | und
   }
 }
 
-/** Decrypts the file. @throws MintError `key-passphrase` if it cannot be decrypted */
+/**
+ * Decrypts the file.
+ *
+ * @throws MintError `key-passphrase` if it cannot be decrypted
+ */
 export async function decryptKey({ bytes }: SharedFile, opener: Opener): Promise<Buffer> {
   const { Decrypter } = await import('age-encryption');
   const decrypter = new Decrypter();
@@ -85,8 +101,8 @@ export async function decryptKey({ bytes }: SharedFile, opener: Opener): Promise
   } catch (cause) {
     const message =
       'passphrase' in opener
-        ? 'the file does not open with this passphrase'
-        : 'the file is for none of these identities, or is damaged';
+        ? 'wrong passphrase for this file'
+        : 'the file is encrypted to other identities, or is damaged';
     throw new MintError('key-passphrase', message, { cause });
   }
 }

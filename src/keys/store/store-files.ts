@@ -15,19 +15,19 @@ import {
 } from './metadata.ts';
 import { formatState, type OwnState, parseState } from './own-state.ts';
 
-/** A private key's file and the `.pub` beside it. */
+/** The contents of a private key file and its `.pub` file. */
 export interface KeyPair {
   readonly privateKey: Buffer;
-  /** A line with its end. */
+  /** One line, with its line end. */
   readonly publicKey: string;
 }
 
-/** What a private key's file and its `.pub` are made of. */
+/** The contents of both files, with the type of the key. */
 export interface KeyMaterial extends KeyPair {
   readonly type: string;
 }
 
-/** The other key of a rotation: the one to come, or the one that is still needed. */
+/** The other key of a rotation: the next one, or the old one that is still needed. */
 export type RotationKey = 'next' | 'old';
 
 export interface KeyFiles {
@@ -36,13 +36,13 @@ export interface KeyFiles {
 }
 
 export const metadataFile = 'metadata.json';
-/** Below the store. Prism lists no hidden names, and no profile begins with a dot. */
+/** A directory in the store. Prism ignores hidden names, and no profile starts with a dot. */
 export const ownDirectory = '.mint-ssh';
 export const stateFile = join(ownDirectory, 'state.json');
 
 const maxBytes = { key: 65_536, metadata: 16_000_000 };
 
-/** What `writeAtomic` leaves when it is killed. */
+/** The names of temporary files that `writeAtomic` leaves if it is killed. */
 const temporaryFile = /^\..+\.[0-9a-f]{16}\.tmp$/;
 
 /** @param role undefined for the key in use */
@@ -51,20 +51,23 @@ export function keyFiles(directory: string, name: string, role?: RotationKey): K
   return { privateKey: path, publicKey: `${path}.pub` };
 }
 
-/** @throws MintError `key-store` where the file is gone, `unsafe-permissions`, `io-failed` */
+/** @throws MintError `key-store` if the file does not exist, `unsafe-permissions`, `io-failed` */
 export function readPrivateKey(directory: string, name: string, role?: RotationKey): Buffer {
   const path = keyFiles(directory, name, role).privateKey;
   return readPrivateFile(path, { maxBytes: maxBytes.key, secret: true }) ?? gone(path);
 }
 
-/** The line in the `.pub` file, without its end; the same errors. */
+/**
+ * @returns the line in the `.pub` file, without its line end
+ * @throws MintError `key-store` if the file does not exist, `unsafe-permissions`, `io-failed`
+ */
 export function readPublicKey(directory: string, name: string, role?: RotationKey): string {
   const path = keyFiles(directory, name, role).publicKey;
   const bytes = readPrivateFile(path, { maxBytes: maxBytes.key }) ?? gone(path);
   return bytes.toString().trim();
 }
 
-/** The blob in a key's `.pub` file; undefined where there is none, or a damaged one. */
+/** @returns the key blob in a key's `.pub` file; undefined if the file is missing or damaged */
 export function publicBlobOf(directory: string, name: string, role?: RotationKey): Buffer | undefined {
   try {
     return blobOfLine(readPublicKey(directory, name, role));
@@ -76,8 +79,9 @@ export function publicBlobOf(directory: string, name: string, role?: RotationKey
 
 /**
  * Writes both files of a key.
+ *
  * @param first `private` for a new key, which `doctor` can complete from its private half; `public` for the key of a
- *   rotation, which counts from the moment its private half is there
+ *   rotation, which counts once its private half exists
  */
 export function writePair(
   { privateKey, publicKey }: KeyFiles,
@@ -91,15 +95,15 @@ export function writePair(
   for (const write of first === 'public' ? files : files.reverse()) write();
 }
 
-/** The private half first. */
+/** Removes both files, the private half first. */
 export function removePair({ privateKey, publicKey }: KeyFiles): void {
   remove(privateKey);
   remove(publicKey);
 }
 
 /**
- * A rotation was killed right after it put the new key into use, which is one write of state.json: its file is not
- * yet in its place. Only under the store's lock.
+ * Finishes rotations that were killed right after they committed the new key with a write of state.json: moves the new
+ * key's file into its place. To be called only under the store's lock.
  */
 export function finishSwitches(directory: string): void {
   if (!existsSync(join(directory, ownDirectory))) return;
@@ -139,7 +143,11 @@ export function readMetadata(directory: string): Metadata {
   }
 }
 
-/** Only under the store's lock. @param entry undefined removes the key's own */
+/**
+ * To be called only under the store's lock.
+ *
+ * @param entry undefined removes the key's entry
+ */
 export function writeMetadata(
   directory: string,
   metadata: Metadata,
@@ -168,24 +176,26 @@ export function ensureOwnDirectory(directory: string): void {
   ensureClosedDirectory(own);
 }
 
-/** The entry of a key as it is in metadata.json. */
+/** @returns the unparsed entry of a key in metadata.json */
 export function rawEntry(directory: string, name: string): JsonObject | undefined {
   const entry = readMetadata(directory).entries[name];
   return isObject(entry) ? entry : undefined;
 }
 
 function gone(path: string): never {
-  throw new MintError('key-store', `metadata.json names a key whose file is gone: ${quoted(path)}`, {
+  throw new MintError('key-store', `metadata.json has a key whose file is missing: ${quoted(path)}`, {
     hint: 'run `mint-ssh keys doctor`; if the private key is lost, restore its file from a backup or delete the profile',
   });
 }
 
-/** Seconds are enough, and what the format has. */
+/** @returns ISO 8601 without fractions of a second, as in the format of metadata.json */
 export function timestamp(at = new Date()): string {
   return at.toISOString().replace(/\.\d+Z$/, 'Z');
 }
 
-/** Removes what a killed process left of a write; there may be a private key in it. Only under the store's lock. */
+/**
+ * Removes temporary files of killed processes, which may contain a private key. To be called only under the store's lock.
+ */
 export function sweep(directory: string): void {
   for (const place of [directory, join(directory, ownDirectory)]) {
     if (!existsSync(place)) continue;

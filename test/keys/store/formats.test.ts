@@ -195,12 +195,12 @@ describe('a private key', () => {
       [good.slice(0, good.length / 2), /cut off or damaged/],
       [
         openSshKeyOf('ssh-mldsa44-ed25519@openssh.com'),
-        /keys of type ssh-mldsa44-ed25519@openssh\.com are not kept/,
+        /keys of type ssh-mldsa44-ed25519@openssh\.com are not supported/,
       ],
       [good.replace(/^(.{70}\n.{30}).{8}/m, '$1AAAAAAAA'), /damaged|belongs to another/],
       [`${good}${good}`, /more than one key/],
       ['PuTTY-User-Key-File-3: ssh-ed25519\n', /PuTTY/, 'key-format'],
-      [good.replaceAll('OPENSSH', 'PGP'), /not a private key that SSH knows/],
+      [good.replaceAll('OPENSSH', 'PGP'), /SSH does not support this kind of private key/],
     ];
     for (const [bytes, message, code = 'key-invalid'] of cases) {
       const path = writeTo('case', bytes);

@@ -196,7 +196,7 @@ describe('mint-ssh keys refuses, and writes nothing', () => {
     const listed = await place.keys(['list']);
     assert.equal(listed.status, 1);
     assert.match(listed.stdout, /^lab /m);
-    assert.match(listed.stderr, /file is gone.*\(key-store\)\n.*keys doctor/);
+    assert.match(listed.stderr, /file is missing.*\(key-store\)\n.*keys doctor/);
     writeFileSync(path, key, { mode: 0o600 });
     unlinkSync(`${path}.pub`);
     await refused(place, ['public', 'lab'], ['key-store', 1]);

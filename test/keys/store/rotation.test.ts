@@ -352,13 +352,13 @@ describe('mint-ssh keys', () => {
     unlinkSync(at('next.next.pub'));
     const { status, stderr } = await place.keys(['doctor']);
     assert.equal(status, 1, stderr);
-    assert.match(stderr, /repaired: .*next\.next\\?" was open to others/);
+    assert.match(stderr, /repaired: .*next\.next\\?" was readable by other users/);
     assert.match(stderr, /repaired: .*next\.next\.pub\\?" was missing/);
     assert.match(
       stderr,
       /repaired: the new key of a rotation of lost was damaged: the rotation has not begun/,
     );
-    assert.match(stderr, /error: .*old\.old.* that is not known any more \(key-store\)/);
+    assert.match(stderr, /error: .*old\.old.* the old key of an unknown rotation \(key-store\)/);
     assert.match(stderr, /error: .*gone\.old.*hint: .*put it back from a backup/s);
     renameSync(join(place.directory, 'backup'), at('gone.old'));
     unlinkSync(at('old.old'));

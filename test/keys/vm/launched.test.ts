@@ -82,7 +82,7 @@ describe('mint-ssh keys rotate, with instances that EC2 shows', { timeout: 240_0
     }
     assert.match(stderr, /not done: stopped: it is stopped/);
     assert.match(stderr, /not done: away: .*\(dial-failed\)/);
-    assert.match(stderr, /the old key is kept: stopped accepts the old key only/);
+    assert.match(stderr, /the old key is kept: stopped accepts only the old key/);
     assert.doesNotMatch(stderr, /gone|removed from the store/);
     for (const name of ['one', 'two', 'attached', 'plain', 'west', 'by-tag'])
       assert.ok(await place.letsIn(name), name);
@@ -133,7 +133,7 @@ describe('mint-ssh keys rotate, with instances that EC2 shows', { timeout: 240_0
     await place.world.sshd('away').stop();
     await place.keys(1, 'rotate', 'research');
     const { stderr } = await place.keys(0, 'rotate', 'research', '--force');
-    assert.match(stderr, /--force: away accepts the old key only; the old key is removed all the same/);
+    assert.match(stderr, /--force: away accepts only the old key; the old key is removed all the same/);
     assert.match(stderr, /SHA256:\S+ is removed from the store/);
     await place.world.sshd('away').start();
     // Its KeyName still leads to the key, which it refuses: the login falls back to Instance Connect, and says so.

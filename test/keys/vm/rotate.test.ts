@@ -65,7 +65,7 @@ describe('mint-ssh keys rotate', { timeout: 300_000 }, () => {
       assert.match(stderr, new RegExp(`^mint-ssh: not done: ${vm}: .*\\(dial-failed\\)$`, 'm'));
     }
     assert.match(stderr, /hint: `mint-ssh keys rotate team` continues/);
-    assert.match(stderr, /the old key is kept: x accepts the old key only/);
+    assert.match(stderr, /the old key is kept: x accepts only the old key/);
     assert.doesNotMatch(stderr, /gone|removed from the store/);
     assert.equal(place.world.cloud.pushes.length, pushes, 'nothing was pushed');
   });
