@@ -141,7 +141,9 @@ describe('the destruction of an instance', { timeout: 400_000 }, () => {
     assert.equal(wrong.status, 1);
     assert.match(
       wrong.stderr,
-      new RegExp(`${id} belongs to account ${demoAccount}, the credentials to 999988887777 \\(aws-credentials\\)`),
+      new RegExp(
+        `${id} belongs to account ${demoAccount}, the credentials to 999988887777 \\(aws-credentials\\)`,
+      ),
     );
     assert.deepEqual([JSON.parse(wrong.stdout), await openLeases()], [[], ['accounts']]);
     cloud().instances.set(id, instance);

@@ -152,10 +152,7 @@ describe('a VM with which something is wrong', { timeout: 300_000 }, () => {
     assert.match(await pin('dev=\n'), /^fail: known_hosts line 1: .*\(known-hosts-corrupt\)/);
     assert.match(await pin('dev=\0\n'), /^fail: .*\(known-hosts-corrupt\)/);
     writeFileSync(record, recorded.replace(/"instance": "i-\w+"/g, '"instance": "i-0fedcba9876543210"'));
-    assert.match(
-      await pin(text),
-      /^warn: the key was pinned on i-0fedcba9876543210, and ssh\.toml has i-/m,
-    );
+    assert.match(await pin(text), /^warn: the key was pinned on i-0fedcba9876543210, and ssh\.toml has i-/m);
     writeFileSync(record, recorded);
   });
 
