@@ -3,14 +3,13 @@
 import { MintError } from '../errors.ts';
 import type { Caller } from '../platform/caller.ts';
 import type { VmSettings } from '../settings/settings.ts';
-import { parseHostKey } from '../ssh/hostkey.ts';
 import { isDirect } from '../vms/candidates.ts';
 import { isDefinite } from '../vms/names.ts';
 import { recordAddress, recordEvent } from './audit-events.ts';
 import { type AgentReply, failureReply, type OpenRequest } from './control/protocol.ts';
 import { ConnectionCredential } from './credentials/choose.ts';
 import type { CredentialContext, Login } from './credentials/credential.ts';
-import { ConnectionHost, type HostKeyChecks, HostKeyRefusal } from './host-key-check.ts';
+import { ConnectionHost, type HostKeyChecks } from './host-key-check.ts';
 import { ConnectionPrompt } from './prompt.ts';
 import {
   hasCandidate,
@@ -98,6 +97,7 @@ export class Connection {
         return { ...target, isMintVm: this.#target.isOwnByTag, direct };
       },
       ask,
+      refused: (event, fingerprint) => recordEvent(context, this.#login, event, fingerprint),
       failed: (error) => this.fail(error),
     });
     this.credential = new ConnectionCredential(context, this.#login, this.host);
@@ -141,19 +141,6 @@ export class Connection {
     } catch (error) {
       this.#log(error);
       this.#reply({ type: 'tunnel', tunnel: undefined, failure: failureReply(error) });
-    }
-  }
-
-  /** @throws MintError as `ConnectionHost.check` */
-  async checkHostKey(hostKeyBlob: Buffer, signature: Buffer, address: string): Promise<void> {
-    try {
-      const outcome = await this.host.check(hostKeyBlob, signature, address);
-      this.#reply({ type: 'host-key-checked', outcome });
-    } catch (error) {
-      if (error instanceof HostKeyRefusal) {
-        recordEvent(this.#context, this.#login, error.event, parseHostKey(hostKeyBlob).fingerprint);
-      }
-      throw error;
     }
   }
 

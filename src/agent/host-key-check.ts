@@ -391,6 +391,8 @@ export interface HostHooks {
     readonly direct: Address | undefined;
   };
   readonly ask: AskUser;
+  /** Records in audit.log that the key with this fingerprint was refused. */
+  readonly refused: (event: HostKeyRefusal['event'], fingerprint: string) => void;
   /** A new key cannot be pinned. */
   readonly failed: (error: unknown) => void;
 }
@@ -468,6 +470,9 @@ export class ConnectionHost {
       }
       this.#exchange = { hostKey, signature };
       return accepted.outcome;
+    } catch (error) {
+      if (error instanceof HostKeyRefusal) this.#hooks.refused(error.event, hostKey.fingerprint);
+      throw error;
     } finally {
       if (this.#ended === undefined) this.#checks.note(this, vm, hostKey);
     }

@@ -10,15 +10,14 @@ import { printable, say, warn } from '../cli/terminal.ts';
 import { MintError } from '../errors.ts';
 import { forbidCoreFiles } from '../platform/hardening.ts';
 import { resolvePaths } from '../platform/paths.ts';
-import { AgentClient, hostsOf } from '../proxy/agent-client.ts';
+import { AgentClient, hostsOf, readRequest } from '../proxy/agent-client.ts';
 import { type ByteStream, stdioClient } from '../proxy/byte-stream.ts';
 import { connect } from '../proxy/connect.ts';
 import { AgentRefusal, ClientLeft } from '../proxy/errors.ts';
 import { exchangeKeys } from '../proxy/key-exchange.ts';
 import { pipe, reportEnd } from '../proxy/pipe.ts';
 import { passWhenPushed } from '../proxy/push-gate.ts';
-import { dialLastAddress, readRequest } from '../proxy/request.ts';
-import type { EarlyDial } from '../proxy/routes/direct.ts';
+import { dialLastAddress, type EarlyDial } from '../proxy/routes/direct.ts';
 import { Timing } from '../proxy/timing.ts';
 import { type Candidate, isDirect } from '../vms/candidates.ts';
 

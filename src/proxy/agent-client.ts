@@ -1,28 +1,32 @@
 /**
- * The proxy's control connection to the agent: it sends the requests of one SSH connection, waits for the replies and
- * puts the agent's questions to the user.
+ * The proxy's control connection to the agent: it sends the requests of one SSH connection and waits for the replies.
  *
  * When the agent dies, the client starts another one and tells it what the old one knew: which VM this is (`open`)
  * and which host key the connection saw (`check-host-key`). It does not restart an agent that was told to stop.
  */
+import { existsSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { ControlConnection } from '../agent/control/client.ts';
 import { connectOrStart } from '../agent/control/client.ts';
-import type {
-  AgentReply,
-  AgentRequest,
-  Answer,
-  OpenRequest,
-  QuestionText,
-  SecretAnswer,
-  SecretQuestion,
+import {
+  type AgentReply,
+  type AgentRequest,
+  type OpenRequest,
+  protocolVersion,
 } from '../agent/control/protocol.ts';
 import type { TunnelReply } from '../aws/requests.ts';
+import type { Invocation } from '../cli/command.ts';
 import { errorLines, printable, warn } from '../cli/terminal.ts';
 import { MintError } from '../errors.ts';
+import { callerEnvironment, sessionKey } from '../platform/caller.ts';
 import type { Paths } from '../platform/paths.ts';
+import { userAgentSocket } from '../platform/user-agent-socket.ts';
+import { vmName } from '../settings/vm-name.ts';
 import { AgentRefusal } from './errors.ts';
-import { startCredentials } from './start-credentials.ts';
+import { TerminalTasks } from './terminal-tasks.ts';
+
+/** The form of `InstanceOSUser` in SendSSHPublicKey; a digit may come first. */
+const userForm = /^[\w][\w@.-]{0,30}[\w$-]?$/;
 
 /** How long the agent may take to resolve a name to an address. */
 const firstReplyTimeoutMs = 8000;
@@ -78,12 +82,12 @@ export class AgentClient {
   #pushed: Promise<Pushed> | undefined;
   #hasAcceptedHost = false;
 
-  #question: { readonly withdraw: AbortController; readonly answer: Promise<Answer> } | undefined;
-  #secretQuestion: AbortController | undefined;
+  readonly #tasks: TerminalTasks;
 
   constructor(paths: Paths, open: OpenRequest) {
     this.#paths = paths;
     this.#open = open;
+    this.#tasks = new TerminalTasks(paths, (request) => this.#connection?.send(request));
     const { promise, reject } = Promise.withResolvers<never>();
     promise.catch(() => {});
     this.refusal = promise;
@@ -174,7 +178,7 @@ export class AgentClient {
 
   /** If the user is being asked about a changed key: waits for the answer. @returns whether the key was accepted */
   async acceptedLate(): Promise<boolean> {
-    if ((await this.#question?.answer) !== 'yes') return false;
+    if ((await this.#tasks.answer) !== 'yes') return false;
     return (await this.#hostKeyChecked?.catch(() => undefined)) !== undefined;
   }
 
@@ -226,7 +230,7 @@ export class AgentClient {
 
   close(): void {
     this.#isClosed = true;
-    this.#secretQuestion?.abort();
+    this.#tasks.close();
     this.#connection?.close();
   }
 
@@ -242,7 +246,7 @@ export class AgentClient {
   async #reconnect(): Promise<void> {
     this.#hasLostAgent = true;
     this.#connection = undefined;
-    this.#withdrawQuestions();
+    this.#tasks.withdraw();
     for (let pauseMs = 50; !this.#isClosed; pauseMs = Math.min(pauseMs * 2, 60_000)) {
       await sleep(Math.random() * pauseMs);
       try {
@@ -281,18 +285,18 @@ export class AgentClient {
       case 'question':
         // A user takes longer to answer than the agent.
         clearTimeout(this.#firstReplyTimer);
-        this.#putQuestion(reply.question);
+        this.#tasks.ask(reply.question);
         break;
       case 'secret-question':
         clearTimeout(this.#firstReplyTimer);
-        void this.#putSecretQuestion(reply.question);
+        void this.#tasks.askSecret(reply.question);
         break;
       case 'progress':
         if (reply.line !== undefined) warn(`mint-ssh: ${printable(reply.line)}`);
         this.#extendFirstReply();
         break;
       case 'resolve-credentials':
-        this.#startCredentials(reply);
+        this.#tasks.startCredentials(reply);
         this.#extendFirstReply();
         break;
       case 'superseded':
@@ -310,13 +314,6 @@ export class AgentClient {
     }
     this.#waiting.get(reply.type)?.resolve(reply);
     this.#waiting.delete(reply.type);
-  }
-
-  #startCredentials(request: Reply<'resolve-credentials'>): void {
-    const connection = this.#connection;
-    startCredentials(this.#paths, request, () =>
-      connection?.send({ type: 'credentials-ended', id: request.id }),
-    );
   }
 
   #stop(): void {
@@ -378,35 +375,6 @@ export class AgentClient {
       }),
     );
   }
-
-  /** The answer goes only to the agent that asked. */
-  #putQuestion(question: QuestionText): void {
-    const withdraw = new AbortController();
-    const asked = askUser(question, withdraw.signal).catch((): Answer => 'nobody');
-    const answer = asked.then((said) => {
-      if (this.#question?.withdraw !== withdraw) return said;
-      this.#connection?.send({ type: 'answer', answer: said });
-      this.#question = undefined;
-      return said;
-    });
-    this.#question = { withdraw, answer };
-  }
-
-  async #putSecretQuestion(question: SecretQuestion): Promise<void> {
-    const withdraw = new AbortController();
-    this.#secretQuestion = withdraw;
-    const answer = await askUserSecret(question, withdraw.signal).catch((): SecretAnswer => 'nobody');
-    if (this.#secretQuestion === withdraw) this.#connection?.send({ type: 'secret', answer });
-    if (typeof answer !== 'string') answer.secret.fill(0);
-  }
-
-  /** The agent that asked has ended; the next one asks again. */
-  #withdrawQuestions(): void {
-    this.#secretQuestion?.abort();
-    this.#secretQuestion = undefined;
-    this.#question?.withdraw.abort();
-    this.#question = undefined;
-  }
 }
 
 /** Whether both targets are the same machine. A VM that was started or replaced has another serial. */
@@ -419,17 +387,57 @@ export function hostsOf({ candidates }: Target): string {
   return [...new Set(candidates.map(({ host }) => host))].join(' or ');
 }
 
-/** Loads the code that asks only when there is a question. */
-async function askUser(question: QuestionText, signal: AbortSignal): Promise<Answer> {
-  const { ask } = await import('../cli/question.ts');
-  return ask({ ...question, signal });
+/**
+ * Reads VM, PORT and USER from the command line and the rest of the request from the environment.
+ * @throws MintError `usage`; `bad-vm-name`; `vm-not-found` if no VM is known at all
+ */
+export function readRequest(
+  { positionals, values, globals }: Invocation,
+  paths: Paths,
+  usage: string,
+): OpenRequest {
+  const [vm, port, user, ...more] = positionals;
+  if (vm === undefined || more.length > 0) {
+    throw new MintError('usage', vm === undefined ? 'missing argument: VM' : 'too many arguments', {
+      hint: `usage: mint-ssh ${usage}`,
+    });
+  }
+  const portNumber = port === undefined ? undefined : Number(/^\d{1,5}$/.exec(port)?.[0]);
+  if (portNumber !== undefined && !(portNumber > 0 && portNumber < 65_536)) {
+    throw new MintError('usage', 'invalid PORT: must be 1 to 65535');
+  }
+  if (user !== undefined && !userForm.test(user)) {
+    throw new MintError('usage', `invalid USER: "${printable(user.slice(0, 40))}"`, {
+      hint: 'a user name has letters, digits and @ . _ -, at most 32',
+    });
+  }
+  const name = vmName(vm);
+  // Without any file of ours or Mint's no name can mean anything, so no agent is started.
+  const isByName = values['by-name'] === true;
+  if (
+    !isByName &&
+    ![paths.sshToml, paths.configToml, paths.sshConfig, paths.jobs].some((path) => existsSync(path))
+  ) {
+    throw unknownVm(name, paths.sshToml);
+  }
+  return {
+    type: 'open',
+    version: protocolVersion,
+    vm: name,
+    port: portNumber,
+    user,
+    profile: globals.profile,
+    region: globals.region,
+    environment: callerEnvironment(process.env),
+    session: sessionKey(process.env),
+    upstreamAgent: (values['upstream-agent'] as string | undefined) ?? userAgentSocket(paths.run),
+    established: false,
+    byName: isByName,
+  };
 }
 
-async function askUserSecret(
-  { prompt, seconds }: SecretQuestion,
-  signal: AbortSignal,
-): Promise<SecretAnswer> {
-  const { askSecret } = await import('../cli/secret.ts');
-  const answer = await askSecret(prompt, process.env, { seconds, signal });
-  return typeof answer === 'string' ? answer : { secret: Buffer.from(answer.text) };
+function unknownVm(vm: string, sshToml: string): MintError {
+  return new MintError('vm-not-found', `${vm} is not configured: there is no ${sshToml} and no Host block`, {
+    hint: `mint-ssh ssh-config ${vm}`,
+  });
 }

@@ -2,12 +2,8 @@
 import { generateKeyPairSync, type KeyObject, randomBytes, sign } from 'node:crypto';
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
-import {
-  type AgentReply,
-  encodeLine,
-  lineSplitter,
-  protocolVersion,
-} from '../../src/agent/control/protocol.ts';
+import { encodeLine, lineSplitter } from '../../src/agent/control/messages.ts';
+import { type AgentReply, protocolVersion } from '../../src/agent/control/protocol.ts';
 import { AgentFrames } from '../../src/ssh/agent-messages.ts';
 import { publicKeyBlob } from '../../src/ssh/key-encoding.ts';
 import { encodeByte, encodeString, encodeUint32, WireReader } from '../../src/ssh/wire.ts';

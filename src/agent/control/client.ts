@@ -12,15 +12,9 @@ import { agentEnvironment } from '../../platform/hardening.ts';
 import type { Paths } from '../../platform/paths.ts';
 import { ownProcess } from '../../platform/program.ts';
 import { controlSecret, usesPipes } from '../../platform/sockets.ts';
+import { MessageStream, parseReply } from './messages.ts';
 import { proveToAgent } from './proof.ts';
-import {
-  type AgentReply,
-  type AgentRequest,
-  encodeLine,
-  type FailureReply,
-  lineSplitter,
-  parseReply,
-} from './protocol.ts';
+import type { AgentReply, AgentRequest, FailureReply } from './protocol.ts';
 
 export interface ControlConnection {
   send(request: AgentRequest): void;
@@ -92,24 +86,18 @@ function connectOnce(
       socket.destroy();
       listener.lost();
     };
-    const split = lineSplitter((message) => {
-      if (open) listener.received(parseReply(message));
-    });
     const failed = (error: NodeJS.ErrnoException) => {
       open = false;
       reject(error);
     };
     const connected = () => {
       socket.off('error', failed).on('error', lost).on('close', lost);
-      socket.on('data', (chunk) => {
-        try {
-          split(chunk);
-        } catch {
-          lost();
-        }
-      });
+      const received = (message: unknown) => {
+        if (open) listener.received(parseReply(message));
+      };
+      const messages = new MessageStream(socket, received, lost);
       resolve({
-        send: (request) => socket.write(encodeLine(request)),
+        send: (request) => messages.send(request),
         close: () => {
           open = false;
           socket.end();

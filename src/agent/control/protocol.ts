@@ -28,17 +28,6 @@ import type { Candidate } from '../../vms/candidates.ts';
  */
 export const protocolVersion = 5;
 
-/**
- * Names that versions up to 3 used. A proxy of such a version keeps running while its session lasts and reports the
- * session to a newer agent; an agent of such a version replies `makes-way` to a newer program.
- */
-export const formerNames: ReadonlyMap<unknown, string> = new Map([
-  ['seen', 'check-host-key'],
-  ['proceeded', 'client-accepted-host'],
-  ['refused?', 'explain-refusal'],
-  ['makes-way', 'superseded'],
-]);
-
 export type AgentRequest =
   | OpenRequest
   | JobRequest
@@ -253,59 +242,6 @@ export interface AgentStatus {
   }[];
 }
 
-/** The longest line either side accepts, in bytes. */
-const lineLimit = 256 * 1024;
-
-export function encodeLine(message: AgentRequest | AgentReply): string {
-  return message.type === 'secret' ? encodeSecret(message.answer) : `${JSON.stringify(message)}\n`;
-}
-
-/** Encodes what the user typed as base64. */
-function encodeSecret(answer: SecretAnswer): string {
-  const outcome = typeof answer === 'string' ? answer : 'told';
-  const typed = typeof answer === 'string' ? undefined : answer.secret.toString('base64');
-  return `${JSON.stringify({ type: 'secret', outcome, secret: typed })}\n`;
-}
-
-/**
- * Splits a byte stream into lines and parses each as JSON.
- * @param receive called with each parsed line
- * @returns a function that takes the next chunk
- * @throws MintError `agent-unavailable` for a line that is too long; SyntaxError for one that is not JSON
- */
-export function lineSplitter(receive: (message: unknown) => void): (chunk: Buffer) => void {
-  let pieces: Buffer[] = [];
-  let held = 0;
-  return (chunk) => {
-    let rest = chunk;
-    for (let end = rest.indexOf(10); end >= 0; end = rest.indexOf(10)) {
-      const line = Buffer.concat([...pieces, rest.subarray(0, end)]);
-      pieces = [];
-      held = 0;
-      rest = rest.subarray(end + 1);
-      if (line.length > lineLimit) throw malformed('a line is too long');
-      receive(JSON.parse(line.toString('utf8')));
-      // The line may hold a passphrase.
-      line.fill(0);
-    }
-    if (rest.length === 0) return;
-    held += rest.length;
-    if (held > lineLimit) throw malformed('a line is too long');
-    pieces.push(Buffer.from(rest));
-  };
-}
-
-/**
- * Takes a reply of the agent. The checks on its socket have shown that the agent runs as this user, so only the frame
- * is checked.
- * @throws MintError `agent-unavailable` if the message is not an object
- */
-export function parseReply(message: unknown): AgentReply {
-  const fields = record(message);
-  const former = formerNames.get(fields['type']);
-  return (former === undefined ? fields : { ...fields, type: former }) as unknown as AgentReply;
-}
-
 /**
  * @param error any error; its `warning`, if it has one, is sent too
  * @returns the reply that tells the client of it
@@ -318,18 +254,4 @@ export function failureReply(error: unknown): FailureReply {
   const { code, message, hint, unsafe } = known;
   const { warning } = known as { readonly warning?: string };
   return { type: 'error', code, message, hint, unsafe, warning };
-}
-
-/** The fields of a message; `control/request.ts` reads those of a request. */
-export type Fields = Readonly<Record<string, unknown>>;
-
-/** @throws MintError `agent-unavailable` if the value is not an object */
-export function record(value: unknown): Fields {
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw malformed('not an object');
-  return value as Fields;
-}
-
-/** @param what is wrong, without any text of the message itself */
-export function malformed(what: string): MintError {
-  return new MintError('agent-unavailable', `malformed message on the control socket: ${what}`);
 }

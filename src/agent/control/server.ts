@@ -15,17 +15,15 @@ import type { CallerCredentials, Resolution } from '../credentials/caller-creden
 import type { Forward } from '../forward.ts';
 import { PendingConnections } from '../listener.ts';
 import type { Vms } from '../vms.ts';
+import { encodeLine, MessageStream, parseRequest } from './messages.ts';
 import {
   type AgentReply,
   type AgentRequest,
   type AgentStatus,
-  encodeLine,
   failureReply,
-  lineSplitter,
   type OpenRequest,
   protocolVersion,
 } from './protocol.ts';
-import { parseRequest } from './request.ts';
 
 /** How long the agent waits for logins in progress before it exits for a newer program. */
 const loginWaitMs = 5000;
@@ -69,29 +67,20 @@ export class ControlServer {
 
   serve(socket: Socket): void {
     this.#pending.add(socket);
-    const reply = (message: AgentReply) => {
-      if (socket.writable) socket.write(encodeLine(message));
-    };
-    const split = lineSplitter((message) => {
+    const received = (message: unknown) => {
       const request = parseRequest(message);
       // A command that asks for status or stop gets its reply and need not stay connected.
       if (request.type === 'open') this.#pending.accept(socket);
       this.#handle(socket, request, reply).catch((error: unknown) => reply(failureReply(error)));
-    });
-    socket.on('data', (chunk) => {
-      try {
-        split(chunk);
-        // The chunk may hold a passphrase.
-        chunk.fill(0);
-        // Read nothing more from a client that does not read its replies.
-        if (socket.writableNeedDrain) {
-          socket.pause();
-          socket.once('drain', () => socket.resume());
-        }
-      } catch {
-        // A malformed message ends this connection only.
-        socket.destroy();
-      }
+    };
+    // A malformed message ends this connection only.
+    const messages = new MessageStream(socket, received, () => socket.destroy());
+    const reply = (message: AgentReply) => messages.send(message);
+    // Read nothing more from a client that does not read its replies.
+    socket.on('data', () => {
+      if (!socket.writableNeedDrain) return;
+      socket.pause();
+      socket.once('drain', () => socket.resume());
     });
     socket.once('close', () => {
       this.#resolutions.get(socket)?.detach();
@@ -141,7 +130,8 @@ export class ControlServer {
       case 'check-host-key': {
         const hostKey = Buffer.from(request.hostKey, 'base64');
         const signature = Buffer.from(request.signature, 'base64');
-        return this.#proxy(socket).checkHostKey(hostKey, signature, request.host);
+        const outcome = await this.#proxy(socket).host.check(hostKey, signature, request.host);
+        return reply({ type: 'host-key-checked', outcome });
       }
       case 'retarget':
         return this.#proxy(socket).retarget();

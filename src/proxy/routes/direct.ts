@@ -1,6 +1,7 @@
 /** The route to a public or private address: a TCP connection. */
 import net, { isIP } from 'node:net';
-import type { Address } from '../../vms/last-address.ts';
+import type { Paths } from '../../platform/paths.ts';
+import { type Address, readLastAddress } from '../../vms/last-address.ts';
 import { ByteStream, bufferBytes } from '../byte-stream.ts';
 import { cannotReach, noneReached, timedOut } from '../errors.ts';
 import { AllFailed, race } from './happy-eyeballs.ts';
@@ -113,6 +114,16 @@ export function connectTcp(
       };
     });
   });
+}
+
+/** Begins to dial the last address of the VM, if it is known and the port fits. */
+export function dialLastAddress(
+  paths: Paths,
+  { vm, port }: { readonly vm: string; readonly port: number | undefined },
+): EarlyDial | undefined {
+  const address = readLastAddress(paths, vm);
+  if (address === undefined || (port !== undefined && port !== address.port)) return undefined;
+  return new EarlyDial(address);
 }
 
 /**

@@ -1,7 +1,6 @@
 /** What a client of the control socket may say. */
 import assert from 'node:assert/strict';
-import { encodeLine, lineSplitter } from '../../../src/agent/control/protocol.ts';
-import { parseRequest } from '../../../src/agent/control/request.ts';
+import { encodeLine, lineSplitter, parseRequest } from '../../../src/agent/control/messages.ts';
 import { MintError } from '../../../src/errors.ts';
 import { inPieces } from '../pieces.ts';
 import { attempt, Refusal, type Target } from '../target.ts';

@@ -1,17 +1,105 @@
-/** Parses the requests of clients on `run/control.sock`. The agent trusts nothing in them. */
-
+/**
+ * Writes and reads the messages of protocol.ts: one JSON object a line. The agent trusts nothing in a request; a proxy
+ * has checked the agent's socket, and so trusts its replies.
+ */
+import type { Socket } from 'node:net';
 import type { Source } from '../../aws/requests.ts';
-import type { ErrorCode } from '../../errors.ts';
-import {
-  type AgentRequest,
-  type Answer,
-  type Fields,
-  formerNames,
-  type JobRequest,
-  malformed,
-  record,
-  type SecretAnswer,
-} from './protocol.ts';
+import { type ErrorCode, MintError } from '../../errors.ts';
+import type { AgentReply, AgentRequest, Answer, JobRequest, SecretAnswer } from './protocol.ts';
+
+/** One end of a control connection, as messages. */
+export class MessageStream {
+  readonly #socket: Socket;
+
+  /**
+   * @param received called with each message, parsed as JSON
+   * @param broken called when the other side breaks the format, or `received` throws; nothing is received after it
+   */
+  constructor(socket: Socket, received: (message: unknown) => void, broken: () => void) {
+    this.#socket = socket;
+    const split = lineSplitter(received);
+    const read = (chunk: Buffer) => {
+      try {
+        split(chunk);
+        // The chunk may hold a passphrase.
+        chunk.fill(0);
+      } catch {
+        socket.off('data', read);
+        broken();
+      }
+    };
+    socket.on('data', read);
+  }
+
+  /** Sends a message, unless the connection has ended. */
+  send(message: AgentRequest | AgentReply): void {
+    if (this.#socket.writable) this.#socket.write(encodeLine(message));
+  }
+}
+
+/**
+ * Names that versions up to 3 used. A proxy of such a version keeps running while its session lasts and reports the
+ * session to a newer agent; an agent of such a version replies `makes-way` to a newer program.
+ */
+const formerNames: ReadonlyMap<unknown, string> = new Map([
+  ['seen', 'check-host-key'],
+  ['proceeded', 'client-accepted-host'],
+  ['refused?', 'explain-refusal'],
+  ['makes-way', 'superseded'],
+]);
+
+/** The longest line either side accepts, in bytes. */
+const lineLimit = 256 * 1024;
+
+export function encodeLine(message: AgentRequest | AgentReply): string {
+  return message.type === 'secret' ? encodeSecret(message.answer) : `${JSON.stringify(message)}\n`;
+}
+
+/** Encodes what the user typed as base64. */
+function encodeSecret(answer: SecretAnswer): string {
+  const outcome = typeof answer === 'string' ? answer : 'told';
+  const typed = typeof answer === 'string' ? undefined : answer.secret.toString('base64');
+  return `${JSON.stringify({ type: 'secret', outcome, secret: typed })}\n`;
+}
+
+/**
+ * Splits a byte stream into lines and parses each as JSON.
+ * @param receive called with each parsed line
+ * @returns a function that takes the next chunk
+ * @throws MintError `agent-unavailable` for a line that is too long; SyntaxError for one that is not JSON
+ */
+export function lineSplitter(receive: (message: unknown) => void): (chunk: Buffer) => void {
+  let pieces: Buffer[] = [];
+  let held = 0;
+  return (chunk) => {
+    let rest = chunk;
+    for (let end = rest.indexOf(10); end >= 0; end = rest.indexOf(10)) {
+      const line = Buffer.concat([...pieces, rest.subarray(0, end)]);
+      pieces = [];
+      held = 0;
+      rest = rest.subarray(end + 1);
+      if (line.length > lineLimit) throw malformed('a line is too long');
+      receive(JSON.parse(line.toString('utf8')));
+      // The line may hold a passphrase.
+      line.fill(0);
+    }
+    if (rest.length === 0) return;
+    held += rest.length;
+    if (held > lineLimit) throw malformed('a line is too long');
+    pieces.push(Buffer.from(rest));
+  };
+}
+
+/**
+ * Takes a reply of the agent. The checks on its socket have shown that the agent runs as this user, so only the frame
+ * is checked.
+ * @throws MintError `agent-unavailable` if the message is not an object
+ */
+export function parseReply(message: unknown): AgentReply {
+  const fields = record(message);
+  const former = formerNames.get(fields['type']);
+  return (former === undefined ? fields : { ...fields, type: former }) as unknown as AgentReply;
+}
 
 /** Session tokens are some 2,000 characters long; AWS documents no limit. */
 const maxKeyCharacters = 32_768;
@@ -222,4 +310,18 @@ function textRecord(value: unknown): Record<string, string> {
   if (Object.values(fields).some((each) => typeof each !== 'string'))
     throw malformed('a variable is not a string');
   return fields as Record<string, string>;
+}
+
+/** The fields of a message. */
+type Fields = Readonly<Record<string, unknown>>;
+
+/** @throws MintError `agent-unavailable` if the value is not an object */
+function record(value: unknown): Fields {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw malformed('not an object');
+  return value as Fields;
+}
+
+/** @param what is wrong, without any text of the message itself */
+function malformed(what: string): MintError {
+  return new MintError('agent-unavailable', `malformed message on the control socket: ${what}`);
 }
