@@ -10,87 +10,42 @@ import { appendAudit } from '../platform/audit.ts';
 import type { Caller } from '../platform/caller.ts';
 import type { VmSettings } from '../settings/settings.ts';
 import { type HostKey, parseHostKey, type SignedExchange } from '../ssh/hostkey.ts';
-import { type ChangeEvidence, closest, isStrict, likelyCause } from '../trust/changed-key.ts';
-import { type ConsoleAnswer, type Refused, typeOf } from '../trust/decide.ts';
+import { type ChangeEvidence, isStrict, likelyCause } from '../trust/changed-key.ts';
+import type { ConsoleAnswer } from '../trust/decide.ts';
 import { type Evidence, isElsewhere, mintType, type Place } from '../trust/pin.ts';
-import type { Pin, Provisional, Sighting } from '../trust/store.ts';
-import {
-  changedKeyQuestion,
-  changedKeyWarning,
-  contradictedPinWarning,
-  refusedBeforeWarning,
-  unverifiedKeyWarning,
-} from '../trust/warning.ts';
+import type { Pin, Provisional } from '../trust/store.ts';
+import { changedKeyQuestion, changedKeyWarning } from '../trust/warning.ts';
+import { askerOf, ConsoleQuestions, type Presented, whyNotAsked } from './console-questions.ts';
 import type { AgentContext } from './context.ts';
-import { type Asker, askConsole, askInstance, gatherEvidence } from './evidence.ts';
+import { gatherEvidence } from './evidence.ts';
 import { type Address, askForEd25519Key } from './host-key-probe.ts';
+import { HostKeyRefusal, refusalOf } from './host-key-refusal.ts';
 import { type AskUser, type Decision, SharedPrompt } from './prompt.ts';
 
-/** How long a connection waits for the console output. */
-const consoleLimitMs = 2000;
 /** How long gathering the evidence for a question may take. */
 const evidenceLimitMs = 4000;
 /** How long the user has, in seconds: less than the 45 s after which keep-alives end a waiting ssh. */
 const answerSeconds = 40;
-/** The pauses between requests for the console output of a new pin's instance. AWS can show it minutes late. */
-const newPinPausesMs = [2_000, 8_000, 30_000, 60_000, 300_000, 900_000];
-/** The pauses for a pin that was never verified, when it is used again, at most once an hour. */
-const oldPinPausesMs = [0, 60_000];
-const oldPinIntervalMs = 3_600_000;
-const lateLimitMs = 10_000;
 /** A client that continues and has not asked for a signature after this time will not ask for one. */
 const signatureLimitMs = 3000;
 /** An ssh whose connection has ended may still be writing the VM's known-hosts file for so long. */
 const lastWriteMs = 2000;
-
-/** The key that one connection was shown, and what is needed to ask about it. */
-export interface Presented {
-  /** If it has no instance, it is a machine that AWS does not know, and AWS is not asked. */
-  readonly sighting: Sighting;
-  readonly settings: VmSettings;
-  readonly caller: Caller;
-  readonly ask: AskUser;
-  /** The name was found by Mint's tag. */
-  readonly isMintVm: boolean;
-}
 
 export type Accepted =
   | { readonly outcome: 'match' }
   /** A new key: pinned once the server has proved that it owns it. */
   | { readonly outcome: 'unknown'; readonly provisional: Provisional; readonly evidence: Evidence };
 
-/** A key that is refused, with a warning of several lines to be shown before the error. */
-export class HostKeyRefusal extends MintError {
-  readonly warning: string | undefined;
-  readonly event: 'host-key-changed' | 'host-key-unverified';
-
-  constructor(
-    code: 'host-key-changed' | 'host-key-unverified',
-    message: string,
-    hint: string,
-    warning?: string,
-  ) {
-    super(code, message, { hint });
-    this.event = code;
-    this.warning = warning;
-  }
-}
-
 export class HostKeyChecks {
   readonly #context: AgentContext;
   readonly #prompt = new SharedPrompt();
-  /**
-   * Requests for console output that are under way, by instance and by whose credentials ask: thirty first logins at
-   * once are one request. What AWS refuses to one identity says nothing about another.
-   */
-  readonly #consoles = new Map<string, Promise<ConsoleAnswer>>();
-  /** VMs whose console is asked for in the background, and when that began last. */
-  readonly #late = new Map<string, { isRunning: boolean; readonly begunAt: number }>();
+  readonly #console: ConsoleQuestions;
   /** Keys that open connections were shown, by VM. */
   readonly #shown = new Map<string, Map<object, HostKey>>();
 
   constructor(context: AgentContext) {
     this.#context = context;
+    this.#console = new ConsoleQuestions(context);
   }
 
   /** @throws HostKeyRefusal, MintError `host-key-type`, and what `TrustStore.check` throws */
@@ -104,13 +59,13 @@ export class HostKeyChecks {
       const checked = await trust.check(sighting, console, mayAdopt);
       switch (checked.outcome) {
         case 'pinned':
-          this.#verifyOldPin(presented, checked.pin);
+          this.#console.verifyOldPin(presented, checked.pin);
           return { outcome: 'match' };
         case 'new':
           log(`${vm}: new host key ${key.fingerprint}, ${checked.evidence}`);
           return { outcome: 'unknown', provisional: checked.provisional, evidence: checked.evidence };
         case 'ask-console':
-          console = await this.#askConsole(presented);
+          console = await this.#console.ask(presented);
           log(`${vm}: host key ${key.fingerprint}; the console ${describe(console)}`);
           break;
         case 'changed':
@@ -121,14 +76,14 @@ export class HostKeyChecks {
         case 'type-not-pinned':
         case 'refused-before':
         case 'contradicted':
-          throw refusalOf(presented, checked);
+          throw refusalOf(sighting, checked);
       }
     }
   }
 
   /** A new key was pinned: asks AWS again later for what it could not show at once. */
   verifyLater(presented: Presented): void {
-    this.#beginLate(presented, newPinPausesMs);
+    this.#console.verifyNewPin(presented);
   }
 
   /** Remembers which key an open connection was shown, until `forget`. */
@@ -180,23 +135,6 @@ export class HostKeyChecks {
   #mayAdopt(vm: string): boolean {
     const keys = [...(this.#shown.get(vm)?.values() ?? [])];
     return keys.every((key) => this.#context.trust.isPinned(vm, key));
-  }
-
-  #askConsole(presented: Presented): Promise<ConsoleAnswer> {
-    const { instance } = presented.sighting;
-    const notAsked = whyNotAsked(presented);
-    if (instance === undefined || notAsked !== undefined) {
-      return Promise.resolve(notAsked ?? { kind: 'silent', why: 'the instance is not known' });
-    }
-    const asker = this.#asker(presented);
-    const scope = JSON.stringify([asker.aws.scope(asker.caller, asker), asker.region, instance]);
-    const running = this.#consoles.get(scope);
-    if (running !== undefined) return running;
-    const answer = askConsole(asker, instance, consoleLimitMs)
-      .then((view) => view.answer)
-      .finally(() => this.#consoles.delete(scope));
-    this.#consoles.set(scope, answer);
-    return answer;
   }
 
   /**
@@ -251,116 +189,7 @@ export class HostKeyChecks {
       const console = { kind: 'silent', why: 'AWS does not know this machine' } as const;
       return { console, current: undefined, oldIsGone: undefined, callersOwner: undefined };
     }
-    return gatherEvidence(this.#asker(presented), pin, instance, key, evidenceLimitMs);
-  }
-
-  /** Compares a pin whose only evidence is its first use with the console again. */
-  #verifyOldPin(presented: Presented, { evidence }: Pin): void {
-    if (evidence !== undefined && evidence !== 'first-use') return;
-    const last = this.#late.get(presented.sighting.vm);
-    if (last !== undefined && performance.now() - last.begunAt < oldPinIntervalMs) return;
-    this.#beginLate(presented, oldPinPausesMs);
-  }
-
-  /** Runs one series of requests at a time for each VM. The result goes into the VM's record for the next connection. */
-  #beginLate(presented: Presented, pausesMs: readonly number[]): void {
-    const { vm, instance } = presented.sighting;
-    if (instance === undefined || whyNotAsked(presented) !== undefined) return;
-    if (this.#late.get(vm)?.isRunning || this.#context.trust.knowsInstance(vm, instance)) return;
-    const series = { isRunning: true, begunAt: performance.now() };
-    this.#late.set(vm, series);
-    const asker = this.#asker(presented);
-    const askAfter = (attempt: number) => {
-      const pauseMs = pausesMs[attempt];
-      if (pauseMs === undefined) {
-        series.isRunning = false;
-        return;
-      }
-      setTimeout(() => {
-        this.#askLate(asker, vm, instance).then(
-          (isDone) => {
-            if (isDone) series.isRunning = false;
-            else askAfter(attempt + 1);
-          },
-          (error: unknown) => {
-            // If the directory is no longer private, the next connection reports that.
-            series.isRunning = false;
-            this.#context.log(`${vm}: cannot record what AWS shows: ${String(error)}`);
-          },
-        );
-      }, pauseMs).unref();
-    };
-    askAfter(0);
-  }
-
-  /** @returns true if no further request is needed */
-  async #askLate(asker: Asker, vm: string, instance: string): Promise<boolean> {
-    const { trust, log } = this.#context;
-    const [{ answer }, facts] = await Promise.all([
-      askConsole(asker, instance, lateLimitMs),
-      askInstance(asker, instance, lateLimitMs),
-    ]);
-    const { account, region } = facts ?? {};
-    if (answer.kind !== 'block') {
-      trust.learnPlace(vm, { instance, account, region });
-      return false;
-    }
-    const learnt = trust.learn(vm, answer.block, { instance, account, region });
-    if (learnt === 'contradicts')
-      log(`${vm}: the console does not list the pinned host key: blocked from now on`);
-    return learnt !== undefined;
-  }
-
-  #asker({ caller, settings: { region, profile } }: Presented): Asker {
-    return { aws: this.#context.aws, caller, region, profile };
-  }
-}
-
-/** @returns why AWS is not asked for the console; undefined if it is asked */
-function whyNotAsked({ sighting, settings }: Presented): (ConsoleAnswer & { kind: 'silent' }) | undefined {
-  if (sighting.instance === undefined) return { kind: 'silent', why: 'AWS does not know this machine' };
-  return settings.verify === 'console'
-    ? undefined
-    : { kind: 'silent', why: `verify = "${settings.verify}", so AWS was not asked` };
-}
-
-function refusalOf({ sighting: { vm, key } }: Presented, decision: Refused): MintError {
-  const accept = `mint-ssh hosts accept ${vm} ${key.fingerprint}`;
-  switch (decision.outcome) {
-    case 'unverified':
-      return new HostKeyRefusal(
-        'host-key-unverified',
-        `the host key of ${vm} is not one that AWS shows`,
-        `if you know why: ${accept}`,
-        unverifiedKeyWarning(vm, key, decision.shown),
-      );
-    case 'contradicted': {
-      const own = closest(decision.shown, key.type)?.fingerprint ?? 'FINGERPRINT';
-      return new HostKeyRefusal(
-        'host-key-unverified',
-        `the pinned host key of ${vm} is not one that AWS shows`,
-        `to trust the key that AWS shows: mint-ssh hosts accept ${vm} ${own}`,
-        contradictedPinWarning(vm, decision.pin, key, decision.shown),
-      );
-    }
-    case 'refused-before':
-      return new HostKeyRefusal(
-        decision.refusal.reason === 'unverified' ? 'host-key-unverified' : 'host-key-changed',
-        `this host key of ${vm} was refused before and has not been accepted since`,
-        `if it is the VM's own key: ${accept}`,
-        refusedBeforeWarning(vm, decision.refusal),
-      );
-    case 'type-not-pinned': {
-      const pinned = [...new Set(decision.pins.map(typeOf))].join(', ');
-      const learn = pinned.includes(mintType)
-        ? `run \`ssh ${vm} true\` once, in which the VM proves its other keys; or `
-        : '';
-      return new MintError(
-        'host-key-type',
-        `the server of ${vm} presents its ${key.type} host key, and only its ${pinned} key is known (${decision.why})`,
-        { hint: `${learn}compare the key with the VM's and run: ${accept}` },
-      );
-    }
+    return gatherEvidence(askerOf(this.#context, presented), pin, instance, key, evidenceLimitMs);
   }
 }
 

@@ -6,6 +6,7 @@
 import { verifiableKeyTypes } from '../ssh/host-key-algorithm.ts';
 import type { HostKey } from '../ssh/hostkey.ts';
 import { type ConsoleAnswer, contradicted, typeOf } from './decide.ts';
+import { maxKeys } from './derived-file.ts';
 import type { Finding } from './known-hosts.ts';
 import {
   type ConsoleBlock,
@@ -100,6 +101,42 @@ export function withConsoleKeys(keys: readonly PinnedKey[], block: ConsoleBlock)
         : [{ ...pinnedKey(key), evidence: 'console' as const, firstSeen: now, pinnedAt: now }],
     ),
   ];
+}
+
+/**
+ * The record with the keys that a host has proved inside a session (`UpdateHostKeys`), and without those that it no
+ * longer offers.
+ * @param found the keys of the VM's known-hosts file, which ssh edits
+ * @param provisional keys in that file which are not proved yet
+ * @returns undefined if nothing has changed, no pinned key is left in the file, or the console contradicts the pin
+ */
+export function withProved(
+  record: TrustRecord,
+  found: readonly HostKey[],
+  provisional: readonly HostKey[],
+): TrustRecord | undefined {
+  const has = (keys: readonly { readonly fingerprint: string }[], fingerprint: string) =>
+    keys.some((one) => one.fingerprint === fingerprint);
+  if (!found.some(({ fingerprint }) => has(record.keys, fingerprint))) return undefined;
+  if (record.console !== undefined && contradicted(pinsOf(record), record.console) !== undefined)
+    return undefined;
+  const added = found.filter(
+    ({ fingerprint }) => !has(record.keys, fingerprint) && !has(provisional, fingerprint),
+  );
+  const kept = record.keys.filter(({ key, fingerprint }) => key === undefined || has(found, fingerprint));
+  if (added.length === 0 && kept.length === record.keys.length) return undefined;
+  const now = new Date().toISOString();
+  const proved = added.map((key) => ({
+    ...pinnedKey(key),
+    evidence: 'proved' as const,
+    firstSeen: now,
+    pinnedAt: now,
+  }));
+  return {
+    ...record,
+    keys: [...kept, ...proved].slice(0, maxKeys),
+    refused: record.refused.filter(({ key }) => !has(added, key.fingerprint)),
+  };
 }
 
 /** The pinned keys that stay beside an accepted one. */

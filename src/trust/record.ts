@@ -6,7 +6,7 @@
  * written back in the new form at the next change. Fields that we do not know are kept.
  */
 import { MintError } from '../errors.ts';
-import { quoted, readPrivateFile, writeAtomic } from '../platform/files.ts';
+import { quoted, readPrivateFile } from '../platform/files.ts';
 import { type HostKey, parseHostKey } from '../ssh/hostkey.ts';
 import { isFingerprint } from './known-hosts.ts';
 import {
@@ -59,11 +59,6 @@ export function readRecord(path: string): TrustRecord | undefined {
 /** The pinned keys, each with what the record knows of the VM. */
 export function pinsOf({ keys, instance, account, region, lastLogin }: TrustRecord): Pin[] {
   return keys.map((key) => ({ ...key, instance, account, region, lastLogin }));
-}
-
-/** Replaces the file. @throws MintError `io-failed` */
-export function writeRecord(path: string, record: TrustRecord): void {
-  writeAtomic(path, formatRecord(record), { mode: 0o600 });
 }
 
 /** The inverse of `parseRecord`. */

@@ -1,82 +1,48 @@
 /**
- * Which host keys are trusted: the decision (`decide`) over Mint's file, our records and the keys that are still
- * provisional, and everything that changes them. One process (the agent) checks keys; commands may accept and forget
- * beside it.
- *
- * Mint's file says which ed25519 key counts. Where its line is one that our record knows, the record's other keys
- * count too; where it is another one, Mint has pinned another machine and the record's keys are of the past. A line
- * that was lost comes back from the record.
+ * The check of host keys: the decision (`decide`) over Mint's file, our records and the keys that are still provisional,
+ * and the pin that follows from it. One process, the agent, checks keys.
  */
-
-import { existsSync } from 'node:fs';
 import { MintError } from '../errors.ts';
-import type { Paths } from '../platform/paths.ts';
-import { vmName } from '../settings/vm-name.ts';
 import { verifiableKeyTypes } from '../ssh/host-key-algorithm.ts';
 import type { HostKey } from '../ssh/hostkey.ts';
+import { type ConsoleAnswer, type Decision, decide, lookUp, type Refused, typeOf } from './decide.ts';
+import { keysIn, readDerived, removeOrphans } from './derived-file.ts';
 import {
-  type ConsoleAnswer,
-  contradicted,
-  type Decision,
-  decide,
-  lookUp,
-  type Refused,
-  typeOf,
-} from './decide.ts';
-import {
-  derivedText,
-  keysIn,
-  libsshText,
-  maxKeys,
-  putDerived,
-  readDerived,
-  recordedNames,
-  removeFile,
-  removeOrphans,
-} from './derived-file.ts';
-import {
-  addsPlace,
   blobsOf,
   blockToKeep,
   countingKeys,
   countingPins,
   hasMintKey,
   isComplete,
-  keptBeside,
   lineFor,
   pinnedKey,
-  seenKey,
-  shownKey,
   withConsoleKeys,
   withKey,
   withoutUndefined,
+  withProved,
   withRemembered,
 } from './key-set.ts';
-import { type Finding, findPin, findPins, isFingerprint } from './known-hosts.ts';
+import { type Finding, findPin } from './known-hosts.ts';
 import {
   type ConsoleBlock,
-  type ConsoleKey,
   type Evidence,
   isAnotherInstance,
   knownPart,
-  mintType,
   type Pin,
   type PinnedKey,
-  type Place,
   type Refusal,
   type RefusalReason,
   type Sighting,
 } from './pin.ts';
+import { isRecent, Pins, succeeds } from './pins.ts';
 import { type Grounds, type Provisional, ProvisionalKeys } from './provisional.ts';
-import { emptyRecord, maxRefused, pinsOf, type TrustRecord } from './record.ts';
-import { TrustFiles } from './trust-files.ts';
+import { emptyRecord, maxRefused, type TrustRecord } from './record.ts';
 
 export type { Pin, Sighting } from './pin.ts';
+export type { HostEntry } from './pins.ts';
 export type { Provisional } from './provisional.ts';
 
-/** A login this soon after the one on record is not written down: parallel logins come in dozens. */
-const loginGrainMs = 10_000;
-/** Likewise for the same key refused again. */
+/** The same key refused again so soon is not written down. */
 const refusalGrainMs = 10_000;
 
 /** What is to happen with a presented key. `new`: the derived file holds the key, and the connection holds it. */
@@ -87,37 +53,15 @@ export type Checked =
   | { readonly outcome: 'changed'; readonly pin: Pin }
   | Refused;
 
-/** What is known of a VM, for users to read. */
-export interface HostEntry {
-  readonly vm: string;
-  /** Mint's type first. */
-  readonly pins: readonly Pin[];
-  /** The first of them; undefined where nothing is pinned, or what is pinned cannot be read. */
-  readonly pin: Pin | undefined;
-  /** Keys of our record that do not count, because Mint's file has another key. */
-  readonly replaced: readonly PinnedKey[];
-  /** The key that was refused last, until it is accepted. */
-  readonly refused: Refusal | undefined;
-  /** AWS's console output does not list a key that was pinned at first use: connections are blocked. */
-  readonly contradiction: { readonly pin: Pin; readonly shown: readonly ConsoleKey[] } | undefined;
-  /** Why no key of this VM is trusted at the moment, or what else is wrong with its files. */
-  readonly problem: string | undefined;
-}
-
-export class TrustStore {
-  readonly #files: TrustFiles;
+export class TrustStore extends Pins {
   readonly #provisional = new ProvisionalKeys({
     pin: (sighting, grounds) => this.#pin(sighting, grounds),
     remove: (sighting) => this.#removeProvisional(sighting),
   });
 
-  constructor(paths: Paths) {
-    this.#files = new TrustFiles(paths);
-  }
-
   /** For an agent that starts: removes what another one left as provisional. @throws MintError `io-failed` */
   start(): void {
-    removeOrphans(this.#files.paths.hosts);
+    removeOrphans(this.files.paths.hosts);
   }
 
   /**
@@ -136,13 +80,13 @@ export class TrustStore {
     mayAdopt: () => boolean = () => true,
   ): Promise<Checked> {
     refuseUnknownType(sighting);
-    this.#files.prepare();
+    this.files.prepare();
     const { vm, key } = sighting;
-    const finding = await this.#files.find(vm, () => hasMintKey(this.#files.record(vm).record));
+    const finding = await this.files.find(vm, () => hasMintKey(this.files.record(vm).record));
     // From here to the end nothing waits, so that two connections cannot be given different first keys.
-    const { record: read, damage } = this.#files.record(vm);
+    const { record: read, damage } = this.files.record(vm);
     if (finding.kind === 'absent' && damage !== undefined) throw damage;
-    const derived = readDerived(this.#files.of(vm).knownHosts);
+    const derived = readDerived(this.files.of(vm).knownHosts);
     const record = read && this.#adopt(vm, read, derived, mayAdopt);
     const pins = countingPins(finding, read, record, sighting);
     const answer = withRemembered(console, record?.console, pins, sighting);
@@ -160,7 +104,7 @@ export class TrustStore {
           block: answer.kind === 'block' ? answer.block : undefined,
         };
         const keys = this.#derivedKeys(vm, pins);
-        this.#putDerived(vm, withKey(keys, key), derived);
+        this.putDerived(vm, withKey(keys, key), derived);
         return { ...decision, provisional: this.#provisional.hold(sighting, grounds) };
       }
       case 'changed':
@@ -173,148 +117,23 @@ export class TrustStore {
     }
   }
 
-  /** Whether our record has this key as pinned. @throws MintError `unsafe-permissions`, `io-failed` */
-  isPinned(vm: string, { fingerprint }: HostKey): boolean {
-    return this.#files.record(vm).record?.keys.some((one) => one.fingerprint === fingerprint) ?? false;
-  }
-
-  /** Whether all that AWS can say later is on record: the console's host keys and the account. @throws MintError */
-  knowsInstance(vm: string, instance: string): boolean {
-    const { console, account } = this.#files.record(vm).record ?? emptyRecord;
-    return console?.isWhole === true && console.instance === instance && account !== undefined;
-  }
-
-  /** Every VM that is known, by name. @throws MintError `known-hosts-corrupt` when Mint's file as a whole is refused */
-  list(): HostEntry[] {
-    const findings = findPins(this.#files.text());
-    const names = new Set([...findings.keys(), ...recordedNames(this.#files.paths.hosts)].filter(isVmName));
-    return [...names].sort().flatMap((vm) => this.#entry(vm, findings.get(vm) ?? { kind: 'absent' }) ?? []);
-  }
-
-  /** One VM; undefined when nothing is known of it. @throws MintError as `list` */
-  show(vm: string): HostEntry | undefined {
-    return this.#entry(vm, findPin(this.#files.text(), vm));
-  }
-
-  /**
-   * Trusts a fingerprint because the user said so. It takes the place of the pinned keys of its type; on another
-   * instance than the one on record, or against AWS's console output, of all keys that this concerns. The key itself
-   * is known where it was refused, pinned or printed to the console before; any other is pinned by its fingerprint
-   * and counts as an ed25519 key until it is seen.
-   *
-   * @throws MintError `usage` when it is not a fingerprint; `known-hosts-corrupt` when Mint's file as a whole is
-   *   refused; `io-failed`, `unsafe-permissions`
-   */
-  accept(vm: string, fingerprint: string): Pin {
-    if (!isFingerprint(fingerprint)) {
-      throw new MintError('usage', 'a fingerprint is "SHA256:" and 43 base64 characters', {
-        hint: 'copy it from the warning, or from `ssh-keygen -l` on the VM',
-      });
-    }
-    return this.#files.locked(() => {
-      const { record: before = emptyRecord } = this.#files.record(vm);
-      const finding = findPin(this.#files.text(), vm);
-      const now = new Date().toISOString();
-      const refusal = before.refused.find(({ key }) => key.fingerprint === fingerprint);
-      const pinned = before.keys.find((one) => one.fingerprint === fingerprint);
-      const known = pinned ?? (refusal && seenKey(refusal)) ?? shownKey(before.console, fingerprint);
-      const accepted: PinnedKey = { ...(known ?? { fingerprint }), evidence: 'accepted', pinnedAt: now };
-      const isNewVm = refusal !== undefined && isAnotherInstance(before, refusal);
-      const kept = isNewVm ? [] : keptBeside(accepted, countingKeys(finding, before), before, pinned);
-      const keys = [...kept, accepted];
-      const place = refusal === undefined ? {} : knownPart(refusal);
-      const record: TrustRecord = {
-        ...before,
-        ...(isNewVm ? { account: undefined, region: undefined, lastLogin: undefined } : {}),
-        ...place,
-        keys,
-        console: isNewVm && before.console?.instance !== refusal.instance ? undefined : before.console,
-        refused: before.refused.filter((one) => one !== refusal),
-      };
-      this.#files.setLine(vm, lineFor(keys, finding));
-      this.#files.writeRecord(vm, record);
-      this.#putDerived(vm, blobsOf(keys));
-      return { ...accepted, ...place };
-    });
-  }
-
-  /** Removes every trace of a VM; false when there was none. @throws MintError */
-  forget(vm: string): boolean {
-    // Where there is nothing, nothing is made either: not even the lock.
-    if (!existsSync(this.#files.paths.hosts) && findPin(this.#files.text(), vm).kind === 'absent')
-      return false;
-    return this.#files.locked(() => {
-      // A file that is refused as a whole is refused before anything is removed.
-      const hasLine = findPin(this.#files.text(), vm).kind !== 'absent';
-      const { record, knownHosts, libsshKnownHosts } = this.#files.of(vm);
-      // The record goes first: were it to outlive the line, it would bring the line back.
-      const hadFiles = [record, knownHosts, `${knownHosts}.old`, libsshKnownHosts]
-        .map(removeFile)
-        .includes(true);
-      if (hasLine) this.#files.setLine(vm, undefined);
-      return hasLine || hadFiles;
-    });
-  }
-
   /**
    * Pins a key without a connection: it came from the command that put it into the VM's user data.
    * @returns false where a key of the VM is pinned already @throws MintError
    */
   pinForJob(vm: string, key: HostKey): boolean {
-    return this.#files.locked(() => {
+    return this.files.locked(() => {
       if (this.show(vm)?.pin !== undefined) return false;
       this.#pinLocked({ vm, key }, { evidence: 'job' });
       return true;
     });
   }
 
-  /**
-   * Keeps what the console of an instance shows, once it is there: it vouches for the pinned keys it lists and adds
-   * the VM's other keys, or contradicts the pin.
-   *
-   * @returns undefined where nothing of that instance is pinned any more, or it cannot be written
-   */
-  learn(vm: string, block: ConsoleBlock, place: Place): 'agrees' | 'contradicts' | undefined {
-    let answer: 'agrees' | 'contradicts' | undefined;
-    const written = succeeds(() => {
-      this.#files.locked(() => {
-        const finding = findPin(this.#files.text(), vm);
-        const { record } = this.#files.record(vm);
-        if (record === undefined || isAnotherInstance(record, block)) return;
-        const counting = countingKeys(finding, record);
-        if (counting.length === 0) return;
-        const kept = blockToKeep(record.console, block);
-        const noted = { ...record, instance: block.instance, ...knownPart(place), console: kept };
-        const denied = contradicted(pinsOf({ ...noted, keys: counting }), kept);
-        const keys = denied === undefined ? withConsoleKeys(counting, kept) : counting;
-        this.#files.keepLine(vm, counting, (now) => lineFor(keys, now));
-        this.#files.writeRecord(vm, { ...noted, keys });
-        if (keys.length > counting.length) this.#putDerived(vm, blobsOf(keys));
-        answer = denied === undefined ? 'agrees' : 'contradicts';
-      });
-    });
-    return written ? answer : undefined;
-  }
-
-  /** Which account and region the pinned instance is in. False where it is another one, or it cannot be written. */
-  learnPlace(vm: string, place: Place): boolean {
-    return succeeds(() => {
-      const { record } = this.#files.record(vm);
-      if (record === undefined || record.keys.length === 0 || isAnotherInstance(record, place)) return;
-      if (!addsPlace(place, record)) return;
-      this.#files.locked(() => {
-        const { record: now } = this.#files.record(vm);
-        if (now === undefined || now.keys.length === 0 || isAnotherInstance(now, place)) return;
-        this.#files.writeRecord(vm, { ...now, ...knownPart(place) });
-      });
-    });
-  }
-
   /** Pins a key that the server of a first use owns as well, while nothing of its type is pinned. @throws MintError */
   addFirstUse(sighting: Sighting): void {
-    this.#files.locked(() => {
-      const { record } = this.#files.record(sighting.vm);
-      const counting = countingKeys(findPin(this.#files.text(), sighting.vm), record);
+    this.files.locked(() => {
+      const { record } = this.files.record(sighting.vm);
+      const counting = countingKeys(findPin(this.files.text(), sighting.vm), record);
       // What was accepted or verified meanwhile does not vouch for it.
       if (!counting.some(({ evidence }) => evidence === 'first-use')) return;
       if (counting.some((one) => typeOf(one) === sighting.key.type)) return;
@@ -327,23 +146,11 @@ export class TrustStore {
    * added in a session with a host whose key is not pinned now. @throws MintError
    */
   restoreDerived(vm: string): void {
-    const { knownHosts } = this.#files.of(vm);
+    const { knownHosts } = this.files.of(vm);
     const derived = readDerived(knownHosts);
     if (derived === undefined) return;
-    const counting = countingKeys(findPin(this.#files.text(), vm), this.#files.record(vm).record);
-    this.#putDerived(vm, this.#derivedKeys(vm, counting), derived);
-  }
-
-  /** A login succeeded now. False when that could not be written, which is no reason to end it. */
-  noteLogin(vm: string): boolean {
-    return succeeds(() => {
-      if (isRecent(this.#files.record(vm).record?.lastLogin, loginGrainMs)) return;
-      this.#files.locked(() => {
-        const { record } = this.#files.record(vm);
-        if (record === undefined || record.keys.length === 0) return;
-        this.#files.writeRecord(vm, { ...record, lastLogin: new Date().toISOString() });
-      });
-    });
+    const counting = countingKeys(findPin(this.files.text(), vm), this.files.record(vm).record);
+    this.putDerived(vm, this.#derivedKeys(vm, counting), derived);
   }
 
   /**
@@ -356,40 +163,16 @@ export class TrustStore {
    * @returns the record with these keys; written down as far as possible
    */
   #adopt(vm: string, record: TrustRecord, derived: string | undefined, mayAdopt: () => boolean): TrustRecord {
-    const found = derived === undefined ? [] : keysIn(derived, vm);
-    const has = (keys: readonly { readonly fingerprint: string }[], fingerprint: string) =>
-      keys.some((one) => one.fingerprint === fingerprint);
-    if (!found.some(({ fingerprint }) => has(record.keys, fingerprint))) return record;
-    if (record.console !== undefined && contradicted(pinsOf(record), record.console) !== undefined)
-      return record;
-    const provisional = this.#provisionalKeys(vm);
-    const added = found.filter(
-      ({ fingerprint }) => !has(record.keys, fingerprint) && !has(provisional, fingerprint),
-    );
-    const kept = record.keys.filter(({ key, fingerprint }) => key === undefined || has(found, fingerprint));
-    if (added.length === 0 && kept.length === record.keys.length) return record;
-    if (!mayAdopt()) return record;
-    const now = new Date().toISOString();
-    const adopted: TrustRecord = {
-      ...record,
-      keys: [
-        ...kept,
-        ...added.map((key) => ({
-          ...pinnedKey(key),
-          evidence: 'proved' as const,
-          firstSeen: now,
-          pinnedAt: now,
-        })),
-      ].slice(0, maxKeys),
-      refused: record.refused.filter(({ key }) => !has(added, key.fingerprint)),
-    };
+    if (derived === undefined) return record;
+    const adopted = withProved(record, keysIn(derived, vm), this.#provisionalKeys(vm));
+    if (adopted === undefined || !mayAdopt()) return record;
     succeeds(() => {
-      this.#files.locked(() => {
+      this.files.locked(() => {
         // First the line: while the record has the old key too, either line is one of its keys'.
-        this.#files.keepLine(vm, record.keys, (finding) =>
+        this.files.keepLine(vm, record.keys, (finding) =>
           finding.kind === 'pin' ? lineFor(adopted.keys, finding) : undefined,
         );
-        this.#files.writeRecord(vm, adopted);
+        this.files.writeRecord(vm, adopted);
       });
     });
     return adopted;
@@ -399,13 +182,13 @@ export class TrustStore {
     const { vm, key } = sighting;
     this.#provisional.settle(vm, key);
     const keys = withKey(this.#derivedKeys(vm, pins), key);
-    this.#putDerived(vm, keys, derived);
+    this.putDerived(vm, keys, derived);
     if (isComplete(pins, sighting, finding)) return;
     // The key is trusted whether or not this can be written: a full disk must not lock the user out.
     succeeds(() => {
-      this.#files.locked(() => {
-        const { record = emptyRecord } = this.#files.record(vm);
-        const line = findPin(this.#files.text(), vm);
+      this.files.locked(() => {
+        const { record = emptyRecord } = this.files.record(vm);
+        const line = findPin(this.files.text(), vm);
         const counting = countingKeys(line, record);
         // Changed by another process since: the next connection sees to it.
         if (!counting.some(({ fingerprint }) => fingerprint === key.fingerprint)) return;
@@ -416,8 +199,8 @@ export class TrustStore {
         );
         const isRecorded = record.keys.some(({ fingerprint }) => fingerprint === key.fingerprint);
         const base = isRecorded ? record : { ...record, ...nowhere, lastLogin: undefined };
-        this.#files.keepLine(vm, completed, (now) => lineFor(completed, now));
-        this.#files.writeRecord(vm, {
+        this.files.keepLine(vm, completed, (now) => lineFor(completed, now));
+        this.files.writeRecord(vm, {
           ...base,
           ...knownPart(sighting),
           keys: completed,
@@ -429,13 +212,13 @@ export class TrustStore {
 
   /** @throws MintError where the key was refused, or another of its type pinned, meanwhile; those of writing */
   #pin(sighting: Sighting, grounds: Grounds): void {
-    this.#files.locked(() => this.#pinLocked(sighting, grounds));
+    this.files.locked(() => this.#pinLocked(sighting, grounds));
   }
 
   #pinLocked(sighting: Sighting, { evidence, block }: Grounds): void {
     const { vm, key } = sighting;
-    const { record = emptyRecord } = this.#files.record(vm);
-    const finding = findPin(this.#files.text(), vm);
+    const { record = emptyRecord } = this.files.record(vm);
+    const finding = findPin(this.files.text(), vm);
     const counting = countingPins(finding, record, record, sighting);
     const isKnown = counting.some(({ fingerprint }) => fingerprint === key.fingerprint);
     const other = counting.find((one) => typeOf(one) === key.type);
@@ -447,10 +230,10 @@ export class TrustStore {
     const own = isKnown ? before : [...before, pinned];
     const keys = block === undefined ? own : withConsoleKeys(own, block);
     const line = lineFor(keys, finding);
-    if (line !== undefined) this.#files.addLine(vm, line);
+    if (line !== undefined) this.files.addLine(vm, line);
     const base = before.length === 0 ? { ...record, ...nowhere, lastLogin: undefined } : record;
     try {
-      this.#files.writeRecord(vm, {
+      this.files.writeRecord(vm, {
         ...base,
         ...knownPart(sighting),
         keys,
@@ -461,10 +244,10 @@ export class TrustStore {
       });
     } catch (error) {
       // A line without a record would pass for one that Mint wrote.
-      if (finding.kind === 'absent') succeeds(() => this.#files.setLine(vm, undefined));
+      if (finding.kind === 'absent') succeeds(() => this.files.setLine(vm, undefined));
       throw error;
     }
-    this.#putDerived(vm, blobsOf(keys));
+    this.putDerived(vm, blobsOf(keys));
   }
 
   /** The connection is refused whether or not this can be written. */
@@ -477,7 +260,7 @@ export class TrustStore {
     const reason = reasons[decision.outcome];
     const isPin = decision.outcome === 'contradicted' && decision.pin.fingerprint === key.fingerprint;
     succeeds(() => {
-      const known = this.#files.record(vm).record;
+      const known = this.files.record(vm).record;
       const last = known?.refused.find((one) => one.key.blob.equals(key.blob));
       const isNoted =
         reason === undefined ||
@@ -487,8 +270,8 @@ export class TrustStore {
           isRecent(last.seenAt, refusalGrainMs));
       const isNewBlock = block !== undefined && blockToKeep(known?.console, block) !== known?.console;
       if (isNoted && !isNewBlock) return;
-      this.#files.locked(() => {
-        const { record = emptyRecord, damage } = this.#files.record(vm);
+      this.files.locked(() => {
+        const { record = emptyRecord, damage } = this.files.record(vm);
         if (damage !== undefined) return;
         const others = record.refused.filter((one) => !one.key.blob.equals(key.blob));
         const refusal = (why: RefusalReason): Refusal => ({
@@ -497,7 +280,7 @@ export class TrustStore {
           seenAt: new Date().toISOString(),
           ...knownPart(sighting),
         });
-        this.#files.writeRecord(vm, {
+        this.files.writeRecord(vm, {
           ...record,
           refused:
             isNoted || reason === undefined
@@ -526,19 +309,6 @@ export class TrustStore {
     }
   }
 
-  /** @param found the derived file's text now, where the caller has read it */
-  #putDerived(
-    vm: string,
-    keys: readonly HostKey[],
-    found: string | undefined = readDerived(this.#files.of(vm).knownHosts),
-  ): void {
-    const { knownHosts, libsshKnownHosts } = this.#files.of(vm);
-    // Only libssh reads it, and the proxy checks the key of a libssh client too: a full disk or a read-only
-    // directory is no reason to refuse a login.
-    succeeds(() => putDerived(libsshKnownHosts, libsshText(vm, keys), readDerived(libsshKnownHosts)));
-    putDerived(knownHosts, derivedText(vm, keys), found);
-  }
-
   /** The keys for the derived file: the pinned ones, and first keys whose type is not pinned. */
   #derivedKeys(vm: string, pins: readonly PinnedKey[]): HostKey[] {
     const isFree = ({ type }: HostKey) => !pins.some((one) => typeOf(one) === type);
@@ -552,46 +322,14 @@ export class TrustStore {
   /** Leaves the file alone where it is another key's by now. */
   #removeProvisional({ vm, key }: Sighting): void {
     succeeds(() => {
-      const { knownHosts } = this.#files.of(vm);
+      const { knownHosts } = this.files.of(vm);
       const derived = readDerived(knownHosts);
       const isThere = derived !== undefined && keysIn(derived, vm).some(({ blob }) => blob.equals(key.blob));
-      const record = this.#files.record(vm).record ?? emptyRecord;
+      const record = this.files.record(vm).record ?? emptyRecord;
       if (!isThere || record.keys.some(({ fingerprint }) => fingerprint === key.fingerprint)) return;
       const rest = this.#derivedKeys(vm, record.keys);
-      this.#putDerived(vm, rest, derived);
+      this.putDerived(vm, rest, derived);
     });
-  }
-
-  #entry(vm: string, finding: Finding): HostEntry | undefined {
-    const { record, damage } = this.#files.record(vm);
-    const refused = record?.refused[0];
-    const without = { vm, pins: [], pin: undefined, replaced: [], refused, contradiction: undefined };
-    if (finding.kind === 'bad') {
-      return { ...without, problem: `known_hosts line ${finding.line}: ${finding.reason}` };
-    }
-    if (finding.kind === 'absent') {
-      if (damage !== undefined) return { ...without, problem: damage.message };
-      if (record === undefined) return undefined;
-    }
-    const keys = countingKeys(finding, record);
-    const isRecorded = record?.keys.some((one) => keys.includes(one)) === true;
-    const pins = isRecorded ? pinsOf({ ...record, keys }) : keys.map((key): Pin => ({ ...key }));
-    pins.sort((one, other) => Number(typeOf(other) === mintType) - Number(typeOf(one) === mintType));
-    const console = record?.console;
-    const denied = console && contradicted(pins, console);
-    const isLost = finding.kind === 'absent' && hasMintKey(record);
-    return {
-      ...without,
-      pins,
-      pin: pins[0],
-      replaced: isRecorded ? [] : (record?.keys ?? []),
-      contradiction: console && denied && { pin: denied, shown: console.keys },
-      problem:
-        damage?.message ??
-        (isLost
-          ? 'the line in known_hosts is gone: restored at the next connection to this instance'
-          : undefined),
-    };
   }
 }
 
@@ -603,21 +341,6 @@ const reasons: Readonly<Record<string, RefusalReason | undefined>> = {
   unverified: 'unverified',
   'type-not-pinned': 'type',
 };
-
-/** For what may fail without harm. A file that others can write to is never harmless. */
-function succeeds(action: () => void): boolean {
-  try {
-    action();
-    return true;
-  } catch (error) {
-    if (error instanceof MintError && error.code !== 'unsafe-permissions') return false;
-    throw error;
-  }
-}
-
-function isRecent(date: string | undefined, milliseconds: number): boolean {
-  return date !== undefined && Math.abs(Date.now() - Date.parse(date)) < milliseconds;
-}
 
 /** @throws MintError `host-key-type` for a type whose signatures are not verified: certificates, security keys, DSA */
 function refuseUnknownType({ vm, key }: Sighting): void {
@@ -656,12 +379,4 @@ function otherFirstKey(vm: string, held: HostKey, presented: HostKey): MintError
   return new MintError('host-key-changed', message, {
     hint: 'neither is pinned yet: find out which one is the VM’s own before you connect again',
   });
-}
-
-function isVmName(name: string): boolean {
-  try {
-    return vmName(name) === name;
-  } catch {
-    return false;
-  }
 }

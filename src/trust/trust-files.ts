@@ -1,13 +1,13 @@
 /** The files of the trust store: Mint's, our records, ssh's, and the lock under which they are written. */
 import { join } from 'node:path';
 import { MintError } from '../errors.ts';
-import { ensurePrivateDirectory } from '../platform/files.ts';
+import { ensurePrivateDirectory, writeAtomic } from '../platform/files.ts';
 import { withLock } from '../platform/lock.ts';
 import { type Paths, type VmPaths, vmPaths } from '../platform/paths.ts';
 import { vmName } from '../settings/vm-name.ts';
 import { type Finding, findPin, withoutPin, withPin } from './known-hosts.ts';
 import { badLine, findSettledPin, readKnownHosts, updateKnownHosts } from './known-hosts-file.ts';
-import { readRecord, type TrustRecord, writeRecord } from './record.ts';
+import { formatRecord, readRecord, type TrustRecord } from './record.ts';
 
 /** Writers hold the lock for as long as a disk takes to be sure: a hundred of them, on a slow one, for ten seconds. */
 const lockMs = 30_000;
@@ -71,7 +71,7 @@ export class TrustFiles {
 
   /** Under the lock. @throws MintError `io-failed` */
   writeRecord(vm: string, record: TrustRecord): void {
-    writeRecord(this.of(vm).record, record);
+    writeAtomic(this.of(vm).record, formatRecord(record), { mode: 0o600 });
   }
 
   /**

@@ -2,8 +2,10 @@
 import assert from 'node:assert/strict';
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { describe, type TestContext, test } from 'node:test';
+import type { Presented } from '../../src/agent/console-questions.ts';
 import type { AgentContext } from '../../src/agent/context.ts';
-import { HostKeyChecks, HostKeyRefusal, type Presented } from '../../src/agent/host-key-check.ts';
+import { HostKeyChecks } from '../../src/agent/host-key-check.ts';
+import { HostKeyRefusal } from '../../src/agent/host-key-refusal.ts';
 import { vmPaths } from '../../src/platform/paths.ts';
 import { loadSettings } from '../../src/settings/settings.ts';
 import type { HostKey } from '../../src/ssh/hostkey.ts';
