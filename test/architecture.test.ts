@@ -22,6 +22,7 @@ const layers = [
   ['platform'],
   ['ssh'],
   ['cli'],
+  ['platform/system'],
   ['version.ts'],
   ['errors.ts'],
 ];
@@ -35,8 +36,9 @@ interface Import {
   readonly typeOnly: boolean;
 }
 
+/** The folder of a file in `layers`. */
 function part(path: string): string {
-  return path.split('/')[0] ?? '';
+  return path.startsWith('platform/system/') ? 'platform/system' : (path.split('/')[0] ?? '');
 }
 
 /** Imports and re-exports of our own files, `import type` and `import()` included. */
@@ -138,6 +140,16 @@ test('the wire layer needs no more of Node than its cryptography', () => {
       file,
     );
   }
+});
+
+test('only src/platform/system asks on which system it runs, and each of its files is one system', () => {
+  const asking = files.filter((file) => {
+    const text = readFileSync(join(root, 'src', file), 'utf8');
+    return /process\.platform|\bplatform\(\)|\{[^}]*\bplatform\b[^}]*\} from 'node:(?:os|process)'/.test(
+      text,
+    );
+  });
+  assert.deepEqual(asking.sort(), ['platform/system/system.ts', 'platform/system/unix.ts']);
 });
 
 test('only main.ts ends the process', () => {

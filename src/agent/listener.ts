@@ -4,7 +4,8 @@ import net from 'node:net';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { MintError } from '../errors.ts';
-import { controlSecret, usesPipes } from '../platform/sockets.ts';
+import { controlSecret } from '../platform/sockets.ts';
+import { system } from '../platform/system/system.ts';
 
 /** A listening socket. It appears at its path in one step, and is removed only while the path still leads to it. */
 export interface Listener {
@@ -39,7 +40,7 @@ export async function listen(
   accept: (socket: net.Socket) => void,
   { halfOpen = false }: { readonly halfOpen?: boolean } = {},
 ): Promise<Listener> {
-  if (usesPipes) return listenOnPipe(path, runDirectory, accept, halfOpen);
+  if (system.hasPipes) return listenOnPipe(path, runDirectory, accept, halfOpen);
   serial += 1;
   const unfinished = join(runDirectory, `.${process.pid}-${serial}`);
   const failed = (cause: Error) => cannotListen(dirname(path), cause);

@@ -1,8 +1,8 @@
 /** Runs a credential_process on the user's terminal, and shows the user what it prints on stderr. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { closeSync, openSync } from 'node:fs';
-import { inForeground } from '../cli/foreground.ts';
 import { printable, warn } from '../cli/terminal.ts';
+import { system } from '../platform/system/system.ts';
 
 /** A process that prints more than this does not print credentials. */
 const maxOutputBytes = 64 * 1024;
@@ -67,9 +67,10 @@ export function runCredentialProcess(environment: NodeJS.ProcessEnv) {
 
 /** The terminal, for reading; undefined where there is none, or another job has it. */
 function terminalInput(): number | undefined {
-  if (process.platform === 'win32' || !inForeground()) return undefined;
+  const { terminal } = system;
+  if (terminal === undefined || !system.isInForeground()) return undefined;
   try {
-    return openSync('/dev/tty', 'r');
+    return openSync(terminal, 'r');
   } catch {
     return undefined;
   }

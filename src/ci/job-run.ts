@@ -1,10 +1,12 @@
 /** `job run`: runs a command on a job's VM, ends it together with this process, and can wait for a booting VM. */
+
 import type { ChildProcess } from 'node:child_process';
 import { constants } from 'node:os';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { printable, say } from '../cli/terminal.ts';
 import { type ErrorCode, MintError } from '../errors.ts';
+import { system } from '../platform/system/system.ts';
 import { type Login, withLoginConfig } from '../ssh-config/login-config.ts';
 import { remoteWords } from '../ssh-config/remote-command.ts';
 import { sshArguments, sshStatus, startProgram } from '../ssh-config/ssh-child.ts';
@@ -43,7 +45,7 @@ const plain = option('RemoteCommand=none');
 export async function runOnVm(login: Login, line: string, signal: AbortSignal): Promise<number> {
   return await withLoginConfig(login, async (file) => {
     // A second session of the same connection ends the command in the first one.
-    const socket = process.platform === 'win32' ? undefined : join(dirname(file), 'c');
+    const socket = system.hasSharedConnections ? join(dirname(file), 'c') : undefined;
     const master = socket === undefined ? [] : controlOptions('yes', socket);
     const child = startProgram('ssh', sshArguments(file, [...plain, ...master], login.vm.name, line), {
       stdio: 'inherit',

@@ -3,7 +3,7 @@
  * is written only if stderr is a terminal that can erase a line, and never from a background job.
  */
 import { writeSync } from 'node:fs';
-import { inForeground } from './foreground.ts';
+import { system } from '../platform/system/system.ts';
 
 /** The delay before the line appears. */
 const delayMs = 1_000;
@@ -32,7 +32,7 @@ export function startProgress(text: string): Progress {
   let hasHandlers = false;
   const tick = () => {
     const elapsedMs = performance.now() - startedAt;
-    if (elapsedMs < delayMs || !canErase() || !inForeground()) return;
+    if (elapsedMs < delayMs || !canErase() || !system.isInForeground()) return;
     if (!hasHandlers) process.once('exit', hideProgress).once('SIGINT', interrupted);
     hasHandlers = true;
     const time = elapsedMs < showsTimeMs ? '' : ` (${Math.round(elapsedMs / 1000)} s)`;

@@ -1,6 +1,6 @@
 /** Asks for a passphrase: on the terminal without echo, else through SSH_ASKPASS. All secrets go through this file. */
+import { system } from '../platform/system/system.ts';
 import { askpassUse, askSecretThroughProgram } from './askpass.ts';
-import { inForeground } from './foreground.ts';
 import { openTerminal } from './open-terminal.ts';
 import { printable } from './terminal.ts';
 
@@ -16,9 +16,6 @@ export interface SecretLimits {
   /** Withdraws the question. */
   readonly signal?: AbortSignal;
 }
-
-/** How often the terminal is polled, in milliseconds. Without /proc, each check for the foreground starts a process. */
-const pollInterval = process.platform === 'linux' ? 50 : 250;
 
 /** The longest passphrase in bytes: the same limit as ssh's. */
 const limit = 1023;
@@ -46,23 +43,23 @@ export async function askSecret(
 }
 
 async function askHidden(prompt: string, isOver: () => boolean): Promise<Secret> {
-  if (!inForeground()) return 'nobody';
+  if (!system.isInForeground()) return 'nobody';
   const terminal = openTerminal();
   if (terminal === undefined) return 'nobody';
   let reveal: (() => void) | undefined;
   let typed: number[] = [];
   try {
-    for (; ; await new Promise((resolve) => setTimeout(resolve, pollInterval))) {
+    for (; ; await new Promise((resolve) => setTimeout(resolve, system.terminalPollMs))) {
       if (isOver()) {
         // Discard what was typed, so that it does not end up in the shell's next line.
-        if (reveal !== undefined && inForeground()) {
+        if (reveal !== undefined && system.isInForeground()) {
           terminal.discardInput();
           terminal.write('\n');
         }
         return 'timeout';
       }
       // In the background, and right after a stop, the terminal belongs to the shell.
-      if (!inForeground()) continue;
+      if (!system.isInForeground()) continue;
       if (terminal.wasStopped()) {
         reveal?.();
         reveal = undefined;

@@ -5,15 +5,12 @@
  * the process is in the background by then, the terminal stops it, and ssh, with SIGTTIN. So the process checks before
  * every read that it is in the foreground.
  */
+import { system } from '../platform/system/system.ts';
 import { type Answer, askedAgain, judge, plainLines, type Question } from './answer.ts';
 import { hasColour, paintFrame } from './colour.ts';
-import { inForeground } from './foreground.ts';
 import { openTerminal } from './open-terminal.ts';
 import { hideProgress } from './progress.ts';
 import type { Terminal } from './tty.ts';
-
-/** How often the terminal is polled, in milliseconds. Without /proc, each check for the foreground starts a process. */
-const pollInterval = process.platform === 'linux' ? 50 : 250;
 
 /**
  * Asks on the controlling terminal. Ignores what was typed before the question was shown.
@@ -21,7 +18,7 @@ const pollInterval = process.platform === 'linux' ? 50 : 250;
  * @returns `nobody` without a terminal, and in a background job
  */
 export async function askOnTerminal(question: Question, environment = process.env): Promise<Answer> {
-  if (!inForeground()) return 'nobody';
+  if (!system.isInForeground()) return 'nobody';
   hideProgress();
   const terminal = openTerminal();
   if (terminal === undefined) return 'nobody';
@@ -47,7 +44,7 @@ async function converse(
   for (; ; await pause()) {
     // Check the time first: a line typed into a stopped job does not count after the time limit.
     const over = performance.now() >= deadline || signal?.aborted === true;
-    if (!inForeground()) {
+    if (!system.isInForeground()) {
       if (over) return 'timeout';
       shown = false;
       continue;
@@ -85,5 +82,5 @@ async function converse(
 }
 
 function pause(): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, pollInterval));
+  return new Promise((resolve) => setTimeout(resolve, system.terminalPollMs));
 }

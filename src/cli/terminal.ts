@@ -5,10 +5,12 @@
  * carries only what a command was asked to print, and in `proxy` not even that: there it is the SSH
  * stream. Text that came from elsewhere (tags, servers, key comments) passes `printable` first.
  */
-import { fstatSync, statSync, writeSync } from 'node:fs';
+
+import { closeSync, openSync, writeSync } from 'node:fs';
 import { MintError, systemErrorHint } from '../errors.ts';
-import { writeToTerminal } from './foreground.ts';
+import { system } from '../platform/system/system.ts';
 import { hideProgress } from './progress.ts';
+import { writeToConsole } from './windows-console.ts';
 
 /** Makes foreign text safe to show: C0, C1, bidirectional and invisible characters become `\u{…}`. */
 export function printable(text: string): string {
@@ -44,13 +46,26 @@ export function warn(text: string): void {
 
 function isNowhere(descriptor: number): boolean {
   try {
-    const { dev, ino, rdev } = fstatSync(descriptor);
-    // Only Unix needs this: ssh on Windows has no ControlPersist.
-    if (process.platform === 'win32') return false;
-    const nowhere = statSync('/dev/null');
-    return dev === nowhere.dev && ino === nowhere.ino && rdev === nowhere.rdev;
+    return system.isNullDevice(descriptor);
   } catch {
     return true;
+  }
+}
+
+/** Writes to the terminal itself, past any redirection. @returns false without a terminal */
+function writeToTerminal(text: string): boolean {
+  if (!system.isInForeground()) return false;
+  try {
+    if (system.hasConsole) return writeToConsole(text);
+    const terminal = openSync(system.terminal ?? '/dev/tty', 'w');
+    try {
+      writeSync(terminal, text);
+    } finally {
+      closeSync(terminal);
+    }
+    return true;
+  } catch {
+    return false;
   }
 }
 

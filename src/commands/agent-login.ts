@@ -1,4 +1,5 @@
 /** `mint-ssh agent install|uninstall`: systemd or launchd starts the agent at login. */
+
 import { execFile } from 'node:child_process';
 import { lstatSync, mkdirSync, readlinkSync, realpathSync, unlinkSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -6,6 +7,7 @@ import { hint, printable, say } from '../cli/terminal.ts';
 import { MintError } from '../errors.ts';
 import { ensurePrivateDirectory, ioFailed, quoted, readPrivateFile, writeAtomic } from '../platform/files.ts';
 import type { Paths } from '../platform/paths.ts';
+import { system } from '../platform/system/system.ts';
 import { isOurUnit, type LoginUnit, launchdLabel, loginUnit, systemdUnit } from './login-unit.ts';
 
 /** The program that manages services of this user; each list is the arguments of one run. */
@@ -79,7 +81,7 @@ export async function uninstallAgent(paths: Paths, endAgent: () => Promise<unkno
 }
 
 function managerOf({ path }: LoginUnit): Manager {
-  if (process.platform === 'darwin') {
+  if (system.loginService === 'launchd') {
     const domain = `gui/${process.getuid?.() ?? 0}`;
     return {
       program: 'launchctl',

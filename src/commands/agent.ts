@@ -1,5 +1,6 @@
 /** `mint-ssh agent`: runs the agent in the foreground, shows its status, stops it, or installs it to start at login. */
-import { closeSync, openSync, writeSync } from 'node:fs';
+
+import { writeSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { connectControl, readySign } from '../agent/control/client.ts';
 import {
@@ -13,6 +14,7 @@ import type { Command, Invocation } from '../cli/command.ts';
 import { print, printable, say } from '../cli/terminal.ts';
 import { MintError } from '../errors.ts';
 import { type Paths, resolvePaths } from '../platform/paths.ts';
+import { system } from '../platform/system/system.ts';
 import { installAgent, uninstallAgent } from './agent-login.ts';
 
 export const command: Command = {
@@ -89,12 +91,7 @@ async function stay(paths: Paths): Promise<number> {
 }
 
 function leaveStderr(): void {
-  if (process.platform === 'win32') {
-    writeSync(2, readySign);
-    return;
-  }
-  closeSync(2);
-  openSync('/dev/null', 'w');
+  if (!system.closeStandardOutput(2)) writeSync(2, readySign);
 }
 
 async function showStatus(paths: Paths, json: boolean): Promise<number> {

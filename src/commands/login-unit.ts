@@ -1,8 +1,10 @@
 /** The file that makes the system start the agent at login: a systemd user unit, or a launchd property list. */
+
 import { join } from 'node:path';
 import { MintError } from '../errors.ts';
 import { homeDirectory, type Paths } from '../platform/paths.ts';
 import { programPath } from '../platform/program.ts';
+import { system } from '../platform/system/system.ts';
 
 export interface LoginUnit {
   readonly path: string;
@@ -19,15 +21,15 @@ const note = `${mark}, which replaces this file.`;
  * @returns the unit for this platform, with the path where the system looks for it
  * @throws MintError `ssh-config-unsafe` if a path cannot be written into such a file; `usage` on Windows
  */
-export function loginUnit(paths: Paths, platform: NodeJS.Platform = process.platform): LoginUnit {
-  if (platform === 'win32') {
+export function loginUnit(paths: Paths, service = system.loginService): LoginUnit {
+  if (service === undefined) {
     throw new MintError('usage', 'there is nothing to install on Windows', {
       hint: 'the first connection starts the agent; to start it at login, add a task to the Task Scheduler that runs `mint-ssh agent --stay`',
     });
   }
   const words = [programPath(), 'agent', '--stay', '--config-dir', paths.dir];
   const home = homeDirectory();
-  return platform === 'darwin'
+  return service === 'launchd'
     ? { path: join(home, 'Library/LaunchAgents', `${launchdLabel}.plist`), text: launchdText(words) }
     : { path: join(home, '.config/systemd/user', systemdUnit), text: systemdText(words) };
 }

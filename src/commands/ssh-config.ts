@@ -9,7 +9,7 @@ import { MintError } from '../errors.ts';
 import { thisCaller } from '../platform/caller.ts';
 import { quoted } from '../platform/files.ts';
 import { type Paths, resolvePaths } from '../platform/paths.ts';
-import { usesPipes } from '../platform/sockets.ts';
+import { system } from '../platform/system/system.ts';
 import { writtenNames } from '../settings/approved-names.ts';
 import { loadSettings, type Settings, type VmSettings } from '../settings/settings.ts';
 import { vmName } from '../settings/vm-name.ts';
@@ -97,7 +97,7 @@ async function run({ globals, values, positionals }: Invocation): Promise<number
   sayGuessedUsers(vms, discovered);
   const names = new Set(vms.map(({ name }) => name));
   sayWhatStays(paths, userConfig);
-  if (usesPipes && vms.some(({ multiplex }) => multiplex !== undefined))
+  if (!system.hasSharedConnections && vms.some(({ multiplex }) => multiplex !== undefined))
     say('note: `multiplex` does nothing on Windows: its ssh has no connections to share');
   const change = planWriting(paths, userConfig, plan);
   const status = await approveAndCarryOut(change, mode, () => summary(change, vms, written));

@@ -22,7 +22,7 @@ import { ensurePrivateDirectory } from '../platform/files.ts';
 import { ensureForwardSocket, ensureForwardSockets } from '../platform/forward-socket.ts';
 import { resolvePaths } from '../platform/paths.ts';
 import { programPath } from '../platform/program.ts';
-import { usesPipes } from '../platform/sockets.ts';
+import { system } from '../platform/system/system.ts';
 import { loadSettings } from '../settings/settings.ts';
 import { renderSshConfig } from '../ssh-config/render.ts';
 import { noSsh } from '../ssh-config/ssh-client.ts';
@@ -69,9 +69,10 @@ export async function setStage(): Promise<Stage> {
   if (!existsSync(program)) {
     throw new MintError('io-failed', `${program} does not exist`, { hint: 'build it first: npm run build' });
   }
-  // The sockets are below it, and their paths must be short; not on Windows.
-  const isShort = !usesPipes && existsSync('/tmp');
-  const directory = mkdtempSync(join(realpathSync(isShort ? '/tmp' : tmpdir()), 'mint-demo-'));
+  // The sockets are below it, and their paths must be short.
+  const short = system.shortTemporaryDirectory;
+  const base = short !== undefined && existsSync(short) ? short : tmpdir();
+  const directory = mkdtempSync(join(realpathSync(base), 'mint-demo-'));
   chmodSync(directory, 0o700);
   const closing: (() => Promise<unknown>)[] = [];
   let struck: Promise<void> | undefined;

@@ -6,7 +6,7 @@ import { command } from '../cli/shell-command.ts';
 import { auditProblem } from '../platform/audit.ts';
 import { ensureClosedDirectory, ensurePrivateDirectory, quoted, readPrivateFile } from '../platform/files.ts';
 import type { Paths } from '../platform/paths.ts';
-import { usesPipes } from '../platform/sockets.ts';
+import { system } from '../platform/system/system.ts';
 import { type Finding, fail, failed, ok } from './check.ts';
 
 const maxBytes = 64 * 1024 * 1024;
@@ -22,7 +22,7 @@ export function checkPermissions(paths: Paths): readonly Finding[] {
     ),
     ...ourFiles(paths).flatMap((path) => attempt(path, () => readPrivateFile(path, { maxBytes }))),
     ...auditFindings(paths),
-    ...(usesPipes ? [] : [paths.control, paths.forward]).flatMap(socketOfOthers),
+    ...(system.hasPipes ? [] : [paths.control, paths.forward]).flatMap(socketOfOthers),
   ];
   return wrong.length > 0 ? wrong : [ok(`only you can change ${quoted(paths.dir)} and its content`)];
 }

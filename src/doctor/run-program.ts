@@ -1,4 +1,5 @@
 import { spawn } from 'node:child_process';
+import { system } from '../platform/system/system.ts';
 import { noSsh } from '../ssh-config/ssh-client.ts';
 
 export interface Outcome {
@@ -53,8 +54,7 @@ export function runSsh(
 /** Kills ssh and the proxy that it started. */
 function endGroup(leader: number | undefined): void {
   try {
-    // Windows has no process groups. The proxy ends when its stdin is closed.
-    if (leader !== undefined) process.kill(process.platform === 'win32' ? leader : -leader, 'SIGTERM');
+    if (leader !== undefined) process.kill(system.processGroup(leader), 'SIGTERM');
   } catch {
     // It has already ended, and another process keeps its stderr open.
   }

@@ -1,4 +1,5 @@
 /** Checks this machine's ssh and its version. */
+import { system } from '../platform/system/system.ts';
 import { type Finding, fail, ok, warn } from './check.ts';
 import { runSsh } from './run-program.ts';
 
@@ -26,18 +27,13 @@ async function refusesShellSyntax(environment: NodeJS.ProcessEnv): Promise<boole
   return status !== 0;
 }
 
-const newerOpenSsh =
-  process.platform === 'win32'
-    ? 'install OpenSSH 8.4 or newer: winget install Microsoft.OpenSSH.Preview'
-    : 'install OpenSSH 8.4 or newer';
-
 function judgeVersion(said: string): Finding {
   const found = /^OpenSSH_(?:for_Windows_)?(\d+)\.(\d+)/.exec(said);
   const name = said.split(',')[0]?.slice(0, 100) ?? '';
   if (found === null) {
     return warn(`"${name}" is not the version of an OpenSSH`, 'install OpenSSH 8.4 or newer');
   }
-  if (process.platform === 'win32' && !said.startsWith('OpenSSH_for_Windows_')) {
+  if (!said.startsWith(system.sshVersionPrefix)) {
     return fail(
       `${name} is not the ssh of Windows, and cannot open the agent's pipes`,
       'put C:\\Windows\\System32\\OpenSSH before the directory of Git in your PATH',
@@ -45,12 +41,12 @@ function judgeVersion(said: string): Finding {
   }
   const version = Number(found[1]) * 100 + Number(found[2]);
   if (version < 804) {
-    return fail(`${name} is too old: the blocks need 8.4`, newerOpenSsh);
+    return fail(`${name} is too old: the blocks need 8.4`, system.newerSshHint);
   }
   if (version < 809) {
     return warn(
       `${name} does not bind sessions to the agent (session-bind needs 8.9): only stream binding protects logins, and VMs with require_binding refuse them`,
-      newerOpenSsh.replace('8.4', '8.9'),
+      system.newerSshHint.replace('8.4', '8.9'),
     );
   }
   if (version >= 1005) {

@@ -2,6 +2,7 @@
 import { createHash } from 'node:crypto';
 import { homedir } from 'node:os';
 import { isAbsolute, join, resolve } from 'node:path';
+import { system } from './system/system.ts';
 
 /** AWS settings, the files and the network they lead to, and where managed keys are. */
 const settings =
@@ -46,8 +47,7 @@ export function thisCaller(environment: NodeJS.ProcessEnv = process.env): Caller
 export function callerEnvironment(environment: NodeJS.ProcessEnv): Record<string, string> {
   const kept: Record<string, string> = {};
   for (const [name, value] of Object.entries(environment)) {
-    // Windows does not tell upper and lower case apart in names.
-    const known = process.platform === 'win32' ? name.toUpperCase() : name;
+    const known = system.variableName(name);
     if (value !== undefined && settings.test(known)) kept[known] = value;
   }
   for (const name of paths) {

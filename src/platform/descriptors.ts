@@ -5,6 +5,7 @@
 import { closeSync, openSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { devNull } from 'node:os';
 import { MintError } from '../errors.ts';
+import { system } from './system/system.ts';
 
 /** The agent's own sockets and its AWS connections take about 30, a login three. */
 const neededToStart = 64;
@@ -56,7 +57,7 @@ function open(max: number): { readonly count: number; readonly cause: unknown } 
  * every process that holds the pipe. Node opens its own descriptors close-on-exec, so one without the flag is inherited.
  */
 export function closeInheritedDescriptors(): void {
-  if (process.platform !== 'linux') return;
+  if (!system.hasProc) return;
   for (const name of readdirSync('/proc/self/fd')) {
     const descriptor = Number(name);
     if (descriptor <= 2) continue;

@@ -5,6 +5,7 @@
 import { spawn, spawnSync } from 'node:child_process';
 import { closeSync, readFileSync, writeFileSync } from 'node:fs';
 import { isSea } from 'node:sea';
+import { system } from './system/system.ts';
 
 /** How long prlimit(1) may take where the command waits for it, in milliseconds. */
 const prlimitTimeoutMs = 2000;
@@ -21,7 +22,7 @@ export function hardenProcess(): void {
   stopCoverage();
   // With the option Node ignores the signal, and a handler would only cost time.
   if (!isSea() && !process.execArgv.includes('--disable-sigusr1')) process.on('SIGUSR1', () => {});
-  if (process.platform !== 'linux') return;
+  if (!system.hasProc) return;
   try {
     // No kind of mapping is dumped: also not by a core_pattern that pipes to a crash handler, which ignores the limit.
     writeFileSync('/proc/self/coredump_filter', '0');
@@ -37,7 +38,7 @@ export function hardenProcess(): void {
  * @param options `wait`: returns only once the limit is set; for a process that is about to hold a secret
  */
 export function forbidCoreFiles({ wait }: { readonly wait: boolean }): void {
-  if (process.platform !== 'linux' || !mayLeaveCore()) return;
+  if (!system.hasProc || !mayLeaveCore()) return;
   const words = ['--core=0:0', '--pid', String(process.pid)];
   try {
     if (wait) spawnSync('prlimit', words, { stdio: 'ignore', timeout: prlimitTimeoutMs });
@@ -72,27 +73,14 @@ function stopCoverage(): void {
   process.on('exit', () => closeSync(2));
 }
 
-/** What the agent needs from its environment: to find its files and programs, and to write times. */
-const neededByAgent = ['PATH', 'HOME', 'TZ'];
-const neededOnWindows = [
-  'USERPROFILE',
-  'SYSTEMROOT',
-  'SYSTEMDRIVE',
-  'PATHEXT',
-  'APPDATA',
-  'LOCALAPPDATA',
-  'TEMP',
-  'TMP',
-];
-
 /**
  * The part of an environment that the agent runs with: no credentials, no proxies, no settings of Node or OpenSSL.
  * @returns a copy
  */
 export function agentEnvironment(environment: NodeJS.ProcessEnv): Record<string, string> {
-  const needed = process.platform === 'win32' ? [...neededByAgent, ...neededOnWindows] : neededByAgent;
   const kept = Object.entries(environment).filter(
-    (entry): entry is [string, string] => Boolean(entry[1]) && needed.includes(entry[0].toUpperCase()),
+    (entry): entry is [string, string] =>
+      Boolean(entry[1]) && system.agentVariables.includes(entry[0].toUpperCase()),
   );
   return { PATH: '/usr/bin:/bin', ...Object.fromEntries(kept) };
 }

@@ -2,7 +2,8 @@ import { existsSync } from 'node:fs';
 import { homedir, userInfo } from 'node:os';
 import { join, resolve } from 'node:path';
 import { configuredRunDir } from './run-dir.ts';
-import { socketPlaces, usesPipes } from './sockets.ts';
+import { socketPlaces } from './sockets.ts';
+import { system } from './system/system.ts';
 
 /** Where everything is; absolute paths. */
 export interface Paths {
@@ -104,7 +105,7 @@ function defaultConfigDir(environment: NodeJS.ProcessEnv): string {
  * @returns an absolute path
  */
 export function homeDirectory(environment: NodeJS.ProcessEnv = process.env): string {
-  const named = usesPipes ? environment['USERPROFILE'] : environment['HOME'];
+  const named = environment[system.homeVariable];
   const isUsable = named && (/^[\x20-\x7e]*$/.test(named) || existsSync(named));
   return (isUsable && named) || userInfo().homedir || homedir();
 }

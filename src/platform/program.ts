@@ -1,6 +1,8 @@
 import { realpathSync } from 'node:fs';
 import { join } from 'node:path';
 import { isSea } from 'node:sea';
+import type { ProgramCall } from './system/interface.ts';
+import { system } from './system/system.ts';
 
 /**
  * The program as ssh is to start it: the single executable itself, else, when run from source, the one that
@@ -8,14 +10,7 @@ import { isSea } from 'node:sea';
  */
 export function programPath(): string {
   if (isSea()) return process.execPath;
-  const file = process.platform === 'win32' ? 'mint-ssh.exe' : 'mint-ssh';
-  return join(realpathSync(join(import.meta.dirname, '..', '..')), 'dist', file);
-}
-
-/** What `spawn` takes. */
-export interface ProgramCall {
-  readonly file: string;
-  readonly words: readonly string[];
+  return join(realpathSync(join(import.meta.dirname, '..', '..')), 'dist', system.programName);
 }
 
 /**
@@ -30,9 +25,5 @@ export function ownProcess(
   words: readonly string[],
   { keepsEnvironment = false }: { readonly keepsEnvironment?: boolean } = {},
 ): ProgramCall {
-  if (process.platform === 'win32') return { file: programPath(), words };
-  // POSIX sh: the words are passed as arguments, never as text of the script.
-  const reduce = keepsEnvironment ? '' : 'unset PWD OLDPWD SHLVL; ';
-  const script = `ulimit -c 0 2>/dev/null; ${reduce}exec "$0" "$@"`;
-  return { file: '/bin/sh', words: ['-c', script, programPath(), ...words] };
+  return system.start(programPath(), words, keepsEnvironment);
 }

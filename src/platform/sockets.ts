@@ -6,6 +6,7 @@ import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import { MintError } from '../errors.ts';
 import { knownPipeSecret, pipeName, pipeSecret, singlePipeName } from './pipe-names.ts';
+import { system } from './system/system.ts';
 
 export interface SocketPlaces {
   readonly control: string;
@@ -16,14 +17,11 @@ export interface SocketPlaces {
   forwardOf(name: string): string;
 }
 
-/** There a socket is no file: it has no mode, no owner to look at, and goes with its process. */
-export const usesPipes = process.platform === 'win32';
-
 /**
  * Whether `-A` forwards a socket of ours, which leads to the user's agent. ssh looks before each login whether what it
  * would forward is there, and complains where it is not; a file can stand in for a socket, but not for a pipe.
  */
-export const hasForwardSockets = !usesPipes;
+export const hasForwardSockets = !system.hasPipes;
 
 /** A socket's path has to fit `sun_path` with its NUL: 104 bytes on macOS and the BSDs, 108 on Linux. */
 const socketPathBytes = 103;
@@ -32,7 +30,7 @@ const socketPathBytes = 103;
  * Reading a place throws `agent-unavailable` when the run directory is too deep for it. On Windows it makes the
  * secret behind the names where there is none yet, and may throw `io-failed` or `unsafe-permissions`.
  */
-export function socketPlaces(run: string, pipes = usesPipes): SocketPlaces {
+export function socketPlaces(run: string, pipes = system.hasPipes): SocketPlaces {
   return pipes ? pipePlaces(run) : filePlaces(run);
 }
 
@@ -65,17 +63,17 @@ function pipePlaces(run: string): SocketPlaces {
 
 /** What both ends of the control socket have to know; undefined where its directory keeps all others out. */
 export function controlSecret(run: string): Buffer | undefined {
-  return usesPipes ? knownPipeSecret(run) : undefined;
+  return system.hasPipes ? knownPipeSecret(run) : undefined;
 }
 
 /** A socket for this process alone. @param directory one of its own, that no one else can enter */
 export function privateSocket(directory: string): string {
-  return usesPipes ? singlePipeName() : socketPath(join(directory, 'key.sock'));
+  return system.hasPipes ? singlePipeName() : socketPath(join(directory, 'key.sock'));
 }
 
 /** Throws `agent-unavailable` when a socket cannot have this path; gives the path back when it can. */
 export function socketPath(path: string): string {
-  if (usesPipes || Buffer.byteLength(path) <= socketPathBytes) return path;
+  if (system.hasPipes || Buffer.byteLength(path) <= socketPathBytes) return path;
   throw new MintError(
     'agent-unavailable',
     `${JSON.stringify(path)} is too long for a socket: at most ${socketPathBytes} bytes`,

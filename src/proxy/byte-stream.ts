@@ -1,7 +1,8 @@
 /** The two ends of the connection as byte streams: the SSH client on stdin and stdout, and the VM's server. */
-import { closeSync, createReadStream, createWriteStream, fstatSync, openSync } from 'node:fs';
+import { createReadStream, createWriteStream, fstatSync } from 'node:fs';
 import net from 'node:net';
 import type { Readable, Writable } from 'node:stream';
+import { system } from '../platform/system/system.ts';
 
 /** How many bytes are read at once. */
 export const bufferBytes = 64 * 1024;
@@ -202,19 +203,13 @@ function fileSource(receive: Receiver): Readable {
 }
 
 /**
- * libuv never closes descriptors 0 to 2, so the client would wait forever for the end. Close stdout by hand, and open
- * something harmless in its place so that no later file becomes stdout. On Windows even that does not close it: there
- * the client sees the end when this process exits, so the proxy stops reading from it.
+ * libuv never closes descriptors 0 to 2, so the client would wait forever for the end. If stdout cannot be closed by
+ * hand either, the client sees the end when this process exits, so the proxy stops reading from it.
  */
 function closeStdout(sink: Writable, source: Readable): void {
   sink.destroy();
-  if (process.platform === 'win32') {
-    source.destroy();
-    return;
-  }
   try {
-    closeSync(1);
-    openSync('/dev/null', 'w');
+    if (!system.closeStandardOutput(1)) source.destroy();
   } catch {
     // It was closed already.
   }

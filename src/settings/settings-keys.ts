@@ -1,4 +1,5 @@
 import { isIP } from 'node:net';
+import { system } from '../platform/system/system.ts';
 import { isRegion } from './region.ts';
 import type { TomlValue } from './toml.ts';
 import { instancePattern } from './vm-name.ts';
@@ -13,12 +14,7 @@ export interface KeyRule {
 }
 
 const duration = text(/^[1-9]\d{0,5}[smhd]$/);
-/** On Windows also with backslashes, such as `\\\\.\\pipe\\…`. */
-const path = text(
-  process.platform === 'win32'
-    ? /^(?:[A-Za-z]:[\\/]|[\\/]{2}|~\/)[^\p{Cc}]{1,4000}$/u
-    : /^(?:\/|~\/)[^\p{Cc}]{1,4000}$/u,
-);
+const path = text(system.pathForm);
 
 /** All keys of `ssh.toml`. */
 export const settingsKeys: Readonly<Record<string, KeyRule>> = {

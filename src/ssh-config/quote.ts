@@ -1,4 +1,5 @@
 import { MintError } from '../errors.ts';
+import { system } from '../platform/system/system.ts';
 
 /**
  * Quotes an absolute path as a value of ssh_config, or as a word of ProxyCommand, which the user's shell reads too. `%`
@@ -6,7 +7,7 @@ import { MintError } from '../errors.ts';
  *
  * @throws MintError `ssh-config-unsafe` for a character that is special to a shell inside double quotes
  */
-export function quotePath(path: string, platform = process.platform): string {
+export function quotePath(path: string, platform = system.name): string {
   return `"${checkPath(path, platform).replaceAll('%', '%%')}"`;
 }
 
@@ -17,7 +18,7 @@ export function quotePath(path: string, platform = process.platform): string {
  *
  * @throws MintError `ssh-config-unsafe`
  */
-export function quoteProgram(path: string, platform = process.platform): string {
+export function quoteProgram(path: string, platform = system.name): string {
   const quoted = quotePath(path, platform);
   return platform === 'win32' && /^"[\p{L}\p{N}_.:/+~-]+"$/u.test(quoted) ? quoted.slice(1, -1) : quoted;
 }
@@ -28,7 +29,7 @@ export function quoteProgram(path: string, platform = process.platform): string 
  *
  * @throws MintError `ssh-config-unsafe`
  */
-export function quoteInclude(path: string, platform = process.platform): string {
+export function quoteInclude(path: string, platform = system.name): string {
   // On Windows a backslash separates directories, and does not escape.
   if (platform === 'win32') return `"${checkPath(path, platform, specialInPattern)}"`;
   return `"${checkPath(path, platform)
@@ -42,7 +43,7 @@ export function quoteInclude(path: string, platform = process.platform): string 
  *
  * @throws MintError `ssh-config-unsafe` on Windows for text that cannot be quoted
  */
-export function quoteWord(word: string, platform = process.platform): string {
+export function quoteWord(word: string, platform = system.name): string {
   const plain = word.replaceAll('%', '%%');
   if (platform !== 'win32') return `'${plain.replaceAll("'", "'\\''")}'`;
   if (!/["\p{Cc}]|\\$/u.test(word)) return `"${plain}"`;
@@ -52,7 +53,7 @@ export function quoteWord(word: string, platform = process.platform): string {
 }
 
 /** @returns whether a path can be quoted in an ssh config */
-export function isWritablePath(path: string, platform = process.platform): boolean {
+export function isWritablePath(path: string, platform = system.name): boolean {
   const plain = slashed(path, platform);
   return isAbsolute(plain, platform) && !special.test(plain);
 }

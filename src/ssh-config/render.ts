@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs';
 import { userInfo } from 'node:os';
 import { join } from 'node:path';
 import { type Paths, type VmPaths, vmPaths } from '../platform/paths.ts';
+import { system } from '../platform/system/system.ts';
 import { includedFromMarker } from '../settings/approved-names.ts';
 import type { VmSettings } from '../settings/settings.ts';
 import { dedicatedLines, sharingLines } from './multiplex.ts';
@@ -171,7 +172,7 @@ function windowsForwardLines({ vm, forwardAgent }: Block, { usersAgent, platform
   ];
 }
 
-function isForWindows({ platform = process.platform }: RenderOptions): boolean {
+function isForWindows({ platform = system.name }: RenderOptions): boolean {
   return platform === 'win32';
 }
 

@@ -2,6 +2,7 @@ import { execFile } from 'node:child_process';
 import { userInfo } from 'node:os';
 import { join } from 'node:path';
 import { MintError } from '../errors.ts';
+import { system } from '../platform/system/system.ts';
 
 /** The output of `ssh -G`: keywords in lower case, each with its values in order. */
 export type EffectiveConfig = ReadonlyMap<string, readonly string[]>;
@@ -105,10 +106,7 @@ function notStarted(cause: Error & { code?: unknown; killed?: boolean | undefine
 export function noSsh(cause: unknown): MintError {
   return new MintError('io-failed', 'there is no ssh on this machine', {
     cause,
-    hint:
-      process.platform === 'win32'
-        ? 'add the optional feature "OpenSSH Client" in the Settings of Windows'
-        : 'install the OpenSSH client, for example with `apt-get install openssh-client`',
+    hint: system.installSshHint,
   });
 }
 

@@ -1,10 +1,9 @@
 import { statSync } from 'node:fs';
 import { userInfo } from 'node:os';
 import { join } from 'node:path';
+import { system } from '../platform/system/system.ts';
 import { quoteInclude } from './quote.ts';
 import { systemConfigPath } from './ssh-client.ts';
-
-const isWindows = process.platform === 'win32';
 
 /**
  * With `-F`, ssh reads only that file, so the file has to include the user's and the system's configs. ssh exits if an
@@ -25,6 +24,6 @@ function isIncludable(path: string): boolean {
   const found = statSync(path, { throwIfNoEntry: false });
   if (found === undefined) return false;
   // Windows has no mode or owner here; by Microsoft's defaults only administrators can write to the file.
-  if (isWindows) return found.isFile();
+  if (!system.hasModes) return found.isFile();
   return (found.uid === 0 || found.uid === process.getuid?.()) && (found.mode & 0o022) === 0;
 }

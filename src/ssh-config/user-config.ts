@@ -3,7 +3,7 @@ import { userInfo } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { MintError } from '../errors.ts';
 import { ensurePrivateDirectory, ioFailed, quoted, readPrivateFile, writeAtomic } from '../platform/files.ts';
-import { usesPipes } from '../platform/sockets.ts';
+import { system } from '../platform/system/system.ts';
 
 /** The user's own ssh config as it is now. */
 export interface UserConfig {
@@ -32,7 +32,7 @@ export function userConfigPath(
   if (file !== undefined) return resolve(file);
   const home = userInfo().homedir;
   // ssh ignores HOME on Windows, and so does mint-ssh.
-  const claimed = usesPipes ? undefined : environment['HOME'];
+  const claimed = system.hasPasswd ? environment['HOME'] : undefined;
   if (claimed && !sameDirectory(claimed, home)) {
     throw new MintError(
       'usage',

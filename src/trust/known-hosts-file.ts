@@ -8,6 +8,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { MintError } from '../errors.ts';
 import { ioFailed, quoted, readPrivateFile, writeAtomic } from '../platform/files.ts';
 import { sleepSync } from '../platform/sleep.ts';
+import { system } from '../platform/system/system.ts';
 import { type Finding, findPin, knownHostsBytes } from './known-hosts.ts';
 
 /** For how long we look again before we believe that a file is empty, torn or without a line. */
@@ -15,8 +16,6 @@ const settleMilliseconds = 200;
 const lookAgainMilliseconds = 10;
 /** A file that ends within a line is torn; one that changed this recently may be, at the end of a line. */
 const writingMilliseconds = 20;
-/** On Windows one that is open, by us or by Mint, cannot be replaced. */
-const canReplaceOpenFiles = process.platform !== 'win32';
 /** How often a write is made again because Mint wrote at the same moment. */
 const rounds = 10;
 
@@ -78,7 +77,8 @@ export function updateKnownHosts(
   left: string | undefined,
   edit: (text: string) => string,
 ): string | undefined {
-  if (!canReplaceOpenFiles) return updateClosed(path, left, edit);
+  // By us or by Mint.
+  if (!system.canReplaceOpenFiles) return updateClosed(path, left, edit);
   let ours: string | undefined;
   let overtaken: string | undefined;
   for (let round = 0; ; round += 1) {

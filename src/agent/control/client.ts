@@ -11,7 +11,8 @@ import { ensureClosedDirectory, ensurePrivateDirectory, ioFailed } from '../../p
 import { agentEnvironment } from '../../platform/hardening.ts';
 import type { Paths } from '../../platform/paths.ts';
 import { ownProcess } from '../../platform/program.ts';
-import { controlSecret, usesPipes } from '../../platform/sockets.ts';
+import { controlSecret } from '../../platform/sockets.ts';
+import { system } from '../../platform/system/system.ts';
 import { MessageStream, parseReply } from './messages.ts';
 import { proveToAgent } from './proof.ts';
 import type { AgentReply, AgentRequest, FailureReply } from './protocol.ts';
@@ -53,7 +54,7 @@ export async function connectControl(
 ): Promise<ControlConnection | undefined> {
   for (const deadline = performance.now() + queueLimitMs; ; await sleep(10 + Math.random() * 20)) {
     const secret = controlSecret(paths.run);
-    if (usesPipes ? secret === undefined : !isSafeSocket(paths)) return undefined;
+    if (system.hasPipes ? secret === undefined : !isSafeSocket(paths)) return undefined;
     try {
       return await connectOnce(paths, listener, secret);
     } catch (error) {
@@ -65,7 +66,7 @@ export async function connectControl(
       if (isMomentary && performance.now() < deadline) continue;
       throw new MintError('agent-unavailable', `cannot reach the agent: ${code}`, {
         cause: error,
-        hint: usesPipes && (code === 'EPERM' || code === 'EACCES') ? elevatedHint : undefined,
+        hint: system.hasPipes && (code === 'EPERM' || code === 'EACCES') ? elevatedHint : undefined,
       });
     }
   }
