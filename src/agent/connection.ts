@@ -160,6 +160,7 @@ export class Connection {
   /** Replies whether the VM refused the key, in words for the user. */
   explainRefusal(): void {
     const { refusal, explanation } = this.credential;
+    this.credential.recordRefusal();
     this.#isRefused = refusal !== undefined;
     this.#reply({ type: 'refusal', words: refusal ?? explanation });
   }

@@ -51,14 +51,14 @@ export class Vm {
   keyName: string | undefined;
   readonly connections = new Set<LiveConnection>();
   readonly #log: Log;
-  readonly #expected: (vm: Vm) => Buffer | undefined;
+  readonly #expected: (vm: Vm) => readonly Buffer[];
   readonly #pending = new PendingConnections({ limit: 128, timeoutMs: 60_000 });
   listener: Promise<Listener> | undefined;
   /** `require_binding` of the settings, as of the last connection. */
   requiresBinding = false;
 
-  /** @param expected returns the public key for the next connection, as far as the settings tell */
-  constructor(name: string, log: Log, expected: (vm: Vm) => Buffer | undefined) {
+  /** @param expected returns the public keys for the next connection, as far as the settings tell */
+  constructor(name: string, log: Log, expected: (vm: Vm) => readonly Buffer[]) {
     this.name = name;
     this.#log = log;
     this.#expected = expected;
@@ -112,22 +112,23 @@ export class Vm {
   #list(binds: SessionBinds): Buffer {
     const hostKeys = [...this.connections].flatMap(({ host }) => host.exchange?.hostKey.blob ?? []);
     if (!binds.allowHost(hostKeys) || this.#lacksBinding(binds)) return identitiesAnswer([]);
-    const served = this.#served;
+    // Several logins to the VM may be under way, and not all of them have the same keys: a rotation may be between two.
+    const own = binds.named && boundConnection(binds.named, this.connections)?.connection;
+    const connections = own === undefined ? [...this.connections] : [own];
+    const served = this.#served(connections);
     if (served.length === 0) return identitiesAnswer([]);
-    for (const { credential } of this.connections) credential.noteListed();
+    for (const { credential } of connections) credential.noteListed();
     return identitiesAnswer(served.map((keyBlob) => ({ keyBlob, comment: `mint-ssh ${this.name}` })));
   }
 
   /**
-   * The keys of the connection that is logging in, else the key that the next one will use. That is one key, or a
-   * managed key and its fallback: sshd ends a login after a few keys that it does not accept.
+   * The keys of the connection that is logging in, else those that the next one will use. That is one key, or a managed key
+   * and what is offered after it: sshd ends a login after a few keys that it does not accept.
    */
-  get #served(): readonly Buffer[] {
-    const loggingIn = [...this.connections].filter(({ credential }) => credential.isLoggingIn);
+  #served(connections: readonly LiveConnection[]): readonly Buffer[] {
+    const loggingIn = connections.filter(({ credential }) => credential.isLoggingIn);
     const listed = loggingIn.at(-1)?.credential.listed ?? [];
-    if (listed.length > 0) return listed;
-    const expected = this.#expected(this);
-    return expected === undefined ? [] : [expected];
+    return listed.length > 0 ? listed : this.#expected(this);
   }
 
   #sign(
@@ -167,19 +168,20 @@ export class Vm {
 }
 
 /**
+ * @param session as a login request names it, or the client itself
  * @param connections the live connections of the VM
- * @returns the connection whose session the request is for, with its host key; undefined if there is none
+ * @returns the connection whose session that is, with its host key; undefined if there is none
  */
 function boundConnection<C extends { readonly host: { readonly exchange: SignedExchange | undefined } }>(
-  request: UserauthRequest,
+  session: Pick<UserauthRequest, 'sessionId' | 'hostKey'>,
   connections: Iterable<C>,
 ): { readonly connection: C; readonly hostKey: SignedExchange['hostKey'] } | undefined {
   for (const connection of connections) {
     const { exchange } = connection.host;
     if (exchange === undefined) continue;
     const { hostKey, signature } = exchange;
-    if (request.hostKey !== undefined && !request.hostKey.equals(hostKey.blob)) continue;
-    if (verifyHostSignature(hostKey, request.sessionId, signature)) return { connection, hostKey };
+    if (session.hostKey !== undefined && !session.hostKey.equals(hostKey.blob)) continue;
+    if (verifyHostSignature(hostKey, session.sessionId, signature)) return { connection, hostKey };
   }
   return undefined;
 }
@@ -215,9 +217,13 @@ class SessionBinds {
     }
   }
 
-  /** Whether the client has named its session, with a valid signature of the host. */
+  /** The session that the client has named, with a valid signature of the host. */
+  get named(): NamedSession | undefined {
+    return this.#isRefused ? undefined : this.#named;
+  }
+
   get isBound(): boolean {
-    return this.#named !== undefined && !this.#isRefused;
+    return this.named !== undefined;
   }
 
   /** Whether the client may see and use the key: not if it is bound to another host. */

@@ -4,7 +4,7 @@ import { descriptorsLeft } from '../platform/descriptors.ts';
 import { vmPaths } from '../platform/paths.ts';
 import { writtenNames } from '../settings/approved-names.ts';
 import { loadSettings } from '../settings/settings.ts';
-import { expectedKey } from './credentials/choose.ts';
+import { expectedKeys } from './credentials/choose.ts';
 import type { CredentialContext } from './credentials/credential.ts';
 import { type Listener, listen } from './listener.ts';
 import { Vm } from './vm-socket.ts';
@@ -108,7 +108,7 @@ export class Vms {
   #known(name: string): Vm {
     let vm = this.#vms.get(name);
     if (vm === undefined) {
-      vm = new Vm(name, this.#context.log, (each) => this.#expectedKey(each));
+      vm = new Vm(name, this.#context.log, (each) => this.#expectedKeys(each));
       this.#vms.set(name, vm);
     }
     return vm;
@@ -152,11 +152,11 @@ export class Vms {
   }
 
   /** If the settings are wrong, the connection itself reports that. */
-  #expectedKey(vm: Vm): Buffer | undefined {
+  #expectedKeys(vm: Vm): readonly Buffer[] {
     try {
-      return expectedKey(this.#context, vm);
+      return expectedKeys(this.#context, vm);
     } catch {
-      return vm.key.list().blob;
+      return [vm.key.list().blob];
     }
   }
 

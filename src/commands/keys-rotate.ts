@@ -29,8 +29,8 @@ import { type FoundMachines, findMachines, plainName } from './keys-machines.ts'
 import { detailsOf, type KeysRequest, misused } from './keys-request.ts';
 
 /**
- * Between the switch and the first removal: a login that has begun with the old key is still accepted, and every later
- * one is given the new key.
+ * Between the switch and the first removal, so that a login which was offered the old key alone ends: one that was authorized
+ * before the rotation began. Every later one is offered both keys.
  */
 const graceMs = 2_000;
 /** How long a rotation waits for another one to end. */

@@ -56,20 +56,20 @@ function byTheTarget(context: CredentialContext, login: Login, current: Credenti
     : new ManagedCredential(context, login, { awsKeyName: vm.keyName });
 }
 
-/** The public key that the next connection to a VM will use, for clients that list keys before they connect. */
-export function expectedKey(context: CredentialContext, vm: Vm): Buffer | undefined {
+/** The public keys that the next connection to a VM will use, for clients that list keys before they connect. */
+export function expectedKeys(context: CredentialContext, vm: Vm): readonly Buffer[] {
   const { access, identity, ...settings } = loadSettings(context.paths, {}).named(vm.name);
   vm.key.use(settings.keyType);
   const profile = profileOf({ access });
   const awsKeyName = access === undefined ? vm.keyName : undefined;
   const which = profile !== undefined ? { profile } : awsKeyName !== undefined ? { awsKeyName } : undefined;
-  if (identity !== undefined) return undefined;
+  if (identity !== undefined) return [];
   const { name, user, instance, region } = settings;
   const to = { name, user, instance, region };
   if (which !== undefined) return context.managedKeys.listed(process.env, which, to);
   if (access === 'injected')
-    return context.jobs.open.includes(vm.name) ? context.jobs.key(vm.name).blob : undefined;
-  return vm.key.list().blob;
+    return context.jobs.open.includes(vm.name) ? [context.jobs.key(vm.name).blob] : [];
+  return [vm.key.list().blob];
 }
 
 /** A session that an earlier agent authorized. */
@@ -133,8 +133,7 @@ export class ConnectionCredential {
   }
 
   get #offered(): readonly Credential[] {
-    const { fallback } = this.#current;
-    return fallback === undefined ? [this.#current] : [this.#current, fallback];
+    return [this.#current, ...(this.#current.fallbacks ?? [])];
   }
 
   /** Between the connection's `open` and its first signature, or the time by which it would have asked for one. */
@@ -142,13 +141,23 @@ export class ConnectionCredential {
     return !this.#login.isEstablished && !this.#hasEnded && !this.#isReleased;
   }
 
-  /** What to tell the user if the VM refused the key, or no client could ask for it; undefined if neither happened. */
+  /**
+   * What to tell the user if the VM refuses the key, or no client could ask for it; undefined if neither can be. The proxy
+   * asks for it in every login, before the VM has answered.
+   */
   get refusal(): RefusalWords | undefined {
     const { isSignedElsewhere, refusal } = this.#current;
-    const isRefused = this.#isListed && !this.#hasSigned;
-    if (isRefused) this.#current.recordRefusal?.();
-    if (isSignedElsewhere || isRefused) return refusal;
+    if (isSignedElsewhere || this.#isUnsigned) return refusal;
     return this.#wasNeverAsked && descriptorsAreScarce() ? outOfDescriptors : undefined;
+  }
+
+  get #isUnsigned(): boolean {
+    return this.#isListed && !this.#hasSigned;
+  }
+
+  /** The login has ended early: if the VM refused the key, records that. */
+  recordRefusal(): void {
+    if (this.#isUnsigned) this.#current.recordRefusal?.();
   }
 
   /** What to tell the user about a login that ended early, although it is not known that the VM refused it. */
@@ -228,12 +237,13 @@ export class ConnectionCredential {
     this.#hasSigned = true;
     this.#host.proven();
     this.#release();
-    if (isFirst && credential !== this.#current) this.#noteFallback();
+    if (isFirst && credential instanceof PushedCredential && credential !== this.#current)
+      this.#noteFallback();
     if (isFirst) recordLogin(this.#context, this.#login, credential);
     return signature;
   }
 
-  /** The VM asked for the second key, so it has refused the first. */
+  /** The VM asked for the last key, so it has refused the ones before. */
   #noteFallback(): void {
     const { name } = this.#login.vm;
     this.#current.recordRefusal?.();

@@ -65,8 +65,8 @@ export interface Credential {
    * asked for a passphrase.
    */
   readonly signingKey: SigningKey | undefined | Promise<SigningKey | undefined>;
-  /** What the client is offered next if the VM may refuse this key. */
-  readonly fallback?: Credential | undefined;
+  /** What the client is offered next, in this order, if the VM may refuse this key. */
+  readonly fallbacks?: readonly Credential[];
   /** What the user is told if the VM refused the key. */
   readonly refusal: RefusalWords;
   /** Milliseconds from now after which no signature is made. */

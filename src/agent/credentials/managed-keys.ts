@@ -18,11 +18,13 @@ import {
   recordRefusal,
   recordUse,
   type ServedKey,
+  type StoredKey,
   type WhichKey,
 } from '../../keys/store/key-use.ts';
 import { keyStoreDirectory } from '../../keys/store/location.ts';
 import { openKeyFile } from '../../keys/store/private-key.ts';
-import { metadataFile, stateFile } from '../../keys/store/store-files.ts';
+import { machineOf } from '../../keys/store/rotation.ts';
+import { metadataFile, ownDirectory, stateFile } from '../../keys/store/store-files.ts';
 import type { Caller } from '../../platform/caller.ts';
 import { agentEnvironment } from '../../platform/hardening.ts';
 import { acquireLock } from '../../platform/lock.ts';
@@ -43,14 +45,24 @@ const checkIntervalMs = 30_000;
 const answerSeconds = 40;
 const attempts = 3;
 
-/** A key as it is served to a machine. */
+/** One key that a login may sign with. */
 export interface ManagedKey {
   readonly directory: string;
   readonly name: string;
   readonly blob: Buffer;
   readonly fingerprint: string;
+  /** The bytes of its file. */
+  readonly privateKey: Buffer;
+}
+
+/** A key as it is served to a machine. */
+export interface ServedManagedKey extends ManagedKey {
   readonly to: LoginMachine;
   readonly served: ServedKey;
+  /** The other key of a rotation that has begun, which is offered second. */
+  readonly other: ManagedKey | undefined;
+  /** What the store was like when it was read, for `isCurrent`. */
+  readonly stamp: string;
 }
 
 interface Unlocked {
@@ -73,6 +85,8 @@ export class ManagedKeys {
   /** By store and public key. */
   readonly #unlocked = new Map<string, Unlocked>();
   readonly #unlocking = new Map<string, Unlocking>();
+  /** Machines on which a rotation is being finished in the background. */
+  readonly #finishing = new Set<string>();
   #known: { readonly stamp: string; readonly keys: readonly KeyRecord[] } | undefined;
   #timer: NodeJS.Timeout | undefined;
 
@@ -103,9 +117,10 @@ export class ManagedKeys {
    * The key that the machine accepts now.
    * @throws MintError `key-not-found`, `key-store`, `unsafe-permissions`
    */
-  async find(caller: Caller, which: WhichKey, to: LoginMachine): Promise<ManagedKey> {
+  async find(caller: Caller, which: WhichKey, to: LoginMachine): Promise<ServedManagedKey> {
     const directory = this.#directory(caller);
     await storeIsFree(directory);
+    const stamp = stampOf(directory);
     const served = keyForMachine(directory, which, to);
     const given = 'profile' in which ? which.profile : which.awsKeyName;
     if (served === undefined) {
@@ -117,23 +132,28 @@ export class ManagedKeys {
         },
       );
     }
-    const blob = blobOfLine(served.publicKey);
-    if (blob === undefined) {
+    const key = managedKey(directory, served.record.name, served);
+    if (key === undefined) {
       throw new MintError('key-store', `the public key of ${served.record.name} is damaged`, {
         hint: 'mint-ssh keys doctor',
       });
     }
-    const { fingerprint } = parseHostKey(blob);
-    return { directory, name: served.record.name, blob, fingerprint, to, served };
+    const other = served.other && managedKey(directory, served.record.name, served.other);
+    return { ...key, to, served, other, stamp };
   }
 
-  /** @returns the public key for a client that lists keys before it connects; undefined if that is not known */
-  listed(environment: NodeJS.ProcessEnv, which: WhichKey, to: LoginMachine): Buffer | undefined {
+  /** Whether the store has not changed since the key was read. */
+  isCurrent({ directory, stamp }: ServedManagedKey): boolean {
+    return stampOf(directory) === stamp;
+  }
+
+  /** @returns the public keys for a client that lists keys before it connects; none if they are not known */
+  listed(environment: NodeJS.ProcessEnv, which: WhichKey, to: LoginMachine): readonly Buffer[] {
     try {
       const served = keyForMachine(keyStoreDirectory(this.#paths, undefined, environment), which, to);
-      return served && blobOfLine(served.publicKey);
+      return [served, served?.other].flatMap((key) => (key && blobOfLine(key.publicKey)) ?? []);
     } catch {
-      return undefined;
+      return [];
     }
   }
 
@@ -160,28 +180,34 @@ export class ManagedKeys {
     return result;
   }
 
-  /** Records the login in the store. A failure only goes to the log. */
-  recordUse({ directory, name, to, fingerprint, served }: ManagedKey): void {
-    if (!recordUse(directory, name, to, fingerprint, served.role)) {
-      this.#log(`${to.name}: cannot record the use of key ${name}`);
-    }
+  /**
+   * Records the login in the store. A failure only goes to the log.
+   * @param used the key that has logged in: the served one, or the other one of its rotation
+   * @returns whether a rotation is not finished on the machine
+   */
+  recordUse({ directory, name, to, fingerprint, served }: ServedManagedKey, used: ManagedKey): boolean {
+    const isSecond = used.fingerprint !== fingerprint;
+    const record = recordUse(directory, name, to, used.fingerprint, isSecond);
+    if (record === undefined) this.#log(`${to.name}: cannot record the use of key ${name}`);
+    const { rotation, machines } = record ?? served.record;
+    return rotation !== undefined && machineOf(machines, to)?.accepts !== undefined;
   }
 
   /** Records that the machine did not accept the key. */
-  recordRefusal({ directory, name, to, fingerprint, served }: ManagedKey): void {
+  recordRefusal({ directory, name, to, fingerprint }: ServedManagedKey): void {
     this.#log(`${to.name}: did not accept the key ${name} (${fingerprint})`);
-    recordRefusal(directory, name, to, fingerprint, served.role);
+    recordRefusal(directory, name, to, fingerprint);
   }
 
   /**
-   * If a rotation is not finished on the machine, starts `keys rotate` for this machine only, with the caller's
-   * environment, in the background.
+   * Starts `keys rotate` for this machine only, with the caller's environment, in the background.
    * @returns false if the user has to run it, because the key has a passphrase
    */
-  finishRotation({ directory, name, to, served }: ManagedKey, { environment }: Caller): boolean {
-    const isWaiting = served.role === 'old' || served.machine?.accepts !== undefined;
-    if (!isWaiting) return true;
-    if (parseKeyFile(served.privateKey).encrypted) return false;
+  finishRotation({ directory, name, to, privateKey }: ServedManagedKey, { environment }: Caller): boolean {
+    if (parseKeyFile(privateKey).encrypted) return false;
+    const id = JSON.stringify([directory, name, to.name]);
+    if (this.#finishing.has(id)) return true;
+    this.#finishing.add(id);
     const region = to.region === undefined ? [] : ['--region', to.region];
     const words = ['keys', 'rotate', name, to.name, '--store', directory, ...region];
     const call = ownProcess([...words, '--config-dir', this.#paths.dir]);
@@ -192,12 +218,14 @@ export class ManagedKeys {
       env: { ...agentEnvironment(process.env), ...environment },
       stdio: 'ignore',
     });
-    child.on('error', (error) =>
-      this.#log(`${to.name}: cannot finish the rotation of ${name}: ${error.message}`),
-    );
-    child.on('exit', (status) =>
-      this.#log(`${to.name}: the rotation of ${name} has ended with status ${status}`),
-    );
+    child.on('error', (error) => {
+      this.#finishing.delete(id);
+      this.#log(`${to.name}: cannot finish the rotation of ${name}: ${error.message}`);
+    });
+    child.on('exit', (status) => {
+      this.#finishing.delete(id);
+      this.#log(`${to.name}: the rotation of ${name} has ended with status ${status}`);
+    });
     child.unref();
     return true;
   }
@@ -242,14 +270,29 @@ export class ManagedKeys {
 
   /** Reads the store without its lock: its files are replaced in one step, and are read again before a key is served. */
   #keys(directory: string): readonly KeyRecord[] {
-    const found = [metadataFile, stateFile].map((file) =>
-      statSync(join(directory, file), { throwIfNoEntry: false }),
-    );
-    if (found[0] === undefined) return [];
-    const stamp = [directory, ...found.flatMap((file) => [file?.ino, file?.mtimeMs, file?.size])].join(' ');
+    if (!existsSync(join(directory, metadataFile))) return [];
+    const stamp = stampOf(directory);
     if (this.#known?.stamp !== stamp) this.#known = { stamp, keys: recordsOf(directory) };
     return this.#known.keys;
   }
+}
+
+/** Changes with the store's files: the directory with the keys of rotations changes where one is added or removed. */
+function stampOf(directory: string): string {
+  const found = [metadataFile, stateFile, ownDirectory].map((file) =>
+    statSync(join(directory, file), { throwIfNoEntry: false }),
+  );
+  return [directory, ...found.flatMap((file) => [file?.ino, file?.mtimeMs, file?.size])].join(' ');
+}
+
+/** @returns undefined if the public key is damaged */
+function managedKey(
+  directory: string,
+  name: string,
+  { privateKey, publicKey }: StoredKey,
+): ManagedKey | undefined {
+  const blob = blobOfLine(publicKey);
+  return blob && { directory, name, blob, fingerprint: parseHostKey(blob).fingerprint, privateKey };
 }
 
 /**
@@ -277,7 +320,7 @@ async function openManagedKey(
   key: ManagedKey,
   waiting: AskSecret[],
 ): Promise<{ readonly privateKey: KeyObject; readonly hadPassphrase: boolean }> {
-  const file = parseKeyFile(key.served.privateKey);
+  const file = parseKeyFile(key.privateKey);
   if (!file.encrypted)
     return { privateKey: checked(key, await openKeyFile(file, undefined)), hadPassphrase: false };
   for (let attempt = 1; ; attempt += 1) {

@@ -5,8 +5,14 @@ import { MintError } from '../../errors.ts';
 import type { LoginMachine, WhichKey } from '../../keys/store/key-use.ts';
 import type { SigningKey } from '../../ssh/key-signature.ts';
 import type { RefusalWords } from '../control/protocol.ts';
-import { type Credential, type CredentialContext, type Login, loginLimitMs } from './credential.ts';
-import type { ManagedKey } from './managed-keys.ts';
+import {
+  type Credential,
+  type CredentialContext,
+  type Login,
+  loginLimitMs,
+  nothingToDo,
+} from './credential.ts';
+import type { ManagedKey, ServedManagedKey } from './managed-keys.ts';
 import { ephemeralKey, PushedCredential } from './pushed.ts';
 
 /** The default of `key_lifetime`. */
@@ -22,10 +28,9 @@ export class ManagedCredential implements Credential {
   readonly #context: Pick<CredentialContext, 'managedKeys' | 'log' | 'aws' | 'paths'>;
   readonly #login: Login;
   readonly #which: WhichKey;
-  #finding: { readonly machine: string; readonly key: Promise<ManagedKey> } | undefined;
-  #key: ManagedKey | undefined;
+  #finding: { readonly machine: string; readonly key: Promise<ServedManagedKey> } | undefined;
+  #key: ServedManagedKey | undefined;
   #fallback: PushedCredential | undefined;
-  #opened: SigningKey | undefined;
   #isAuthorized = false;
   #isReleased = false;
   #failure: MintError | undefined;
@@ -53,15 +58,19 @@ export class ManagedCredential implements Credential {
     return this.#key?.blob;
   }
 
-  /** A pushed key for an instance that has not accepted the managed one before; it is listed after that. */
-  get fallback(): Credential | undefined {
-    return this.#fallback;
+  /**
+   * The other key of an open rotation, so that the machine may change from one key to the other at any moment of the login;
+   * then a pushed key for an instance that has not accepted the managed one before.
+   */
+  get fallbacks(): readonly Credential[] {
+    const { other } = this.#key ?? {};
+    const pushed = this.#fallback === undefined ? [] : [this.#fallback];
+    return other === undefined ? pushed : [this.#with(other), ...pushed];
   }
 
   /** The user is asked only here, so that a client that logs in by another way does not cause the question. */
   get signingKey(): SigningKey | undefined | Promise<SigningKey | undefined> {
-    if (this.#key === undefined || !this.#isAuthorized || this.#isReleased) return undefined;
-    return this.#opened ?? this.#open(this.#key);
+    return this.#key && this.#signingKey(this.#key);
   }
 
   get refusal(): RefusalWords {
@@ -70,12 +79,12 @@ export class ManagedCredential implements Credential {
     if (this.#failure !== undefined) {
       return { code: 'key-passphrase', message: this.#failure.message, hint: this.#failure.hint ?? '' };
     }
-    const isOpen = this.#key?.served.record.rotation !== undefined;
+    const isOpen = this.#key?.other !== undefined;
     return {
       code: 'login-refused',
       message: `${vm.name} refused the managed key ${name}, or ssh did not offer it, for user ${user}`,
       hint: isOpen
-        ? `a rotation of ${name} is not finished: connect again to try its other key; mint-ssh keys show ${name}`
+        ? `a rotation of ${name} is not finished, and neither of its keys was accepted: mint-ssh keys show ${name}`
         : `is its public key (mint-ssh keys public ${name}) in ~/.ssh/authorized_keys of ${user} there? Connect again to log in through EC2 Instance Connect where the VM has it, or set access of [vm.${vm.name}]`,
     };
   }
@@ -100,6 +109,8 @@ export class ManagedCredential implements Credential {
   }
 
   async authorize(): Promise<undefined> {
+    // The dial may have taken minutes, where the VM had to be started.
+    if (this.#key !== undefined && !this.#context.managedKeys.isCurrent(this.#key)) this.#finding = undefined;
     await this.begin();
     if (this.#fallback !== undefined) {
       const push = this.#fallback.authorize().catch((error: unknown) => {
@@ -112,15 +123,35 @@ export class ManagedCredential implements Credential {
 
   release(): void {
     this.#isReleased = true;
-    this.#opened = undefined;
     this.#fallback?.release();
   }
 
   recordUse(): void {
-    const key = this.#key;
-    if (key === undefined) return;
+    if (this.#key !== undefined) this.#recordUse(this.#key, this.#key);
+  }
+
+  /** The credential of the other key of a rotation. */
+  #with(other: ManagedKey): Credential {
+    const signingKey = () => this.#signingKey(other);
+    return {
+      ...nothingToDo,
+      fingerprint: other.fingerprint,
+      isSignedElsewhere: false,
+      listed: other.blob,
+      get signingKey() {
+        return signingKey();
+      },
+      refusal: this.refusal,
+      remainingMs: loginLimitMs,
+      recordUse: () => {
+        if (this.#key !== undefined) this.#recordUse(this.#key, other);
+      },
+    };
+  }
+
+  #recordUse(key: ServedManagedKey, used: ManagedKey): void {
     const { caller, tell, vm } = this.#login;
-    this.#context.managedKeys.recordUse(key);
+    if (!this.#context.managedKeys.recordUse(key, used)) return;
     if (!this.#context.managedKeys.finishRotation(key, caller)) {
       tell(
         `the rotation of ${key.name} is not finished on ${vm.name}: mint-ssh keys rotate ${key.name} ${vm.name}`,
@@ -140,7 +171,7 @@ export class ManagedCredential implements Credential {
   }
 
   /** A fallback exists only if the instance's KeyName chose the key. `access` in ssh.toml is used without a fallback. */
-  #startFallback(key: ManagedKey): void {
+  #startFallback(key: ServedManagedKey): void {
     const { instance } = this.#login.resolved();
     const isWanted = this.awsKeyName !== undefined && instance !== undefined && !key.served.isProved;
     if (!isWanted || this.#fallback !== undefined || this.#isReleased) return;
@@ -148,12 +179,15 @@ export class ManagedCredential implements Credential {
     this.#fallback.begin().catch(() => {});
   }
 
+  #signingKey(key: ManagedKey): Promise<SigningKey | undefined> | undefined {
+    return this.#isAuthorized && !this.#isReleased ? this.#open(key) : undefined;
+  }
+
   async #open(key: ManagedKey): Promise<SigningKey | undefined> {
     const { settings, askSecret, vm } = this.#login;
     try {
       const lifetimeMs = milliseconds(settings.keyLifetime);
-      this.#opened = await this.#context.managedKeys.open(key, askSecret, lifetimeMs);
-      return this.#opened;
+      return await this.#context.managedKeys.open(key, askSecret, lifetimeMs);
     } catch (error) {
       this.#context.log(`${vm.name}: cannot use the key ${key.name}: ${String(error)}`);
       if (error instanceof MintError) {

@@ -100,7 +100,7 @@ export function recordsOf(directory: string, metadata = readMetadata(directory))
     const hasNext = existsSync(keyFiles(directory, entry.name, 'next').privateKey);
     return {
       ...entry,
-      machines: [...own.machines, ...machinesNamed(entry.instances, own.machines)],
+      machines: [...own.machines, ...machinesNamed(entry.instances, own)],
       ec2Names: withOwnName(own.ec2Names, entry),
       rotation: own.rotation,
       hasNext,
@@ -108,10 +108,10 @@ export function recordsOf(directory: string, metadata = readMetadata(directory))
   });
 }
 
-/** Machines that are only in metadata.json, because another program launched them. */
-function machinesNamed(instances: readonly string[], known: readonly Machine[]): Machine[] {
+/** Machines that only metadata.json has: another program launched them, while a rotation is open perhaps with the old key. */
+function machinesNamed(instances: readonly string[], { machines, rotation }: KeyState): Machine[] {
   return instances
-    .filter((one) => !known.some((machine) => isMachine(machine, one)))
+    .filter((one) => !machines.some((machine) => isMachine(machine, one)))
     .map((one) => ({
       instance: instancePattern.test(one) ? one : undefined,
       name: one,
@@ -119,7 +119,7 @@ function machinesNamed(instances: readonly string[], known: readonly Machine[]):
       region: undefined,
       lastUsed: undefined,
       proved: undefined,
-      accepts: undefined,
+      accepts: rotation === undefined ? undefined : 'old',
     }));
 }
 

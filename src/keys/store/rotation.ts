@@ -1,7 +1,8 @@
 /**
  * The steps of a rotation in the store:
  *
- * 1. `beginRotation` writes the new key as `.mint-ssh/<name>.next`. Nothing serves it yet.
+ * 1. `beginRotation` writes the new key as `.mint-ssh/<name>.next`. From now on a login offers both keys, the likelier one
+ *    first (`keyForMachine`), so that it succeeds whichever of them the machine accepts by then.
  * 2. `switchKeys` copies the key in use to `.mint-ssh/<name>.old` and then commits with one write of state.json: from
  *    then on the new key is in use, and each machine that has not proved that it accepts it is marked `old`. The new
  *    key's file is moved into its place after that, at the latest when the store is next opened.
@@ -177,17 +178,35 @@ export function addMachines(
 ): void {
   changeKey(directory, name, (record) => ({
     ...record,
-    machines: found.reduce<readonly Machine[]>(withMachine, record.machines),
+    machines: found.reduce<readonly Machine[]>((machines, one) => {
+      const known = machineOf(machines, one);
+      const given = Object.fromEntries(Object.entries(one).filter(([, value]) => value !== undefined));
+      const before = known ?? { ...unknownMachine(one), accepts: acceptsBefore(record) };
+      return withMachine(machines, known, { ...before, ...given } as Machine);
+    }, record.machines),
   }));
 }
 
-function withMachine(machines: readonly Machine[], found: MachineId & Partial<Machine>): readonly Machine[] {
-  const known = machineOf(machines, found);
-  const given = Object.fromEntries(Object.entries(found).filter(([, value]) => value !== undefined));
-  const after = { ...(known ?? unknownMachine(found)), ...given } as Machine;
-  return known === undefined
-    ? [...machines, after]
-    : machines.map((machine) => (machine === known ? after : machine));
+/** What a machine accepts that is first met now: while a rotation is open, the old key until a login has proved more. */
+export function acceptsBefore({ rotation }: Pick<KeyRecord, 'rotation'>): Machine['accepts'] {
+  return rotation === undefined ? undefined : 'old';
+}
+
+/**
+ * The machines with `after` in place of `known`. Where `after` has an instance id, an entry that has no more than its name is
+ * the same machine: the two become one, which needs whatever either of them needed.
+ */
+export function withMachine(
+  machines: readonly Machine[],
+  known: Machine | undefined,
+  after: Machine,
+): readonly Machine[] {
+  const isNameOnly = (one: Machine) =>
+    one !== known && after.instance !== undefined && one.instance === undefined && isSameMachine(one, after);
+  const accepts = [...machines.filter(isNameOnly), after].map((one) => one.accepts);
+  const merged = { ...after, accepts: (['old', 'both'] as const).find((each) => accepts.includes(each)) };
+  const others = machines.filter((one) => !isNameOnly(one));
+  return known === undefined ? [...others, merged] : others.map((one) => (one === known ? merged : one));
 }
 
 function unknownMachine({ instance, name, user }: MachineId): Machine {

@@ -112,15 +112,87 @@ describe('a rotation in the store', () => {
     assert.deepEqual(otherKeys(store), []);
   });
 
-  test('offers a machine whose key is not sure the other one after a refusal', async (context) => {
+  test('offers both keys from its first step to its last, the likelier one first', async (context) => {
     const { store, old, next, fingerprint } = await begun(context);
+    const offered = (name: string) => {
+      const served = keyForMachine(store, lab, to(name));
+      return [served?.publicKey, served?.other?.publicKey];
+    };
+    assert.deepEqual([offered('one'), offered('unknown')], Array(2).fill([old, next]));
     switchKeys(store, 'lab', { proven: [to('one')], left: nothingLeft, fingerprint });
-    const served = (name: string) => keyForMachine(store, lab, to(name));
-    assert.equal(served('new')?.publicKey, next);
-    recordRefusal(store, 'lab', to('new'), fingerprint);
-    assert.deepEqual([served('new')?.publicKey, served('new')?.role], [old, 'old']);
-    recordRefusal(store, 'lab', to('new'), fingerprintOf(old), 'old');
-    assert.equal(served('new')?.publicKey, next);
+    assert.deepEqual(
+      [offered('one'), offered('two'), offered('unknown')],
+      [
+        [next, old],
+        [old, next],
+        [next, old],
+      ],
+    );
+    for (const name of ['one', 'two']) noteMachine(store, 'lab', to(name), 'done', fingerprint);
+    assert.deepEqual(endRotation(store, 'lab'), []);
+    assert.deepEqual(offered('one'), [next, undefined]);
+  });
+
+  test('learns what a machine accepts from the key that has logged in, and nothing from a refusal', async (context) => {
+    const { store, old, fingerprint } = await begun(context);
+    const oldFingerprint = fingerprintOf(old);
+    switchKeys(store, 'lab', { proven: [to('one')], left: nothingLeft, fingerprint });
+    const machine = (name: string) => listKeys(store)[0]?.machines.find((each) => each.name === name);
+    const states = () => ['one', 'two'].map((name) => [machine(name)?.accepts, machine(name)?.proved]);
+    // Both began before the switch.
+    recordUse(store, 'lab', to('one'), oldFingerprint);
+    recordUse(store, 'lab', to('two'), oldFingerprint);
+    assert.deepEqual(states(), [
+      ['both', fingerprint],
+      ['old', oldFingerprint],
+    ]);
+    for (const name of ['one', 'two']) {
+      recordRefusal(store, 'lab', to(name), fingerprint);
+      recordRefusal(store, 'lab', to(name), oldFingerprint);
+    }
+    assert.deepEqual(states(), [
+      ['both', undefined],
+      ['old', undefined],
+    ]);
+    // The key that was offered second logged in.
+    recordUse(store, 'lab', to('one'), oldFingerprint, true);
+    recordUse(store, 'lab', to('two'), fingerprint, true);
+    assert.deepEqual(states(), [
+      ['old', oldFingerprint],
+      ['both', fingerprint],
+    ]);
+  });
+
+  test('asks a machine that is first met while it is open for a proof as well', async (context) => {
+    const { store, old, fingerprint } = await begun(context);
+    switchKeys(store, 'lab', { proven: [to('one')], left: nothingLeft, fingerprint });
+    for (const name of ['one', 'two']) noteMachine(store, 'lab', to(name), 'done', fingerprint);
+    addMachines(store, 'lab', [to('found')]);
+    recordUse(store, 'lab', to('new'), fingerprint);
+    recordUse(store, 'lab', to('older'), fingerprintOf(old));
+    assert.deepEqual([...endRotation(store, 'lab')].sort(), [
+      'found accepts the old key only',
+      'new still accepts the old key',
+      'older accepts the old key only',
+    ]);
+  });
+
+  test('an instance that another program has entered under its name and its id is one machine', async (context) => {
+    const { store, old, fingerprint } = await begun(context);
+    const instance = 'i-0123456789abcdef0';
+    addMachines(store, 'lab', [to('One', instance)]);
+    const { machines } = listKeys(store)[0] ?? {};
+    assert.deepEqual(
+      machines?.map((machine) => [machine.name, machine.instance]),
+      [
+        ['One', instance],
+        ['two', undefined],
+      ],
+    );
+    switchKeys(store, 'lab', { proven: [to('one', instance), to('two')], left: nothingLeft, fingerprint });
+    for (const id of [to('one', instance), to('two')]) noteMachine(store, 'lab', id, 'done', fingerprint);
+    assert.deepEqual(endRotation(store, 'lab'), []);
+    assert.notEqual(readPublicKey(store, 'lab'), old);
   });
 
   test('takes an instance that is not known for one with the old key only where EC2 still has that', async (context) => {
@@ -173,9 +245,9 @@ describe('a rotation in the store', () => {
     writeFileSync(state, written.replace(machine()?.lastUsed ?? '?', '2026-01-01T00:00:00Z'));
     assert.ok(use());
     assert.notEqual(machine()?.lastUsed, '2026-01-01T00:00:00Z');
-    assert.equal(use('gone'), false);
+    assert.equal(use('gone'), undefined);
     writeFileSync(state, '{');
-    assert.equal(use(), false);
+    assert.equal(use(), undefined);
   });
 
   test('a state file that is not ours is refused, whatever it holds', () => {
