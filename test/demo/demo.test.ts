@@ -11,7 +11,7 @@ import { testPath } from '../programs.ts';
 const directory = mkdtempSync(join(tmpdir(), 'mint-demo-test-'));
 after(() => rmSync(directory, { recursive: true }));
 
-/** The demo with a home of its own, so that what it touches there shows. */
+/** Runs the demo with a temporary home directory, to see what it changes there. */
 function startDemo(
   name: string,
   variables: Readonly<Record<string, string>> = {},
@@ -22,7 +22,7 @@ function startDemo(
   return { demo: startChild(mintProgram, ['demo'], environment, { timeout: 60_000 }), home };
 }
 
-/** The directory the demo said it works in. */
+/** The directory that the demo printed. */
 function stageOf(output: string): string {
   return / All files are in (\/\S*mint-demo-\w+),$/m.exec(output)?.[1] ?? assert.fail(output);
 }
@@ -33,8 +33,8 @@ function assertNothingLeft(stage: string): void {
 }
 
 describe('the demo', { concurrency: 2, timeout: 300_000 }, () => {
-  test('logs in twice, blocks a changed key, goes on with the accepted one, and leaves nothing', async () => {
-    // Settings of the caller's that would lead to accounts, agents or configuration of theirs.
+  test('logs in twice, blocks a changed key, accepts the new one, and leaves nothing', async () => {
+    // Settings that would lead to the caller's accounts, agents or configuration.
     const { demo, home } = startDemo('whole', {
       AWS_PROFILE: 'someones',
       AWS_ENDPOINT_URL_EC2_INSTANCE_CONNECT: 'http://127.0.0.1:9',
@@ -52,7 +52,7 @@ describe('the demo', { concurrency: 2, timeout: 300_000 }, () => {
     assertNothingLeft(stageOf(stdout));
   });
 
-  test('with --shell it stays in a shell with its VMs until exit, and leaves nothing', async () => {
+  test('with --shell runs a shell with its VMs until exit, and leaves nothing', async () => {
     const home = join(directory, 'shell');
     mkdirSync(home);
     const demo = startChild(
@@ -78,7 +78,7 @@ describe('the demo', { concurrency: 2, timeout: 300_000 }, () => {
     assertNothingLeft(stageOf(stdout));
   });
 
-  test('says so where there is no ssh', async () => {
+  test('fails with a message if ssh is missing', async () => {
     const { demo } = startDemo('no-ssh', { PATH: join(directory, 'nothing') });
     const { status, stderr } = await demo.done;
     assert.equal(status, 1);
@@ -86,7 +86,7 @@ describe('the demo', { concurrency: 2, timeout: 300_000 }, () => {
     assert.doesNotMatch(stderr, /^ +at /m);
   });
 
-  test('fails where a step does not go as it should', async () => {
+  test('fails if a step has an unexpected result', async () => {
     const tools = join(directory, 'tools');
     mkdirSync(tools);
     symlinkSync('/bin/true', join(tools, 'ssh'));

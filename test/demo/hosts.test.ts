@@ -20,7 +20,7 @@ interface Answer {
   readonly status: number | undefined;
 }
 
-/** One word by ssh2's own client; rejects where the login fails. */
+/** Runs one command with ssh2's client; rejects if the login fails. */
 function say(command: string | undefined, settings: ConnectConfig = {}): Promise<Answer> {
   return new Promise((resolve, reject) => {
     const client = new ssh2.Client();
@@ -49,7 +49,7 @@ function say(command: string | undefined, settings: ConnectConfig = {}): Promise
   });
 }
 
-test('a host lets in the key that the cloud says is good, for that user, at that time', async () => {
+test('a host accepts a key while the cloud says that it is valid, for that user', async () => {
   await assert.rejects(say('true'), /authentication/);
   lines.push(key.public);
   assert.deepEqual(await say('true'), { stdout: '', status: 0 });
@@ -60,7 +60,7 @@ test('a host lets in the key that the cloud says is good, for that user, at that
   await assert.rejects(say('true'), /authentication/);
 });
 
-test('a host answers a few words and runs nothing', async () => {
+test('a host answers a few commands and runs nothing', async () => {
   lines.push(key.public);
   assert.deepEqual(await say('hostname'), { stdout: 'dev\n', status: 0 });
   assert.deepEqual(await say('echo two  words'), { stdout: 'two  words\n', status: 0 });
@@ -85,7 +85,7 @@ test('a recreated host has another key on the same port', async () => {
   assert.deepEqual(fingerprints, [fingerprint, host.fingerprint]);
 });
 
-test('a client that is cut off in the middle takes nothing down', async () => {
+test('a client that disconnects in the middle does not affect the host', async () => {
   const { Socket } = await import('node:net');
   for (const bytes of ['', 'SSH-2.0-x\r\n', 'GET / HTTP/1.1\r\n\r\n', '\0'.repeat(50_000)]) {
     const socket = new Socket();
@@ -98,7 +98,7 @@ test('a client that is cut off in the middle takes nothing down', async () => {
   assert.equal((await say('true')).status, 0);
 });
 
-test('a host key is always one that ssh2 reads, which not every key is that ssh2 makes', () => {
+test('ssh2 reads every host key, which is not true of the keys that ssh2 makes', () => {
   for (let count = 0; count < 1000; count += 1)
     assert.ok(!(ssh2.utils.parseKey(makeHostKey().private) instanceof Error));
 });

@@ -1,4 +1,4 @@
-/** `mint-ssh doctor` and VMs that only AWS knows of. */
+/** `mint-ssh doctor` for VMs that are only in AWS. */
 import assert from 'node:assert/strict';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { after, before, describe, test } from 'node:test';
@@ -18,7 +18,7 @@ describe('a VM that is found by its tags', { timeout: 300_000 }, () => {
   });
   after(() => machines.end());
 
-  test('is looked at as one of ssh.toml: instance, address, banner, a real login, the pin', async () => {
+  test('is checked like one of ssh.toml: instance, address, banner, a real login, the pin', async () => {
     const { of, rows } = await doctor(machines.world, ['dev']);
     assert.equal(rows.filter(({ status }) => status === 'fail').length, 0, JSON.stringify(rows));
     assert.equal(of('settings'), 'ok: dev is not in ssh.toml: it is found by name');
@@ -31,7 +31,7 @@ describe('a VM that is found by its tags', { timeout: 300_000 }, () => {
     assert.match(of('pin'), /^ok: SHA256:/);
   });
 
-  test('stands in the report without a VM too, with what is wrong with its block and its pin', async () => {
+  test('is part of the report without a VM, with problems of its block and its pin', async () => {
     const { world } = machines;
     const well = await doctor(world, []);
     assert.match(well.of('settings'), /^ok: .* has no VM; AWS shows \d VMs?$/);
@@ -52,13 +52,13 @@ describe('a VM that is found by its tags', { timeout: 300_000 }, () => {
     writeFileSync(record, text, { mode: 0o600 });
   });
 
-  test('stopped, or gone, or somebody else’s: said as what it is', async () => {
+  test('is reported as stopped, terminated or another owner’s', async () => {
     const { world } = machines;
     machines.change(dev.id, { state: 'stopped' });
     const stopped = await doctor(world, ['dev']);
     assert.equal(stopped.of('instance'), `fail: ${dev.id} is stopped`);
     assert.equal(stopped.hint('instance'), 'mint-ssh start dev');
-    // Not tried, or tried where AWS took too long to tell its state: it is not started in either case.
+    // The login is skipped, or tried if AWS took too long to return the state. In neither case is the VM started.
     assert.match(stopped.of('login'), /^(?:not-checked|fail): .*is stopped/);
     assert.ok(!world.cloud.requests.some(({ operation }) => operation === 'StartInstances'));
     machines.change(dev.id, { state: 'running' });

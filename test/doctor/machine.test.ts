@@ -1,4 +1,4 @@
-/** `mint-ssh doctor`, as a person runs it: each line as it should be, and with what it is about broken. */
+/** `mint-ssh doctor` as a user runs it: each check when all is well, and with its subject broken. */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { chmodSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
@@ -8,7 +8,7 @@ import { after, before, describe, test } from 'node:test';
 import { makeWorld, mintProgram, type World, waitFor } from '../openssh/world.ts';
 import { doctor, general } from './told.ts';
 
-describe('a machine and a VM on which all is well', { timeout: 300_000 }, () => {
+describe('a machine and a VM without problems', { timeout: 300_000 }, () => {
   let world: World;
   before(async () => {
     world = await makeWorld({ vms: { dev: {}, build: {} } });
@@ -56,7 +56,7 @@ describe('a machine and a VM on which all is well', { timeout: 300_000 }, () => 
     assert.match(of('address'), new RegExp(`127\\.0\\.0\\.1 port ${port} answers`));
     assert.match(of('banner'), /SSH-2\.0-OpenSSH/);
     assert.match(of('login'), /`ssh dev true` took \d+ ms/);
-    // The pin that this very login made.
+    // The pin that this login made.
     const pin = of('pin');
     assert.ok(
       pin.includes(world.sshd('dev').hostKey.fingerprint) && pin.includes('pinned at first use'),
@@ -65,14 +65,14 @@ describe('a machine and a VM on which all is well', { timeout: 300_000 }, () => 
     assert.equal(world.sshd('dev').accepted(), 1);
   });
 
-  test('people read a line for each, and a hint below what is not ok', async () => {
+  test('prints a line for each check, and a hint below each problem', async () => {
     const { status, stdout } = await world.mint('doctor', '--file', '/nowhere/config');
     assert.equal(status, 1);
     assert.match(stdout, /^ok {4}ssh {11}OpenSSH_/m);
     assert.match(stdout, /^FAIL {2}include .*\n +hint: mint-ssh ssh-config --file \/nowhere\/config$/m);
   });
 
-  test('without a VM nothing is dialled and no key is pushed; each VM has its line', async () => {
+  test('without a VM it dials nothing and pushes no key; each VM has its line', async () => {
     const pushes = world.cloud.pushes.length;
     const { of, rows } = await general(world);
     assert.equal(world.cloud.pushes.length, pushes);
@@ -96,7 +96,7 @@ describe('a machine and a VM on which all is well', { timeout: 300_000 }, () => 
     assert.match(await says('OpenSSH_8.7p1, OpenSSL 3.0'), /^warn: .*session-bind/);
     assert.match(await says('OpenSSH_for_Windows_9.5p1, LibreSSL'), /^ok: /);
     assert.match(await says('OpenSSH_10.5p1, OpenSSL 3.5'), /^ok: .*upstream_agent/);
-    // One that takes any user name, as all did before 9.6.
+    // An ssh that accepts any user name, as all did before 9.6.
     const taking = await says('OpenSSH_9.5p1, OpenSSL 3.0', '[ "$4" = -l ] && exit 0');
     assert.match(taking, /^ok: OpenSSH_9\.5p1\nwarn: .*shell syntax.*CVE-2023-51385/);
     assert.match(await says('Sun_SSH_2.4'), /^warn: "Sun_SSH_2.4" is not the version of an OpenSSH/);
@@ -106,7 +106,7 @@ describe('a machine and a VM on which all is well', { timeout: 300_000 }, () => 
     assert.match(hint('ssh'), /openssh-client/);
   });
 
-  test('what others could change or enter is named, each with the command that mends it', async () => {
+  test('names each path that others could change or enter, with the command that fixes it', async () => {
     const path = (name: string) => join(world.configDir, name);
     const before = new Map(
       ['hosts', 'run', 'ssh.toml', 'known_hosts'].map((name) => [name, statSync(path(name)).mode]),
@@ -130,7 +130,7 @@ describe('a machine and a VM on which all is well', { timeout: 300_000 }, () => 
     for (const [name, mode] of before) chmodSync(path(name), mode & 0o777);
   });
 
-  test('ssh.toml: a bad line, a VM it does not name, no VM, no file', async () => {
+  test('ssh.toml: an invalid line, a VM it does not have, no VM, no file', async () => {
     const file = join(world.configDir, 'ssh.toml');
     const text = readFileSync(file, 'utf8');
     const bad = async (content: string, ...args: string[]) => {
@@ -149,7 +149,7 @@ describe('a machine and a VM on which all is well', { timeout: 300_000 }, () => 
     writeFileSync(file, text, { mode: 0o600 });
   });
 
-  test('agent forwarding: the socket gone, no agent, a dead one, ours, one that answers', async () => {
+  test('agent forwarding: the socket missing, no agent, a dead one, ours, one that answers', async () => {
     assert.match((await general(world)).of('forwarding'), /^ok: you have no agent/);
     const own = join(world.directory, 'own.sock');
     const dead = await general(world, { SSH_AUTH_SOCK: own });
@@ -194,7 +194,7 @@ describe('a machine and a VM on which all is well', { timeout: 300_000 }, () => 
     assert.match((await general(world)).of('agent'), /^ok: not running/);
   });
 
-  test('credentials that AWS does not know, that are not there, and a region nobody names', async () => {
+  test('credentials that AWS does not know, missing ones, and no region', async () => {
     const wrong = await general(world, { AWS_ACCESS_KEY_ID: 'AKIAUNKNOWN' });
     assert.match(wrong.of('credentials'), /^fail: .*\(aws-credentials\)$/);
     const none = await general(world, { AWS_ACCESS_KEY_ID: undefined, AWS_SECRET_ACCESS_KEY: undefined });
@@ -208,7 +208,7 @@ describe('a machine and a VM on which all is well', { timeout: 300_000 }, () => 
   });
 });
 
-test('on a machine where nothing is set up, it creates nothing', async (context) => {
+test('creates nothing on a machine without any setup', async (context) => {
   const world = await makeWorld({ withoutSshConfig: true });
   context.after(() => world.end());
   const { rows } = await doctor(world, ['--config-dir', join(world.home, 'nothing')]);
@@ -218,7 +218,7 @@ test('on a machine where nothing is set up, it creates nothing', async (context)
   assert.throws(() => statSync(join(world.home, 'nothing')));
 });
 
-test('at a terminal, what takes over a second is named while it is waited for', async (context) => {
+test('shows on a terminal which check takes longer than a second', async (context) => {
   const world = await makeWorld();
   context.after(() => world.end());
   world.cloud.faults.delayMilliseconds = 1500;
@@ -234,7 +234,7 @@ test('at a terminal, what takes over a second is named while it is waited for', 
   await waitFor('it to end', 15_000, () => child.exitCode !== null);
   const [esc, erase] = ['\u001b', '\r\u001b[2K'];
   assert.match(said, /mint-ssh: checking [a-z, ]*credentials/);
-  // The line is erased before the first finding, and nothing of it is left at the end.
+  // The line is erased before the first finding, and at the end.
   assert.ok(said.includes(`${erase}mint-ssh: checking `));
   assert.match(said.replaceAll(esc, '<'), /\r<\[2K<\[32mok {2}<\[0m {2}credentials/);
   assert.doesNotMatch(said.slice(said.lastIndexOf(erase)), /checking/);

@@ -1,4 +1,4 @@
-/** `mint-ssh doctor`: what the user's ssh config makes of our blocks. */
+/** `mint-ssh doctor`: how the user's ssh config affects our blocks. */
 import assert from 'node:assert/strict';
 import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -13,7 +13,7 @@ describe('the ssh config of the user', { timeout: 300_000 }, () => {
   });
   after(() => world.end());
 
-  test('the Include: lost, never written, below other lines; a VM without a block', async () => {
+  test('the Include: removed, never written, below other lines; a VM without a block', async () => {
     const file = world.sshConfigFile;
     const text = readFileSync(file, 'utf8');
     writeFileSync(file, 'Host *\n');
@@ -33,7 +33,7 @@ describe('the ssh config of the user', { timeout: 300_000 }, () => {
     writeFileSync(blocks, written, { mode: 0o600 });
   });
 
-  test('our block: overridden, with another ProxyCommand, with a program that is gone', async () => {
+  test('our block: overridden, with another ProxyCommand, with a missing program', async () => {
     const file = world.sshConfigFile;
     const text = readFileSync(file, 'utf8');
     writeFileSync(file, `Host *\n  PubkeyAuthentication no\n${text}`);
@@ -42,7 +42,7 @@ describe('the ssh config of the user', { timeout: 300_000 }, () => {
       overridden.of('block'),
       /^fail: pubkeyauthentication is false instead of true, perhaps by line 2/,
     );
-    // The login has a config of its own, so it says that the rest is well.
+    // The login uses its own config, so it succeeds.
     assert.match(overridden.of('login'), /^ok: /);
     writeFileSync(file, `Host dev\n  ProxyCommand nc %h %p\n${text}`);
     assert.match(
@@ -58,7 +58,7 @@ describe('the ssh config of the user', { timeout: 300_000 }, () => {
     writeFileSync(blocks, written);
   });
 
-  test("keys of the user's that ssh may offer after ours are named", async () => {
+  test("names the user's keys that ssh may offer after ours", async () => {
     const file = world.sshConfigFile;
     const text = readFileSync(file, 'utf8');
     const key = join(world.directory, 'id mine');

@@ -1,4 +1,4 @@
-/** `mint-ssh doctor --json` in a world, and what it told. */
+/** Runs `mint-ssh doctor --json` in a world, and reads its output. */
 import assert from 'node:assert/strict';
 import { mintProgram, type World } from '../openssh/world.ts';
 
@@ -47,5 +47,5 @@ export async function doctor(
   };
 }
 
-/** Without a VM: quick, and enough for all that is not one VM's. */
+/** Without a VM: quick, and enough for checks that need no VM. */
 export const general = (world: World, env: Record<string, string | undefined> = {}) => doctor(world, [], env);

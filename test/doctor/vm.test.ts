@@ -1,4 +1,4 @@
-/** `mint-ssh doctor VM`: each line about a VM with what it is about broken. */
+/** `mint-ssh doctor VM`: each check of a VM with its subject broken. */
 import assert from 'node:assert/strict';
 import { readFileSync, renameSync, statSync, writeFileSync } from 'node:fs';
 import net from 'node:net';
@@ -9,7 +9,7 @@ import { demoAccessKey } from '../cloud/cloud.ts';
 import { freePort, loginUser, makeWorld, type World } from '../openssh/world.ts';
 import { doctor } from './told.ts';
 
-describe('a VM with which something is wrong', { timeout: 300_000 }, () => {
+describe('a VM with a problem', { timeout: 300_000 }, () => {
   let world: World;
   let server: net.Server;
   let greeting: string | undefined;
@@ -38,7 +38,7 @@ describe('a VM with which something is wrong', { timeout: 300_000 }, () => {
     world.cloud.accessKeys.set(demoAccessKey.id, { secret: demoAccessKey.secret, denied: actions });
   }
 
-  test('stopped: the command that starts it, and no login that might', async () => {
+  test('stopped: the hint has the command that starts it, and no login is tried', async () => {
     instanceOf('dev', 'stopped');
     const { of, hint } = await doctor(world, ['dev']);
     const { instance } = world.vm('dev');
@@ -55,7 +55,7 @@ describe('a VM with which something is wrong', { timeout: 300_000 }, () => {
     instanceOf('dev', 'running');
   });
 
-  test('an instance that is not there', async () => {
+  test('an instance that does not exist', async () => {
     const { instance } = world.vm('closed');
     const known = world.cloud.instances.get(instance);
     world.cloud.instances.delete(instance);
@@ -65,7 +65,7 @@ describe('a VM with which something is wrong', { timeout: 300_000 }, () => {
     if (known !== undefined) world.cloud.instances.set(instance, known);
   });
 
-  test('actions that IAM denies are named: the push is a failure, the others are not', async () => {
+  test('names actions that IAM denies: the push as a failure, the others as warnings', async () => {
     denied('ec2:DescribeInstances', 'ec2:GetConsoleOutput');
     const reading = await doctor(world, ['dev']);
     assert.match(
@@ -75,7 +75,7 @@ describe('a VM with which something is wrong', { timeout: 300_000 }, () => {
     assert.match(reading.of('instance'), /^warn: .*\(aws-denied\)/);
     assert.match(reading.of('login'), /^ok: /);
     denied('ec2-instance-connect:SendSSHPublicKey');
-    // A push of before would serve.
+    // An earlier push would still be valid.
     assert.equal((await world.mint('agent', 'stop')).status, 0);
     const pushing = await doctor(world, ['dev']);
     assert.match(pushing.of('actions'), /^fail: ec2-instance-connect:SendSSHPublicKey is denied/);
@@ -91,7 +91,7 @@ describe('a VM with which something is wrong', { timeout: 300_000 }, () => {
     assert.equal(of('login'), 'not-checked: not checked: the VM cannot be reached');
   });
 
-  test('a server that is no SSH server, and one that says nothing while AWS says nothing either', async () => {
+  test('a server that does not speak SSH, and a silent one while AWS does not answer', async () => {
     greeting = 'HTTP/1.1 400 Bad Request\r\n\r\n\u001b[31m';
     const http = await doctor(world, ['odd']);
     assert.match(http.of('banner'), /^fail: not an SSH server: it sent "HTTP\/1\.1 400/);
@@ -136,7 +136,7 @@ describe('a VM with which something is wrong', { timeout: 300_000 }, () => {
     assert.match(back.of('pin'), /^warn: another key was blocked at .*, and logins since then/m);
   });
 
-  test('a pin on which Mint and our record disagree, that is lost, that is no pin, of another instance', async () => {
+  test('a pin that differs between Mint and our record, is lost, malformed, or of another instance', async () => {
     const file = join(world.configDir, 'known_hosts');
     const record = join(world.configDir, 'hosts/dev.json');
     const [text, recorded] = [readFileSync(file, 'utf8'), readFileSync(record, 'utf8')];
@@ -156,7 +156,7 @@ describe('a VM with which something is wrong', { timeout: 300_000 }, () => {
     writeFileSync(record, recorded);
   });
 
-  test('a misspelt VM: what could not be checked is not called ok', async () => {
+  test('a misspelt VM: checks that were not made are not ok', async () => {
     const { of, status } = await doctor(world, ['nosuch']);
     assert.equal(status, 1);
     assert.match(of('instance'), /^fail: .*nosuch \(vm-not-found\)/);
@@ -165,14 +165,14 @@ describe('a VM with which something is wrong', { timeout: 300_000 }, () => {
     assert.match(of('actions'), /^not-checked: .*GetConsoleOutput: no instance to ask about/m);
   });
 
-  test('without credentials no action is called allowed', async () => {
+  test('reports no action as allowed without credentials', async () => {
     const { of } = await doctor(world, ['dev'], { AWS_ACCESS_KEY_ID: '', AWS_SECRET_ACCESS_KEY: '' });
     assert.match(of('credentials'), /^fail: .*\(aws-credentials\)/);
     assert.match(of('actions'), /^not-checked: .*DescribeInstances: AWS could not be asked/m);
     assert.doesNotMatch(of('actions'), /is allowed/);
   });
 
-  test('the wrong port: the usual one that answers is named', async () => {
+  test('the wrong port: names the usual port that answers', async () => {
     const text = world.file('ssh.toml') ?? '';
     const port = await freePort();
     writeFileSync(join(world.configDir, 'ssh.toml'), text.replace(/port = \d+/, `port = ${port}`));
@@ -224,7 +224,7 @@ describe('a VM with which something is wrong', { timeout: 300_000 }, () => {
     assert.ok(!off.stdout.includes('\u001b[31m'));
   });
 
-  test('each event stands in audit.log, joined to the push by its request id', async () => {
+  test('audit.log has each event, with the request ID of the push', async () => {
     const pinned = JSON.parse((await world.mint('hosts', 'show', 'dev', '--json')).stdout).fingerprint;
     const known = await world.mint('hosts', 'accept', 'dev', pinned);
     assert.equal(known.status, 0, known.stderr);

@@ -18,7 +18,7 @@ const job: OpenJob = {
 };
 
 describe('the record of open jobs', () => {
-  test('comes back as it was written, and is private', (context) => {
+  test('is read back as it was written, and is private', (context) => {
     const directory = mkdtempSync(join(tmpdir(), 'mint-jobs-'));
     context.after(() => rmSync(directory, { recursive: true, force: true }));
     const paths = resolvePaths({ configDir: directory }, {});
@@ -29,7 +29,7 @@ describe('the record of open jobs', () => {
     assert.equal(statSync(paths.jobs).mode & 0o777, 0o600);
   });
 
-  test('says where a job’s VM is, unless ssh.toml has another VM of that name', (context) => {
+  test('sets the address of a job’s VM, unless ssh.toml has a VM of that name', (context) => {
     const directory = mkdtempSync(join(tmpdir(), 'mint-jobs-'));
     context.after(() => rmSync(directory, { recursive: true, force: true }));
     const paths = resolvePaths({ configDir: directory }, {});
@@ -55,24 +55,24 @@ describe('the record of open jobs', () => {
     'no version': { jobs: [job] },
     'a later version': { version: 2, jobs: [job] },
     'jobs that are no list': { version: 1, jobs: { job } },
-    'a job that is none': { version: 1, jobs: ['build-7'] },
+    'a job that is not an object': { version: 1, jobs: ['build-7'] },
     'a name that is a path': { version: 1, jobs: [{ ...job, name: '../x' }] },
     'a user with an option': { version: 1, jobs: [{ ...job, user: '-oProxyCommand=x' }] },
     'a host with a line end': { version: 1, jobs: [{ ...job, host: 'a\nProxyCommand x' }] },
-    'a port that is none': { version: 1, jobs: [{ ...job, port: 0 }] },
+    'an invalid port': { version: 1, jobs: [{ ...job, port: 0 }] },
     'a port in words': { version: 1, jobs: [{ ...job, port: '22' }] },
     'a public key with a comment': { version: 1, jobs: [{ ...job, publicKey: `${job.publicKey} x` }] },
     'a host key that is no fingerprint': { version: 1, jobs: [{ ...job, hostKey: 'x' }] },
     'a date with more behind it': { version: 1, jobs: [{ ...job, begunAt: `${job.begunAt}\n` }] },
   };
   for (const [what, file] of Object.entries(damages)) {
-    test(`with ${what} is refused as a whole`, () => {
+    test(`with ${what} is refused entirely`, () => {
       const text = JSON.stringify(file);
       assert.throws(() => parseOpenJobs(text, '/x/jobs.json'), { code: 'io-failed', message: /jobs\.json/ });
     });
   }
 
-  test('that is cut off is refused', () => {
+  test('that is truncated is refused', () => {
     const text = JSON.stringify({ version: 1, jobs: [job] });
     for (let length = 0; length < text.length; length += 7) {
       assert.throws(() => parseOpenJobs(text.slice(0, length), 'x'), { code: 'io-failed' });

@@ -25,7 +25,7 @@ test('without any file there are no VMs', (context) => {
   assert.equal(settings.vm('dev'), undefined);
 });
 
-test('a VM has what is set for it, then what is set for all, then what Mint would do', (context) => {
+test('a VM uses its own settings, then those of all VMs, then Mint’s', (context) => {
   const paths = withSettings(
     context,
     `user = "me"\nprofile = "work"\n${dev}port = 22\n[vm.build]\ninstance = "i-01234567"\nhost = "b.internal"\nuser = "ci"\n`,
@@ -45,7 +45,7 @@ test('a VM has what is set for it, then what is set for all, then what Mint woul
   assert.equal(plain?.profile, undefined);
 });
 
-test('the flag wins over the VM, the VM over the top, the top over config.toml', (context) => {
+test('a flag overrides the VM, the VM the top, the top config.toml', (context) => {
   const mint = 'region = "eu-west-1"\naws_profile = "mint"\nvolume_size_gb = 50\n[extra]\nlist = [1]\n';
   const region = (sshToml: string, flag?: string) =>
     loadSettings(withSettings(context, sshToml, mint), { region: flag }).vm('dev')?.region;
@@ -56,12 +56,12 @@ test('the flag wins over the VM, the VM over the top, the top over config.toml',
   assert.equal(loadSettings(withSettings(context, dev, mint), {}).vm('dev')?.profile, 'mint');
 });
 
-test('the empty values that Mint writes are no values', (context) => {
+test('ignores the empty values that Mint writes', (context) => {
   const paths = withSettings(context, dev, 'region = ""\naws_profile = ""\n');
   assert.equal(loadSettings(paths, {}).vm('dev')?.region, undefined);
 });
 
-test('every way in which TOML writes a table is understood', (context) => {
+test('accepts every form of a table in TOML', (context) => {
   for (const text of [
     'vm.dev.instance = "i-01234567"\nvm.dev.host = "h"\n',
     'vm = { dev = { instance = "i-01234567", host = "h" } }\n',
@@ -74,7 +74,7 @@ test('every way in which TOML writes a table is understood', (context) => {
   }
 });
 
-test('a mistake is named with its file and line, and with what would be right', (context) => {
+test('an error has the file, the line and the valid values', (context) => {
   const cases: [text: string, message: RegExp, hint: RegExp][] = [
     ['user = "me"\nusr = "x"\n', /^ssh\.toml:2: unknown setting "usr"$/, /user, port/],
     [`${dev}\n\nport = "22"\n`, /^ssh\.toml:6: port must be a whole number from 1 to 65535$/, /^undefined$/],
@@ -135,7 +135,7 @@ for (const [key, bad] of Object.entries({
   key_lifetime: ['forever'],
   preferred_authentications: ['', 'publickey,', 'a b', 'Publickey'],
 })) {
-  test(`a bad ${key} is refused before anything uses it`, (context) => {
+  test(`refuses an invalid ${key}`, (context) => {
     for (const value of bad) {
       const line = `${key} = "${value}"\n`;
       const text = settingsKeys[key]?.scope === 'vm' ? `[vm.dev]\n${line}` : line;
@@ -148,14 +148,14 @@ for (const [key, bad] of Object.entries({
   });
 }
 
-test('good hosts are IP addresses of both kinds and names', (context) => {
+test('accepts IPv4 and IPv6 addresses and names as hosts', (context) => {
   for (const host of ['203.0.113.7', '2001:db8::1', 'localhost', 'a.b-c.example.', 'ip_1.internal', '::1']) {
     const text = `[vm.dev]\ninstance = "i-01234567"\nhost = "${host}"\n`;
     assert.equal(loadSettings(withSettings(context, text), {}).vm('dev')?.host, host);
   }
 });
 
-test('a route of its own for a VM whose host is set is refused where it leads elsewhere', (context) => {
+test('refuses a route that contradicts the host of a VM', (context) => {
   const instance = '[vm.dev]\ninstance = "i-0123456789abcdef0"\n';
   for (const route of ['private', 'endpoint'] as const) {
     const paths = withSettings(context, `${dev}route = "${route}"\n`);
@@ -166,7 +166,7 @@ test('a route of its own for a VM whose host is set is refused where it leads el
   }
 });
 
-test('good values of every setting are taken', (context) => {
+test('accepts valid values of every setting', (context) => {
   const cases: Record<string, string[]> = {
     route: ['"public"', '"auto"'],
     accept_changed: ['"console"', '"ask"'],
@@ -197,14 +197,14 @@ test('two VMs that differ only in case are ambiguous', (context) => {
   );
 });
 
-test('a VM whose name is no name is refused with its line', (context) => {
+test('refuses a VM with an invalid name, with its line', (context) => {
   for (const name of ['../x', 'a=b', '-oProxyCommand=x', '', 'a\\u0007b', 'ü', 'x'.repeat(300)]) {
     const paths = withSettings(context, `user = "me"\n[vm."${name}"]\n`);
     assert.throws(() => loadSettings(paths, {}), refusal('bad-vm-name', /^ssh\.toml:2: /), name);
   }
 });
 
-test('a VM may leave its instance, its host or both to what EC2 knows', (context) => {
+test('a VM may omit instance, host or both', (context) => {
   const settings = loadSettings(
     withSettings(context, `user = "me"\n${dev}[vm.half]\nhost = "h"\n[vm.bare]\n`),
     {},
@@ -238,7 +238,7 @@ test('the flags are checked like the settings', (context) => {
   assert.throws(() => loadSettings(paths, { profile: '' }), refusal('bad-settings', /^--profile must be/));
 });
 
-test("Mint's config.toml has to be readable TOML with good values", (context) => {
+test('refuses a config.toml of Mint that is not TOML or has invalid values', (context) => {
   const load = (text: string) => () => loadSettings(withSettings(context, dev, text), {});
   assert.throws(
     load('region = "eu"\n'),
@@ -249,7 +249,7 @@ test("Mint's config.toml has to be readable TOML with good values", (context) =>
   load('toString = 1\nidle_timeout_minutes = 60\n')();
 });
 
-test('files that others can write, links, and files that are too large or no text are refused', (context) => {
+test('refuses files that others can write, links, and files that are too large or not text', (context) => {
   const open = withSettings(context, dev);
   chmodSync(open.sshToml, 0o622);
   assert.throws(() => loadSettings(open, {}), refusal('unsafe-permissions'));
@@ -262,7 +262,7 @@ test('files that others can write, links, and files that are too large or no tex
   assert.throws(() => loadSettings(binary, {}), refusal('bad-settings', /^ssh\.toml:2: .*UTF-8/));
 });
 
-test('whatever the file holds, it is settings or a refusal by name', (context) => {
+test('returns settings or a MintError for any file', (context) => {
   const paths = withSettings(context, '');
   const pieces = [
     '[vm.',
@@ -302,7 +302,7 @@ test('whatever the file holds, it is settings or a refusal by name', (context) =
   );
 });
 
-test('usual mistakes in ssh.toml are named with their remedy', (context) => {
+test('explains the usual mistakes in ssh.toml with a remedy', (context) => {
   const refused = (text: string) => {
     try {
       loadSettings(withSettings(context, text), {});

@@ -4,7 +4,7 @@ import fc from 'fast-check';
 import { vmName } from '../../src/settings/vm-name.ts';
 import { refusal } from '../platform/directory.ts';
 
-test('a good name comes back in lower case', () => {
+test('returns a valid name in lower case', () => {
   for (const name of ['dev', 'dev-2', 'a', '0', 'dev.json', 'a_b.c-d', 'x'.repeat(63)]) {
     assert.equal(vmName(name), name);
   }
@@ -36,12 +36,12 @@ for (const name of [
   'x'.repeat(64),
   'x'.repeat(300),
 ]) {
-  test(`${JSON.stringify(name.slice(0, 20))} (${name.length}) is no VM name`, () => {
+  test(`${JSON.stringify(name.slice(0, 20))} (${name.length}) is not a VM name`, () => {
     assert.throws(() => vmName(name), refusal('bad-vm-name'));
   });
 }
 
-test('the message of a bad name is short, and safe to show on a terminal', () => {
+test('the message for an invalid name is short, and safe on a terminal', () => {
   fc.assert(
     fc.property(fc.string({ unit: 'binary', maxLength: 400 }), (name) => {
       try {

@@ -18,7 +18,7 @@ const versions = [
   ['a\na\na\n', 'a\na\n'],
 ] as const;
 
-test('the diff is one that git applies', (context) => {
+test('git applies the diff', (context) => {
   const directory = ownDirectory(context);
   for (const [before, after] of versions) {
     writeFileSync(join(directory, 'file'), before);
@@ -28,7 +28,7 @@ test('the diff is one that git applies', (context) => {
   }
 });
 
-test('whatever lines come, go or move, git applies the diff', (context) => {
+test('git applies the diff for random added, removed and moved lines', (context) => {
   const directory = ownDirectory(context);
   const lines = fc.array(fc.constantFrom('a', 'b', 'c', 'd', '', '}'), { maxLength: 40 });
   const text = (all: readonly string[], last: string) => (all.length === 0 ? '' : all.join('\n') + last);
@@ -54,7 +54,7 @@ test('a change at the top and one at the end of a long file are two hunks', () =
   assert.equal(diff.match(/^[+-](?![+-])/gm)?.length, 7);
 });
 
-test('of a file that is written anew every line goes and comes, soon', () => {
+test('the diff of a completely different file replaces every line, quickly', () => {
   const all = (word: string) =>
     Buffer.from(Array.from({ length: 20_000 }, (_, at) => `${word} ${at}\n`).join(''));
   const diff = unifiedDiff('f', all('old'), all('new'));
@@ -62,7 +62,7 @@ test('of a file that is written anew every line goes and comes, soon', () => {
   assert.equal(diff.match(/^\+new /gm)?.length, 20_000);
 });
 
-test('equal versions have no diff, and a file that comes or goes is /dev/null on the other side', () => {
+test('equal versions have no diff, and a missing file is /dev/null', () => {
   assert.equal(unifiedDiff('f', Buffer.from('a'), Buffer.from('a')), '');
   assert.equal(unifiedDiff('f', undefined, undefined), '');
   assert.match(
@@ -80,7 +80,7 @@ test("control characters of the user's file do not reach the terminal", () => {
   assert.ok(diff.includes(' a\\u{1b}[2J\tb\n'));
 });
 
-test('5,000 lines are compared at once', () => {
+test('compares 5,000 lines quickly', () => {
   const before = Buffer.from(Array.from({ length: 5000 }, (_, at) => `line ${at}\n`).join(''));
   const diff = unifiedDiff('f', before, Buffer.concat([Buffer.from('first\n'), before]));
   assert.equal(diff.split('\n').length, 8);

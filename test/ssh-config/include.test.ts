@@ -24,7 +24,7 @@ const files: Readonly<Record<string, string>> = {
 for (const [name, text] of Object.entries(files)) {
   const before = Buffer.from(text, 'latin1');
 
-  test(`${name}: the Include comes first, and taking it out gives back every byte`, () => {
+  test(`${name}: the Include comes first, and removing it restores every byte`, () => {
     const after = addInclude(before, include);
     assert.ok(inspectInclude(after, include, path).inPlace);
     assert.deepEqual(addInclude(after, include), after);
@@ -32,7 +32,7 @@ for (const [name, text] of Object.entries(files)) {
   });
 }
 
-test('whatever the file holds, adding and removing gives back every byte', () => {
+test('adding and removing restores every byte of any file', () => {
   const line = fc.oneof(
     fc.constantFrom(
       '\n',
@@ -55,7 +55,7 @@ test('whatever the file holds, adding and removing gives back every byte', () =>
   );
 });
 
-test('a file that was not there is not there afterwards, unless someone has written to it since', () => {
+test('removes a file that it created, unless someone else has written to it', () => {
   const made = addInclude(undefined, include);
   assert.equal(removeInclude(made, include), undefined);
   const later = Buffer.concat([made, Buffer.from('Host x\n')]);
@@ -64,7 +64,7 @@ test('a file that was not there is not there afterwards, unless someone has writ
   assert.equal(removeInclude(addInclude(Buffer.alloc(0), include), include)?.length, 0);
 });
 
-test('the lines end as the first line of the file does', () => {
+test('uses the line end of the file’s first line', () => {
   assert.match(
     addInclude(Buffer.from('A\r\nB\n'), include).toString(),
     /^#[^\n]*\r\nInclude [^\n]*\r\nA\r\n/,
@@ -72,7 +72,7 @@ test('the lines end as the first line of the file does', () => {
   assert.match(addInclude(Buffer.from('A\nB\r\n'), include).toString(), /^#[^\r\n]*\nInclude [^\r\n]*\nA\n/);
 });
 
-test('something that counts above our lines puts them back to the top, once', () => {
+test('moves our lines back to the top if a setting is above them', () => {
   const added = addInclude(Buffer.from('Host *\n'), include);
   const pushedDown = Buffer.concat([Buffer.from('ForwardAgent yes\n'), added]);
   assert.ok(!inspectInclude(pushedDown, include, path).inPlace);
@@ -81,7 +81,7 @@ test('something that counts above our lines puts them back to the top, once', ()
   assert.equal(removeInclude(again, include)?.toString(), 'ForwardAgent yes\nHost *\n');
 });
 
-test('comments, empty lines and the Include of another directory above ours change nothing', () => {
+test('does not move our lines below comments, empty lines and the Include of another directory', () => {
   const other = quoteInclude('/other/ssh_config');
   const both = addInclude(addInclude(Buffer.from('Host *\n'), include), other);
   assert.ok(inspectInclude(both, include, path).inPlace);
@@ -89,7 +89,7 @@ test('comments, empty lines and the Include of another directory above ours chan
   assert.equal(removeInclude(removeInclude(both, include), other)?.toString(), 'Host *\n');
 });
 
-test('an Include that the user wrote is found in every spelling, and never taken out', () => {
+test('finds an Include that the user wrote in every spelling, and never removes it', () => {
   for (const line of [`Include ${path}`, `include "${path}"`, `  INCLUDE=${path}`, `Include = "${path}" `]) {
     const before = Buffer.from(`User me\n${line}\nHost *\n`);
     const state = inspectInclude(before, include, path);
@@ -99,18 +99,18 @@ test('an Include that the user wrote is found in every spelling, and never taken
   }
 });
 
-test('an Include below a Host or Match line is conditional, and the line is named', () => {
+test('reports the Host or Match line above an Include', () => {
   const before = Buffer.from(`Host work\n  User me\nInclude ${path}\n`);
   assert.deepEqual(inspectInclude(before, include, path).byHand, { line: 3, under: 1 });
 });
 
-test('the file without our blocks keeps the numbers of its lines', () => {
+test('keeps the line numbers when it comments out our Include', () => {
   const file = addInclude(Buffer.from(`Host *\nInclude ${path}\nUser me\n`), include);
   const lines = muteInclude(file, include, path).toString().split('\n');
   assert.deepEqual(lines.slice(1), ['#', 'Host *', '#', 'User me', '']);
 });
 
-test('a path beyond ASCII is written and found as UTF-8', () => {
+test('writes and finds a path with non-ASCII characters as UTF-8', () => {
   const beyond = '/home/jürgen/ssh_config';
   const added = addInclude(Buffer.from('Host ü\n'), quoteInclude(beyond));
   assert.ok(added.toString().includes(`Include "${beyond}"\nHost ü\n`));

@@ -5,7 +5,7 @@ import { mintBlock } from './mint-block.ts';
 
 const without = (text: string) => withoutMintBlocks(Buffer.from(text, 'latin1')).toString('latin1');
 
-test('a block as Mint wrote it becomes comments, and every line keeps its number', () => {
+test('comments out an unmodified block of Mint, and keeps the line numbers', () => {
   const before = `# mine\n${mintBlock('dev')}Host x\n  User é\n`;
   const after = without(before);
   assert.doesNotMatch(after, /Host mint-dev/);
@@ -13,7 +13,7 @@ test('a block as Mint wrote it becomes comments, and every line keeps its number
   assert.equal(after.split('\n').length, before.split('\n').length);
 });
 
-test('an edited or incomplete block stays as it is', () => {
+test('does not change an edited or incomplete block', () => {
   const whole = mintBlock('dev');
   for (const text of [
     whole.replace('ubuntu', 'me'),

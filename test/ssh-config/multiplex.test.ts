@@ -7,11 +7,11 @@ import { resolvePaths } from '../../src/platform/paths.ts';
 import { sharingLines } from '../../src/ssh-config/multiplex.ts';
 import { ownDirectory, refusal } from '../platform/directory.ts';
 
-/** What ssh listens on for a login as the longest user to the highest port, with what it adds for a moment. */
+/** ssh's longest control path: for the longest user and highest port, with the suffix that it adds temporarily. */
 const longest = 'u'.repeat(32);
 const suffix = '.0123456789abcdef'.length;
 
-test('the socket’s path fits whatever the directory, or the setting that helps is named', (context) => {
+test('the socket’s path fits for every directory, or the error names the setting that helps', (context) => {
   const directory = ownDirectory(context);
   const file = join(directory, 'config');
   const forms = new Set<string>();
@@ -40,7 +40,7 @@ test('the socket’s path fits whatever the directory, or the setting that helps
   assert.deepEqual([...forms].sort(), ['hashed', 'named']);
 });
 
-test('no VM, user and port share a socket with another', (context) => {
+test('each VM, user and port has its own socket', (context) => {
   const paths = resolvePaths({ configDir: ownDirectory(context), runDir: '/r' });
   const pathOf = (vm: string, port: string, user: string) =>
     sharingLines(vm, '10m', paths)

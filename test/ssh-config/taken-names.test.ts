@@ -51,7 +51,7 @@ const knownHosts = (hash: (name: string) => string) => [
   hash('mint-hashed-alias'),
 ];
 
-/** Name, and what it is taken by; undefined for one that is written without asking. */
+/** A name, and why it is taken; undefined for a free name. */
 const table: readonly (readonly [name: string, reason: RegExp | undefined])[] = [
   ['dev', undefined],
   ['build', undefined],
@@ -99,7 +99,7 @@ const table: readonly (readonly [name: string, reason: RegExp | undefined])[] = 
   ['in-dns-6', /name of a host/],
 ];
 
-test('forty names: only those that mean nothing else on the machine, nor by their alias, are left to tags', async (context) => {
+test('forty names: only those whose name and alias refer to no other host are free', async (context) => {
   if (process.getuid?.() !== 0)
     return context.skip('not shown here: a hosts file and DNS of its own need root');
   const directory = ownDirectory(context);
@@ -136,7 +136,7 @@ test('forty names: only those that mean nothing else on the machine, nor by thei
     else assert.match(taken[name] ?? 'not taken', reason, name);
   }
 
-  // ssh itself looks for a name in the domains of CanonicalDomains.
+  // ssh looks up a name in the domains of CanonicalDomains.
   const canonical = await dnsServer({ 'web.lab.test': 1, 'mint-box.lab.test': 28 }, '127.41.7.54');
   context.after(() => canonical.close());
   const resolvConf = readFileSync(at('resolv.conf'), 'utf8');
@@ -161,7 +161,7 @@ test('forty names: only those that mean nothing else on the machine, nor by thei
   writeFileSync(at('resolv.conf'), resolvConf);
   writeFileSync(at('config'), '', { mode: 0o600 });
 
-  // A resolver that does not answer leaves nothing to tags; one that answers every name with one address says nothing.
+  // If a resolver does not answer, every name is taken. If it returns one address for all names, that does not count.
   server.close();
   const silent = JSON.parse(
     (await run('unshare', args.slice(0, -names.length).concat('dev'), { timeout: 30_000 })).stdout,
@@ -176,7 +176,7 @@ test('forty names: only those that mean nothing else on the machine, nor by thei
   assert.deepEqual(any, {});
 });
 
-test('what only ssh can tell is asked of ssh', async (context) => {
+test('runs ssh -G for names that only ssh can resolve', async (context) => {
   const directory = ownDirectory(context);
   const file = join(directory, 'config');
   mkdirSync(join(directory, 'run'), { mode: 0o700 });
@@ -195,7 +195,7 @@ test('what only ssh can tell is asked of ssh', async (context) => {
   assert.doesNotMatch(taken.ordinary ?? '', /ssh config/);
 });
 
-/** RFC 1035, as much as getaddrinfo needs. @param records by name the type that it has an address of; a number: every name */
+/** RFC 1035, as much as getaddrinfo needs. @param records from name to the type of its address; a number for all names */
 async function dnsServer(
   records: Readonly<Record<string, number>> | number,
   address = '127.41.7.53',

@@ -21,7 +21,7 @@ import { needsRoot, ownDirectory, refusal } from '../platform/directory.ts';
 
 const bytes = Buffer.from('# new\n');
 
-test('the file is the one that ssh reads, by the passwd entry', () => {
+test('uses the file that ssh reads, by the passwd entry', () => {
   const { homedir: home } = userInfo();
   assert.equal(userConfigPath(undefined, { HOME: home }), join(home, '.ssh/config'));
   assert.equal(userConfigPath(undefined, {}), join(home, '.ssh/config'));
@@ -32,17 +32,17 @@ test('the file is the one that ssh reads, by the passwd entry', () => {
   );
 });
 
-test('another way to say the same home is the same home', (context) => {
+test('accepts another path to the same home directory', (context) => {
   const home = userInfo().homedir;
   assert.equal(userConfigPath(undefined, { HOME: `${home}/.` }), join(home, '.ssh/config'));
-  // Some service users have no home to link to.
+  // Some service users have no home directory for a link.
   if (!existsSync(home)) return;
   const link = join(ownDirectory(context), 'home');
   symlinkSync(home, link);
   assert.equal(userConfigPath(undefined, { HOME: link }), join(home, '.ssh/config'));
 });
 
-test('a missing file is made as 0600 in a directory made as 0700', (context) => {
+test('creates a missing file with 0600 in a directory with 0700', (context) => {
   const path = join(ownDirectory(context), '.ssh', 'config');
   writeUserConfig(readUserConfig(path), bytes);
   assert.deepEqual(readFileSync(path), bytes);
@@ -50,7 +50,7 @@ test('a missing file is made as 0600 in a directory made as 0700', (context) => 
   assert.equal(statSync(join(path, '..')).mode & 0o777, 0o700);
 });
 
-test('the mode of the file stays', (context) => {
+test('keeps the mode of the file', (context) => {
   const path = join(ownDirectory(context), 'config');
   writeFileSync(path, 'x');
   chmodSync(path, 0o644);
@@ -58,7 +58,7 @@ test('the mode of the file stays', (context) => {
   assert.equal(statSync(path).mode & 0o777, 0o644);
 });
 
-test('a link stays a link, and what it leads to is replaced', (context) => {
+test('keeps a link, and replaces its target', (context) => {
   const directory = ownDirectory(context);
   mkdirSync(join(directory, 'dotfiles'), { mode: 0o700 });
   writeFileSync(join(directory, 'dotfiles/ssh'), 'old');
@@ -68,7 +68,7 @@ test('a link stays a link, and what it leads to is replaced', (context) => {
   assert.deepEqual(readFileSync(join(directory, 'dotfiles/ssh')), bytes);
 });
 
-test('a link is not followed into a directory that others can write to', (context) => {
+test('does not follow a link into a directory that others can write to', (context) => {
   const directory = ownDirectory(context);
   for (const mode of [0o777, 0o1777, 0o770]) {
     const open = join(directory, `open${mode}`);
@@ -81,7 +81,7 @@ test('a link is not followed into a directory that others can write to', (contex
   }
 });
 
-test('a link that leads nowhere, a second name, a directory and a file open to others are refused', (context) => {
+test('refuses a broken link, a hard link, a directory and a file that others can write to', (context) => {
   const directory = ownDirectory(context);
   const at = (name: string) => join(directory, name);
   symlinkSync(at('nowhere'), at('dangling'));
@@ -98,7 +98,7 @@ test('a link that leads nowhere, a second name, a directory and a file open to o
   assert.throws(() => readUserConfig(at('open')), refusal('unsafe-permissions', /written by others/));
 });
 
-test("another user's file is refused, root's too, also through a link", { skip: needsRoot }, (context) => {
+test("refuses another user's file, root's too, also through a link", { skip: needsRoot }, (context) => {
   const directory = ownDirectory(context);
   writeFileSync(join(directory, 'theirs'), 'x', { mode: 0o644 });
   chownSync(join(directory, 'theirs'), 65_534, 65_534);
@@ -110,7 +110,7 @@ test("another user's file is refused, root's too, also through a link", { skip: 
   assert.throws(() => readUserConfig(join(directory, 'link')), refusal('unsafe-permissions', /another user/));
 });
 
-test('a read-only file is a wish that is respected', (context) => {
+test('does not replace a read-only file', (context) => {
   const path = join(ownDirectory(context), 'config');
   writeFileSync(path, 'mine');
   chmodSync(path, 0o400);
@@ -118,7 +118,7 @@ test('a read-only file is a wish that is respected', (context) => {
   assert.equal(readFileSync(path, 'utf8'), 'mine');
 });
 
-test('what someone else wrote in between is not lost', (context) => {
+test('does not overwrite a concurrent change', (context) => {
   const directory = ownDirectory(context);
   const path = join(directory, 'config');
   const missing = readUserConfig(path);
@@ -135,7 +135,7 @@ test('what someone else wrote in between is not lost', (context) => {
   assert.equal(lstatSync(path, { throwIfNoEntry: false }), undefined);
 });
 
-test('a file whose link was turned elsewhere in between is not written', (context) => {
+test('does not write if the link was changed in between', (context) => {
   const directory = ownDirectory(context);
   for (const name of ['a', 'b']) writeFileSync(join(directory, name), 'same', { mode: 0o600 });
   symlinkSync('a', join(directory, 'config'));

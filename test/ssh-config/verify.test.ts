@@ -6,7 +6,7 @@ import { readUserConfig } from '../../src/ssh-config/user-config.ts';
 import { findOverridden } from '../../src/ssh-config/verify.ts';
 import { ownDirectory } from '../platform/directory.ts';
 
-test('what a line of the user’s overrides is found, with that line', async (context) => {
+test('finds an overridden value, and the user’s line that overrides it', async (context) => {
   const directory = ownDirectory(context);
   const [ours, theirs] = [join(directory, 'ours'), join(directory, 'theirs')];
   writeFileSync(ours, 'Host dev build\n  User ubuntu\n  StrictHostKeyChecking yes\n', { mode: 0o600 });
@@ -20,7 +20,7 @@ test('what a line of the user’s overrides is found, with that line', async (co
   assert.deepEqual(await findOverridden(['dev', 'build'], ours, readUserConfig(theirs), theirs), []);
 });
 
-test('an Include that brings nothing in is found as well', async (context) => {
+test('finds an Include without effect', async (context) => {
   const directory = ownDirectory(context);
   const [ours, theirs] = [join(directory, 'ours'), join(directory, 'theirs')];
   writeFileSync(ours, 'Host dev\n  HostKeyAlias dev\n', { mode: 0o600 });

@@ -29,7 +29,7 @@ function ed25519Signature(privateKey: KeyObject, data: Buffer): Buffer {
   return Buffer.concat([encodeString('ssh-ed25519'), encodeString(sign(null, data, privateKey))]);
 }
 
-test('a request for identities has nothing behind its number', () => {
+test('refuses a request for identities with extra bytes', () => {
   assert.deepEqual(parseAgentRequest(hex('0b')), { type: 'request-identities' });
   assert.throws(() => parseAgentRequest(hex('0b00')), refusal('not-ssh'));
 });
@@ -47,7 +47,7 @@ test('a sign request has key, data and flags', () => {
     assert.throws(() => parseAgentRequest(message.subarray(0, length)), refusal('not-ssh'));
 });
 
-test('an extension has a name, and contents that are its own affair', () => {
+test('reads the name of an extension, and leaves its contents unparsed', () => {
   assert.deepEqual(parseAgentRequest(hex('1b 00000001 61 ffff')), {
     type: 'extension',
     name: 'a',
@@ -62,18 +62,18 @@ test('an extension has a name, and contents that are its own affair', () => {
   assert.throws(() => parseAgentRequest(hex('1b 00000001 ff')), refusal('not-ssh'));
 });
 
-test('every other number is unsupported, whatever follows it', () => {
+test('reports every other message number as unsupported', () => {
   for (let number = 0; number < 256; number++) {
     if ([11, 13, 27].includes(number)) continue;
     assert.deepEqual(parseAgentRequest(Buffer.from([number, 1, 2, 3])), { type: 'unsupported', number });
   }
 });
 
-test('an empty message is malformed', () => {
+test('refuses an empty message', () => {
   assert.throws(() => parseAgentRequest(Buffer.alloc(0)), refusal('not-ssh'));
 });
 
-test('replies are the bytes that the protocol says', () => {
+test('encodes replies as the protocol prescribes', () => {
   assert.deepEqual(failureReply(), hex('00000001 05'));
   assert.deepEqual(successReply(), hex('00000001 06'));
   assert.deepEqual(extensionFailureReply(), hex('00000001 1c'));
@@ -85,7 +85,7 @@ test('replies are the bytes that the protocol says', () => {
   assert.deepEqual(signResponse(Buffer.from('s')), hex('00000006 0e 00000001 73'));
 });
 
-test('messages come out as they went in, however they are cut', () => {
+test('returns the same messages for every split of the stream', () => {
   const arbitraryMessages = fc.array(fc.uint8Array({ minLength: 1, maxLength: 300 }), { maxLength: 20 });
   fc.assert(
     fc.property(
@@ -110,14 +110,14 @@ test('messages come out as they went in, however they are cut', () => {
   );
 });
 
-test('a message keeps its bytes when the buffer it came in is used again', () => {
+test('keeps the bytes of a message when the caller reuses its buffer', () => {
   const chunk = encodeString('first');
   const [first] = new AgentFrames().push(chunk);
   chunk.fill(0);
   assert.equal(first?.toString(), 'first');
 });
 
-test('a message of 256 KiB is taken, one byte more is not', () => {
+test('accepts a message of 256 KiB, and refuses one byte more', () => {
   const most = Buffer.alloc(256 * 1024, 1);
   assert.equal(new AgentFrames().push(encodeString(most))[0]?.length, most.length);
   assert.throws(() => new AgentFrames().push(encodeUint32(most.length + 1)), refusal('not-ssh'));
@@ -125,14 +125,14 @@ test('a message of 256 KiB is taken, one byte more is not', () => {
   assert.throws(() => new AgentFrames().push(hex('ffffffff')), refusal('not-ssh'));
 });
 
-test('an empty frame is malformed, also when its length comes byte by byte', () => {
+test('refuses an empty frame, also if its length arrives byte by byte', () => {
   assert.throws(() => new AgentFrames().push(hex('00000000')), refusal('not-ssh'));
   const frames = new AgentFrames();
   for (let count = 0; count < 3; count++) assert.deepEqual(frames.push(hex('00')), []);
   assert.throws(() => frames.push(hex('00')), refusal('not-ssh'));
 });
 
-test('a promised length costs no memory before its bytes come', () => {
+test('allocates no memory for an announced length before the bytes arrive', () => {
   const before = process.memoryUsage().arrayBuffers;
   const all = Array.from({ length: 1000 }, () => {
     const frames = new AgentFrames();
@@ -143,7 +143,7 @@ test('a promised length costs no memory before its bytes come', () => {
   assert.ok(process.memoryUsage().arrayBuffers - before < 1024 * 1024);
 });
 
-test('256 KiB byte by byte take no time that grows with their square', () => {
+test('reads 256 KiB byte by byte in linear time', () => {
   const frames = new AgentFrames();
   const stream = encodeString(Buffer.alloc(256 * 1024, 1));
   const begin = performance.now();
@@ -153,7 +153,7 @@ test('256 KiB byte by byte take no time that grows with their square', () => {
   assert.ok(performance.now() - begin < 15_000);
 });
 
-/** An agent with one key, of nothing but the functions tested here. */
+/** An agent with one key, made only of the functions under test. */
 async function serve(t: TestContext, privateKey: KeyObject, comment: string): Promise<string> {
   const path = join(temporaryDirectory(t), 'agent.sock');
   const keyBlob = publicKeyBlob(privateKey);
@@ -195,7 +195,7 @@ test('ssh-add lists our key, and ssh-keygen signs with it', async (t) => {
   assert.match((await verified).stdout, /^Good "test" signature for me/);
 });
 
-test('ssh-add is told politely that a key cannot be added', async (t) => {
+test('answers ssh-add with a failure when it adds a key', async (t) => {
   const { privateKey } = generateKeyPairSync('ed25519');
   const env = { ...process.env, SSH_AUTH_SOCK: await serve(t, privateKey, 'x') };
   await assert.rejects(run('ssh-add', ['-D'], { env }), /Failed to remove all identities/);

@@ -1,4 +1,4 @@
-/** What is inside the messages of a key exchange, and the methods that are none of ours. */
+/** The contents of key exchange messages, and unsupported methods. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
@@ -85,7 +85,7 @@ for (const name of [
   });
 }
 
-test('the names that a server sends are short and printable in what is said of them', () => {
+test('shortens and escapes names from the server in messages', () => {
   const both = { keyExchanges: 'x'.repeat(10_000) };
   assert.throws(
     () => tell([...banners, fromClient(kexInit(both)), fromServer(kexInit(both))]),

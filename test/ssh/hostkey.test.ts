@@ -17,7 +17,7 @@ const kinds = [
 ] as const;
 
 for (const [options, type] of kinds) {
-  test(`a key of ssh-keygen ${options} has the type and fingerprint that ssh-keygen says`, (t) => {
+  test(`a key of ssh-keygen ${options} has the type and fingerprint that ssh-keygen prints`, (t) => {
     const path = generateKey(temporaryDirectory(t), options);
     const key = parseHostKey(readBlob(path));
     assert.equal(key.type, type);
@@ -46,7 +46,7 @@ const signings = [
 ] as const;
 
 for (const [options, flags, algorithm] of signings) {
-  test(`a ${algorithm} signature by OpenSSH is accepted for its data and key alone`, async (t) => {
+  test(`a ${algorithm} signature by OpenSSH is accepted for its own data and key only`, async (t) => {
     const { key, data, signature } = await signed(t, options, flags);
     assert.equal(new WireReader(signature).text(), algorithm);
     assert.equal(verifyHostSignature(key, data, signature), true);
@@ -70,7 +70,7 @@ for (const [options, flags, algorithm] of signings) {
   });
 }
 
-test('fifty ecdsa signatures verify, whatever zeros their numbers lost', async (t) => {
+test('fifty ecdsa signatures verify, also with shortened numbers', async (t) => {
   const path = generateKey(temporaryDirectory(t), '-t ecdsa -b 521');
   const sign = await signWithAgent(t, path);
   const key = parseHostKey(readBlob(path));
@@ -159,7 +159,7 @@ test('random bytes are either a key or refused, and never verify', () => {
   );
 });
 
-/** Each y coordinate of a point whose order divides 8, little-endian, as RFC 8032 encodes it without the sign. */
+/** The y coordinates of points whose order divides 8, little-endian, in the encoding of RFC 8032 without the sign. */
 const smallOrder = [
   0n,
   1n,

@@ -12,7 +12,7 @@ function linesOf(text: string | Buffer, side: 'server' | 'client' = 'server'): s
   return greeting?.lines.map((line) => line.toString('latin1'));
 }
 
-test('the SSH- line is given back whole, and what is behind it', () => {
+test('returns the complete SSH- line, and the bytes after it', () => {
   const greeting = new Identification('server').push(
     Buffer.from('SSH-2.0-OpenSSH_9.2p1 Debian-2\r\nmore\nmore'),
   );
@@ -20,15 +20,15 @@ test('the SSH- line is given back whole, and what is behind it', () => {
   assert.equal(greeting?.rest.toString(), 'more\nmore');
 });
 
-test('a bare line feed ends a line as well, which some old servers send', () => {
+test('accepts a bare line feed, which some old servers send', () => {
   assert.deepEqual(linesOf('hello\nSSH-2.0-x\n'), ['hello\n', 'SSH-2.0-x\n']);
 });
 
-test('version 1.99 is a server that also speaks version 2', () => {
+test('accepts version 1.99, which also supports version 2', () => {
   assert.deepEqual(linesOf('SSH-1.99-Cisco-1.25\n'), ['SSH-1.99-Cisco-1.25\n']);
 });
 
-test('lines before the SSH- line are kept back until it comes', () => {
+test('holds lines before the SSH- line until that arrives', () => {
   const identification = new Identification('server');
   assert.equal(identification.push(Buffer.from('Welcome\r\n\r\nto the j')), undefined);
   assert.equal(identification.lastLine, '');
@@ -43,7 +43,7 @@ test('lines before the SSH- line are kept back until it comes', () => {
   ]);
 });
 
-test('lines are the same however they are cut', () => {
+test('returns the same lines for every split of the stream', () => {
   const line = fc
     .string({ unit: 'grapheme', maxLength: 60 })
     .map((text) => text.replace(/[\0\r\n]/g, ''))
@@ -66,7 +66,7 @@ test('lines are the same however they are cut', () => {
   );
 });
 
-test('a line keeps its bytes when the buffer it came in is used again', () => {
+test('keeps the bytes of a line when the caller reuses its buffer', () => {
   const chunk = Buffer.from('hello\n');
   const identification = new Identification('server');
   identification.push(chunk);
@@ -74,7 +74,7 @@ test('a line keeps its bytes when the buffer it came in is used again', () => {
   assert.equal(String(identification.push(Buffer.from('SSH-2.0-x\n'))?.lines[0]), 'hello\n');
 });
 
-test('a client begins with its SSH- line and nothing else', () => {
+test('refuses a client that does not begin with its SSH- line', () => {
   assert.deepEqual(linesOf('SSH-2.0-x\r\n', 'client'), ['SSH-2.0-x\r\n']);
   assert.throws(() => linesOf('hello\r\nSSH-2.0-x\r\n', 'client'), never());
 });
@@ -94,7 +94,7 @@ const refused: readonly [string, string | Buffer][] = [
   ['an HTTP server', 'HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\n\r\n'],
 ];
 for (const [what, text] of refused) {
-  test(`${what} never was SSH`, () => {
+  test(`refuses as not SSH: ${what}`, () => {
     assert.throws(() => linesOf(text), never());
     const identification = new Identification('server');
     assert.throws(() => {
@@ -103,18 +103,18 @@ for (const [what, text] of refused) {
   });
 }
 
-test('an HTTP server is called one', () => {
+test('names an HTTP server in the error', () => {
   assert.throws(() => linesOf('HTTP/1.0 200 OK\r\n'), never(/HTTP server/));
 });
 
-test('the longest lines that are allowed are taken', () => {
+test('accepts the longest allowed lines', () => {
   const longest = `SSH-2.0-${'x'.repeat(245)}\r\n`;
   assert.equal(longest.length, 255);
   const lines = [`${'x'.repeat(8191)}\n`, ...new Array<string>(1022).fill('\n'), longest];
   assert.deepEqual(linesOf(lines.join('')), lines);
 });
 
-test('random bytes are refused or waited on', () => {
+test('refuses random bytes, or waits for more', () => {
   fc.assert(
     fc.property(fc.uint8Array({ maxLength: 2000 }), (bytes) => {
       try {

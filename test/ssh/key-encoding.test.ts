@@ -9,7 +9,7 @@ import { publicKeyBlob, publicKeyLine } from '../../src/ssh/key-encoding.ts';
 import { signatureFor } from '../../src/ssh/key-signature.ts';
 import { temporaryDirectory } from './keygen.ts';
 
-test('a public key line is exactly 80 characters, the least that Instance Connect takes', () => {
+test('a public key line has exactly 80 characters, the minimum of Instance Connect', () => {
   const { publicKey } = generateKeyPairSync('ed25519');
   assert.match(publicKeyLine(publicKey), /^ssh-ed25519 AAAAC3NzaC1lZDI1NTE5[A-Za-z0-9+/]{48}$/);
   assert.equal(publicKeyLine(publicKey).length, 80);

@@ -11,11 +11,11 @@ function keyOf(privateKey: ReturnType<typeof generateKeyPairSync>['privateKey'])
   return { privateKey, blob: publicBlob(privateKey) };
 }
 
-test('a signature verifies for every type, a hundred times over for what has numbers in it', () => {
+test('signatures of every type verify, a hundred of each type with numbers', () => {
   for (const namedCurve of ['P-256', 'P-384', 'P-521']) {
     const key = keyOf(generateKeyPairSync('ec', { namedCurve }).privateKey);
     const { type } = parseHostKey(key.blob);
-    // A number of the pair begins with a zero, or with a set bit, every now and then.
+    // Some numbers begin with a zero byte, or with a set bit.
     for (let at = 0; at < 100; at += 1) {
       const text = Buffer.concat([data, Buffer.of(at)]);
       const signature = signatureFor(key, type, text, 0);
@@ -28,7 +28,7 @@ test('a signature verifies for every type, a hundred times over for what has num
   assert.ok(signature && verifyHostSignature(parseHostKey(ed25519.blob), data, signature));
 });
 
-test('an RSA key signs with the hash that the login names and the flags ask for, never with SHA-1', () => {
+test('an RSA key signs with the hash that both the login and the flags select, never with SHA-1', () => {
   const key = keyOf(generateKeyPairSync('rsa', { modulusLength: 2048 }).privateKey);
   for (const [algorithm, flag] of [
     ['rsa-sha2-256', 2],

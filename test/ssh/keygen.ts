@@ -1,4 +1,4 @@
-/** Keys from the machine's own ssh-keygen, and signatures from its own ssh-agent. */
+/** Keys from the machine's ssh-keygen, and signatures from its ssh-agent. */
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
@@ -15,7 +15,7 @@ export function temporaryDirectory(t: TestContext): string {
   return directory;
 }
 
-/** Makes a key file and gives back its path; `arguments_` such as `-t rsa -b 2048`. */
+/** Makes a key file and returns its path; `arguments_` such as `-t rsa -b 2048`. */
 export function generateKey(directory: string, arguments_: string): string {
   const path = join(directory, arguments_.replace(/[^a-z0-9]/g, ''));
   execFileSync('ssh-keygen', ['-q', '-N', '', '-C', 'test', '-f', path, ...arguments_.split(' ')]);
@@ -26,7 +26,7 @@ export function readBlob(path: string): Buffer {
   return Buffer.from(readFileSync(`${path}.pub`, 'utf8').split(' ')[1] ?? '', 'base64');
 }
 
-/** Runs an ssh-agent with this key and has it sign. */
+/** Runs an ssh-agent with this key, and returns its signature. */
 export async function signWithAgent(
   t: TestContext,
   path: string,

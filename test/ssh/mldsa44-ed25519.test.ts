@@ -29,12 +29,12 @@ test('a composite key has the type and the fingerprint that OpenSSH prints', () 
   assert.equal(keyTypeOf(type), type);
 });
 
-test('its signature by OpenSSH verifies for its data and its key alone', () => {
+test('a signature by OpenSSH verifies for its own data and key only', () => {
   assert.equal(verifyHostSignature(parseHostKey(blob), data, signature), true);
   assert.equal(verifyHostSignature(parseHostKey(blob), Buffer.from('other data'), signature), false);
 });
 
-test('both halves of the signature, and both halves of the key, have to be right', () => {
+test('a signature fails if either half of it, or of the key, is wrong', () => {
   const reader = new WireReader(signature);
   const name = reader.string();
   const bytes = reader.string();
@@ -51,7 +51,7 @@ test('both halves of the signature, and both halves of the key, have to be right
   }
 });
 
-test('a key or a signature of another length is refused', () => {
+test('refuses a key or a signature of another length', () => {
   const key = (bytes: number) => Buffer.concat([encodeString(type), encodeString(Buffer.alloc(bytes))]);
   for (const bytes of [0, 32, 1312, 1343, 1345])
     assert.throws(() => parseHostKey(key(bytes)), refusal('not-ssh'));

@@ -31,7 +31,7 @@ import {
 
 const pinned = newHostKey().blob;
 
-test('the reply is reported with host key, signature and what was agreed on', () => {
+test('reports the reply with host key, signature and agreed algorithms', () => {
   const told = tell(plainExchange(pinned));
   assert.deepEqual(replyOf(told), {
     type: 'reply',
@@ -43,7 +43,7 @@ test('the reply is reported with host key, signature and what was agreed on', ()
   });
 });
 
-test("the client's NEWKEYS is an event of its own, and each side is opaque behind its own", () => {
+test("reports the client's NEWKEYS as an event; after its NEWKEYS each side is opaque", () => {
   const turns = plainExchange(pinned);
   const observer = new KeyExchangeObserver();
   tell(turns.slice(0, -2), observer);
@@ -59,14 +59,14 @@ test("the client's NEWKEYS is an event of its own, and each side is opaque behin
   assert.equal(observer.clientOpaque, true);
 });
 
-test('behind NEWKEYS a chunk comes back as it is, the very same buffer', () => {
+test('returns chunks after NEWKEYS unchanged, as the same buffer', () => {
   const { observer } = tell(plainExchange(pinned));
   const chunk = Buffer.alloc(100_000, 1);
   assert.equal(observer.server(chunk)[0]?.bytes, chunk);
   assert.equal(observer.client(chunk)[0]?.bytes, chunk);
 });
 
-test('reply, NEWKEYS and what is sealed may come in one chunk', () => {
+test('accepts reply, NEWKEYS and encrypted bytes in one chunk', () => {
   const turns = plainExchange(pinned).slice(0, 5);
   const sealed = Buffer.alloc(64, 0xaa);
   const told = tell([...turns, fromServer(reply(pinned), newKeys, sealed), fromClient(newKeys, sealed)]);
@@ -77,7 +77,7 @@ test('reply, NEWKEYS and what is sealed may come in one chunk', () => {
   assert.equal(replyOf(told).hostKey.equals(pinned), true);
 });
 
-test('everything a side can say before it needs an answer may come at once', () => {
+test('accepts in one chunk everything that a side can send without an answer', () => {
   const told = tell([
     fromClient(clientBanner, kexInit()),
     fromServer(Buffer.from('hello\r\n'), serverBanner, kexInit()),
@@ -86,11 +86,11 @@ test('everything a side can say before it needs an answer may come at once', () 
   assert.deepEqual(replyOf(told).hostKey, pinned);
 });
 
-test("the server's KEXINIT may pass before the client has said anything", () => {
+test("passes the server's KEXINIT before the client has sent anything", () => {
   tell([fromServer(serverBanner, kexInit()), fromClient(clientBanner), fromClient(kexInit())]);
 });
 
-test('a line and a packet are given back whole, or not yet', () => {
+test('returns only complete lines and packets', () => {
   const observer = new KeyExchangeObserver();
   assert.deepEqual(observer.server(serverBanner.subarray(0, 5)), []);
   assert.deepEqual(observer.server(Buffer.concat([serverBanner.subarray(5), kexInit().subarray(0, 20)])), [
@@ -99,7 +99,7 @@ test('a line and a packet are given back whole, or not yet', () => {
   assert.deepEqual(observer.server(kexInit().subarray(20)), [{ type: 'pass', bytes: kexInit() }]);
 });
 
-test('what the server says before its SSH- line can be told to the user when it closes', () => {
+test('keeps the last line before the SSH- line for the error message', () => {
   const observer = new KeyExchangeObserver();
   assert.deepEqual(observer.server(Buffer.from('Exceeded MaxStartups\r\n')), []);
   assert.equal(observer.serverBannerSeen, false);
@@ -109,7 +109,7 @@ test('what the server says before its SSH- line can be told to the user when it 
   assert.equal(observer.serverNotice, undefined);
 });
 
-test('host key and signature outlive the chunk they came in', () => {
+test('copies host key and signature out of their chunk', () => {
   const { observer } = tell(plainExchange(pinned).slice(0, 5));
   const chunk = reply(pinned);
   const [event] = observer.server(chunk);
@@ -130,7 +130,7 @@ for (const [form, request] of [
   });
 }
 
-test('ignore, debug and unimplemented may come anywhere', () => {
+test('passes ignore, debug and unimplemented messages anywhere', () => {
   const stray = Buffer.concat([ignore, debug, unimplemented]);
   const turns = plainExchange(pinned);
   const told = tell([
@@ -140,7 +140,7 @@ test('ignore, debug and unimplemented may come anywhere', () => {
   assert.deepEqual(replyOf(told).hostKey, pinned);
 });
 
-test('a strict key exchange without strays is like any other', () => {
+test('passes a strict key exchange without extra messages', () => {
   const [serverLine, clientLine, , , ...rest] = plainExchange(pinned);
   assert.ok(serverLine && clientLine);
   const told = tell([
@@ -153,7 +153,7 @@ test('a strict key exchange without strays is like any other', () => {
   assert.deepEqual(replyOf(told).hostKey, pinned);
 });
 
-test('a disconnect message passes at any time, also in a strict key exchange', () => {
+test('passes a disconnect message at any time, also in a strict key exchange', () => {
   const turns = plainExchange(pinned);
   for (let at = 2; at < 7; at++) {
     tell([...turns.slice(0, at), fromServer(disconnect)]);
@@ -201,7 +201,7 @@ for (const [when, order] of [
   });
 }
 
-test('a right guess in group exchange is the request', () => {
+test('takes a right guess in group exchange as the request', () => {
   const gexFirst = { keyExchanges: 'diffie-hellman-group-exchange-sha256', follows: true };
   const turns = groupExchange(pinned);
   const told = tell([
@@ -213,7 +213,7 @@ test('a right guess in group exchange is the request', () => {
   assert.deepEqual(replyOf(told).hostKey, pinned);
 });
 
-test('a wrong guess of the server is skipped', () => {
+test('skips a wrong guess of the server', () => {
   const told = tell([
     ...banners,
     fromClient(kexInit()),
@@ -224,7 +224,7 @@ test('a wrong guess of the server is skipped', () => {
   assert.deepEqual(replyOf(told).hostKey, pinned);
 });
 
-test('two sides that agree on nothing may end the connection', () => {
+test('lets two sides without a common algorithm end the connection', () => {
   tell([
     ...banners,
     fromClient(kexInit({ keyExchanges: 'curve25519-sha256' })),

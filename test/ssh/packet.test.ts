@@ -16,20 +16,20 @@ function readAll(reader: PacketReader, chunk: Buffer): Packet[] {
   return packets;
 }
 
-test('a packet is cut into its number and its body', () => {
+test('splits a packet into its number and its body', () => {
   const bytes = packet(Buffer.from([42]), Buffer.from('body'));
   const { packet: read, rest } = new PacketReader().next(Buffer.concat([bytes, Buffer.from('rest')]));
   assert.deepEqual(read, { bytes, type: 42, body: Buffer.from('body') });
   assert.equal(rest.toString(), 'rest');
 });
 
-test('a whole packet is not copied', () => {
+test('does not copy a complete packet', () => {
   const chunk = packet(Buffer.from([42]));
   const { packet: read } = new PacketReader().next(chunk);
   assert.equal(read?.bytes.buffer, chunk.buffer);
 });
 
-test('packets are the same however they are cut', () => {
+test('returns the same packets for every split of the stream', () => {
   const bodies = fc.array(fc.uint8Array({ maxLength: 400 }), { minLength: 1, maxLength: 10 });
   fc.assert(
     fc.property(bodies, fc.array(fc.integer({ min: 1, max: 100 }), { minLength: 1 }), (contents, cuts) => {
@@ -48,7 +48,7 @@ test('packets are the same however they are cut', () => {
             body: Buffer.from(body),
           })),
         );
-        // Nothing may be kept of a chunk.
+        // The reader must not keep a reference to a chunk.
         chunk.fill(0xee);
         at += size;
       }
@@ -85,7 +85,7 @@ for (const [what, length] of lengths) {
   });
 }
 
-test('the longest packet is one of 34,996 bytes and its length', () => {
+test('accepts packets of up to 34,996 bytes after the length', () => {
   const bytes = Buffer.concat([encodeUint32(34_996), encodeByte(4), Buffer.alloc(34_995, 2)]);
   assert.equal(new PacketReader().next(bytes).packet?.bytes.length, 35_000);
 });
@@ -97,12 +97,12 @@ for (const padding of [0, 3, 11, 12, 255]) {
   });
 }
 
-test('a packet that is nothing but a number and padding is taken', () => {
+test('accepts a packet of only a number and padding', () => {
   const bytes = Buffer.concat([encodeUint32(12), encodeByte(10), encodeByte(21), Buffer.alloc(10)]);
   assert.deepEqual(new PacketReader().next(bytes).packet, { bytes, type: 21, body: Buffer.alloc(0) });
 });
 
-test('a packet cut short anywhere is waited on', () => {
+test('waits for the rest of a truncated packet', () => {
   const bytes = packet(Buffer.from([20]), Buffer.alloc(100));
   for (let length = 0; length < bytes.length; length++)
     assert.equal(new PacketReader().next(bytes.subarray(0, length)).packet, undefined);

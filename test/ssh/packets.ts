@@ -1,9 +1,9 @@
-/** Builds what the tests say to the observer. */
+/** Builds the messages that the tests send to the observer. */
 import { generateKeyPairSync, type KeyObject } from 'node:crypto';
 import { publicKeyBlob } from '../../src/ssh/key-encoding.ts';
 import { encodeByte, encodeString, encodeUint32 } from '../../src/ssh/wire.ts';
 
-/** A packet in clear: RFC 4253 §6, with the least padding that fits. */
+/** An unencrypted packet: RFC 4253 §6, with the smallest valid padding. */
 export function packet(...fields: Buffer[]): Buffer {
   const payload = Buffer.concat(fields);
   const padding = 4 + ((8 - ((payload.length + 9) % 8)) % 8);
@@ -21,7 +21,7 @@ export interface KexInitFields {
   readonly follows?: boolean;
 }
 
-/** A KEXINIT packet; the other lists are what any two peers have in common. */
+/** A KEXINIT packet; the other lists are those that all peers have in common. */
 export function kexInit(fields: KexInitFields = {}): Buffer {
   const { keyExchanges = 'curve25519-sha256', hostKeyAlgorithms = 'ssh-ed25519', follows = false } = fields;
   const ciphers = encodeString('aes256-gcm@openssh.com');
@@ -39,7 +39,7 @@ export function kexInit(fields: KexInitFields = {}): Buffer {
   );
 }
 
-/** A packet that has a number and fields the observer does not look into. */
+/** A packet with a number and fields that the observer does not read. */
 export function message(number: number, ...fields: Buffer[]): Buffer {
   return packet(encodeByte(number), ...fields);
 }
@@ -60,7 +60,7 @@ export function mpint(magnitude: Buffer): Buffer {
   return encodeString(first & 0x80 ? Buffer.concat([Buffer.from([0]), magnitude]) : magnitude);
 }
 
-/** An odd number of this many bytes with its highest bit set, which is all a group's prime must be here. */
+/** An odd number of this many bytes with its highest bit set, which is enough for a group's prime here. */
 export const prime = (bytes: number): Buffer => Buffer.alloc(bytes, 0xff);
 
 export function group(

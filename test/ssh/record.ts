@@ -1,6 +1,6 @@
 /**
- * Records the key exchanges that the tests replay. Needs root and the programs named below; the words
- * behind the command choose recordings by parts of their names: `npm run record -- tinysshd`.
+ * Records the key exchanges that the tests replay. Needs root and the programs below. Arguments select recordings by
+ * parts of their names: `npm run record -- tinysshd`.
  */
 import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync } from 'node:fs';
@@ -31,7 +31,7 @@ const work = mkdtempSync(join(tmpdir(), 'mint-ssh-record-'));
 try {
   for (const wish of chosen) await record(wish, wish.release === undefined ? '' : install(wish.release));
 } finally {
-  // debootstrap mounts /proc inside, and unmounts it unless it was interrupted.
+  // debootstrap mounts /proc, and unmounts it unless it is interrupted.
   execFileSync('rm', ['-rf', '--one-file-system', work]);
 }
 
@@ -70,7 +70,7 @@ async function record(wish: Wish, root: string): Promise<void> {
   }
 }
 
-/** A whole small Debian of that release, once for all recordings that want it. */
+/** A minimal Debian of that release, made once for all recordings that use it. */
 function install(release: string): string {
   const root = join(work, release);
   if (existsSync(join(root, 'usr/sbin/sshd'))) return root;

@@ -1,4 +1,4 @@
-/** Key exchanges between real programs, as files: recorded once, replayed for ever. */
+/** Key exchanges between real programs, recorded in files. */
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
@@ -9,7 +9,7 @@ export interface Turn {
   readonly bytes: Buffer;
 }
 
-/** What the recorder asked for, and what the server's own tools say of its key. */
+/** The recorder's options, and the properties of the host key by the server's own tools. */
 export interface Facts {
   readonly keyExchange: string;
   readonly hostKeyAlgorithm: string;
@@ -18,7 +18,7 @@ export interface Facts {
 
 export interface Recording extends Facts {
   readonly name: string;
-  /** The chunks of both sides in the order they came, to a few bytes behind each side's NEWKEYS. */
+  /** The chunks of both sides in order of arrival, up to a few bytes after each side's NEWKEYS. */
   readonly turns: readonly Turn[];
 }
 
@@ -40,7 +40,7 @@ function parseTurn(line: string): Turn {
   return { side, bytes: Buffer.from(bytes ?? '', 'base64') };
 }
 
-/** One turn to a line, so that a new recording is a readable change. */
+/** One turn per line, so that a diff of a recording is readable. */
 export function writeRecording({ name, turns, ...facts }: Recording): void {
   const lines = [
     ...Object.entries(facts).map(([key, value]) => `  ${JSON.stringify(key)}: ${JSON.stringify(value)},`),
@@ -53,8 +53,8 @@ export function writeRecording({ name, turns, ...facts }: Recording): void {
 }
 
 /**
- * Where the bytes of one side stand behind its NEWKEYS; undefined before that. It is written apart from the
- * code under test, to have an opinion of its own.
+ * The position after the NEWKEYS of one side; undefined before that. It does not use the code under test, so that the
+ * two check each other.
  */
 export function behindNewKeys(stream: Buffer): number | undefined {
   const banner = stream.indexOf('SSH-');

@@ -1,4 +1,4 @@
-/** What `assert.throws` is given: a MintError of this code, and no other error. */
+/** For `assert.throws`: accepts only a MintError of this code. */
 import assert from 'node:assert/strict';
 import { type ErrorCode, MintError } from '../../src/errors.ts';
 

@@ -1,10 +1,10 @@
-/** For conversations that end with something no one may say. */
+/** For conversations that end with a forbidden message. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { refusal } from './refusal.ts';
 import { type Turn, tell } from './transcript.ts';
 
-/** Two tests: tells the turns, which must pass, and then one that must not. */
+/** Two tests: sends the turns, which must pass, and then one that must be refused. */
 export function refused(name: string, turns: readonly Turn[], last: Turn): void {
   test(`${name} is refused`, () => {
     const { observer } = tell(turns);
@@ -12,7 +12,7 @@ export function refused(name: string, turns: readonly Turn[], last: Turn): void 
       last.side === 'server' ? observer.server(bytes) : observer.client(bytes);
     assert.throws(() => say(last.bytes), refusal('not-ssh'));
   });
-  test(`${name} is refused byte by byte, before its last byte is passed`, () => {
+  test(`${name} is refused byte by byte, before its last byte passes`, () => {
     const { observer } = tell(turns);
     assert.throws(() => {
       for (let at = 0; at < last.bytes.length; at++) {

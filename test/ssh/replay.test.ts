@@ -1,4 +1,4 @@
-/** Key exchanges between real programs, told to the observer in every way a network may deliver them. */
+/** Replays key exchanges between real programs, split in every way in which a network may deliver them. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
@@ -14,7 +14,7 @@ function streamOf(turns: readonly Turn[], side: Side): Buffer {
   return Buffer.concat(turns.filter((turn) => turn.side === side).map(({ bytes }) => bytes));
 }
 
-/** Cuts every turn into pieces of these lengths, over and over. */
+/** Splits every turn into pieces of these lengths, repeatedly. */
 function cut(turns: readonly Turn[], lengths: readonly number[]): Turn[] {
   const pieces: Turn[] = [];
   let count = 0;
@@ -28,7 +28,7 @@ function cut(turns: readonly Turn[], lengths: readonly number[]): Turn[] {
   return pieces;
 }
 
-/** Joins turns of the same side that stand together, as a slow reader would get them. */
+/** Joins consecutive turns of the same side, as a slow reader would get them. */
 function join(turns: readonly Turn[]): Turn[] {
   const joinedTurns: Turn[] = [];
   for (const turn of turns) {
@@ -49,7 +49,7 @@ function replay(recording: Recording, turns: readonly Turn[]): void {
   };
   const told = { server: 0, client: 0 };
   for (const { side, bytes } of turns) {
-    // Callers use one buffer for all reads, and write what they were given before they read again.
+    // Callers use one buffer for all reads, and write the returned bytes before they read again.
     const chunk = Buffer.from(bytes);
     const copy = <Event extends { bytes: Buffer }>(event: Event): Event => ({
       ...event,
@@ -88,7 +88,7 @@ function checkNewKeys(events: readonly ClientEvent[], behind: number): void {
   assert.equal(events.filter(({ type }) => type === 'newkeys').length, 1);
 }
 
-test('the recordings have every key exchange, client and server that they should', () => {
+test('the recordings cover every key exchange, client and server', () => {
   const has = (pattern: RegExp) =>
     assert.ok(
       recordings.some(({ name }) => pattern.test(name)),

@@ -1,4 +1,4 @@
-/** A server that says anything, in any order. */
+/** A server that sends any messages in any order. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
@@ -34,7 +34,7 @@ const grouped = groupExchange(pinned);
 const beforeReply = exchange.slice(0, 5);
 const otherFirst = { keyExchanges: 'ecdh-sha2-nistp256,curve25519-sha256', follows: true };
 
-/** What a client could take a key from, whatever it skips: any packet in clear that reads as a reply. */
+/** Packets from which a client could take a key: all unencrypted ones that parse as a reply. */
 function readsAsReply(bytes: Buffer): boolean {
   if (bytes[5] !== 31 && bytes[5] !== 33) return false;
   try {
@@ -45,7 +45,7 @@ function readsAsReply(bytes: Buffer): boolean {
   }
 }
 
-test('whatever a server says, in whatever order, no key passes but the one reported', () => {
+test('only the reported key passes, for any messages of a server in any order', () => {
   const alphabet: Turn[] = [
     ...[reply(pinned), reply(other), reply(pinned, 33), reply(other, 33), newKeys, ignore, group()].map(
       (bytes) => fromServer(bytes),
@@ -95,7 +95,7 @@ test('whatever a server says, in whatever order, no key passes but the one repor
   }
 });
 
-test('random bytes behind the banner never pass and never hang', () => {
+test('random bytes after the banner never pass and never hang', () => {
   fc.assert(
     fc.property(fc.uint8Array({ minLength: 4, maxLength: 500 }), (bytes) => {
       const { observer } = tell([...banners, fromClient(kexInit())]);
@@ -108,7 +108,7 @@ test('random bytes behind the banner never pass and never hang', () => {
   );
 });
 
-test('a server that never ends a packet costs no more than one packet of memory, byte by byte too', () => {
+test('a server that never ends a packet uses the memory of one packet at most, also byte by byte', () => {
   const { observer } = tell(beforeReply);
   const begin = performance.now();
   const endless = Buffer.concat([encodeUint32(34_996), Buffer.alloc(34_995, 4)]);

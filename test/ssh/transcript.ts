@@ -1,4 +1,4 @@
-/** A conversation by turns, told to an observer; what it gives back is checked to be what was said. */
+/** Sends a conversation to an observer turn by turn, and checks that it returns the same bytes. */
 import assert from 'node:assert/strict';
 import { type ClientEvent, KeyExchangeObserver, type ServerEvent } from '../../src/ssh/observer.ts';
 import {
@@ -27,7 +27,7 @@ export interface Told {
   readonly client: readonly ClientEvent[];
 }
 
-/** Tells all turns, and checks that no byte of whole packets was lost, added or put elsewhere. */
+/** Sends all turns, and checks that no byte of complete packets was lost, added or moved. */
 export function tell(turns: readonly Turn[], observer = new KeyExchangeObserver()): Told {
   const server: ServerEvent[] = [];
   const client: ClientEvent[] = [];
@@ -46,7 +46,7 @@ export function joined(events: readonly (ServerEvent | ClientEvent)[]): Buffer {
   return Buffer.concat(events.map(({ bytes }) => bytes));
 }
 
-/** The reply of a conversation that has exactly one. */
+/** The only reply of a conversation. */
 export function replyOf(told: Told): Extract<ServerEvent, { type: 'reply' }> {
   const [found, ...more] = told.server.filter((event) => event.type === 'reply');
   assert.ok(found !== undefined, 'no reply was reported');
@@ -56,7 +56,7 @@ export function replyOf(told: Told): Extract<ServerEvent, { type: 'reply' }> {
 
 export const banners: readonly Turn[] = [fromServer(serverBanner), fromClient(clientBanner)];
 
-/** What every key exchange looks like that is not a group exchange. */
+/** The turns of every key exchange except group exchange. */
 export function plainExchange(hostKey: Buffer): Turn[] {
   return [
     ...banners,

@@ -1,6 +1,6 @@
 /**
- * A server that wants the observer to see the pinned key and the client to take another one. Clients that
- * skip what they do not expect would fall for each of these; the observer must end them all.
+ * A server that tries to show the pinned key to the observer and another one to the client. Clients that skip unexpected
+ * messages would accept the other key. The observer must end each of these connections.
  */
 import { encodeString, encodeUint32 } from '../../src/ssh/wire.ts';
 import {

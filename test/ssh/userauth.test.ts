@@ -34,7 +34,7 @@ function request(fields: Fields = {}): Buffer {
   ]);
 }
 
-test('a publickey request is read field by field', () => {
+test('reads a publickey request field by field', () => {
   assert.deepEqual(parseUserauthRequest(request()), {
     sessionId,
     user: 'ubuntu',
@@ -45,14 +45,14 @@ test('a publickey request is read field by field', () => {
   });
 });
 
-test('a hostbound request has the host key behind the rest', () => {
+test('reads the host key at the end of a hostbound request', () => {
   const parsed = parseUserauthRequest(request({ method: hostbound, behind: encodeString(hostKey) }));
   assert.equal(parsed?.method, hostbound);
   assert.deepEqual(parsed?.hostKey, hostKey);
 });
 
 for (const length of [20, 32, 48, 64]) {
-  test(`a session id of ${length} bytes is taken`, () => {
+  test(`a session id of ${length} bytes is accepted`, () => {
     assert.notEqual(parseUserauthRequest(request({ sessionId: Buffer.alloc(length) })), undefined);
   });
 }
@@ -77,18 +77,18 @@ const others: readonly [string, Buffer][] = [
   ['an SSHSIG blob', Buffer.concat([Buffer.from('SSHSIG'), encodeString('git'), encodeString('')])],
 ];
 for (const [what, data] of others) {
-  test(`${what} is no userauth request`, () => {
+  test(`refuses as a userauth request: ${what}`, () => {
     assert.equal(parseUserauthRequest(data), undefined);
   });
 }
 
-test('a request cut short anywhere is none', () => {
+test('refuses a request that is truncated anywhere', () => {
   const whole = request({ method: hostbound, behind: encodeString(hostKey) });
   for (let length = 0; length < whole.length; length++)
     assert.equal(parseUserauthRequest(whole.subarray(0, length)), undefined);
 });
 
-test('random bytes are no request and throw nothing', () => {
+test('refuses random bytes without throwing', () => {
   fc.assert(
     fc.property(fc.uint8Array({ maxLength: 200 }), (bytes) => {
       assert.equal(parseUserauthRequest(Buffer.from(bytes)), undefined);

@@ -4,7 +4,7 @@ import fc from 'fast-check';
 import { encodeByte, encodeString, encodeUint32, WireReader } from '../../src/ssh/wire.ts';
 import { refusal } from './refusal.ts';
 
-test('what is encoded is read back', () => {
+test('reads back encoded values', () => {
   fc.assert(
     fc.property(
       fc.nat(0xffffffff),
@@ -25,7 +25,7 @@ test('what is encoded is read back', () => {
   );
 });
 
-test('the rest is what has not been read', () => {
+test('returns the unread bytes as the rest', () => {
   const reader = new WireReader(Buffer.from('abc'));
   reader.byte();
   assert.equal(reader.rest().toString(), 'bc');
@@ -33,7 +33,7 @@ test('the rest is what has not been read', () => {
   assert.equal(reader.rest().length, 0);
 });
 
-test('bytes behind the end of a message are refused', () => {
+test('refuses trailing bytes', () => {
   assert.throws(() => new WireReader(Buffer.from('a')).end(), refusal('not-ssh'));
 });
 
@@ -48,7 +48,7 @@ const truncated: readonly [string, string, (reader: WireReader) => unknown][] = 
   ['a number', '00000002ff', (reader) => reader.mpint()],
 ];
 for (const [what, hex, read] of truncated) {
-  test(`${what} that is cut short is refused`, () => {
+  test(`refuses ${what} that is truncated`, () => {
     assert.throws(() => read(new WireReader(Buffer.from(hex, 'hex'))), refusal('not-ssh'));
   });
 }
@@ -72,19 +72,19 @@ for (const [what, hex, read] of malformed) {
   });
 }
 
-test('an empty name-list has no names', () => {
+test('reads an empty name list', () => {
   assert.deepEqual(new WireReader(encodeString('')).nameList(), []);
 });
 
-test('a name-list keeps its order', () => {
+test('keeps the order of a name list', () => {
   assert.deepEqual(new WireReader(encodeString('b,a,c@d')).nameList(), ['b', 'a', 'c@d']);
 });
 
-test('a number comes without the zero byte of its sign', () => {
+test('returns a number without the zero byte of its sign', () => {
   assert.deepEqual(new WireReader(Buffer.from('000000020080', 'hex')).mpint(), Buffer.from([0x80]));
   assert.deepEqual(new WireReader(Buffer.from('000000017f', 'hex')).mpint(), Buffer.from([0x7f]));
 });
 
-test('a text keeps a byte order mark', () => {
+test('keeps a byte order mark in a text', () => {
   assert.equal(new WireReader(encodeString('\ufeffa')).text(), '\ufeffa');
 });

@@ -24,7 +24,7 @@ function ways(vm: LocatedVm, route: Route, host?: string): string[] {
   return candidatesFor(vm, { host, route, via: undefined }).map((way) => `${way.kind} ${way.host}`);
 }
 
-test('the ways are public, private, endpoint, and the route takes its own of them', () => {
+test('the candidates are public, private, endpoint; route selects among them', () => {
   const [ipv4, ipv6] = ['public 203.0.113.7', 'public 2001:db8::7'];
   const [inside, tunnel] = ['private 10.0.0.7', 'endpoint 10.0.0.7'];
   assert.deepEqual(ways(full, 'auto'), [ipv4, ipv6, inside, tunnel]);
@@ -33,19 +33,19 @@ test('the ways are public, private, endpoint, and the route takes its own of the
   assert.deepEqual(ways(full, 'endpoint'), [tunnel]);
 });
 
-test('a host of ssh.toml is the one way, whatever EC2 shows and whatever the route for others is', () => {
+test('a host of ssh.toml is the only candidate, for every answer of EC2 and every route', () => {
   for (const route of ['auto', 'public', 'private', 'endpoint'] as const) {
     assert.deepEqual(ways(full, route, 'dev.example'), ['public dev.example']);
   }
 });
 
-test('an endpoint reaches an IPv6-only VM by that address, and none where the VPC is not known', () => {
+test('an endpoint uses the IPv6 address of an IPv6-only VM, and needs a known VPC', () => {
   const six = { ...full, publicAddress: undefined, privateAddress: undefined };
   assert.deepEqual(ways(six, 'auto'), ['public 2001:db8::7', 'endpoint 2001:db8::7']);
   assert.deepEqual(ways({ ...full, vpc: undefined }, 'endpoint'), []);
 });
 
-test('a VM that no way leads to is told so, with what would help', () => {
+test('a VM without candidates is an error with a remedy', () => {
   const none = { ...full, publicAddress: undefined, privateAddress: undefined, ipv6: undefined };
   const cases: [Route, RegExp, RegExp][] = [
     ['auto', /dev \(i-0123456789abcdef0\) has no address$/, /set host for \[vm\.dev\]/],
@@ -66,7 +66,7 @@ test('a VM that no way leads to is told so, with what would help', () => {
   }
 });
 
-test('via leads to one address, which the jump host connects to', () => {
+test('via has one candidate, which the jump host connects to', () => {
   const through = (vm: LocatedVm, route: Route, host?: string) =>
     candidatesFor(vm, { host, route, via: 'bastion' }).map((one) => `${one.kind} ${one.host} ${one.via}`);
   assert.deepEqual(through(full, 'auto'), ['via 10.0.0.7 bastion']);

@@ -27,7 +27,7 @@ const code = (expected: string, form?: RegExp) => (error: unknown) => {
   return true;
 };
 
-test('the caller’s own VM counts, whoever else has one of that name', () => {
+test('chooses the caller’s own VM, even if another owner has one of that name', () => {
   const own = shown({ name: 'dev', owner: 'me' });
   const others = [
     shown({ name: 'dev', owner: 'you' }),
@@ -37,7 +37,7 @@ test('the caller’s own VM counts, whoever else has one of that name', () => {
   assert.equal(choose([...others, own], asked).instance, own.instanceId);
 });
 
-test('names in another case are the same name, and two of them are one too many', () => {
+test('names that differ only in case are the same name, and two of them are ambiguous', () => {
   const upper = shown({ name: 'Dev', owner: 'me' });
   assert.equal(choose([upper], asked).name, 'dev');
   const lower = shown({ name: 'dev', owner: 'me', state: 'stopped' });
@@ -45,7 +45,7 @@ test('names in another case are the same name, and two of them are one too many'
   assert.throws(() => choose([upper, lower], asked), code('vm-ambiguous', both));
 });
 
-test('what is terminated, or about to be, is nobody’s VM', () => {
+test('ignores instances that are terminated or shutting down', () => {
   const own = shown({ name: 'dev', owner: 'me', state: 'stopped' });
   const gone = (['terminated', 'shutting-down'] as const).map((state) =>
     shown({ name: 'dev', owner: 'me', state }),
@@ -54,7 +54,7 @@ test('what is terminated, or about to be, is nobody’s VM', () => {
   assert.throws(() => choose(gone, asked), code('vm-not-found'));
 });
 
-test('another owner’s VM is named, not taken', () => {
+test('names another owner’s VM in the error, and does not choose it', () => {
   const theirs = shown({ name: 'dev', owner: 'you\u202e' });
   assert.throws(
     () => choose([theirs], asked),
@@ -62,14 +62,14 @@ test('another owner’s VM is named, not taken', () => {
   );
 });
 
-test('an owner that is nobody owns nothing', () => {
+test('an empty owner owns no VM', () => {
   assert.throws(
     () => choose([shown({ name: 'dev', owner: '' })], { ...asked, owner: '' }),
     code('vm-not-found'),
   );
 });
 
-test('the Name tag counts where a person said so, and after Mint’s', () => {
+test('uses the Name tag if the user allowed it, after Mint’s tag', () => {
   const named = shown({ nameTag: 'Dev' });
   assert.throws(() => choose([named], asked), code('vm-not-found'));
   const allowed = { ...asked, byNameTag: true };
@@ -79,7 +79,7 @@ test('the Name tag counts where a person said so, and after Mint’s', () => {
   assert.throws(() => choose([named, shown({ nameTag: 'dev' })], allowed), code('vm-ambiguous'));
 });
 
-test('of very many only some are listed', () => {
+test('lists only some of very many instances', () => {
   const many = Array.from({ length: 50 }, () => shown({ name: 'dev', owner: 'me' }));
   assert.throws(() => choose(many, asked), code('vm-ambiguous', /50 instances.* and 40 more/));
 });

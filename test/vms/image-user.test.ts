@@ -4,7 +4,7 @@ import { imageUser, imageUsers } from '../../src/vms/image-user.ts';
 
 const owner = '123456789012';
 
-test('the user of an image follows from its name', () => {
+test('determines the user of an image by its name', () => {
   const names: Readonly<Record<string, string>> = {
     'al2023-ami-2023.6.20250303.0-kernel-6.1-x86_64': 'ec2-user',
     'amzn2-ami-hvm-2.0.20250305.0-x86_64-gp2': 'ec2-user',
@@ -33,7 +33,7 @@ test('the user of an image follows from its name', () => {
   }
 });
 
-test('where the name does not tell, owner, description and platform do, in this order', () => {
+test('otherwise uses owner, description and platform, in this order', () => {
   const image = { id: 'ami-1', name: 'golden-base-7', owner };
   assert.equal(imageUser(image), undefined);
   assert.equal(imageUser({ ...image, platform: 'Red Hat Enterprise Linux' }), 'ec2-user');
@@ -43,7 +43,7 @@ test('where the name does not tell, owner, description and platform do, in this 
   assert.equal(imageUser({ id: 'ami-1', owner: '__proto__' }), undefined);
 });
 
-test('no text of an image gets through to the user', () => {
+test('never returns text of an image as the user', () => {
   for (const name of ['ec2-user; reboot', '-oProxyCommand=x', '$(id)', 'root\n']) {
     assert.equal(imageUser({ id: 'ami-1', name, description: name, owner: name, platform: name }), undefined);
   }

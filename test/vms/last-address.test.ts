@@ -24,7 +24,7 @@ function setUp(t: Parameters<typeof ownDirectory>[0]) {
   return { paths, file, write };
 }
 
-test('an address that was noted is read again, in a file of its own that others cannot read', (t) => {
+test('reads a noted address back, from a file that others cannot read', (t) => {
   const { paths, file } = setUp(t);
   const addresses = new LastAddresses(paths);
   for (const host of ['203.0.113.7', '2001:db8::7']) {
@@ -35,7 +35,7 @@ test('an address that was noted is read again, in a file of its own that others 
   assert.equal(readLastAddress(paths, 'other'), undefined);
 });
 
-test('a file is written only when the address changes, by whichever agent', (t) => {
+test('writes a file only if the address changes, also between agents', (t) => {
   const { paths, file } = setUp(t);
   const address = { host: '203.0.113.7', port: 22 };
   new LastAddresses(paths).note('dev', address);
@@ -46,13 +46,13 @@ test('a file is written only when the address changes, by whichever agent', (t) 
   assert.equal(readFileSync(file, 'latin1'), '203.0.113.7 23\n');
 });
 
-test('a name is no address: what it stands for may be another machine each time', (t) => {
+test('refuses a name, which may resolve to another machine each time', (t) => {
   const { paths, file } = setUp(t);
   new LastAddresses(paths).note('dev', { host: 'dev.example.com', port: 22 });
   assert.equal(existsSync(file), false);
 });
 
-test('what is not exactly an address and a port is as if it were not there', (t) => {
+test('ignores a file that is not exactly an address and a port', (t) => {
   const { paths, write } = setUp(t);
   const good = '203.0.113.7 41122\n';
   write(good);
@@ -83,7 +83,7 @@ test('what is not exactly an address and a port is as if it were not there', (t)
   }
 });
 
-test('a file that others may write, or that is a link, is not believed', (t) => {
+test('ignores a link, and a file that others can write to', (t) => {
   const { paths, file, write } = setUp(t);
   write('203.0.113.7 22\n');
   chmodSync(file, 0o666);
@@ -94,7 +94,7 @@ test('a file that others may write, or that is a link, is not believed', (t) => 
   assert.notEqual(readLastAddress(paths, 'dev'), undefined);
 });
 
-test('where it cannot be written nothing fails', (t) => {
+test('does not fail if the file cannot be written', (t) => {
   const { paths } = setUp(t);
   writeFileSync(paths.cache, 'in the way');
   new LastAddresses(paths).note('dev', { host: '203.0.113.7', port: 22 });

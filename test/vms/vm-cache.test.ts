@@ -35,7 +35,7 @@ const vm: LocatedVm = {
 const pathsOf = (context: TestContext): Paths => resolvePaths({ configDir: ownDirectory(context) });
 const fileOf = (paths: Paths) => join(paths.cache, 'vms.json');
 
-test('the next process reads what was put into the cache, in a file only the user can read', (context) => {
+test('the next process reads the cache, from a file that only the user can read', (context) => {
   const paths = pathsOf(context);
   const cache = new VmCache(paths);
   cache.change('one', ({ vms }) => vms.set('dev', vm));
@@ -108,7 +108,7 @@ test('a cache that others can write to is ignored', (context) => {
   assert.equal(new VmCache(paths).scope('one').vms.size, 0);
 });
 
-test('a cache that cannot be written is no error', (context) => {
+test('does not fail if the cache cannot be written', (context) => {
   const paths = pathsOf(context);
   writeFileSync(paths.cache, 'a file in its place');
   const cache = new VmCache(paths);
@@ -117,7 +117,7 @@ test('a cache that cannot be written is no error', (context) => {
   assert.equal(readFileSync(paths.cache, 'utf8'), 'a file in its place');
 });
 
-test('callers, profiles and regions do not share answers, and no secret counts', () => {
+test('callers, profiles and regions do not share answers, and secrets are not part of the key', () => {
   const base = { AWS_ACCESS_KEY_ID: 'AKIA1', AWS_SECRET_ACCESS_KEY: 's', HOME: '/home/me' };
   const key = scopeKey(base, {});
   assert.notEqual(scopeKey({ ...base, AWS_ACCESS_KEY_ID: 'AKIA2' }, {}), key);

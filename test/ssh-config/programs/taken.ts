@@ -1,4 +1,4 @@
-/** Prints as JSON which names a user's ssh config and machine leave to tags: taken.ts CONFIG RUN NAME… */
+/** Prints as JSON which names are taken on this machine by a user's ssh config: taken.ts CONFIG RUN NAME… */
 import { readUserConfig } from '../../../src/ssh-config/user-config.ts';
 import { readUserEffectiveConfig } from '../../../src/ssh-config/user-effective-config.ts';
 

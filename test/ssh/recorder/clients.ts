@@ -1,4 +1,4 @@
-/** Real clients. They need to get no further than their first sealed packet, so no one can log in. */
+/** Real clients. They only have to reach their first encrypted packet, without a login. */
 import { spawn } from 'node:child_process';
 import { createRequire } from 'node:module';
 import type { ConnectConfig } from 'ssh2';
@@ -7,7 +7,7 @@ import type { Wish } from './wish.ts';
 
 const { Client } = createRequire(import.meta.url)('ssh2') as typeof import('ssh2');
 
-/** Connects to a port of 127.0.0.1, and gives back how to end it. */
+/** Connects to a port of 127.0.0.1, and returns a function that ends the client. */
 export type StartClient = (wish: Wish, place: Place, port: number) => () => void;
 
 export const clients = { openssh, dropbear, ssh2 } satisfies Record<string, StartClient>;
@@ -28,7 +28,7 @@ function openssh(wish: Wish, { root }: Place, port: number): () => void {
   return run(root === '' ? command : ['chroot', root, ...command]);
 }
 
-/** It has no options for the key exchange: it begins on a guess, and the server's list decides. */
+/** It has no options for the key exchange: it sends a guess, and the server's list decides. */
 function dropbear(_wish: Wish, { directory }: Place, port: number): () => void {
   return run(['dbclient', '-y', '-y', '-T', '-p', String(port), 'nobody@127.0.0.1', 'true'], directory);
 }

@@ -1,4 +1,4 @@
-/** Real servers, one process to a connection, and the keys they show. */
+/** Real servers, one process for each connection, and their host keys. */
 import { execFileSync, spawn } from 'node:child_process';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
@@ -17,7 +17,7 @@ export interface RunningServer {
   readonly stop: () => void;
 }
 
-/** `root` is the directory a server and its keys are seen from, `directory` an empty one below it. */
+/** `root` is the server's root directory, `directory` an empty one below it. */
 export interface Place {
   readonly root: string;
   readonly directory: string;
@@ -84,7 +84,7 @@ function tinysshd(_wish: Wish, { directory }: Place): Promise<RunningServer> {
   return forking(fingerprintOf(join(directory, 'key.pub')), ['tinysshd', keys]);
 }
 
-/** A server in inetd's manner: a process for each connection, which is its stdin and stdout. */
+/** A server as under inetd: a process for each connection, which is its stdin and stdout. */
 function forking(
   fingerprint: string,
   [command = '', ...arguments_]: readonly string[],

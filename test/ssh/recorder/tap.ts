@@ -1,17 +1,17 @@
-/** Stands between a client and a server and writes down what they say, until both speak in cipher. */
+/** Relays between a client and a server, and records their messages until both encrypt. */
 import { once } from 'node:events';
 import { type AddressInfo, createServer } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { behindNewKeys, type Side, type Turn } from '../recording.ts';
 
-/** Sealed bytes kept behind each NEWKEYS; that a side sends them shows that it accepted the exchange. */
+/** Encrypted bytes to keep after each NEWKEYS; they show that a side accepted the exchange. */
 const sealedBytes = 16;
 const limitMilliseconds = 30_000;
 
 /**
- * Runs one connection: `start` is given the port to connect to and gives back how to end the client.
+ * Runs one connection: `start` takes the port to connect to and returns a function that ends the client.
  *
- * @throws Error when the two did not come to an end of their key exchange in time
+ * @throws Error if the key exchange did not end in time
  */
 export async function tap(server: () => Duplex, start: (port: number) => () => void): Promise<Turn[]> {
   const listener = createServer().listen(0, '127.0.0.1');
@@ -63,7 +63,7 @@ function isComplete(turns: readonly Turn[]): boolean {
   });
 }
 
-/** Leaves away what is behind the first sealed bytes of each side. */
+/** Drops everything after the first encrypted bytes of each side. */
 function cut(turns: readonly Turn[]): Turn[] {
   const left = {
     client: (behindNewKeys(streamOf(turns, 'client')) ?? 0) + sealedBytes,

@@ -1,12 +1,12 @@
-/** What is recorded: which client, which server, and what they are to agree on. */
+/** The recordings: which client, which server, and the algorithms that they negotiate. */
 export interface Wish {
   readonly client: 'openssh' | 'dropbear' | 'ssh2';
   readonly server: 'openssh' | 'dropbear' | 'tinysshd' | 'ssh2';
   readonly keyExchange: string;
   readonly hostKeyAlgorithm: string;
-  /** What the server offers, in its order, where that is more than the one. */
+  /** The methods that the server offers, in its order, if there are several. */
   readonly serverKeyExchanges?: string;
-  /** Both programs come from a Debian release of their own, newer than the floor. */
+  /** Both programs come from a separate, newer Debian release. */
   readonly release?: 'trixie';
 }
 
@@ -40,12 +40,12 @@ export const wishes: readonly Wish[] = [
   ...each({ client: 'openssh', server: 'dropbear' }, [curve], 'rsa-sha2-256'),
   ...each({ client: 'openssh', server: 'tinysshd' }, [curve, sntrup]),
   ...each({ client: 'openssh', server: 'ssh2' }, [...curves, ...groups]),
-  // dropbear's client sends its first packet on a guess: right where the server prefers the same, else wrong.
+  // dropbear's client guesses its first packet: right if the server prefers the same method, else wrong.
   ...each({ client: 'dropbear', server: 'openssh' }, [...curves, 'diffie-hellman-group14-sha256']),
   ...each({ client: 'dropbear', server: 'openssh' }, [curve]).map(
     (wish): Wish => ({ ...wish, serverKeyExchanges: `ecdh-sha2-nistp256,${curve}` }),
   ),
-  // ssh2's server waits for ever behind a right guess, so this one is wrong as well.
+  // ssh2's server hangs after a right guess, so this guess is wrong too.
   ...each({ client: 'dropbear', server: 'ssh2' }, [curve]).map(
     (wish): Wish => ({ ...wish, serverKeyExchanges: `curve25519-sha256@libssh.org,${curve}` }),
   ),
