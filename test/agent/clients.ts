@@ -1,4 +1,4 @@
-/** What the tests say to an agent's sockets: as a proxy does, as an SSH client does, and as neither would. */
+/** Clients of an agent's sockets for the tests: as a proxy, as an SSH client, and with invalid messages. */
 import { generateKeyPairSync, type KeyObject, randomBytes, sign } from 'node:crypto';
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
@@ -18,9 +18,9 @@ export const extensionFailure = 28;
 /** A client of a VM's socket: messages out, replies in, in order. */
 export interface KeyClient {
   readonly socket: Socket;
-  /** Sends one message and gives its reply, both without their length. */
+  /** Sends one message and returns its reply, both without their length fields. */
   ask(...fields: Buffer[]): Promise<Buffer>;
-  /** The blobs of the keys that are listed. */
+  /** The blobs of the listed keys. */
   list(): Promise<Buffer[]>;
   /** The number of the reply to a sign request. */
   sign(keyBlob: Buffer, data: Buffer): Promise<number>;
@@ -66,7 +66,7 @@ export interface ControlClient {
   readonly socket: Socket;
   readonly replies: AgentReply[];
   send(message: object): void;
-  /** Waits for the next reply of this type, or throws what the agent answered instead. */
+  /** Waits for the next reply of this type; throws if the agent sends another one. */
   reply<T extends AgentReply['type']>(type: T): Promise<Extract<AgentReply, { type: T }>>;
   close(): Promise<void>;
 }
@@ -97,7 +97,7 @@ export async function controlClient(path: string): Promise<ControlClient> {
   };
 }
 
-/** A host that no one has to run: it signs what a key exchange would have had it sign. */
+/** A host without a server: it makes the signature of a key exchange. */
 export class Host {
   readonly #privateKey: KeyObject;
   readonly blob: Buffer;
@@ -135,7 +135,7 @@ export const seenRequest = (hostKey: Buffer, signature: Buffer): object => ({
   host: '127.0.0.1',
 });
 
-/** All that a proxy says up to the moment at which the client may log in. */
+/** Sends all messages of a proxy up to the point at which the client may log in. */
 export async function proxyConnection(
   world: World,
   vm: string,
@@ -161,7 +161,7 @@ export interface LoginFields {
   readonly hostKey?: Buffer;
 }
 
-/** What a client asks its agent to sign: RFC 4252 §7. */
+/** The data that a client has its agent sign: RFC 4252 §7. */
 export function loginData({ session, key, user = loginUser, hostKey }: LoginFields): Buffer {
   return Buffer.concat([
     encodeString(session),

@@ -1,4 +1,4 @@
-/** The two ends that prove to each other that they are the same user's, over a socket of this machine's. */
+/** Client and agent prove to each other that they belong to the same user. */
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
@@ -12,14 +12,14 @@ import { ownDirectory, refusal } from '../platform/directory.ts';
 const name = '\\\\.\\pipe\\mint-ssh-0';
 
 interface Ends {
-  /** Connects, as a client or as anyone. */
+  /** Connects, as a client or as another program. */
   connect(): Promise<net.Socket>;
-  /** What the agent was given to serve, and what it heard from it. */
+  /** The connections that the agent served, and the bytes it received. */
   readonly served: net.Socket[];
   heard(): string;
 }
 
-/** An agent with a secret that says its greeting to whom it serves. */
+/** An agent with a secret, which sends a greeting to clients that it serves. */
 async function agent(context: TestContext, secret: Buffer, control = name): Promise<Ends> {
   const path = join(ownDirectory(context), 's');
   const served: net.Socket[] = [];
@@ -52,7 +52,7 @@ async function agent(context: TestContext, secret: Buffer, control = name): Prom
   };
 }
 
-/** All that is said until the end. */
+/** All bytes until the end. */
 async function readAll(socket: net.Socket): Promise<string> {
   let said = '';
   socket.on('data', (bytes) => {
@@ -63,7 +63,7 @@ async function readAll(socket: net.Socket): Promise<string> {
   return said;
 }
 
-test('with the same secret both go on, and nothing that was said behind it is lost', {
+test('with the same secret both sides continue, and no later bytes are lost', {
   timeout: 180_000,
 }, async (context) => {
   const secret = randomBytes(32);
@@ -78,11 +78,11 @@ test('with the same secret both go on, and nothing that was said behind it is lo
   assert.equal(ends.heard(), '{"type":"status"}\n');
 });
 
-test('a client tells another program nothing but a random number', { timeout: 180_000 }, async (context) => {
+test('a client sends another program only a random number', { timeout: 180_000 }, async (context) => {
   const secret = randomBytes(32);
   for (const impostor of [
     await agent(context, randomBytes(32)),
-    // The right secret, for another pipe: a proof of one is none for another.
+    // The right secret, for another pipe: the proof is valid for one pipe only.
     await agent(context, secret, '\\\\.\\pipe\\mint-ssh-1'),
   ]) {
     const socket = await impostor.connect();
@@ -95,7 +95,7 @@ test('a client tells another program nothing but a random number', { timeout: 18
   }
 });
 
-test('what any other server says is no proof', { timeout: 180_000 }, async (context) => {
+test('a client refuses the answer of any other server', { timeout: 180_000 }, async (context) => {
   const zeros = '0'.repeat(64);
   const path = join(ownDirectory(context), 's');
   let answer: (client: string) => string = () => '';
@@ -115,7 +115,7 @@ test('what any other server says is no proof', { timeout: 180_000 }, async (cont
     () => '\n',
     () => `${zeros} ${zeros}\n`,
     () => `${zeros}${zeros}\n`,
-    // What the client itself said.
+    // The client's own bytes.
     (client) => `${client} ${client}\n`,
     () => `${'x'.repeat(200)}`,
     () => `${zeros} ${zeros}${'0'.repeat(64)}\n`,
@@ -132,7 +132,7 @@ test('what any other server says is no proof', { timeout: 180_000 }, async (cont
   for (const said of heard) assert.match(said, /^[0-9a-f]{64}\n$/);
 });
 
-test('an agent that just ends is another matter, to be tried again', {
+test('a client tries again if the agent just ended', {
   timeout: 180_000,
 }, async (context) => {
   const path = join(ownDirectory(context), 's');
@@ -141,13 +141,13 @@ test('an agent that just ends is another matter, to be tried again', {
   await once(server, 'listening');
   context.after(() => server.close());
   const socket = net.connect(path);
-  // Whoever connects hears of a write that failed, and tries that again too.
+  // The client sees a failed write, and tries again too.
   socket.on('error', () => {});
   await once(socket, 'connect');
   await assert.rejects(proveToAgent(socket, randomBytes(32), name), { code: 'ECONNRESET' });
 });
 
-test('an agent gives its own proof once and serves nobody who has none', {
+test('an agent sends its own proof once, and serves no client without a proof', {
   timeout: 180_000,
 }, async (context) => {
   const secret = randomBytes(32);
@@ -156,7 +156,7 @@ test('an agent gives its own proof once and serves nobody who has none', {
   const whole = await ends.connect();
   whole.write(`${zeros}\n${zeros}\n{"type":"status"}\n`);
   assert.match(await readAll(whole), /^[0-9a-f]{64} [0-9a-f]{64}\n$/);
-  // The agent's own proof, said back to it.
+  // The agent's own proof, sent back to it.
   const mirror = await ends.connect();
   mirror.write(`${zeros}\n`);
   const [line] = (await once(mirror, 'data')) as [Buffer];
@@ -165,7 +165,7 @@ test('an agent gives its own proof once and serves nobody who has none', {
   assert.deepEqual(ends.served, []);
 });
 
-test('no other bytes are answered, and none are served', { timeout: 180_000 }, async (context) => {
+test('an agent answers and serves no other bytes', { timeout: 180_000 }, async (context) => {
   const ends = await agent(context, randomBytes(32));
   const lines = fc.oneof(
     fc.uint8Array({ maxLength: 400 }).map((bytes) => Buffer.from(bytes)),
@@ -177,7 +177,7 @@ test('no other bytes are answered, and none are served', { timeout: 180_000 }, a
       const socket = await ends.connect();
       socket.end(bytes);
       const said = await readAll(socket);
-      // A well-formed start is answered by the agent's half, whoever it was.
+      // The agent answers every well-formed start with its half.
       assert.ok(said === '' || /^[0-9a-f]{64} [0-9a-f]{64}\n$/.test(said), said);
       assert.deepEqual(ends.served, []);
     }),
@@ -185,7 +185,7 @@ test('no other bytes are answered, and none are served', { timeout: 180_000 }, a
   );
 });
 
-test('on Unix there is no secret, and a client is served as it comes', () => {
+test('on Unix there is no secret, and every client is served', () => {
   const socket = new net.Socket();
   let served: net.Socket | undefined;
   serveProven(socket, { control: name, run: '/nowhere' }, (proven) => {

@@ -51,7 +51,7 @@ describe('which agent a forwarded request reaches', () => {
     assert.equal(routed(bind(two), both.toReversed(), undefined), '/b');
   });
 
-  test('none for a connection whose user has none, or wants none, whatever the others have', () => {
+  test('none for a connection whose user has no agent or IdentityAgent none, even if others have one', () => {
     const live = [connection(one, '/a'), connection(two, undefined)];
     assert.equal(routed(bind(one), live, undefined), '/a');
     assert.match(routed(bind(two), live, undefined), /^none: its user has no agent/);
@@ -89,7 +89,7 @@ describe('which agent a forwarded request reaches', () => {
     assert.match(routed(bind(two), [dialling], '/chosen'), /^none: no connection/);
   });
 
-  test('upstream_agent settles it while a connection is open', () => {
+  test('upstream_agent decides while a connection is open', () => {
     assert.equal(routed(undefined, both, '/chosen'), '/chosen');
     assert.match(routed(undefined, [], '/chosen'), /^none/);
   });

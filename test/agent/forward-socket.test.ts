@@ -56,7 +56,7 @@ describe('a forwarded socket', { timeout: 180_000 }, () => {
   };
   const readAll = async (socket: Socket) => Buffer.concat(await socket.toArray());
 
-  test('passes every byte, whatever it says, both ways at once', async () => {
+  test('passes all bytes unchanged, in both directions at once', async () => {
     await serveUpstream((socket) => socket.pipe(socket));
     const bytes = randomBytes(5_000_000);
     const socket = await halfOpenClient();
@@ -65,7 +65,7 @@ describe('a forwarded socket', { timeout: 180_000 }, () => {
     assert.equal(digest(await readAll(socket)), digest(bytes));
   });
 
-  test('a client that has said all is still answered, and an agent that has is still heard', async () => {
+  test('a client that has ended its side still gets answers, and an agent that has ended its side is still heard', async () => {
     await serveUpstream((socket) => {
       let heard = 0;
       socket.on('data', (chunk) => {
@@ -92,7 +92,7 @@ describe('a forwarded socket', { timeout: 180_000 }, () => {
     await waitFor('the rest', 15_000, () => heard === 'hello second');
   });
 
-  test('a reader that does not read holds the other side back, and not in our memory', async () => {
+  test('a slow reader holds the other side back, without growing our memory', async () => {
     let sent = 0;
     await serveUpstream((socket) => {
       const piece = Buffer.alloc(65_536);
@@ -111,7 +111,7 @@ describe('a forwarded socket', { timeout: 180_000 }, () => {
     socket.destroy();
   });
 
-  test('one end gone, the other is let go', async () => {
+  test('closes one end when the other is closed', async () => {
     await serveUpstream((socket) => socket.resume());
     const socket = await client();
     socket.write('hello');
@@ -139,7 +139,7 @@ describe('a forwarded socket', { timeout: 180_000 }, () => {
     'no socket at that path': () => {},
   };
   for (const [what, prepare] of Object.entries(empty)) {
-    test(`${what} is an agent that holds nothing and signs nothing`, async () => {
+    test(`${what} acts as an agent without keys`, async () => {
       await prepare();
       const socket = await client();
       const replies: Buffer[] = [];
@@ -159,7 +159,7 @@ describe('a forwarded socket', { timeout: 180_000 }, () => {
     });
   }
 
-  test('more than 256 at once are turned away, and room that was left is taken again', async () => {
+  test('refuses more than 256 connections at once, and accepts new ones when others end', async () => {
     await serveUpstream((socket) => socket.pipe(socket));
     const speak = async () => {
       const socket = await client();
@@ -188,7 +188,7 @@ describe('a forwarded socket', { timeout: 180_000 }, () => {
     assert.fail('nobody is let in any more');
   });
 
-  test('those who say nothing give way to those who do', async () => {
+  test('evicts silent connections for active ones', async () => {
     await serveUpstream((socket) => socket.pipe(socket));
     const silent = await Promise.all(Array.from({ length: 200 }, client));
     const socket = await client();
@@ -197,7 +197,7 @@ describe('a forwarded socket', { timeout: 180_000 }, () => {
     for (const each of [...silent, socket]) each.destroy();
   });
 
-  test('only a socket of the user’s, outside our own directory, is ever connected to', async () => {
+  test('connects only to a socket of the user outside our own directory', async () => {
     await serveUpstream(() => {});
     assert.equal(upstreamSocket(upstreamPath, run), upstreamPath);
     symlinkSync(upstreamPath, join(directory, 'link'));
@@ -221,9 +221,9 @@ describe('a forwarded socket', { timeout: 180_000 }, () => {
       assert.equal(upstreamSocket(path, run), undefined, path);
   });
 
-  test('a socket that belongs to someone else is not connected to', async (context) => {
+  test('does not connect to another user’s socket', async (context) => {
     if (process.getuid?.() !== 0) {
-      // Nobody but root can give a file away.
+      // Only root can change the owner of a file.
       context.skip('not shown here: this needs root');
       return;
     }
@@ -232,14 +232,14 @@ describe('a forwarded socket', { timeout: 180_000 }, () => {
     assert.equal(upstreamSocket(upstreamPath, run), undefined);
   });
 
-  test('the proxy tells the SSH_AUTH_SOCK that is not ours, its own or that of the ssh that started it', () => {
+  test('the proxy reports the SSH_AUTH_SOCK that is not ours, from its own environment or that of its ssh', () => {
     const ours = join(run, 'agent/dev.sock');
     assert.ok(isOurs(ours, run));
     assert.ok(!isOurs(`${run}-2/agent/dev.sock`, run));
     assert.equal(userAgentSocket(run, { SSH_AUTH_SOCK: '/tmp/a' }), '/tmp/a');
     assert.equal(userAgentSocket(run, {}), undefined);
     assert.equal(userAgentSocket(run, { SSH_AUTH_SOCK: '' }), undefined);
-    // No such process: nobody to tell.
+    // No such process.
     assert.equal(userAgentSocket(run, { SSH_AUTH_SOCK: ours }, 2 ** 22 + 1), undefined);
   });
 });

@@ -18,7 +18,7 @@ import { type Child, makeWorld, mintProgram, type World, waitFor } from '../open
 import { keyClient, keyPath } from './clients.ts';
 
 const forwardPath = (world: World) => join(world.configDir, 'run/forward/dev.sock');
-/** What `ssh-add -l` says of an agent that holds nothing. */
+/** The output of `ssh-add -l` for an agent without keys. */
 const empty = [1, 'The agent has no identities.\n'];
 
 describe('ssh -A', { timeout: 300_000 }, () => {
@@ -35,7 +35,7 @@ describe('ssh -A', { timeout: 300_000 }, () => {
 
   const session = (args: readonly string[], env: Record<string, string | undefined> = {}) =>
     world.startSsh(args, { env: { SSH_AUTH_SOCK: agent.socket, ...env } });
-  /** A session that stays until it is let go. */
+  /** A session that stays open until it is ended. */
   const stay = async (args: readonly string[], path = agent.socket) => {
     const script = 'echo in; while read -r line; do ssh-add -l; done';
     const child = world.startSsh([...args, script], { env: { SSH_AUTH_SOCK: path }, holdInput: true });
@@ -67,7 +67,7 @@ describe('ssh -A', { timeout: 300_000 }, () => {
     assert.deepEqual([fresh.status, fresh.stderr], [0, '']);
   });
 
-  test('shows the user’s key on the VM, and nothing of ours', async () => {
+  test('shows the user’s key on the VM, and no key of ours', async () => {
     assert.deepEqual(await list(['-A', 'dev']), await usersKey());
   });
 
@@ -118,7 +118,7 @@ describe('ssh -A', { timeout: 300_000 }, () => {
     });
   });
 
-  test('the user’s agent dead, absent, or no agent at all: the login works, and the VM sees no key', async () => {
+  test('the user’s agent dead, missing or unset: the login works, and the VM sees no key', async () => {
     const second = await startUsersAgent(world, 'dead');
     process.kill(second.pid, 'SIGKILL');
     await waitFor('its end', 15_000, () => !existsSync(`/proc/${second.pid}/exe`));
@@ -134,7 +134,7 @@ describe('ssh -A', { timeout: 300_000 }, () => {
       assert.deepEqual(await list(['-A', 'dev'], { SSH_AUTH_SOCK: path }), empty, String(path));
   });
 
-  test('nothing of ours is reached: not by path, not through a link, not through another name', async () => {
+  test('the VM cannot reach our sockets by path, link or another name', async () => {
     assert.equal((await world.ssh('dev', 'true')).status, 0);
     const [link, directory] = [join(world.directory, 'link'), join(world.directory, 'run-link')];
     symlinkSync(keyPath(world, 'dev'), link);
@@ -145,7 +145,7 @@ describe('ssh -A', { timeout: 300_000 }, () => {
     }
   });
 
-  test('the VM’s socket reaches nothing of the user’s', async () => {
+  test('the VM’s socket does not reach the user’s agent', async () => {
     const keep = await stay(['-A', 'dev']);
     const client = await keyClient(keyPath(world, 'dev'));
     const [key, ...more] = await client.list();
@@ -162,7 +162,7 @@ describe('ssh -A', { timeout: 300_000 }, () => {
     await leave(keep);
   });
 
-  test('an ssh that hands its IdentityAgent to the proxy (10.5 and later) is seen through', async () => {
+  test('finds the user’s agent although ssh passes its IdentityAgent to the proxy (10.5 and later)', async () => {
     const proxy = `env SSH_AUTH_SOCK=${keyPath(world, 'dev')} ${mintProgram} proxy dev %p %r`;
     assert.deepEqual(await list(['-A', '-o', `ProxyCommand=${proxy}`, 'dev']), await usersKey());
   });
@@ -172,13 +172,13 @@ describe('ssh -A', { timeout: 300_000 }, () => {
     const noisy = world.start('ssh-agent', ['-d', '-a', path], { timeout: 60_000 });
     await waitFor('ssh-agent', 15_000, () => existsSync(path));
     assert.deepEqual(await list(['-A', 'dev'], { SSH_AUTH_SOCK: path }), empty);
-    // ssh itself says to whom it forwards the agent.
+    // ssh itself announces to whom it forwards the agent.
     await noisy.until(/process_ext_session_bind: recorded ED25519 SHA256:\S{43}/);
     noisy.kill();
     await noisy.done;
   });
 
-  test('our agent killed: a login prints no error, and a live session forwards again by itself', async () => {
+  test('our agent killed: a login prints no error, and a live session forwards again', async () => {
     const live = await stay(['-A', 'dev']);
     const [running] = world.agents();
     assert.ok(running);
@@ -191,7 +191,7 @@ describe('ssh -A', { timeout: 300_000 }, () => {
     assert.equal((await leave(live)).stderr, '');
   });
 
-  test('a dead socket of a killed agent is no error at the next login', async () => {
+  test('a dead socket of a killed agent causes no error at the next login', async () => {
     const live = await stay(['dev']);
     for (const { pid } of [...world.agents(), { pid: live.pid }]) process.kill(pid, 'SIGKILL');
     await waitFor('its end', 15_000, () => world.agents().length === 0);
@@ -215,14 +215,14 @@ describe('ssh -A', { timeout: 300_000 }, () => {
     await leave(live);
   });
 
-  test('a file that someone removed is put back', async () => {
+  test('restores a removed file', async () => {
     assert.equal((await world.ssh('other', 'true')).status, 0);
     rmSync(forwardPath(world));
     await waitFor('the file', 15_000, () => existsSync(forwardPath(world)));
     assert.deepEqual(await list(['-A', 'dev']), await usersKey());
   });
 
-  describe('where the settings name an agent', () => {
+  describe('an agent in the settings', () => {
     let other: UsersAgent;
     before(async () => {
       other = await startUsersAgent(world, 'chosen');
@@ -232,14 +232,14 @@ describe('ssh -A', { timeout: 300_000 }, () => {
       await world.settings([]);
     });
 
-    test('upstream_agent settles it, without ssh-config being run again', async () => {
+    test('upstream_agent takes effect without running ssh-config again', async () => {
       const toml = join(world.configDir, 'ssh.toml');
       writeFileSync(toml, `upstream_agent = "${other.socket}"\n${readFileSync(toml, 'utf8')}`);
       assert.match(String(await list(['-A', 'dev'])), /chosen-key/);
       assert.match(String(await list(['-A', 'dev'], { SSH_AUTH_SOCK: undefined })), /chosen-key/);
     });
 
-    test('one that is not there, or is ours, is not replaced by a guess', async () => {
+    test('a missing one, or one of ours, is not replaced by another', async () => {
       for (const path of [join(world.directory, 'nowhere'), keyPath(world, 'dev')]) {
         await world.settings([`upstream_agent = "${path}"`]);
         assert.deepEqual(await list(['-A', 'dev']), empty, path);
@@ -263,7 +263,7 @@ describe('ssh -A', { timeout: 300_000 }, () => {
       assert.deepEqual([plain.stdout, plain.stderr], ['nothing\n', '']);
     });
 
-    test('the IdentityAgent of the user’s own Host * is what ssh -A would forward, and so do we', async () => {
+    test('the IdentityAgent of the user’s own Host * is forwarded', async () => {
       appendFileSync(world.sshConfigFile, `\nHost *\n  IdentityAgent ${other.socket}\n`);
       await world.settings([]);
       assert.match(world.file('ssh_config') ?? '', /--upstream-agent ".*agent-chosen\/sock" dev %p %r/);

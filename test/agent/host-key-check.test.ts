@@ -74,14 +74,14 @@ async function recreated(t: TestContext, toml = '') {
 }
 
 describe('a changed key', () => {
-  test('is asked about although all evidence speaks for it: that answers only with accept_changed = "console"', async (t) => {
+  test('causes a prompt although all evidence supports it, unless accept_changed = "console"', async (t) => {
     const { checks, presented, questions, trust } = await recreated(t);
     await assert.rejects(checks.check(presented(fresh)), refusal('host-key-changed'));
     assert.deepEqual(questions, ['asked']);
     assert.equal(trust.show('dev')?.pin?.fingerprint, old.fingerprint);
   });
 
-  test('is accepted by the evidence with accept_changed = "console", and without it no more', async (t) => {
+  test('is accepted by the evidence with accept_changed = "console", and not without', async (t) => {
     const { checks, presented, questions, trust } = await recreated(t, 'accept_changed = "console"\n');
     await assert.rejects(checks.check(presented(ed25519Key())), refusal('host-key-changed'));
     assert.deepEqual(questions, ['asked']);
@@ -90,7 +90,7 @@ describe('a changed key', () => {
     assert.equal(trust.show('dev')?.pin?.evidence, 'accepted');
   });
 
-  test('is accepted by a yes alone', async (t) => {
+  test('is accepted only by a yes', async (t) => {
     const { checks, presented, trust } = await recreated(t);
     for (const answer of ['no', 'timeout', 'nobody'] as const) {
       await assert.rejects(
@@ -104,7 +104,7 @@ describe('a changed key', () => {
     assert.equal(trust.show('dev')?.pin?.fingerprint, fresh.fingerprint);
   });
 
-  test('that was accepted and cannot be written down stays blocked', async (t) => {
+  test('that was accepted but cannot be recorded stays blocked', async (t) => {
     const { checks, presented, trust, paths } = await recreated(t);
     const { record } = vmPaths(paths, 'dev');
     rmSync(record);
@@ -119,7 +119,7 @@ describe('a changed key', () => {
 });
 
 describe('a first key', () => {
-  test('is looked for in the console once for many connections of one identity', async (t) => {
+  test('causes one console request for many connections of one identity', async (t) => {
     const { checks, presented, shows, consoleRequests } = await makeChecks(t);
     shows(fresh);
     const all = await Promise.all([1, 2, 3].map(() => checks.check(presented(fresh))));
@@ -128,7 +128,7 @@ describe('a first key', () => {
     await assert.rejects(checks.check(presented(old)), refusal('host-key-unverified'));
   });
 
-  test('of one identity is not let in by what AWS denies to another', async (t) => {
+  test('of one identity is not accepted because AWS denies the console to another', async (t) => {
     const { checks, presented, shows, environment } = await makeChecks(t);
     shows(fresh);
     const stranger = { environment: environment({ AWS_SECRET_ACCESS_KEY: 'another' }) };
@@ -140,7 +140,7 @@ describe('a first key', () => {
     assert.equal(refused.status, 'rejected');
   });
 
-  test('is not looked for with verify = "tofu", nor where AWS does not know the machine', async (t) => {
+  test('causes no console request with verify = "tofu", or for a machine outside AWS', async (t) => {
     const { checks, presented, shows, consoleRequests } = await makeChecks(t);
     shows(fresh);
     const given = presented(old);
@@ -153,7 +153,7 @@ describe('a first key', () => {
 });
 
 describe('a session with a key that is not pinned now', () => {
-  test('keeps what ssh writes from counting until it has ended, and after', async (t) => {
+  test('keeps keys that ssh writes from being adopted until it has ended, and afterwards', async (t) => {
     const { checks, presented, trust, paths, shows } = await makeChecks(t);
     shows(old);
     const first = await checks.check(presented(old));

@@ -1,4 +1,4 @@
-/** How long a key has been in memory, where one of the clocks does not tell. */
+/** How long a key has been in memory, if one of the clocks is wrong. */
 import assert from 'node:assert/strict';
 import { performance } from 'node:perf_hooks';
 import { type TestContext, test } from 'node:test';

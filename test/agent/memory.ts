@@ -1,6 +1,6 @@
 import { readdirSync, readFileSync } from 'node:fs';
 
-/** What a process has for itself alone (private dirty pages), in megabytes. */
+/** The private dirty pages of a process, in megabytes. */
 export function megabytes(pid: number): number {
   const rollup = readFileSync(`/proc/${pid}/smaps_rollup`, 'utf8');
   return Number(/Private_Dirty:\s+(\d+) kB/.exec(rollup)?.[1]) / 1024;

@@ -1,4 +1,4 @@
-/** The file that `identity` names. */
+/** The file of the setting `identity`. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -26,7 +26,7 @@ describe('an identity', () => {
   };
   const bare = (line: string) => line.split(' ').slice(0, 2).join(' ');
 
-  test('is its line without the comment, for Ed25519 and RSA', () => {
+  test('returns the line without the comment, for Ed25519 and RSA', () => {
     for (const { file, line } of [ed, rsa]) {
       const listed = execFileSync('ssh-keygen', ['-lf', `${file}.pub`], { encoding: 'utf8' });
       const { line: pushed, fingerprint } = readIdentity(`${file}.pub`);
@@ -50,12 +50,12 @@ describe('an identity', () => {
     ['an SSH2 file', '---- BEGIN SSH2 PUBLIC KEY ----\nAAAA\n---- END SSH2 PUBLIC KEY ----\n', 'key-invalid'],
   ];
   for (const [what, text, code] of cases) {
-    test(`is not ${what}`, () => {
+    test(`refuses ${what}`, () => {
       assert.throws(() => readIdentity(written(text)), { code });
     });
   }
 
-  test('is not a file that is not there', () => {
+  test('refuses a missing file', () => {
     assert.throws(() => readIdentity(join(directory, 'none.pub')), { code: 'bad-settings' });
   });
 });

@@ -18,7 +18,7 @@ import { makeWorld, mintProgram, type Result, type World, waitFor } from '../ope
 import { controlClient, Host, newSession, openRequest, seenRequest } from './clients.ts';
 
 const isRoot = process.getuid?.() === 0;
-/** Mounts of the test's own, and files of another user, are root's to make. */
+/** Only root can make mounts and files of another user. */
 const asRoot = isRoot ? {} : { skip: 'needs root: a mount or a file of another user' };
 
 describe('a run directory', { timeout: 300_000 }, () => {
@@ -63,7 +63,7 @@ describe('a run directory', { timeout: 300_000 }, () => {
     assert.deepEqual([status, stdout], [0, 'in\n'], stderr);
   }
 
-  test('that is not there is made, for nobody else to look into', async () => {
+  test('is created if it is missing, with mode 0700', async () => {
     const directory = place('plain');
     works(await login(directory));
     const { stdout } = await world.run('stat', [
@@ -119,7 +119,7 @@ describe('a run directory', { timeout: 300_000 }, () => {
     assert.doesNotMatch(status.stderr, /internal error/);
   });
 
-  test('that may not be looked into is an error by its path', async () => {
+  test('that cannot be read is an error with its path', async () => {
     const directory = place('loop');
     symlinkSync(join(directory, 'run'), join(directory, 'run'));
     const { status, stderr } = await world.mint('agent', 'status', '--config-dir', directory);
@@ -140,14 +140,14 @@ describe('a run directory', { timeout: 300_000 }, () => {
     works(await login(directory));
   });
 
-  test('with a directory where a VM’s socket goes has it removed', async () => {
+  test('with a directory in the place of a VM’s socket: the directory is removed', async () => {
     const directory = place('occupied');
     mkdirSync(join(directory, 'run/agent/dev.sock/deep'), { recursive: true, mode: 0o700 });
     chmodSync(join(directory, 'run'), 0o700);
     works(await login(directory));
   });
 
-  test('that another machine holds is refused until that machine has been silent for two minutes', async () => {
+  test('that another machine has claimed is refused until the claim is two minutes old', async () => {
     const directory = place('machine');
     mkdirSync(join(directory, 'run'), { mode: 0o700 });
     const claim = join(directory, 'run/machine');
@@ -170,7 +170,7 @@ describe('a run directory', { timeout: 300_000 }, () => {
     works(await login(directory));
   });
 
-  test('ninety characters deep is refused with the setting that helps, and works with it', async () => {
+  test('ninety characters deep is refused with a hint to a setting, and works with that', async () => {
     const deep = `d/${'deep'.repeat(30)}`.slice(0, 91 - world.directory.length);
     const directory = place(deep);
     assert.equal(directory.length, 92);
@@ -181,7 +181,7 @@ describe('a run directory', { timeout: 300_000 }, () => {
     assert.ok(existsSync(join(short, 'control.sock')));
   });
 
-  test('that has room for the agent and not for a VM’s socket says so, and tells its state', async () => {
+  test('too deep only for a VM’s socket is an error, and the agent still reports its status', async () => {
     const directory = place(`e/${'deep'.repeat(30)}`.slice(0, 80 - world.directory.length));
     const text = readFileSync(join(directory, 'ssh.toml'), 'utf8');
     const long = 'a-vm-with-a-name-that-is-long';
@@ -209,7 +209,7 @@ describe('a run directory', { timeout: 300_000 }, () => {
       const directory = place('read-only');
       const mounts = `mount --bind "${directory}" "${directory}"; mount -o remount,ro,bind "${directory}"; set +e`;
       refused(await inNamespace(mounts, directory), 'io-failed', /EROFS|read-only/);
-      // With a run directory elsewhere a VM that is known is reached, and one that is not is not trusted.
+      // With another run directory, a known VM is reached, and an unknown one is not trusted.
       place('read-only', `run_dir = "${join(world.directory, 'rw')}"\n`);
       mkdirSync(join(directory, 'hosts'), { mode: 0o700 });
       const unknown = await inNamespace(mounts, directory);
@@ -231,7 +231,7 @@ describe('a run directory', { timeout: 300_000 }, () => {
     },
   );
 
-  test('on a full disk is refused, and leaves nothing half written', asRoot, async () => {
+  test('on a full disk is refused, and leaves no incomplete file', asRoot, async () => {
     const directory = place('full');
     const mounts = `mount -t tmpfs -o size=64k,mode=700 none "${directory}"
       cp "${join(place('spare'), 'ssh.toml')}" "${directory}/ssh.toml"; chmod 600 "${directory}/ssh.toml"
@@ -239,7 +239,7 @@ describe('a run directory', { timeout: 300_000 }, () => {
     refused(await inNamespace(mounts, directory), 'io-failed', /ENOSPC|disk is full/);
   });
 
-  test('that fills up is no reason to lose a login to a VM that is known', asRoot, async () => {
+  test('that fills up does not prevent a login to a known VM', asRoot, async () => {
     const directory = place('fills');
     const spare = place('filled-from');
     works(await login(spare));
@@ -269,7 +269,7 @@ describe('a run directory', { timeout: 300_000 }, () => {
     chmodSync(hosts, 0o777);
     await control.close();
     refused(await login(directory), 'unsafe-permissions', /chmod/);
-    // What AWS is asked after a first login is asked two seconds later.
+    // The AWS requests after a first login are made two seconds later.
     await sleep(2500);
     chmodSync(hosts, 0o700);
     assert.equal(pid(), before);
@@ -277,7 +277,7 @@ describe('a run directory', { timeout: 300_000 }, () => {
     works(await login(directory));
   });
 
-  test('is left without a control socket by an agent that was told to stop, and serves the next', async () => {
+  test('has no control socket after the agent was stopped, and works for the next one', async () => {
     const directory = place('stale');
     works(await login(directory));
     await stop(directory);

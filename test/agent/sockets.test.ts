@@ -31,7 +31,7 @@ describe('the agent’s sockets', { timeout: 300_000 }, () => {
     return world.start('ssh-add', args, { env }).done;
   };
 
-  test('ssh-add lists exactly one key, the one that status names', async () => {
+  test('ssh-add lists exactly one key, the one in the status', async () => {
     const short = await sshAdd('-l');
     assert.equal(short.status, 0, short.stderr);
     assert.match(short.stdout, /^256 SHA256:\S{43} mint-ssh dev \(ED25519\)\n$/);
@@ -40,7 +40,7 @@ describe('the agent’s sockets', { timeout: 300_000 }, () => {
     assert.equal(stdout, `${status.vms[0].key} mint-ssh dev\n`);
   });
 
-  test('what changes or locks an agent gets a failure reply, and changes nothing', async () => {
+  test('requests that change or lock an agent get a failure reply, and change nothing', async () => {
     const before = (await sshAdd('-l')).stdout;
     const key = join(world.directory, 'a-key');
     await world.run('ssh-keygen', ['-q', '-t', 'ed25519', '-N', '', '-f', key]);
@@ -76,7 +76,7 @@ describe('the agent’s sockets', { timeout: 300_000 }, () => {
     assert.equal(signature, '');
   });
 
-  test('every message number but the served ones is answered with failure, on a connection that lives', async () => {
+  test('answers every other message number with failure, and keeps the connection', async () => {
     const client = await keyClient(keyPath(world, 'dev'));
     for (let number = 0; number < 256; number += 1) {
       if (number === 11 || number === 13 || number === 27) continue;
@@ -159,7 +159,7 @@ describe('the agent’s sockets', { timeout: 300_000 }, () => {
     await client.close();
   });
 
-  test('who is ready before it is known where the connection goes costs nobody the agent', async () => {
+  test('a client that sends `ready` before the target is resolved does not end the agent', async () => {
     assert.equal((await world.mint('job', 'begin', 'build-7')).status, 0);
     const client = await controlClient(controlPath(world));
     client.send(openRequest(world, 'build-7'));
@@ -171,7 +171,7 @@ describe('the agent’s sockets', { timeout: 300_000 }, () => {
     assert.equal((await world.mint('job', 'end', 'build-7')).status, 0);
   });
 
-  test('an open for a name that is none, an unknown VM or a port that is none is refused', async () => {
+  test('refuses an open for an invalid name, an unknown VM or an invalid port', async () => {
     for (const [vm, more, code] of [
       ['../x', {}, 'bad-vm-name'],
       ['nobody', {}, 'vm-not-found'],
@@ -188,7 +188,7 @@ describe('the agent’s sockets', { timeout: 300_000 }, () => {
     }
   });
 
-  test('a malformed host key is refused, and no key is written for it', async () => {
+  test('refuses a malformed host key, and writes no key', async () => {
     const client = await controlClient(controlPath(world));
     client.send(openRequest(world, 'other'));
     await client.reply('target');
@@ -206,7 +206,7 @@ describe('the agent’s sockets', { timeout: 300_000 }, () => {
     assert.doesNotMatch(world.file('known_hosts') ?? '', /^other=/m);
   });
 
-  test('a client that asks and never reads is held, at no cost to the others', async () => {
+  test('a client that never reads does not affect the others', async () => {
     const { pid } = JSON.parse((await world.mint('agent', 'status', '--json')).stdout);
     const before = megabytes(pid);
     const ask = encodeString(encodeByte(11));

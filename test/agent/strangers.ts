@@ -3,7 +3,7 @@ import type { Socket } from 'node:net';
 import type { World } from '../openssh/world.ts';
 import { connected, controlPath, keyPath } from './clients.ts';
 
-/** What strangers say: nothing, garbage, half a message, a great one that never ends. */
+/** Data of other programs: nothing, garbage, half a message, a large one that never ends. */
 const sayings: readonly ((control: boolean) => Buffer | undefined)[] = [
   () => undefined,
   () => randomBytes(200),
@@ -12,7 +12,7 @@ const sayings: readonly ((control: boolean) => Buffer | undefined)[] = [
     control ? Buffer.alloc(20_000, 0x20) : Buffer.concat([Buffer.from([0, 3, 0, 0]), Buffer.alloc(20_000)]),
 ];
 
-/** Connects to one of the agent's sockets (even numbers: the control socket), says its piece, and stays. */
+/** Connects to one of the agent's sockets (even numbers: the control socket), sends its data, and stays connected. */
 export async function stranger(world: World, index: number): Promise<Socket> {
   const control = index % 2 === 0;
   const socket = await connected(control ? controlPath(world) : keyPath(world, 'dev'));

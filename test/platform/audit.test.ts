@@ -40,7 +40,7 @@ function appendInProcess(paths: Paths, name: string, count: number): Promise<num
   return new Promise((resolve) => child.once('exit', resolve));
 }
 
-test('a line has the four fields of Mint, and ours where they are known', (context) => {
+test('a line has the four fields of Mint, and ours if they are known', (context) => {
   const paths = place(context);
   const before = Date.now();
   assert.ok(appendAudit(paths, entry));
@@ -78,7 +78,7 @@ test('a line has the four fields of Mint, and ours where they are known', (conte
   assert.equal(statSync(paths.audit).mode & 0o777, 0o600);
 });
 
-test('what comes from elsewhere can neither end a line, nor fill it, nor reach a terminal as it is', (context) => {
+test('untrusted text cannot end a line or fill it, and is escaped', (context) => {
   const paths = place(context);
   const hostile = 'a\n{"x":1}\r\u2028\u0085\u001b[31m\u202e\0"\\';
   assert.ok(appendAudit(paths, { ...entry, user: hostile, callerArn: 'é'.repeat(100_000) }));
@@ -88,7 +88,7 @@ test('what comes from elsewhere can neither end a line, nor fill it, nor reach a
   assert.ok(String(line['caller_arn']).length < 600);
 });
 
-test('lines of several processes stand one behind the other, each whole', async (context) => {
+test('lines of several processes are complete and follow each other', async (context) => {
   const paths = place(context);
   const names = ['one', 'two', 'three', 'four'];
   assert.deepEqual(await Promise.all(names.map((name) => appendInProcess(paths, name, 200))), [0, 0, 0, 0]);
@@ -102,7 +102,7 @@ test('lines of several processes stand one behind the other, each whole', async 
   }
 });
 
-test('at 10 MB the file becomes audit.log.1, once, however many write at that moment', async (context) => {
+test('at 10 MB the file becomes audit.log.1, once, even with many writers', async (context) => {
   const paths = place(context);
   const old = `${JSON.stringify({ old: 'x'.repeat(1000) })}\n`;
   writeFileSync(paths.audit, old.repeat(Math.floor((auditLimit - 1000) / old.length)), { mode: 0o600 });
@@ -119,7 +119,7 @@ test('at 10 MB the file becomes audit.log.1, once, however many write at that mo
   assert.ok(statSync(paths.audit).size < auditLimit / 2);
 });
 
-test('a line that was cut off does not take the next one with it', (context) => {
+test('an incomplete line does not damage the next one', (context) => {
   const paths = place(context);
   assert.ok(appendAudit(paths, entry));
   truncateSync(paths.audit, statSync(paths.audit).size - 10);
@@ -128,7 +128,7 @@ test('a line that was cut off does not take the next one with it', (context) => 
   assert.equal(JSON.parse(last).vm_name, 'build');
 });
 
-test('a file that others could read is closed to them; one they could write to, or a link, is left alone', (context) => {
+test('removes other users’ read permission; does not write to a link or a file that others can write to', (context) => {
   const paths = place(context);
   assert.ok(appendAudit(paths, entry));
   chmodSync(paths.audit, 0o644);
@@ -147,7 +147,7 @@ test('a file that others could read is closed to them; one they could write to, 
   assert.equal(readFileSync(target, 'utf8'), 'mine\n');
 });
 
-test("another user's file is left alone", { skip: needsRoot }, (context) => {
+test("does not write to another user's file", { skip: needsRoot }, (context) => {
   const paths = place(context);
   writeFileSync(paths.audit, 'theirs\n', { mode: 0o600 });
   chownSync(paths.audit, 65_534, 65_534);
@@ -155,7 +155,7 @@ test("another user's file is left alone", { skip: needsRoot }, (context) => {
   assert.equal(readFileSync(paths.audit, 'utf8'), 'theirs\n');
 });
 
-test('a directory that is not there, a pipe in its place, and a full disk only give false', (context) => {
+test('returns false for a missing directory, a pipe in its place, and a full disk', (context) => {
   const paths = place(context);
   assert.equal(appendAudit(resolvePaths({ configDir: join(paths.dir, 'nowhere') }), entry), false);
   assert.equal(existsSync(join(paths.dir, 'nowhere')), false);

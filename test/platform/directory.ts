@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import { MintError } from '../../src/errors.ts';
 
-/** A private directory of the test's own, gone when the test ends. */
+/** A private temporary directory, removed when the test ends. */
 export function ownDirectory(context: TestContext): string {
   const directory = realpathSync(mkdtempSync(join(tmpdir(), 'mint-test-')));
   context.after(() => rmSync(directory, { recursive: true, force: true }));
@@ -23,5 +23,5 @@ export function refusal(code: MintError['code'], message = /./): (error: unknown
 
 export const isRoot = process.getuid?.() === 0;
 
-/** The reason for which a case that needs root does not run: shown with the result, never silent. */
+/** Why a case that needs root is skipped; the result shows it. */
 export const needsRoot = isRoot ? false : 'only root can make files that belong to someone else';

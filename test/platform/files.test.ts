@@ -27,7 +27,7 @@ import { isRoot, needsRoot, ownDirectory, refusal } from './directory.ts';
 const namespaces = isRoot ? '-m' : '-rm';
 const filesModule = join(import.meta.dirname, '../../src/platform/files.ts');
 
-test('a directory that is missing is made as 0700, with what is missing above it', (context) => {
+test('creates a missing directory with 0700, and missing parents', (context) => {
   const path = join(ownDirectory(context), 'a', 'b');
   ensurePrivateDirectory(path);
   assert.equal(statSync(path).mode & 0o777, 0o700);
@@ -43,7 +43,7 @@ for (const name of ['with space', "it's", '100%', '[x]', '$HOME', 'new\nline', '
   });
 }
 
-test('a directory that others may write to is refused, with the command that mends it', (context) => {
+test('refuses a directory that others can write to, with the command that fixes it', (context) => {
   const path = join(ownDirectory(context), "it's");
   mkdirSync(path);
   for (const mode of [0o777, 0o1777, 0o770, 0o702]) {
@@ -60,7 +60,7 @@ test('a directory that others may write to is refused, with the command that men
   }
 });
 
-test('a directory for sockets is refused when others may as much as look into it', (context) => {
+test('refuses a directory for sockets that others can read', (context) => {
   const path = join(ownDirectory(context), 'run');
   mkdirSync(path);
   for (const mode of [0o755, 0o750, 0o701]) {
@@ -70,7 +70,7 @@ test('a directory for sockets is refused when others may as much as look into it
   }
 });
 
-test('a directory is refused when it stands where anyone could put another one', (context) => {
+test('refuses a directory that anyone could replace', (context) => {
   const above = join(ownDirectory(context), 'anyone');
   const path = join(above, 'between', 'mint');
   mkdirSync(path, { recursive: true, mode: 0o700 });
@@ -92,7 +92,7 @@ test('a directory is refused when it stands where anyone could put another one',
   ensurePrivateDirectory(path);
 });
 
-test('a directory is refused when another user owns one above it', { skip: needsRoot }, (context) => {
+test('refuses a directory if another user owns one above it', { skip: needsRoot }, (context) => {
   const home = join(ownDirectory(context), 'home');
   const path = join(home, '.config', 'mint');
   mkdirSync(path, { recursive: true, mode: 0o700 });
@@ -103,7 +103,7 @@ test('a directory is refused when another user owns one above it', { skip: needs
   assert.throws(() => ensurePrivateDirectory(path), refused);
 });
 
-test('a link, a dangling link and a file are no directory; a link above it is fine', (context) => {
+test('refuses a link, a broken link and a file as a directory; accepts a link above it', (context) => {
   const directory = ownDirectory(context);
   mkdirSync(join(directory, 'real'), { mode: 0o700 });
   symlinkSync(join(directory, 'real'), join(directory, 'link'));
@@ -121,7 +121,7 @@ test('a link, a dangling link and a file are no directory; a link above it is fi
   ensurePrivateDirectory(join(directory, 'link', 'below'));
 });
 
-test("another user's directory and file are refused", { skip: needsRoot }, (context) => {
+test("refuses another user's directory and file", { skip: needsRoot }, (context) => {
   const directory = ownDirectory(context);
   const path = join(directory, 'theirs');
   mkdirSync(path, { mode: 0o700 });
@@ -138,7 +138,7 @@ test("another user's directory and file are refused", { skip: needsRoot }, (cont
   );
 });
 
-test("root's file is read by a normal user, root's directory is not theirs", {
+test("a normal user reads root's file, and is refused root's directory", {
   skip: needsRoot,
 }, (context) => {
   const directory = ownDirectory(context);
@@ -156,7 +156,7 @@ test("root's file is read by a normal user, root's directory is not theirs", {
   assert.deepEqual(tried, ['from root', 'unsafe-permissions', 'io-failed']);
 });
 
-test('a file that is missing is undefined, and every other obstacle has its code', (context) => {
+test('returns undefined for a missing file, and an error code for every other problem', (context) => {
   const directory = ownDirectory(context);
   const at = (name: string) => join(directory, name);
   assert.equal(readPrivateFile(at('missing'), { maxBytes: 10 }), undefined);
@@ -185,7 +185,7 @@ test('a file that is missing is undefined, and every other obstacle has its code
   assert.throws(() => readPrivateFile(at('file/below'), { maxBytes: 10 }), refusal('io-failed', /ENOTDIR/));
 });
 
-test('a pipe in place of a file is refused at once, and an endless device is no regular file', (context) => {
+test('refuses a pipe and a device immediately', (context) => {
   const pipe = join(ownDirectory(context), 'pipe');
   execFileSync('mkfifo', ['-m', '600', pipe]);
   assert.throws(() => readPrivateFile(pipe, { maxBytes: 10 }), refusal('unsafe-permissions', /regular/));
@@ -197,7 +197,7 @@ test('a pipe in place of a file is refused at once, and an endless device is no 
   }
 });
 
-test('a file is replaced whole, with the mode that was asked for and nothing left beside it', (context) => {
+test('replaces a file completely, with the given mode, and leaves no temporary file', (context) => {
   const directory = ownDirectory(context);
   const path = join(directory, 'file');
   writeAtomic(path, 'one', { mode: 0o644 });
@@ -207,7 +207,7 @@ test('a file is replaced whole, with the mode that was asked for and nothing lef
   assert.deepEqual(readdirSync(directory), ['file']);
 });
 
-test('a link is replaced and not followed', (context) => {
+test('replaces a link, and does not follow it', (context) => {
   const directory = ownDirectory(context);
   writeFileSync(join(directory, 'elsewhere'), 'precious');
   symlinkSync(join(directory, 'elsewhere'), join(directory, 'link'));
@@ -216,7 +216,7 @@ test('a link is replaced and not followed', (context) => {
   assert.equal(readFileSync(join(directory, 'link'), 'utf8'), 'new');
 });
 
-test('who says no before the rename leaves everything as it was', (context) => {
+test('changes nothing if beforeRename throws', (context) => {
   const directory = ownDirectory(context);
   const path = join(directory, 'file');
   writeAtomic(path, 'old', { mode: 0o600 });
@@ -228,7 +228,7 @@ test('who says no before the rename leaves everything as it was', (context) => {
   assert.deepEqual(readdirSync(directory), ['file']);
 });
 
-test('where a file may grow no further the old one stays, whole', (context) => {
+test('keeps the old file if the new one reaches a size limit', (context) => {
   const directory = ownDirectory(context);
   const path = join(directory, 'file');
   writeAtomic(path, 'old', { mode: 0o600 });
@@ -243,7 +243,7 @@ test('where a file may grow no further the old one stays, whole', (context) => {
   assert.deepEqual(readdirSync(directory), ['file']);
 });
 
-test('on a full disk and on a read-only one the old file stays, whole', { skip: needsMount() }, (context) => {
+test('keeps the old file on a full or read-only disk', { skip: needsMount() }, (context) => {
   const directory = ownDirectory(context);
   const script = `
     import { readdirSync, readFileSync } from 'node:fs';
@@ -275,7 +275,7 @@ test('on a full disk and on a read-only one the old file stays, whole', { skip: 
   assert.equal(afterReadOnly, 'old file');
 });
 
-test('a directory that may not be written to is io-failed, with no file left', {
+test('fails with io-failed in a directory without write permission, and leaves no file', {
   skip: needsRoot,
 }, (context) => {
   const directory = ownDirectory(context);
@@ -299,7 +299,7 @@ function importsFrom(module: string): string {
   return `import { ensurePrivateDirectory, readPrivateFile, writeAtomic } from ${JSON.stringify(module)};`;
 }
 
-/** Runs a piece of a module in a process of its own; gives the lines it prints. */
+/** Runs code in a separate process; returns the lines that it prints. */
 function inChild(launcher: readonly string[], script: string): string[] {
   return run([...launcher, process.execPath, '--input-type=module', '-e', imports + script]);
 }

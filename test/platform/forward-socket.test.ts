@@ -8,7 +8,7 @@ import { ensureForwardSocket } from '../../src/platform/forward-socket.ts';
 import { resolvePaths } from '../../src/platform/paths.ts';
 import { ownDirectory, refusal } from './directory.ts';
 
-test('an empty private file stands in until there is a socket', (context) => {
+test('creates an empty private file until there is a socket', (context) => {
   const paths = resolvePaths({ configDir: ownDirectory(context) });
   ensureForwardSocket(paths);
   assert.equal(statSync(paths.forward).size, 0);
@@ -17,7 +17,7 @@ test('an empty private file stands in until there is a socket', (context) => {
   ensureForwardSocket(paths);
 });
 
-test("the agent's socket is left alone", async (context) => {
+test("does not change the agent's socket", async (context) => {
   const paths = resolvePaths({ configDir: ownDirectory(context) });
   mkdirSync(paths.run, { mode: 0o700 });
   const server = createServer().listen(paths.forward);

@@ -26,7 +26,7 @@ async function holder(context: TestContext, path: string): Promise<ChildProcess>
   return child;
 }
 
-test('a lock is held once, and can be had again after it was released', (context) => {
+test('only one holder has a lock, and the next gets it after its release', (context) => {
   const path = join(ownDirectory(context), 'lock');
   const first = acquireLock(path, { waitMilliseconds: 0 });
   assert.ok(first);
@@ -38,7 +38,7 @@ test('a lock is held once, and can be had again after it was released', (context
   second.release();
 });
 
-test('another process keeps the lock until it dies, however it dies', async (context) => {
+test('another process keeps the lock until it ends in any way', async (context) => {
   const path = join(ownDirectory(context), 'lock');
   const child = await holder(context, path);
   const started = performance.now();
@@ -53,7 +53,7 @@ test('another process keeps the lock until it dies, however it dies', async (con
   );
 });
 
-test('looking at a lock that this process holds does not let go of it', async (context) => {
+test('checking a lock that this process holds does not release it', async (context) => {
   const path = join(ownDirectory(context), 'lock');
   const lock = acquireLock(path, { waitMilliseconds: 0 });
   acquireLock(path, { waitMilliseconds: 0 });
@@ -67,7 +67,7 @@ test('looking at a lock that this process holds does not let go of it', async (c
   lock?.release();
 });
 
-test('the lock is given back when the action throws', (context) => {
+test('releases the lock if the action throws', (context) => {
   const path = join(ownDirectory(context), 'lock');
   assert.throws(
     () =>
@@ -79,7 +79,7 @@ test('the lock is given back when the action throws', (context) => {
   acquireLock(path, { waitMilliseconds: 0 })?.release();
 });
 
-test('the file is private, empty and alone', (context) => {
+test('the lock file is private and empty, and no other file is created', (context) => {
   const directory = ownDirectory(context);
   const path = join(directory, 'lock');
   withLock(path, 0, () => {
@@ -89,7 +89,7 @@ test('the file is private, empty and alone', (context) => {
   });
 });
 
-test('a lock whose file was removed under its holder is held on the new file by the next one', async (context) => {
+test('the next holder locks the new file if the old one was removed', async (context) => {
   const path = join(ownDirectory(context), 'lock');
   await holder(context, path);
   unlinkSync(path);
@@ -99,7 +99,7 @@ test('a lock whose file was removed under its holder is held on the new file by 
   next.release();
 });
 
-test('a link, a file open to others and a file that is no lock are refused', (context) => {
+test('refuses a link, a file that others can open, and a file that is not a lock', (context) => {
   const directory = ownDirectory(context);
   symlinkSync(join(directory, 'elsewhere'), join(directory, 'link'));
   assert.throws(

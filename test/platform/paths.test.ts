@@ -15,7 +15,7 @@ test('the directory is the option, else MINT_CONFIG_DIR, else ~/.config/mint', (
   assert.equal(resolvePaths({}, { MINT_CONFIG_DIR: '' }).dir, join(userInfo().homedir, '.config/mint'));
 });
 
-test('every path is absolute, also when the directory was given as a relative one', () => {
+test('every path is absolute, also for a relative directory', () => {
   for (const path of Object.values(resolvePaths({ configDir: 'some/where' }, {}))) {
     assert.ok(path.startsWith(process.cwd()), path);
   }
@@ -32,7 +32,7 @@ test('run_dir of ssh.toml moves the sockets and the log, and nothing else', (con
   assert.equal(resolvePaths({ configDir: directory, runDir: '/other' }).run, '/other');
 });
 
-test('dev and dev.json share no file, nor do names that look like endings of ours', () => {
+test('dev and dev.json share no file, and neither do names that look like our endings', () => {
   const paths = resolvePaths({ configDir: '/c' });
   const names = ['dev', 'dev.json', 'dev.known_hosts', 'dev.sock', 'dev.json.json'];
   const files = names.flatMap((name) => {
@@ -42,7 +42,7 @@ test('dev and dev.json share no file, nor do names that look like endings of our
   assert.equal(new Set(files).size, files.length);
 });
 
-test('a socket that would be too long gets a short name of its own, the same each time', () => {
+test('a socket path that would be too long gets a short name, always the same', () => {
   const paths = resolvePaths({ configDir: `/${'d'.repeat(60)}` });
   const [one, other] = [`${'x'.repeat(50)}1`, `${'x'.repeat(50)}2`];
   const socket = vmPaths(paths, one).socket;
@@ -53,7 +53,7 @@ test('a socket that would be too long gets a short name of its own, the same eac
   assert.match(vmPaths(paths, 'dev').socket, /\/dev\.sock$/);
 });
 
-test('a directory 90 characters deep has its files, and its sockets are refused with the way out', () => {
+test('in a directory 90 characters deep files work, and sockets are refused with a remedy', () => {
   const paths = resolvePaths({ configDir: `/${'d'.repeat(89)}` });
   const own = vmPaths(paths, 'dev');
   assert.ok(own.record.endsWith('/hosts/dev.json'));
@@ -66,7 +66,7 @@ test('the length of a socket path is counted in bytes', () => {
   assert.throws(() => socketPath(`/${'é'.repeat(60)}`), refusal('agent-unavailable'));
 });
 
-test('a HOME that a shell has encoded twice gives way to the passwd entry', (context) => {
+test('uses the passwd entry if a shell has encoded HOME twice', (context) => {
   const directory = join(ownDirectory(context), 'Jörg');
   const encodedTwice = Buffer.from(directory, 'utf8').toString('latin1');
   assert.equal(homeDirectory({ HOME: encodedTwice }), userInfo().homedir);

@@ -8,7 +8,7 @@ import { knownPipeSecret, pipeName, pipeSecret, singlePipeName } from '../../src
 import { socketPlaces } from '../../src/platform/sockets.ts';
 import { ownDirectory, refusal } from './directory.ts';
 
-test('a pipe has the same name as long as the secret stays, and no other purpose, VM or secret has it', (context) => {
+test('a pipe keeps its name while the secret is the same, and other purposes, VMs and secrets have other names', (context) => {
   const [one, other] = [ownDirectory(context), ownDirectory(context)];
   const all = [one, other].flatMap((run) => {
     const places = socketPlaces(run, true);
@@ -23,7 +23,7 @@ test('a pipe has the same name as long as the secret stays, and no other purpose
   assert.notEqual(singlePipeName(), singlePipeName());
 });
 
-test('a look at the secret makes none', (context) => {
+test('reading the secret does not create it', (context) => {
   const directory = ownDirectory(context);
   assert.equal(knownPipeSecret(directory), undefined);
   assert.equal(knownPipeSecret(join(directory, 'nowhere')), undefined);
@@ -33,7 +33,7 @@ test('a look at the secret makes none', (context) => {
   assert.equal(statSync(join(directory, 'pipes')).mode & 0o777, 0o600);
 });
 
-test('many processes at once make one secret', async (context) => {
+test('many simultaneous processes create one secret', async (context) => {
   const run = join(ownDirectory(context), 'run');
   const module = join(import.meta.dirname, '../../src/platform/pipe-names.ts');
   const script = `import { pipeSecret } from ${JSON.stringify(module)};
@@ -46,7 +46,7 @@ test('many processes at once make one secret', async (context) => {
   assert.equal(told[0]?.stdout, readFileSync(join(run, 'pipes'), 'utf8'));
 });
 
-test('a secret that is just being written is waited for, and what is none is refused', (context) => {
+test('waits for a secret that is being written, and refuses an invalid one', (context) => {
   const run = join(ownDirectory(context), 'run');
   mkdirSync(run, { mode: 0o700 });
   // Each is waited for: it could be a beginning.
@@ -58,7 +58,7 @@ test('a secret that is just being written is waited for, and what is none is ref
   assert.throws(() => knownPipeSecret(run), refusal('io-failed', /more than 1024 bytes/));
 });
 
-test('a secret that others may read is none', (context) => {
+test('refuses a secret that others can read', (context) => {
   const run = ownDirectory(context);
   pipeSecret(run);
   chmodSync(join(run, 'pipes'), 0o644);

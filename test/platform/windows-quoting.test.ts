@@ -19,13 +19,13 @@ import { ownDirectory, refusal } from './directory.ts';
 
 const profile = 'C:\\Users\\Zoë Müller';
 
-test('paths and pipes are written with slashes, which no version takes for an escape', () => {
+test('writes paths and pipes with slashes, which no version reads as an escape', () => {
   assert.equal(quotePath(`${profile}\\.config\\mint`, 'win32'), '"C:/Users/Zoë Müller/.config/mint"');
   assert.equal(quotePath('\\\\.\\pipe\\mint-ssh-0a', 'win32'), '"//./pipe/mint-ssh-0a"');
   assert.equal(quotePath('\\\\server\\share\\100%', 'win32'), '"//server/share/100%%"');
 });
 
-test('the program stands without quotation marks where it can, which older ones of Windows need', () => {
+test('writes the program without quotation marks if possible, which older versions of Windows need', () => {
   assert.equal(quoteProgram('C:\\Tools\\mint-ssh.exe', 'win32'), 'C:/Tools/mint-ssh.exe');
   assert.equal(quoteProgram('C:\\Users\\Zoë\\mint-ssh.exe', 'win32'), 'C:/Users/Zoë/mint-ssh.exe');
   assert.equal(quoteProgram('C:\\Program Files\\mint-ssh.exe', 'win32'), '"C:/Program Files/mint-ssh.exe"');
@@ -33,7 +33,7 @@ test('the program stands without quotation marks where it can, which older ones 
   assert.equal(quoteProgram('/opt/bin/mint-ssh', 'linux'), '"/opt/bin/mint-ssh"');
 });
 
-test('what cannot stand in a line is refused', () => {
+test('refuses text that cannot be written in a line', () => {
   for (const path of ['C:\\a"b', 'C:\\a\nb', 'C:\\$HOME', 'C:\\`x`', 'C:relative', 'relative', '/unix', '']) {
     assert.throws(() => quotePath(path, 'win32'), refusal('ssh-config-unsafe'), path);
     assert.ok(!isWritablePath(path, 'win32'), path);
@@ -44,14 +44,14 @@ test('what cannot stand in a line is refused', () => {
   assert.equal(quoteInclude(`${profile}\\c`, 'win32'), '"C:/Users/Zoë Müller/c"');
 });
 
-test('a word is quoted for the shell there is, or for none', () => {
+test('quotes a word for the shell, or for the C runtime', () => {
   assert.equal(quoteWord("it's 5%", 'linux'), "'it'\\''s 5%%'");
   assert.equal(quoteWord("it's 5%", 'win32'), '"it\'s 5%%"');
   for (const word of ['a"b', 'a\\', 'a\nb'])
     assert.throws(() => quoteWord(word, 'win32'), refusal('ssh-config-unsafe'), word);
 });
 
-test('a block for Windows says to ssh what it is meant to, and names no socket that is not there', (context) => {
+test('a block for Windows sets the intended values, and names no missing socket', (context) => {
   const directory = ownDirectory(context);
   writeFileSync(
     join(directory, 'ssh.toml'),
@@ -86,7 +86,7 @@ test('a block for Windows says to ssh what it is meant to, and names no socket t
   assert.match(shown('build'), /^forwardagent \/\/\.\/pipe\/openssh-ssh-agent$/m);
 });
 
-test('the user’s own agent is named itself where they have named it', (context) => {
+test('names the user’s own agent directly if they have set it', (context) => {
   const own = resolvePaths({ configDir: ownDirectory(context) });
   const settings = loadSettings(own, {});
   const vm: VmSettings = { ...settings.named('dev'), upstreamAgent: '\\\\.\\pipe\\mine' };
@@ -107,7 +107,7 @@ test('the user’s own agent is named itself where they have named it', (context
   assert.deepEqual(lines('none', plain), ['ForwardAgent no']);
 });
 
-test('the profile ends where another begins', () => {
+test('does not take another profile with the same prefix for the user’s', () => {
   assert.ok(isBelow('c:\\users\\ann\\.config\\mint', 'C:\\Users\\Ann'));
   for (const path of [
     'C:\\Users\\Ann',

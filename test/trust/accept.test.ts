@@ -15,7 +15,7 @@ function withLine(paths: ReturnType<typeof temporaryPaths>, text: string): Trust
 }
 
 describe('accepting a key', () => {
-  test('that was refused makes it the trusted one in all three files', async (context) => {
+  test('that was refused makes it trusted in all three files', async (context) => {
     const paths = temporaryPaths(context);
     const store = withLine(paths, `# x\n${lineOf('dev', old)}y=1\n`);
     await store.check({ vm: 'dev', key: old, instance: 'i-1' });
@@ -35,7 +35,7 @@ describe('accepting a key', () => {
     assert.equal((await store.check({ vm: 'dev', key: old, instance: 'i-1' })).outcome, 'changed');
   });
 
-  test('of another type works once it was refused for its type', async (context) => {
+  test('of another type works after it was refused for its type', async (context) => {
     const paths = temporaryPaths(context);
     const [store, key] = [withLine(paths, lineOf('dev', old)), ecdsaKey()];
     await store.check({ vm: 'dev', key: old });
@@ -46,7 +46,7 @@ describe('accepting a key', () => {
     assert.equal(filesOf(paths, 'dev').line, lineOf('dev', old));
   });
 
-  test('that was never seen pins its fingerprint, and adds the key when it comes', async (context) => {
+  test('that was never seen pins its fingerprint, and adds the key when it is presented', async (context) => {
     const paths = temporaryPaths(context);
     const store = withLine(paths, lineOf('dev', old));
     await store.check({ vm: 'dev', key: old });
@@ -74,7 +74,7 @@ describe('accepting a key', () => {
     assert.equal((await store.check({ vm: 'build', key: next })).outcome, 'changed');
   });
 
-  test('takes a whole fingerprint only', (context) => {
+  test('refuses an incomplete fingerprint', (context) => {
     const store = new TrustStore(temporaryPaths(context));
     for (const text of [
       '',
@@ -99,7 +99,7 @@ describe('forgetting a VM', () => {
     const store = withLine(paths, `# x\n${lineOf('dev', old)}${lineOf('dev-2', next)}`);
     await store.check({ vm: 'dev', key: old });
     await store.check({ vm: 'dev-2', key: next });
-    // ssh leaves this one when it updates host keys.
+    // ssh leaves this file when it updates host keys.
     const backup = join(paths.hosts, 'dev.known_hosts.old');
     writeFileSync(backup, derivedOf('dev', old), { mode: 0o600 });
     assert.equal(store.forget('dev'), true);
@@ -113,7 +113,7 @@ describe('forgetting a VM', () => {
 });
 
 describe('the list', () => {
-  test('has every VM once, by name, with what is wrong and what was refused', async (context) => {
+  test('has every VM once, by name, with its problems and refused keys', async (context) => {
     const paths = temporaryPaths(context);
     const store = withLine(paths, `zoo=\n${lineOf('dev', old)}${lineOf('mint', next)}not a name=1\n`);
     await store.check({ vm: 'dev', key: old, instance: 'i-1' });
@@ -141,7 +141,7 @@ describe('the list', () => {
 });
 
 describe('a login', () => {
-  test('is noted where a pin is on record, and never fails', async (context) => {
+  test('is recorded if a pin is on record, and never fails', async (context) => {
     const paths = temporaryPaths(context);
     const store = withLine(paths, lineOf('dev', old));
     assert.equal(store.noteLogin('nobody'), true);

@@ -31,7 +31,7 @@ const strict: ChangeEvidence = {
   callersOwner: 'ada',
 };
 
-test('a key is looked for among all that the console lists', () => {
+test('looks for a key among all keys of the console', () => {
   const shows = (isWhole: boolean, ...keys: { type: string; fingerprint: string }[]) =>
     findingOf({ kind: 'block', block: { instance: 'i-1', keys, isWhole } }, key, true);
   assert.deepEqual(shows(true, key), { kind: 'shown', startsAtBoot: true });
@@ -42,14 +42,14 @@ test('a key is looked for among all that the console lists', () => {
   assert.equal(findingOf({ kind: 'silent', why: 'denied' }, key, true).kind, 'silent');
 });
 
-test('a new instance is named, with its age, and what the console shows', () => {
+test('names a new instance, its age and the keys of the console', () => {
   assert.deepEqual(likelyCause('dev', pinned, strict, now), [
     'The instance behind dev is a new one: i-0aaaaaaaaaaaaaaaa -> i-0bbbbbbbbbbbbbbbb, launched 4 minutes ago.',
     "AWS's console output of i-0bbbbbbbbbbbbbbbb shows this key.",
   ]);
 });
 
-test('a VM of that name in another account, or region, is no new instance of the old one', () => {
+test('does not report a VM in another account or region as a new instance of the old one', () => {
   for (const elsewhere of [{ account: '999988887777' }, { region: 'us-east-1' }]) {
     const current = {
       instance: 'i-0bbbbbbbbbbbbbbbb',
@@ -65,7 +65,7 @@ test('a VM of that name in another account, or region, is no new instance of the
     );
     assert.equal(isStrict(pinned, { ...strict, current: { ...strict.current, ...current } }), false);
   }
-  // What is not known on one side makes no difference.
+  // Values that are unknown on one side make no difference.
   const [unknown = ''] = likelyCause(
     'dev',
     { ...pinned, account: undefined, region: undefined },
@@ -75,7 +75,7 @@ test('a VM of that name in another account, or region, is no new instance of the
   assert.match(unknown, /is a new one/);
 });
 
-test('the same instance with another key gets no excuse', () => {
+test('gives no harmless cause for another key of the same instance', () => {
   const current = { instance: 'i-0aaaaaaaaaaaaaaaa' };
   const [first = '', second = ''] = likelyCause(
     'dev',
@@ -87,7 +87,7 @@ test('the same instance with another key gets no excuse', () => {
   assert.match(second, /shows ANOTHER key/);
 });
 
-test('what is not known is said to be unknown', () => {
+test('reports unknown facts as unknown', () => {
   const silent: ChangeEvidence = {
     ...strict,
     current: undefined,
@@ -100,7 +100,7 @@ test('what is not known is said to be unknown', () => {
   assert.match(likelyCause('dev', { fingerprint: other.fingerprint }, silent, now).join(' '), /is not known/);
 });
 
-test('evidence answers for the person only if all of it holds', () => {
+test('accepts by evidence only if all conditions hold', () => {
   assert.equal(isStrict(pinned, strict), true);
   assert.equal(isStrict({ ...pinned, lastLogin: '2026-03-01T11:55:59Z' }, strict), true);
   const current = strict.current;

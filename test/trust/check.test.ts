@@ -47,7 +47,7 @@ function code(expected: string) {
 }
 
 describe('a first key', () => {
-  test('stands in the derived file before the verdict, and nowhere else', async (context) => {
+  test('is in the derived file before the decision is returned, and in no other file', async (context) => {
     const paths = temporaryPaths(context);
     const store = new TrustStore(paths);
     provisionalOf(await store.check({ vm: 'dev', key: old }));
@@ -60,7 +60,7 @@ describe('a first key', () => {
     assert.equal(statSync(paths.hosts).mode & 0o777, 0o700);
   });
 
-  test('leaves nothing when its connection ends unproven', async (context) => {
+  test('leaves nothing if its connection ends before the server proved it', async (context) => {
     const paths = temporaryPaths(context);
     const store = new TrustStore(paths);
     const provisional = provisionalOf(await store.check({ vm: 'dev', key: old }));
@@ -70,7 +70,7 @@ describe('a first key', () => {
     assert.deepEqual(store.list(), []);
   });
 
-  test('is pinned with everything that is known of it', async (context) => {
+  test('is pinned with all known facts', async (context) => {
     const paths = temporaryPaths(context);
     const store = new TrustStore(paths);
     const sighting = { vm: 'dev', key: old, instance: 'i-1', account: '123456789012', region: 'eu-west-1' };
@@ -118,7 +118,7 @@ describe('a first key', () => {
     assert.equal(filesOf(paths, 'dev').derived, undefined);
   });
 
-  test('that one connection has proven is pinned for all', async (context) => {
+  test('is pinned for all connections once one has proved it', async (context) => {
     const paths = temporaryPaths(context);
     const store = new TrustStore(paths);
     const first = provisionalOf(await store.check({ vm: 'dev', key: old }));
@@ -130,7 +130,7 @@ describe('a first key', () => {
     assert.equal(filesOf(paths, 'dev').derived, derivedOf('dev', old));
   });
 
-  test('excludes another first key until it is gone', async (context) => {
+  test('excludes another first key until it is released', async (context) => {
     const paths = temporaryPaths(context);
     const store = new TrustStore(paths);
     const first = provisionalOf(await store.check({ vm: 'dev', key: old }));
@@ -141,7 +141,7 @@ describe('a first key', () => {
     provisionalOf(await store.check({ vm: 'dev', key: other })).release();
   });
 
-  test('is one key however many connections come at once', async (context) => {
+  test('is one key for many simultaneous connections', async (context) => {
     const paths = temporaryPaths(context);
     const store = new TrustStore(paths);
     const keys = Array.from({ length: 20 }, (_, index) => (index % 2 === 0 ? old : other));
@@ -155,7 +155,7 @@ describe('a first key', () => {
     for (const { reason } of losers) assert.equal(reason.code, 'host-key-changed');
   });
 
-  test('is not pinned over a key that was pinned meanwhile', async (context) => {
+  test('does not replace a key that was pinned in the meantime', async (context) => {
     const paths = temporaryPaths(context);
     const store = new TrustStore(paths);
     const provisional = provisionalOf(await store.check({ vm: 'dev', key: other }));
@@ -167,7 +167,7 @@ describe('a first key', () => {
     assert.deepEqual(filesOf(paths, 'dev').derived, derivedOf('dev', old));
   });
 
-  test('that an ended agent left behind is gone when the next one starts', async (context) => {
+  test('left behind by an ended agent is removed when the next one starts', async (context) => {
     const paths = temporaryPaths(context);
     const before = new TrustStore(paths);
     await pin(before, old);
@@ -177,7 +177,7 @@ describe('a first key', () => {
     assert.equal(filesOf(paths, 'dev').derived, derivedOf('dev', old));
   });
 
-  test('may be of another type where the VM has no ed25519 key', async (context) => {
+  test('may have another type if the VM has no ed25519 key', async (context) => {
     const paths = temporaryPaths(context);
     const [store, key] = [new TrustStore(paths), ecdsaKey()];
     await pin(store, key);
@@ -185,7 +185,7 @@ describe('a first key', () => {
     assert.equal((await store.check({ vm: 'dev', key })).outcome, 'pinned');
   });
 
-  test('is refused when it is a certificate', async (context) => {
+  test('is refused if it is a certificate', async (context) => {
     const paths = temporaryPaths(context);
     const error = code('host-key-type');
     await assert.rejects(new TrustStore(paths).check({ vm: 'dev', key: certificate() }), error);
@@ -204,7 +204,7 @@ describe('a pinned key', () => {
     assert.deepEqual(changeTimes(paths), before);
   });
 
-  test('matches with all that is on record of it, and of no other key', async (context) => {
+  test('matches with its own record, and not with that of another key', async (context) => {
     const paths = temporaryPaths(context);
     const store = new TrustStore(paths);
     await pin(store, old, 'i-1');
@@ -216,7 +216,7 @@ describe('a pinned key', () => {
     assert.deepEqual(again, { outcome: 'pinned', pin: { fingerprint: other.fingerprint } });
   });
 
-  test('gets its derived file back when that is gone or holds something else', async (context) => {
+  test('restores a missing or changed derived file', async (context) => {
     const paths = temporaryPaths(context);
     const store = new TrustStore(paths);
     await pin(store, old);
@@ -229,7 +229,7 @@ describe('a pinned key', () => {
     assert.equal(filesOf(paths, 'dev').derived, derivedOf('dev', old));
   });
 
-  test('that Mint pinned gets a record when it is seen', async (context) => {
+  test('that Mint pinned gets a record when it is presented', async (context) => {
     const paths = temporaryPaths(context);
     put(paths, `# mint\n${lineOf('dev', old)}`);
     const store = new TrustStore(paths);
@@ -242,7 +242,7 @@ describe('a pinned key', () => {
     assert.equal(keysOfRecord(record)[0]?.['evidence'], undefined);
   });
 
-  test('that Mint pinned anew counts, whatever our record says', async (context) => {
+  test('that Mint pinned again counts, even against our record', async (context) => {
     const paths = temporaryPaths(context);
     const store = new TrustStore(paths);
     await pin(store, old);
@@ -257,7 +257,7 @@ describe('a pinned key', () => {
     assert.equal(store.show('dev')?.refused?.key.fingerprint, old.fingerprint);
   });
 
-  test('survives a damaged record, which is written anew', async (context) => {
+  test('survives a damaged record, which is replaced', async (context) => {
     const paths = temporaryPaths(context);
     const store = new TrustStore(paths);
     await pin(store, old);
@@ -268,7 +268,7 @@ describe('a pinned key', () => {
     assert.equal((await store.check({ vm: 'dev', key: other })).outcome, 'changed');
   });
 
-  test('keeps fields of its record that we do not know', async (context) => {
+  test('keeps unknown fields of its record', async (context) => {
     const paths = temporaryPaths(context);
     const store = new TrustStore(paths);
     await pin(store, old);
@@ -286,7 +286,7 @@ describe('a pinned key', () => {
 });
 
 describe('a changed key', () => {
-  test('is reported with what is pinned, and changes nothing that is trusted', async (context) => {
+  test('is reported with the pinned key, and does not change the trusted keys', async (context) => {
     const paths = temporaryPaths(context);
     const store = new TrustStore(paths);
     await pin(store, old, 'i-1');
@@ -304,18 +304,18 @@ describe('a changed key', () => {
     assert.equal(seen?.instance, 'i-2');
   });
 
-  test('is changed as well where only Mint knows the pinned one', async (context) => {
+  test('is reported as changed if only Mint has the pinned key', async (context) => {
     const paths = temporaryPaths(context);
     put(paths, lineOf('dev', old));
     const store = new TrustStore(paths);
     const checked = await store.check({ vm: 'dev', key: ed25519Key() });
     assert.deepEqual(checked, { outcome: 'changed', pin: { fingerprint: old.fingerprint } });
-    // What was only refused is not a pin: Mint deletes the line, and the VM is a new one to us.
+    // A refused key is not a pin: after Mint deletes the line, the VM counts as new.
     put(paths, '');
     provisionalOf(await store.check({ vm: 'dev', key: other })).release();
   });
 
-  test('of another type is told apart where the console says nothing', async (context) => {
+  test('of another type is distinguished if the console shows no keys', async (context) => {
     const paths = temporaryPaths(context);
     const store = new TrustStore(paths);
     await pin(store, old);
@@ -329,7 +329,7 @@ describe('a changed key', () => {
   });
 });
 
-describe('a line that is gone while our record knows the key', () => {
+describe('a missing line whose key is in our record', () => {
   test('is restored for the same key', async (context) => {
     const paths = temporaryPaths(context);
     const store = new TrustStore(paths);
@@ -345,7 +345,7 @@ describe('a line that is gone while our record knows the key', () => {
     assert.equal(keysOfRecord(filesOf(paths, 'dev').record)[0]?.['evidence'], 'first-use');
   });
 
-  test('means a new VM where the instance is another one', async (context) => {
+  test('means a new VM if the instance differs', async (context) => {
     const paths = temporaryPaths(context);
     const store = new TrustStore(paths);
     await pin(store, old, 'i-1');
@@ -361,7 +361,7 @@ describe('a line that is gone while our record knows the key', () => {
     ['the instance was not known', undefined, 'i-2'],
     ['the instance is not known now', 'i-1', undefined],
   ] as const) {
-    test(`never lets another key in where ${what}`, async (context) => {
+    test(`never accepts another key if ${what}`, async (context) => {
       const paths = temporaryPaths(context);
       const store = new TrustStore(paths);
       await pin(store, old, before);
@@ -373,7 +373,7 @@ describe('a line that is gone while our record knows the key', () => {
     });
   }
 
-  test('is not taken for a first use where the record is damaged', async (context) => {
+  test('is not a first use if the record is damaged', async (context) => {
     const paths = temporaryPaths(context);
     const store = new TrustStore(paths);
     await pin(store, old);
@@ -396,14 +396,14 @@ describe('a line that is gone while our record knows the key', () => {
   });
 });
 
-describe('a file that is not as it should be', () => {
+describe('an invalid file', () => {
   for (const [what, text] of Object.entries({
     'a bad value': 'x=1\ndev=SHA256:short\n',
     'an empty value': `dev=${old.fingerprint}\ndev=\n`,
     'a NUL byte': `dev=${old.fingerprint}\n\0\n`,
     'more than 4 MB': `dev=${old.fingerprint}\n${'#'.repeat(4 * 1024 * 1024)}`,
   })) {
-    test(`${what} refuses the VM, and is never a first use`, async (context) => {
+    test(`${what} blocks the VM, and is never a first use`, async (context) => {
       const paths = temporaryPaths(context);
       put(paths, text);
       const store = new TrustStore(paths);
@@ -418,7 +418,7 @@ describe('a file that is not as it should be', () => {
     });
   }
 
-  test('a bad value of one VM is named with its line, and does not touch another', async (context) => {
+  test('reports an invalid value of one VM with its line, and does not affect other VMs', async (context) => {
     const paths = temporaryPaths(context);
     put(paths, `# x\n\nbuild=\n${lineOf('dev', old)}`);
     const store = new TrustStore(paths);
@@ -426,7 +426,7 @@ describe('a file that is not as it should be', () => {
     await assert.rejects(store.check({ vm: 'build', key: old }), /line 3/);
   });
 
-  test('a link, or a file that others can write to, is refused', async (context) => {
+  test('refuses a link, and a file that others can write to', async (context) => {
     const paths = temporaryPaths(context);
     put(paths, lineOf('dev', old));
     const store = new TrustStore(paths);
@@ -463,7 +463,7 @@ describe('a file that Mint is writing at this moment', () => {
     }
   }
 
-  test('costs a first key nothing where there is no file, or an old one, or one that we wrote', async (context) => {
+  test('does not delay a first key if there is no file, an old one, or one that we wrote', async (context) => {
     const paths = temporaryPaths(context);
     const store = new TrustStore(paths);
     const took = async (vm: string) => {
@@ -480,7 +480,7 @@ describe('a file that Mint is writing at this moment', () => {
     assert.ok(Math.min(...later) < 150, String(later));
   });
 
-  test('keeps its last line, though it has no end yet, when we write', async (context) => {
+  test('keeps its last line without a line end when we write', async (context) => {
     const paths = temporaryPaths(context);
     const store = new TrustStore(paths);
     const provisional = provisionalOf(await store.check({ vm: 'dev', key: old }));

@@ -1,4 +1,4 @@
-/** What a console shows of host keys: the first whole block, and nothing that anyone could have put after it. */
+/** The host keys in a console: the first complete block, and nothing that someone could have added later. */
 import assert from 'node:assert/strict';
 import { generateKeyPairSync, randomBytes } from 'node:crypto';
 import { describe, test } from 'node:test';
@@ -48,7 +48,7 @@ const boot = [
 const text = (...lines: string[]) => `${lines.join('\r\n')}\r\n`;
 const found = (output: string) => readConsoleKeys(output).keys.map((key) => key.fingerprint);
 
-test('a first boot as cloud-init prints it gives its keys, their types and blobs', () => {
+test('reads the keys of a first boot by cloud-init, with types and blobs', () => {
   const prefixed = (lines: readonly string[]) =>
     lines.map((line) => `<14>Jan  2 03:04:05 cloud-init: ${line}`);
   const output = text(
@@ -69,7 +69,7 @@ test('a first boot as cloud-init prints it gives its keys, their types and blobs
   assert.deepEqual([isWhole, startsAtBoot], [true, true]);
 });
 
-describe('what consoles put around a line', () => {
+describe('text that consoles put around a line', () => {
   const around: Record<string, (line: string) => string> = {
     'a kernel time and a program': (line) => `[   12.345678] cloud-init[1234]: ${line}`,
     'a kernel time alone': (line) => `[12.345678] ${line}`,
@@ -81,7 +81,7 @@ describe('what consoles put around a line', () => {
     'an escape before the time': (line) => `\u001b[?2004l[   12.3] cloud-init[9]: ${line}`,
   };
   for (const [what, change] of Object.entries(around)) {
-    test(`is passed over: ${what}`, () => {
+    test(`is ignored: ${what}`, () => {
       assert.deepEqual(found(text(...boot, ...keysOf(host).map(change))), [host.fingerprint]);
       const named = [...printsOf(host, hostRsa), ...keysOf(host)];
       assert.deepEqual(found(text(...boot, ...named.map(change))), [host.fingerprint, hostRsa.fingerprint]);
@@ -89,13 +89,13 @@ describe('what consoles put around a line', () => {
     });
   }
 
-  test('is not passed over where it is the word of another program', () => {
+  test('is not ignored if it comes from another program', () => {
     for (const before of ['sshd[99]: ', 'anna: ', 'Invalid user ', 'x', '[   12.3] sudo: ', 'ec2: ec2: ']) {
       assert.deepEqual(found(text(...boot, ...keysOf(other).map((line) => `${before}${line}`))), [], before);
     }
   });
 
-  test('a kernel message between two keys costs neither', () => {
+  test('a kernel message between two keys does not affect them', () => {
     const [begin = '', first = '', second = '', end = ''] = keysOf(hostRsa, host);
     const output = text(...boot, begin, first, '[   12.4] random: crng init done', second, end);
     assert.deepEqual(found(output), [hostRsa.fingerprint, host.fingerprint]);
@@ -103,42 +103,42 @@ describe('what consoles put around a line', () => {
 });
 
 describe('only the first block counts', () => {
-  test('where another follows, of either kind', () => {
+  test('if another one of either kind follows', () => {
     assert.deepEqual(found(text(...boot, ...keysOf(host), ...keysOf(other))), [host.fingerprint]);
     assert.deepEqual(found(text(...boot, ...keysOf(host), ...printsOf(other))), [host.fingerprint]);
     assert.deepEqual(found(text(...boot, ...printsOf(host), ...printsOf(other), ...keysOf(host))), []);
   });
 
-  test('where the first is empty', () => {
+  test('if the first one is empty', () => {
     assert.deepEqual(found(text(...boot, ...keysOf(), ...keysOf(other))), []);
   });
 
-  test('where the first has no end, or another beginning inside it', () => {
+  test('if the first one has no end, or a second start inside', () => {
     const [begin = '', line = '', end = ''] = keysOf(host);
     assert.deepEqual(found(text(...boot, begin, line)), []);
     assert.deepEqual(found(text(...boot, begin, line, ...keysOf(other))), []);
     assert.deepEqual(found(text(...boot, begin, ...printsOf(other), line, end)), []);
   });
 
-  test('where the beginning of the first has scrolled out', () => {
+  test('if the start of the first one has scrolled out', () => {
     const [, line = '', end = ''] = keysOf(host);
     assert.deepEqual(found(text(line, end, ...keysOf(other))), []);
     const prints = readConsoleKeys(text('-----END SSH HOST KEY FINGERPRINTS-----', ...keysOf(other)));
     assert.deepEqual(prints.keys, []);
   });
 
-  test('and keys must be the ones whose fingerprints stood before them', () => {
+  test('and its keys must match the fingerprints before them', () => {
     const output = text(...boot, ...printsOf(host), 'login: ', ...keysOf(other, hostRsa));
     assert.deepEqual(readConsoleKeys(output).keys, []);
   });
 
-  test('and two keys of one type in it cancel each other', () => {
+  test('and two keys of one type in it are both ignored', () => {
     assert.deepEqual(found(text(...boot, ...keysOf(host, hostRsa, other))), [hostRsa.fingerprint]);
     assert.deepEqual(found(text(...boot, ...keysOf(host, host))), [host.fingerprint]);
   });
 });
 
-describe('a block counts only as the first boot’s, before any login', () => {
+describe('a block counts only from the first boot, before any login', () => {
   const byLogger = (lines: readonly string[]) =>
     lines.map((line) => `[   99.123456] cloud-init[812]: ${line}`);
   const prompt = 'ip-10-0-0-1 login: ';
@@ -150,7 +150,7 @@ describe('a block counts only as the first boot’s, before any login', () => {
     '[   40.000000] CRON[812]: pam_unix(cron:session): session opened for user anna(uid=1001) by (uid=0)',
   ];
 
-  test('not one that a user of the VM sent through the journal after the login prompt', () => {
+  test('ignores one that a user of the VM sent through the journal after the login prompt', () => {
     for (const before of [prompt, `Debian GNU/Linux 12 ip-10-0-0-1 ttyS0\r\n\r\n${prompt}`]) {
       assert.deepEqual(found(text(...boot, before, ...byLogger(keysOf(other)))), []);
       assert.deepEqual(found(text(...boot, before, ...byLogger([...printsOf(other), ...keysOf(other)]))), []);
@@ -160,12 +160,12 @@ describe('a block counts only as the first boot’s, before any login', () => {
     }
   });
 
-  test('nor one of an output whose beginning has scrolled out, where its lines have a program’s name', () => {
+  test('ignores one with program names if the start of the output has scrolled out', () => {
     assert.deepEqual(found(text('some line', ...byLogger(keysOf(other)))), []);
     assert.deepEqual(found(text('some line', ...keysOf(host))), [host.fingerprint]);
   });
 
-  test('nor one after a user has logged in, whatever its lines look like', () => {
+  test('ignores one after a user has logged in, in any form', () => {
     for (const login of logins) {
       assert.deepEqual(found(text(...boot, login, ...keysOf(other))), [], login);
       assert.deepEqual(found(text(...boot, login, ...printsOf(other), ...keysOf(other))), [], login);
@@ -175,7 +175,7 @@ describe('a block counts only as the first boot’s, before any login', () => {
     assert.deepEqual(found(text(...boot, root, ...keysOf(host))), [host.fingerprint]);
   });
 
-  test('nor one after a user whose name begins with root has logged in', () => {
+  test('ignores one after a login by a user whose name begins with root', () => {
     const login =
       '[   10.0] systemd[1]: pam_unix(systemd-user:session): session opened for user rooter(uid=0)';
     assert.deepEqual(
@@ -185,14 +185,14 @@ describe('a block counts only as the first boot’s, before any login', () => {
     );
   });
 
-  test('nor one whose edges do not fit, or with two blocks of fingerprints before it', () => {
+  test('ignores one with mismatched markers, or two blocks of fingerprints before it', () => {
     const [beginPrints = ''] = printsOf(host);
     const [, line = '', endKeys = ''] = keysOf(host);
     assert.deepEqual(found(text(...boot, beginPrints, line, endKeys)), []);
     assert.deepEqual(found(text(...boot, ...printsOf(other), ...printsOf(host), ...keysOf(host))), []);
   });
 
-  test('nor one of which a part came through the journal, where the output does not begin at boot', () => {
+  test('ignores one that came partly through the journal, if the output does not start at boot', () => {
     const [begin = '', line = '', end = ''] = keysOf(host);
     const sent = (one: string) => `[   99.1] cloud-init[812]: ${one}`;
     assert.deepEqual(found(text('x', begin, line, end)), [host.fingerprint]);
@@ -204,13 +204,13 @@ describe('a block counts only as the first boot’s, before any login', () => {
       assert.deepEqual(found(text('x', ...lines)), []);
   });
 
-  test('nor one after the machine has booted again', () => {
+  test('ignores one after a reboot', () => {
     assert.deepEqual(found(text(...boot, ...boot, ...printsOf(other), ...keysOf(other))), []);
     assert.deepEqual(found(text(...boot, prompt, ...boot, ...keysOf(other))), []);
     assert.deepEqual(found(text(...boot.slice(0, 2), ...boot, ...keysOf(host))), [host.fingerprint]);
   });
 
-  test('but one of cloud-init after the login prompt, as on Ubuntu, with its fingerprints before it', () => {
+  test('accepts cloud-init’s block after the login prompt, as on Ubuntu, with its fingerprints before it', () => {
     const prints = printsOf(host, hostRsa).map((line) => `<14>Jan  2 03:04:05 cloud-init: ${line}`);
     const start = text(...boot, 'Ubuntu 24.04 LTS ip-10-0-0-1 ttyS0', '').concat(prompt);
     const whole = readConsoleKeys(
@@ -222,18 +222,18 @@ describe('a block counts only as the first boot’s, before any login', () => {
   });
 });
 
-describe('a block is whole', () => {
+describe('a block is complete', () => {
   const read = (...lines: string[]) => readConsoleKeys(text(...boot, ...lines));
   const [begin = '', first = '', second = '', end = ''] = keysOf(hostRsa, host);
 
-  test('where every line of a key could be read', () => {
+  test('if every line of a key could be read', () => {
     assert.equal(read(begin, first, '[   12.4] random: crng init done', second, end).isWhole, true);
     assert.equal(read(begin, first, second.slice(0, 40), second.slice(40), end).isWhole, false);
     assert.equal(read(begin, first, `${second.slice(0, 60)}[   12.4] random: crng`, end).isWhole, false);
     assert.equal(read(begin, first, second, second.replace(/AAAA/, 'AAAB'), end).isWhole, false);
   });
 
-  test('where no two keys of a type contradict each other, nor a fingerprint a key', () => {
+  test('if no two keys of a type contradict each other, and no fingerprint contradicts a key', () => {
     assert.equal(read(...keysOf(host, hostRsa, other)).isWhole, false);
     assert.equal(read(...printsOf(host), ...keysOf(host, hostRsa)).isWhole, false);
     assert.equal(read(...printsOf(host, hostRsa), ...keysOf(host)).isWhole, true);
@@ -241,7 +241,7 @@ describe('a block is whole', () => {
   });
 });
 
-describe('a line that is no key is passed over', () => {
+describe('a line that is not a key is ignored', () => {
   const good = keyLine(host);
   const [type = '', base64 = ''] = good.split(' ');
   const certificate = 'ssh-ed25519-cert-v01@openssh.com';
@@ -265,7 +265,7 @@ describe('a line that is no key is passed over', () => {
     });
   }
 
-  test('likewise of a fingerprint', () => {
+  test('also in a block of fingerprints', () => {
     const line = printLine(host);
     const wrong = [
       line.replace('SHA256:', 'MD5:'),
@@ -283,7 +283,7 @@ describe('a line that is no key is passed over', () => {
   });
 });
 
-test('a block of more than 64 lines is none, and what stands behind 64 KB does not count', () => {
+test('ignores a block of more than 64 lines, and output after 64 KB', () => {
   const filler = Array.from({ length: 64 }, () => 'x');
   assert.deepEqual(found(text(...boot, ...block('KEYS', [...filler, keyLine(host)]), ...keysOf(other))), []);
   assert.deepEqual(found(text(...boot, ...block('KEYS', [...filler.slice(1), keyLine(host)]))), [
@@ -292,7 +292,7 @@ test('a block of more than 64 lines is none, and what stands behind 64 KB does n
   assert.deepEqual(found(text('x\n'.repeat(32 * 1024), ...keysOf(host))), []);
 });
 
-test('an output starts at boot where firmware or kernel begin it and nothing can have scrolled out', () => {
+test('an output starts at boot if it begins with firmware or kernel and nothing can have scrolled out', () => {
   const startsAtBoot = (...lines: string[]) => readConsoleKeys(text(...lines)).startsAtBoot;
   assert.equal(startsAtBoot(...boot, ...keysOf(host)), true);
   for (const first of boot.slice(0, 2)) assert.equal(startsAtBoot('', first), true, first);
@@ -300,14 +300,14 @@ test('an output starts at boot where firmware or kernel begin it and nothing can
   assert.equal(startsAtBoot('BdsDxe: loading Boot0001 "UEFI Amazon Elastic Block Store"'), true);
   assert.equal(startsAtBoot('[   12.345678] cloud-init[1045]: running', ...keysOf(host)), false);
   assert.equal(startsAtBoot('login: anna', 'anna says: [    0.000000] Linux version 6'), false);
-  // A reboot far into the output is not where the machine began.
+  // A reboot later in the output is not the first boot.
   assert.equal(startsAtBoot(...Array.from({ length: 50 }, () => 'x'), ...boot), false);
   // As long as what EC2 keeps: who wrote all of it may have written the boot as well.
   assert.equal(startsAtBoot(...boot, ...keysOf(host), 'x'.repeat(64 * 1024)), false);
   assert.equal(startsAtBoot(''), false);
 });
 
-test('nothing makes it throw, take long, or show a key that is not in the text', () => {
+test('never throws, takes long, or returns a key that is not in the text', () => {
   const pieces = fc.constantFrom(
     ...keysOf(host, other),
     ...printsOf(host),
@@ -336,7 +336,7 @@ test('nothing makes it throw, take long, or show a key that is not in the text',
   }
 });
 
-test('whatever stands after the first whole block changes nothing', () => {
+test('text after the first complete block changes nothing', () => {
   const begin = text(...boot, ...printsOf(host, hostRsa), ...keysOf(host, hostRsa));
   const expected = [host.fingerprint, hostRsa.fingerprint];
   const later = fc.array(fc.constantFrom(...keysOf(other), ...printsOf(other), 'x'), { maxLength: 30 });

@@ -1,4 +1,4 @@
-/** The decision table of docs/architecture.md, a test for each row and for what lies between the rows. */
+/** The decision table of docs/architecture.md: a test for each row, and for the cases between rows. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import type { HostKey } from '../../src/ssh/hostkey.ts';
@@ -47,7 +47,7 @@ describe('a pinned key', () => {
     );
   });
 
-  test('of another key of its type has changed, whatever AWS shows', () => {
+  test('that differs from the pinned one of its type has changed, for every console', () => {
     for (const console of [notAsked, silent, shows(other), shows(key, other)]) {
       const pin = pinned(key, 'accepted');
       assert.deepEqual(decide(other, here, known(pin), console), { outcome: 'changed', pin });
@@ -72,7 +72,7 @@ describe('a pinned key', () => {
 describe('a key of a type that is not pinned', () => {
   const pin = pinned(key, 'accepted');
 
-  test('is looked for in the console', () => {
+  test('needs the console', () => {
     assert.deepEqual(decide(curve, here, known(pin), notAsked), { outcome: 'ask-console' });
   });
 
@@ -115,7 +115,7 @@ describe('a key of a type that is not pinned', () => {
 });
 
 describe('a first key', () => {
-  test('is looked for in the console', () => {
+  test('needs the console', () => {
     assert.deepEqual(decide(key, here, nothing, notAsked), { outcome: 'ask-console' });
   });
 

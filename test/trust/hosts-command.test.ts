@@ -48,7 +48,7 @@ async function changed(paths: Paths): Promise<void> {
 }
 
 describe('mint-ssh hosts', () => {
-  test('with nothing there lists nothing, makes nothing, and ends with 0', async (context) => {
+  test('without any pins lists nothing, creates nothing, and ends with 0', async (context) => {
     const paths = temporaryPaths(context);
     for (const words of [[], ['list']]) {
       const { status, stdout, stderr } = await hosts(paths, ...words);
@@ -86,7 +86,7 @@ describe('mint-ssh hosts', () => {
     assert.ok(stderr.includes(`dev: the key ${next.fingerprint} was refused`));
   });
 
-  test('show and --json say all that is known', async (context) => {
+  test('show and --json print all known facts', async (context) => {
     const paths = temporaryPaths(context);
     await changed(paths);
     const { stdout } = await hosts(paths, 'show', 'DEV');
@@ -99,7 +99,7 @@ describe('mint-ssh hosts', () => {
     assert.deepEqual(JSON.parse((await hosts(paths, 'list', '--json')).stdout), [shown]);
   });
 
-  test('accept with a fingerprint asks nothing', async (context) => {
+  test('accept with a fingerprint does not prompt', async (context) => {
     const paths = temporaryPaths(context);
     await changed(paths);
     const { status, stdout, stderr } = await hosts(paths, 'accept', 'dev', next.fingerprint);
@@ -130,7 +130,7 @@ describe('mint-ssh hosts', () => {
     }
   });
 
-  test('accept on a terminal takes nothing else for a yes', async (context) => {
+  test('accept on a terminal takes no other answer as a yes', async (context) => {
     const paths = temporaryPaths(context);
     await changed(paths);
     for (const answer of ['y\n', '\n', 'no\n', 'YES please\n', `${old.fingerprint}\n`, '\x04']) {
@@ -141,7 +141,7 @@ describe('mint-ssh hosts', () => {
     }
   });
 
-  test('forget removes a VM, and says so when there is none', async (context) => {
+  test('forget removes a VM, and fails if there is none', async (context) => {
     const paths = temporaryPaths(context);
     await changed(paths);
     assert.equal((await hosts(paths, 'forget', 'dev')).status, 0);
@@ -151,7 +151,7 @@ describe('mint-ssh hosts', () => {
     assert.match(again.stderr, /\(vm-not-found\)/);
   });
 
-  test('refuses words that it does not know, with 2', async (context) => {
+  test('refuses unknown arguments with 2', async (context) => {
     const paths = temporaryPaths(context);
     for (const words of [
       ['check'],
@@ -174,7 +174,7 @@ describe('mint-ssh hosts', () => {
     }
   });
 
-  test('refuses a file that is no text with 3, and shows a bad line of one VM beside the others', async (context) => {
+  test('refuses a file that is not text with 3, and shows an invalid line beside the other VMs', async (context) => {
     const paths = temporaryPaths(context);
     mkdirSync(paths.dir, { recursive: true, mode: 0o700 });
     writeFileSync(paths.knownHosts, `${lineOf('dev', old)}build=\x1b[31m\n`, { mode: 0o600 });

@@ -53,7 +53,7 @@ async function pinOld(paths: Paths): Promise<void> {
   await writer.check({ vm: 'dev', key: next, instance: 'i-1' });
 }
 
-/** A starting agent's view of what the killed process left. */
+/** The state after a new agent has started. */
 async function kinds(paths: Paths) {
   const agent = new TrustStore(paths);
   agent.start();
@@ -67,7 +67,7 @@ async function kinds(paths: Paths) {
 }
 
 describe('a process that is killed at any step', () => {
-  test('of accepting a key leaves the old one trusted or the new one, and every file whole', async (context) => {
+  test('of accepting a key leaves either the old or the new one trusted, and every file complete', async (context) => {
     const paths = temporaryPaths(context);
     const outcomes = new Set<string>();
     begin = pinOld;
@@ -84,7 +84,7 @@ describe('a process that is killed at any step', () => {
     assert.deepEqual([...outcomes], ['pinned changed', 'changed pinned']);
   });
 
-  test('of pinning a first key leaves it pinned or nothing at all', async (context) => {
+  test('of pinning a first key leaves it pinned, or leaves nothing', async (context) => {
     const paths = temporaryPaths(context);
     const outcomes = new Set<string>();
     begin = async () => writeFiles(paths);

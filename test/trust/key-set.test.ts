@@ -36,7 +36,7 @@ async function outcome(store: TrustStore, key: HostKey, mayAdopt = true): Promis
 }
 
 describe('keys that the pinned host has proved inside a session', () => {
-  test('are pinned beside the one they were proved with', async (context) => {
+  test('are pinned beside the key of the session', async (context) => {
     const paths = temporaryPaths(context);
     const store = new TrustStore(paths);
     await pin(store, old);
@@ -62,7 +62,7 @@ describe('keys that the pinned host has proved inside a session', () => {
     assert.deepEqual(evidence(store), ['ssh-ed25519 proved']);
   });
 
-  test('stand under libssh’s name in a file of its own, so that ssh can update the other', async (context) => {
+  test('are written under libssh’s name to a separate file, so that ssh can update the other', async (context) => {
     const paths = temporaryPaths(context);
     const store = new TrustStore(paths);
     await pin(store, old);
@@ -86,7 +86,7 @@ describe('keys that the pinned host has proved inside a session', () => {
   });
 });
 
-describe('what is written to the known-hosts file', () => {
+describe('a change of the known-hosts file', () => {
   const cases: Record<string, string[]> = {
     'without a pinned key': [line(next), line(curve)],
     'with a pinned key under another name': [line(old, 'elsewhere'), line(next)],
@@ -180,14 +180,14 @@ describe('what the console shows', () => {
     assert.match(readFileSync(vmPaths(paths, 'dev').knownHosts, 'latin1'), /ssh-ed25519/);
   });
 
-  test('of another instance says nothing of the pin', async (context) => {
+  test('of another instance does not affect the pin', async (context) => {
     const store = new TrustStore(temporaryPaths(context));
     await pin(store, old);
     assert.equal(store.learn('dev', { ...block(next), instance: 'i-2' }, {}), undefined);
     assert.equal(await outcome(store, old), 'pinned');
   });
 
-  test('is remembered with a refusal, so that no later key gets in while AWS is silent', async (context) => {
+  test('is remembered with a refusal, so that no later key is accepted while AWS does not answer', async (context) => {
     const store = new TrustStore(temporaryPaths(context));
     const refused = await store.check({ ...at, key: next }, { kind: 'block', block: block(old) });
     assert.equal(refused.outcome, 'unverified');
@@ -219,7 +219,7 @@ describe('what the console shows', () => {
 });
 
 describe('Mint’s file', () => {
-  test('has no line for a VM whose ed25519 key is not known', async (context) => {
+  test('has no line for a VM whose ed25519 key is unknown', async (context) => {
     const paths = temporaryPaths(context);
     const store = new TrustStore(paths);
     await pin(store, curve);

@@ -13,7 +13,7 @@ function wait(milliseconds: number): void {
   Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, milliseconds);
 }
 
-test('a Mint that has opened the file which we are about to replace, and has written nothing yet, loses nothing', async (context) => {
+test('does not lose the line of a Mint that opened the file before we replaced it and writes later', async (context) => {
   const { dir, knownHosts } = temporaryPaths(context);
   mkdirSync(dir, { recursive: true, mode: 0o700 });
   const script = 'exec 3>"$1"; sleep 0.15; printf %s "$2" >&3';

@@ -32,7 +32,7 @@ describe('reading what the file says about a VM', () => {
     'a value that names the VM': `other=dev\n`,
   };
   for (const [what, text] of Object.entries(absent)) {
-    test(`${what} is no pin`, () => assert.deepEqual(findPin(text, 'dev'), { kind: 'absent' }));
+    test(`${what} is not a pin`, () => assert.deepEqual(findPin(text, 'dev'), { kind: 'absent' }));
   }
 
   const bad: Record<string, [string, number]> = {
@@ -69,21 +69,21 @@ describe('reading what the file says about a VM', () => {
 });
 
 describe('changing what the file says', () => {
-  test('a new VM is added at the end, and a missing newline before it', () => {
+  test('adds a new VM at the end, after a missing newline', () => {
     assert.equal(withPin('', 'dev', a), `dev=${a}\n`);
     assert.equal(withPin(`x=${b}`, 'dev', a), `x=${b}\ndev=${a}\n`);
   });
 
-  test('a line is replaced in place, with its own line ending and spelling', () => {
+  test('replaces a line in place, and keeps its line end and spelling', () => {
     assert.equal(withPin(`x=1\r\nDev=${b}\r\ny=2`, 'dev', a), `x=1\r\nDev=${a}\r\ny=2`);
     assert.equal(withPin(`x\n  dev =zz\ny\n`, 'dev', a), `x\ndev=${a}\ny\n`);
   });
 
-  test('of several lines the last is replaced and the others go', () => {
+  test('replaces the last of several lines, and removes the others', () => {
     assert.equal(withPin(`dev=1\nx\ndev=2\ny\ndev=3\nz\n`, 'dev', a), `x\ny\ndev=${a}\nz\n`);
   });
 
-  test('removing takes every line about the VM and no other', () => {
+  test('removes every line of the VM and no other', () => {
     assert.equal(withoutPin(`dev=1\n#dev\nDEV=2\n dev\ndev-2=3\n\n`, 'dev'), `#dev\ndev-2=3\n\n`);
   });
 
@@ -95,7 +95,7 @@ describe('changing what the file says', () => {
     .tuple(fc.array(line), fc.constantFrom('\n', '\r\n'), fc.boolean())
     .map(([lines, end, ended]) => lines.join(end) + (ended ? end : ''));
 
-  test('whatever the file holds: a pin is found after it was set, none after it was removed', () => {
+  test('for any file: finds a pin after it was set, and none after it was removed', () => {
     fc.assert(
       fc.property(texts, (text) => {
         const pinned = withPin(text, 'dev', a);
@@ -106,13 +106,13 @@ describe('changing what the file says', () => {
     );
   });
 
-  test('whatever the file holds: the other lines stay byte for byte and in order', () => {
+  test('for any file: keeps the other lines byte for byte and in order', () => {
     const others = (text: string) =>
       withoutPin(text.endsWith('\n') || text === '' ? text : `${text}\n`, 'dev');
     fc.assert(fc.property(texts, (text) => assert.equal(others(withPin(text, 'dev', a)), others(text))));
   });
 
-  test('reading never throws and never takes anything but a whole fingerprint for a pin', () => {
+  test('reading never throws, and only a complete fingerprint is a pin', () => {
     fc.assert(
       fc.property(texts, (text) => {
         const finding = findPin(text, 'dev');

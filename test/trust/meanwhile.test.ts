@@ -68,7 +68,7 @@ describe('a first key that one connection was shown while AWS was silent', () =>
     assert.equal(store.show('dev')?.pin, undefined);
   });
 
-  test('is pinned where the user accepted it meanwhile, although it was refused', async (context) => {
+  test('is pinned if the user accepted it in the meantime, although it was refused', async (context) => {
     const store = new TrustStore(temporaryPaths(context));
     const provisional = await firstUse(store, foreign);
     assert.equal(await outcome(store, foreign, shows(block(own))), 'unverified');
@@ -93,7 +93,7 @@ describe('the ed25519 key that the agent asks for after a first contact with ano
     assert.equal(filesOf(paths, 'dev').line, lineOf('dev', foreign));
   });
 
-  test('is not pinned where it was refused before', async (context) => {
+  test('is not pinned if it was refused before', async (context) => {
     const store = new TrustStore(temporaryPaths(context));
     assert.equal(await outcome(store, foreign, shows(part(own))), 'unverified');
     (await firstUse(store, curve)).pin();
@@ -102,14 +102,14 @@ describe('the ed25519 key that the agent asks for after a first contact with ano
     assert.equal(store.show('dev')?.pins.length, 1);
   });
 
-  test('is not pinned where the console lists another one', async (context) => {
+  test('is not pinned if the console lists another one', async (context) => {
     const store = new TrustStore(temporaryPaths(context));
     assert.equal(await outcome(store, third, shows(part(own))), 'unverified');
     (await firstUse(store, curve)).pin();
     assert.throws(() => store.addFirstUse(sighting), unverified);
   });
 
-  test('is not pinned beside a key that was verified or accepted meanwhile, nor over another one', async (context) => {
+  test('is not pinned beside a key that was verified or accepted in the meantime, and does not replace one', async (context) => {
     for (const change of [
       (store: TrustStore) => store.accept('dev', curve.fingerprint),
       (store: TrustStore) => store.learn('dev', block(curve, own), {}),
@@ -133,7 +133,7 @@ describe('of two console blocks of an instance', () => {
     assert.equal(await outcome(store, curve), 'new');
   });
 
-  test('a damaged one is no reason not to ask AWS again', async (context) => {
+  test('AWS is asked again after a damaged one', async (context) => {
     const store = new TrustStore(temporaryPaths(context));
     assert.equal(await outcome(store, foreign, shows(part(own))), 'unverified');
     assert.equal(await outcome(store, curve, { kind: 'not-asked' }), 'ask-console');
@@ -150,14 +150,14 @@ describe('of two console blocks of an instance', () => {
     assert.equal(await outcome(store, own, shows(block(own))), 'pinned');
   });
 
-  test('a damaged one is not given up for another damaged one', async (context) => {
+  test('a damaged one is not replaced by another damaged one', async (context) => {
     const store = new TrustStore(temporaryPaths(context));
     assert.equal(await outcome(store, foreign, shows(part(own))), 'unverified');
     assert.equal(await outcome(store, foreignCurve, shows(part(curve))), 'unverified');
     assert.equal(await outcome(store, third), 'unverified');
   });
 
-  test('the whole one counts, though AWS shows a part later', async (context) => {
+  test('the complete one counts, even if AWS shows a part of it later', async (context) => {
     const store = new TrustStore(temporaryPaths(context));
     assert.equal(await outcome(store, foreign, shows(block(own, curve))), 'unverified');
     assert.equal(await outcome(store, foreignCurve, shows(part(own))), 'unverified');
@@ -218,7 +218,7 @@ describe('what an ssh adds whose host key is not pinned now', () => {
     assert.equal(await outcome(store, foreign), 'changed');
   });
 
-  test('is nothing where the VM is not known', (context) => {
+  test('does nothing for an unknown VM', (context) => {
     const paths = temporaryPaths(context);
     new TrustStore(paths).restoreDerived('dev');
     assert.equal(filesOf(paths, 'dev').derived, undefined);
@@ -229,7 +229,7 @@ describe('a console block and the keys that are pinned', () => {
   const evidence = (store: TrustStore) =>
     (store.show('dev')?.pins ?? []).map((pin) => `${pin.type} ${pin.evidence}`);
 
-  test('leaves what the user accepted as accepted', async (context) => {
+  test('does not change an accepted key', async (context) => {
     const store = new TrustStore(temporaryPaths(context));
     (await firstUse(store, own)).pin();
     store.accept('dev', own.fingerprint);
@@ -257,7 +257,7 @@ describe('a console block and the keys that are pinned', () => {
 });
 
 describe('accepting the key of another instance', () => {
-  test('gives up every key, the account and the console of the instance before', async (context) => {
+  test('drops every key, the account and the console of the earlier instance', async (context) => {
     const store = new TrustStore(temporaryPaths(context));
     (await firstUse(store, curve)).pin();
     store.addFirstUse({ ...at, key: own });

@@ -1,4 +1,4 @@
-/** A configuration directory of the test's own, keys of every type, and what the files say. */
+/** A temporary configuration directory, keys of every type, and readers for the files. */
 import { generateKeyPairSync, type KeyObject } from 'node:crypto';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -37,7 +37,7 @@ export function derivedOf(vm: string, ...keys: readonly HostKey[]): string {
   return keys.map((key) => `${vm} ${key.type} ${key.blob.toString('base64')}\n`).join('');
 }
 
-/** The keys of a record as the file has them. */
+/** The keys in a record file. */
 export function keysOfRecord(record: Record<string, unknown> | undefined): Record<string, unknown>[] {
   return (record?.['keys'] ?? []) as Record<string, unknown>[];
 }
@@ -51,7 +51,7 @@ export function contents(path: string): string | undefined {
   }
 }
 
-/** The three files of a VM as text, undefined where there is none. */
+/** The three files of a VM as text; undefined if missing. */
 export function filesOf(paths: Paths, vm: string) {
   const files = vmPaths(paths, vm);
   const record = contents(files.record);

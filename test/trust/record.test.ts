@@ -24,13 +24,13 @@ function isCorrupt(error: MintError): boolean {
 }
 
 describe('a record', () => {
-  test('is the same after reading and writing it, with fields that we do not know', () => {
+  test('is unchanged after reading and writing it, unknown fields included', () => {
     assert.equal(formatRecord(parseRecord(whole, 'x')), whole);
     assert.deepEqual(parseRecord(whole, 'x').unknown, { future: [1, { two: null }] });
     assert.equal(parseRecord(whole, 'x').keys[0]?.key?.fingerprint, key.fingerprint);
   });
 
-  test('may have no key, or one of which only the fingerprint is known', () => {
+  test('may have no key, or only a fingerprint', () => {
     assert.deepEqual(parseRecord('{"version":2}', 'x').keys, []);
     const { fingerprint } = key;
     assert.equal(
@@ -82,14 +82,14 @@ describe('a record', () => {
     });
   }
 
-  test('cut off at any byte is refused', () => {
+  test('truncated at any byte is refused', () => {
     const text = whole.trimEnd();
     for (let length = 0; length < text.length; length += 7) {
       assert.throws(() => parseRecord(text.slice(0, length), 'x'), { code: 'known-hosts-corrupt' });
     }
   });
 
-  test('of a newer version is left alone', () => {
+  test('of a newer version is not changed', () => {
     assert.throws(() => parseRecord('{"version":3}', 'x'), { code: 'io-failed' });
   });
 });
@@ -128,7 +128,7 @@ describe('a record of version 1', () => {
     assert.deepEqual(parseRecord(JSON.stringify(written), 'x').keys[0]?.key?.blob, key.blob);
   });
 
-  test('keeps why its key is trusted', () => {
+  test('keeps the evidence of its key', () => {
     const evidence = (proof: string | undefined) => read({ proof }).keys[0]?.evidence;
     assert.deepEqual(['stream-binding', 'client', 'console', 'accepted', undefined].map(evidence), [
       'first-use',
@@ -146,7 +146,7 @@ describe('a record of version 1', () => {
     assert.equal(record.console?.isWhole, false);
   });
 
-  test('without a key is one without a pin, and damage is refused as before', () => {
+  test('without a key has no pin, and a damaged one is refused', () => {
     assert.deepEqual(parseRecord('{"version":1}', 'x').keys, []);
     for (const damage of [
       { fingerprint: undefined },

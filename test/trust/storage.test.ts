@@ -11,7 +11,7 @@ import { pathOf, run } from './run-program.ts';
 
 const [old, other] = [ed25519Key(), ed25519Key()];
 
-/** What a process that can write no byte to any file makes of the store. */
+/** Runs a store operation in a process that cannot write to any file. */
 async function withFullDisk(paths: Paths, operation: string, vm: string, key: HostKey): Promise<unknown> {
   const request = [paths.dir, operation, vm, key.blob.toString('base64'), 'i-1'];
   // RLIMIT_FSIZE with SIGXFSZ ignored: every write fails with EFBIG, as it does with ENOSPC on a full disk.
@@ -33,7 +33,7 @@ function leftovers(paths: Paths): string[] {
 }
 
 describe('a full disk', () => {
-  test('locks no one out whose key is pinned, and blocks a changed key as ever', async (context) => {
+  test('accepts pinned keys, and blocks a changed key', async (context) => {
     const paths = temporaryPaths(context);
     await pin(paths, 'dev', old);
     assert.deepEqual(await withFullDisk(paths, 'judge', 'dev', old), { outcome: 'pinned' });
@@ -44,7 +44,7 @@ describe('a full disk', () => {
     assert.deepEqual(leftovers(paths), []);
   });
 
-  test('refuses a first key and an accepted one, and leaves every file as it was', async (context) => {
+  test('refuses a first key and an acceptance, and does not change any file', async (context) => {
     const paths = temporaryPaths(context);
     await pin(paths, 'dev', old);
     for (const [operation, vm] of [
@@ -65,7 +65,7 @@ describe('a full disk', () => {
 });
 
 describe('a directory that cannot be written', () => {
-  /** Root may write anywhere: then the files are nobody's, and so is the process. */
+  /** Root may write anywhere, so as root the files and the process belong to the user nobody. */
   async function readOnly(
     context: TestContext,
     paths: Paths,
@@ -83,7 +83,7 @@ describe('a directory that cannot be written', () => {
     return JSON.parse(stdout);
   }
 
-  test('still lets pinned keys in and blocks others; a first key is refused by its code', async (context) => {
+  test('accepts pinned keys and blocks others; refuses a first key with its code', async (context) => {
     const paths = temporaryPaths(context);
     mkdirSync(paths.dir, { mode: 0o700 });
     await pin(paths, 'dev', old);
@@ -93,7 +93,7 @@ describe('a directory that cannot be written', () => {
       paths.hosts,
       ...readdirSync(paths.hosts).map((name) => join(paths.hosts, name)),
     ];
-    // The test's own directory above is 0700: whoever becomes nobody has to pass it.
+    // The test's directory above is 0700, and the user nobody has to pass it.
     chmodSync(join(paths.dir, '..'), 0o711);
     for (const path of all) {
       if (process.getuid?.() === 0) chownSync(path, nobody, nobody);

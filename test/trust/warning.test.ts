@@ -31,12 +31,12 @@ describe('the warning about a changed key', () => {
     }
   });
 
-  test('says when only the fingerprint of the pinned key is known', () => {
+  test('shows if only the fingerprint of the pinned key is known', () => {
     const text = changedKeyWarning('dev', { pinned: { fingerprint: key.fingerprint }, presented });
     assert.match(text, /written by Mint/);
   });
 
-  test('is plain ASCII and at most 80 columns wide, whatever stands in a record', () => {
+  test('is plain ASCII and at most 80 columns wide, for any record', () => {
     const hostile = { ...pinned, type: `\x1b[2J${'t'.repeat(300)}`, instance: `\u202e${'i'.repeat(300)}\n` };
     for (const vm of ['d', 'dev', 'develop', 'd'.repeat(63)]) {
       for (const one of [
@@ -56,7 +56,7 @@ describe('the warning about a changed key', () => {
     }
   });
 
-  test('of a VM in another account says how to have both, and nothing of a VM made anew', () => {
+  test('of a VM in another account explains how to use both, and does not mention recreation', () => {
     const place = { instance: 'i-0fedcba9876543210', account: '999988887777', region: 'us-east-1' };
     const text = changedKeyWarning('dev', { pinned: inAnotherAccount, presented, ...place }).replaceAll(
       /\s+/g,
@@ -70,7 +70,7 @@ describe('the warning about a changed key', () => {
     assert.doesNotMatch(text, /mint recreate/);
   });
 
-  test('gives a command that a shell takes as it stands, also when it has to be split', () => {
+  test('has a command that can be copied to a shell, also if it is split', () => {
     for (const vm of ['dev', 'd'.repeat(63)]) {
       const text = changedKeyWarning(vm, { pinned, presented });
       const command = text

@@ -33,7 +33,7 @@ function allKeys(): Map<string, HostKey> {
   return new Map(vms.map((vm) => [vm, ed25519Key()]));
 }
 
-/** Shows another key for a pinned VM, over and over, while the file changes. Gives what each was told. */
+/** Presents another key for a pinned VM repeatedly while the file changes. Returns each answer. */
 async function attack(paths: Paths, vm: string, until: Promise<unknown>): Promise<Set<string>> {
   const store = new TrustStore(paths);
   const told = new Set<string>();
@@ -67,7 +67,7 @@ async function assertAllPinned(paths: Paths, keys: ReadonlyMap<string, HostKey>)
 }
 
 describe('many writers at once', () => {
-  test('of our own lose nothing', async (context) => {
+  test('of mint-ssh lose nothing', async (context) => {
     const paths = temporaryPaths(context);
     const keys = allKeys();
     const ended = await Promise.all(
@@ -78,7 +78,7 @@ describe('many writers at once', () => {
     await assertAllPinned(paths, keys);
   });
 
-  test('of our own take nothing from one Mint that rewrites the file in place', async (context) => {
+  test('of mint-ssh lose nothing of a Mint that rewrites the file in place', async (context) => {
     const paths = temporaryPaths(context);
     mkdirSync(paths.dir, { recursive: true, mode: 0o700 });
     const keys = allKeys();
@@ -92,7 +92,7 @@ describe('many writers at once', () => {
     }
   });
 
-  test('beside four Mints: every pin is kept, and no other key is accepted meanwhile', async (context) => {
+  test('beside four Mints: every pin is kept, and no other key is accepted at any time', async (context) => {
     const paths = temporaryPaths(context);
     const [target = '', ...vms] = Array.from({ length: crowd + 1 }, (_, index) => `vm-${index}`);
     const keys = new Map([target, ...vms].map((vm) => [vm, ed25519Key()]));
