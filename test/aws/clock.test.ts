@@ -1,4 +1,4 @@
-/** Calls by a clock that is not AWS's, and that is set while they are made: libfaketime moves it under the caller alone. */
+/** Calls with a wrong clock, and one that is set while they run: libfaketime changes it for the caller only. */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { join } from 'node:path';
@@ -18,7 +18,7 @@ interface Outcome {
 const hour = 3600;
 const dnsName = 'eice-1.example.ec2-instance-connect-endpoint.amazonaws.com';
 
-/** A caller with a clock of its own; `call` gives what came of one call. */
+/** A caller with its own clock; `call` returns the result of one call. */
 async function startCaller(t: TestContext) {
   const { cloud, environment, home } = await setUp(t);
   const place = { region: demoRegion, vpc: demoVpc, subnet: 'subnet-0a', zone: `${demoRegion}a` };
@@ -44,7 +44,7 @@ async function startCaller(t: TestContext) {
 }
 
 for (const name of ['push', 'describe'])
-  test(`AWS takes a ${name} by a clock that is wrong, and one right after that was set right`, async (t) => {
+  test(`AWS accepts a ${name} with a wrong clock, and one right after the clock was corrected`, async (t) => {
     const { cloud, setClock, call } = await startCaller(t);
     for (const seconds of [-hour, 0, hour, 0, -24 * hour, 24 * hour, 0]) {
       setClock(seconds);
@@ -54,7 +54,7 @@ for (const name of ['push', 'describe'])
     assert.equal(refused, 7, 'each jump is one refusal, and one request more');
   });
 
-test('the address of a tunnel is good by AWS’s clock, whatever this machine’s is', async (t) => {
+test('the URL of a tunnel is valid by AWS’s clock, with any clock of this machine', async (t) => {
   const { setClock, call, tunnelFault } = await startCaller(t);
   for (const seconds of [0, -hour, hour, 0]) {
     setClock(seconds);

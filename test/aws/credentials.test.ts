@@ -1,4 +1,4 @@
-/** Which source credentials come from, and what callers share. test/openssh/credentials.test.ts logs in with each. */
+/** The sources of credentials, and sharing between callers. test/openssh/credentials.test.ts logs in with each. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -80,7 +80,7 @@ for (const [what, environment, explicit, expected] of choices)
     assert.equal([kind, profile, runsProcess ? '+process' : undefined].filter(Boolean).join(' '), expected);
   });
 
-test('a misspelt profile, half a key and no source at all each have their own words', () => {
+test('a misspelt profile, half a key and no source have different messages', () => {
   const message = (environment: Record<string, string>, explicit?: string) => {
     try {
       chooseSource(environment, profiles, explicit);
@@ -106,7 +106,7 @@ test('a misspelt profile, half a key and no source at all each have their own wo
   });
 });
 
-test('callers are told apart by their AWS settings; shells by everything but the terminal', () => {
+test('callers differ by their AWS settings; shells by everything except the terminal', () => {
   const one = environmentKey({ AWS_PROFILE: 'a', HOME: '/h' });
   assert.equal(one, environmentKey({ HOME: '/h', AWS_PROFILE: 'a' }));
   assert.notEqual(one, environmentKey({ AWS_PROFILE: 'a/h', HOME: '' }));
@@ -124,7 +124,7 @@ test('callers are told apart by their AWS settings; shells by everything but the
   assert.deepEqual(kept, { AWS_CONFIG_FILE: '/h/c', HOME: '/h', AWS_CA_BUNDLE: `${process.cwd()}/ca.pem` });
 });
 
-test('a push authorizes the key for that user of that instance and tells the request id', async (t) => {
+test('a push authorizes the key for that user of that instance and returns the request id', async (t) => {
   const { cloud, aws, environment } = await setUp(t);
   const { requestId } = await aws.push({ environment: environment() }, request);
   assert.equal(requestId, cloud.pushes[0]?.requestId);
@@ -169,7 +169,7 @@ test('shared credentials files are found by the HOME of each caller, and read ag
   }
 });
 
-test('expired credentials fail for their own caller alone', async (t) => {
+test('expired credentials fail for their own caller only', async (t) => {
   const { cloud, aws, environment } = await setUp(t);
   const old = addKey(cloud, 'old', { sessionToken: 'the-token-of-old', expiresAt: Date.now() - 1000 });
   const expired = environment({
@@ -230,14 +230,14 @@ test('an endpoint of the profile is used, unless a variable names another or for
   assert.match((await failureOf(aws, nowhere)).message, /^nowhere\.invalid cannot be reached/);
 });
 
-test('without a login to ask, a source that needs the caller gives no credentials', async (t) => {
+test('without a login, a source that needs the caller returns no credentials', async (t) => {
   const { aws, home, homeEnvironment } = await setUp(t);
   const where = home({ '.aws/config': '[default]\ncredential_process = false\n' });
   const error = await failureOf(aws, homeEnvironment(where));
   assert.equal(error.code, 'aws-credentials');
 });
 
-/** A login as the agent sees it: it notes what it is asked. */
+/** A login for the agent: it records the requests. */
 function makeLogin() {
   const asked: string[] = [];
   const told: (string | undefined)[] = [];
@@ -274,19 +274,19 @@ test('logins that wait for the same credentials ask one of them, and the next on
   const credentials = resolved(Date.now() + 3_600_000);
   resolution?.settle(credentials);
   assert.deepEqual(await Promise.all(results), [credentials, credentials]);
-  // Its process ends: nobody is asked again.
+  // Its process ends: no other login is asked.
   resolution?.detach();
   assert.deepEqual([first.asked.length, second.asked.length], [1, 1]);
   assert.equal(await get(first), credentials, 'a later login finds them');
   assert.equal(first.asked.length, 1);
-  // Another shell, in which the process may say something else.
+  // Another shell, in which the process may return other credentials.
   const other = makeLogin();
   void get(other, 'other shell');
   await sleep(0);
   assert.equal(other.asked.length, 1);
 });
 
-test('a result that comes when nobody waits any more serves the next login', async () => {
+test('a late result serves the next login', async () => {
   const handover = new CallerCredentials();
   const [first, second] = [makeLogin(), makeLogin()];
   const caller = (login: ReturnType<typeof makeLogin>) => ({

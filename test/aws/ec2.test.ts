@@ -65,7 +65,7 @@ test('a VM is described with its tags, addresses, launch, account and zone', asy
   ]);
 });
 
-test('every page is followed, two owners and two regions are kept apart', async (t) => {
+test('reads every page, and separates owners and regions', async (t) => {
   const setup = await setUp(t);
   const caller = { environment: setup.environment() };
   const names = Array.from({ length: 13 }, (_, at) => `vm-${at}`);
@@ -86,7 +86,7 @@ test('every page is followed, two owners and two regions are kept apart', async 
   assert.deepEqual(more, []);
 });
 
-test('a name is found in any case, literally, and by the tag that was asked for', async (t) => {
+test('finds a name in any case, literally, and by the requested tag', async (t) => {
   const setup = await setUp(t);
   const caller = { environment: setup.environment() };
   const dev = add(setup, mint('dev', 'anna'));
@@ -104,7 +104,7 @@ test('a name is found in any case, literally, and by the tag that was asked for'
   assert.deepEqual(await ids({ names: ['dev'], owner: '*' }), []);
 });
 
-test('more names than one filter takes are asked for in several requests', async (t) => {
+test('asks for many names in several requests', async (t) => {
   const setup = await setUp(t);
   setup.cloud.pageSize = 1000;
   const digits = Array.from({ length: 450 }, (_, at) => String(1000 + at));
@@ -114,7 +114,7 @@ test('more names than one filter takes are asked for in several requests', async
   assert.equal(setup.cloud.requests.length, 3);
 });
 
-test('terminated instances are left out unless their id is asked for, and what is stopped has no address', async (t) => {
+test('omits terminated instances unless asked by ID, and addresses of stopped ones', async (t) => {
   const setup = await setUp(t);
   const caller = { environment: setup.environment() };
   const gone = add(setup, { ...mint('dev', 'anna'), state: 'terminated' });
@@ -129,7 +129,7 @@ test('terminated instances are left out unless their id is asked for, and what i
   assert.equal(byId?.state, 'terminated');
 });
 
-test('an address that is none is left out', async (t) => {
+test('omits an invalid address', async (t) => {
   const setup = await setUp(t);
   const caller = { environment: setup.environment() };
   const id = add(setup, { publicIp: '-oProxyCommand=x', privateIp: 'localhost' });
@@ -138,7 +138,7 @@ test('an address that is none is left out', async (t) => {
   assert.equal(vm?.privateAddress, undefined);
 });
 
-test('an id that is not there, or is no id, has its own words', async (t) => {
+test('an unknown ID and an invalid ID have different messages', async (t) => {
   const { aws, environment } = await setUp(t);
   const caller = { environment: environment() };
   const missing = await rejection(aws.describeVms(caller, { ids: ['i-0ffffffffffffffff'] }));
@@ -149,7 +149,7 @@ test('an id that is not there, or is no id, has its own words', async (t) => {
   assert.match(malformed.hint ?? '', /ssh\.toml/);
 });
 
-test('the console output comes as text, empty at first, its newest 64 KB, with the time it was taken', async (t) => {
+test('returns the last 64 KB of the console as text with its time, empty at first', async (t) => {
   const setup = await setUp(t);
   const caller = { environment: setup.environment() };
   const early = add(setup);
@@ -205,7 +205,7 @@ test('an identity is the caller’s own, with the owner tag that Mint would give
   assert.equal(other?.account, '123456789012');
 });
 
-test('an owner is what Mint tags', () => {
+test('computes the owner tag as Mint does', () => {
   const owners: readonly (readonly [arn: string, owner: string])[] = [
     ['arn:aws:iam::123456789012:root', 'root'],
     ['arn:aws-cn:iam::123456789012:root', 'root'],
@@ -243,7 +243,7 @@ test('an owner is what Mint tags', () => {
   for (const [arn, owner] of owners) assert.equal(ownerOf(arn), owner, arn);
 });
 
-test('what one may not do is told by the name of the action, and the rest still works', async (t) => {
+test('names a denied action, and other actions still work', async (t) => {
   const setup = await setUp(t);
   const { cloud, aws } = setup;
   const id = add(setup, mint('dev', 'anna'));
@@ -280,7 +280,7 @@ test('what one may not do is told by the name of the action, and the rest still 
   }
 });
 
-test('every answer of EC2 and STS has a code, a hint, and nothing secret in it', async (t) => {
+test('every failure of EC2 and STS has a code and a hint, and no secret', async (t) => {
   const { cloud, aws, environment } = await setUp(t);
   const caller = { environment: environment() };
   const codes: Record<string, string> = {};
@@ -341,7 +341,7 @@ test('a wrong secret and an expired token fail for EC2 and STS as they do for a 
   }
 });
 
-test('an endpoint that hangs ends in time, and a throttled request is tried again', async (t) => {
+test('ends a hanging call in time, and retries a throttled request', async (t) => {
   const { cloud, aws, environment } = await setUp(t);
   const caller = { environment: environment() };
   cloud.faults.failNext('RequestLimitExceeded', 2);

@@ -52,7 +52,7 @@ function faultIn(setup: Setup, url: string): string | undefined {
   });
 }
 
-test('the address of a tunnel names what AWS asks for, signed for a minute', async (t: TestContext) => {
+test('the URL of a tunnel has AWS’s parameters, signed for a minute', async (t: TestContext) => {
   const setup = await setUp(t);
   const id = show(setup, '0a');
   const { endpoint, url, seconds } = await open(setup);
@@ -80,7 +80,7 @@ test('the address of a tunnel names what AWS asks for, signed for a minute', asy
   assert.match(faultIn(setup, url.replace('remotePort=22', 'remotePort=23')) ?? '', /does not match/);
 });
 
-test('a session token is part of what is signed, whatever characters it has', async (t: TestContext) => {
+test('signs a session token with any characters', async (t: TestContext) => {
   const setup = await setUp(t);
   show(setup, '0a');
   const sessionToken = `a+b/c==!'()*~&?%41${'x'.repeat(20)}`;
@@ -95,7 +95,7 @@ test('a session token is part of what is signed, whatever characters it has', as
   assert.equal(faultIn(setup, url), undefined);
 });
 
-test('the endpoint in the VM’s subnet is taken, else one in its zone, else any that works', async (t) => {
+test('chooses the endpoint in the VM’s subnet, else one in its zone, else any that works', async (t) => {
   const setup = await setUp(t);
   setup.cloud.pageSize = 1;
   show(setup, '01', { vpc: 'vpc-0other', subnet: 'subnet-0000000b' });
@@ -109,7 +109,7 @@ test('the endpoint in the VM’s subnet is taken, else one in its zone, else any
   assert.equal((await open(setup, { subnet: 'subnet-0c', zone: `${demoRegion}c` })).endpoint, any);
 });
 
-test('an endpoint that was found is not asked for again within the minute', async (t: TestContext) => {
+test('does not ask for an endpoint again within a minute', async (t: TestContext) => {
   const setup = await setUp(t);
   show(setup, '0a');
   const urls = [await open(setup), await open(setup, { port: 23 })].map(({ url }) => url);
@@ -118,7 +118,7 @@ test('an endpoint that was found is not asked for again within the minute', asyn
   assert.equal(asked.length, 1);
 });
 
-test('a VPC without an endpoint is told how to get one, and one that is being made to wait', async (t) => {
+test('the hint for a VPC without an endpoint creates one; for one that is being created, it says to wait', async (t) => {
   const setup = await setUp(t);
   const none = await failureOf(open(setup));
   assert.deepEqual(
@@ -133,7 +133,7 @@ test('a VPC without an endpoint is told how to get one, and one that is being ma
   assert.match((await failureOf(open(setup))).message, /still being created/);
 });
 
-test('what cannot be a host name is never connected to', async (t: TestContext) => {
+test('never connects to an invalid host name', async (t: TestContext) => {
   const setup = await setUp(t);
   for (const dnsName of ['', 'a@b', 'a/b', 'a b', '-', 'host:port', `${'a'.repeat(64)}.example`]) {
     show(setup, '0a', { dnsName });
@@ -143,7 +143,7 @@ test('what cannot be a host name is never connected to', async (t: TestContext) 
   }
 });
 
-test('a caller who may not look for endpoints hears which permission that takes', async (t: TestContext) => {
+test('names the permission that a caller without access to endpoints needs', async (t: TestContext) => {
   const setup = await setUp(t);
   show(setup, '0a');
   const key = setup.cloud.accessKeys.get(demoAccessKey.id);

@@ -1,4 +1,4 @@
-/** Each failure of the service: its code, its hint, and nothing in it that must not be there. */
+/** Each failure of the service: its code, its hint, and no secrets. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { type Attempt, explainFailure, explainNoCredentials } from '../../src/aws/errors.ts';
@@ -48,7 +48,7 @@ test('every answer of EC2 Instance Connect has its code, its hint and its reques
   }
 });
 
-test('a throttled push and an answer that was lost are tried again, and succeed', async (t) => {
+test('retries a throttled push and a lost answer', async (t) => {
   const { cloud, aws, environment } = await setUp(t);
   cloud.faults.failNext('ThrottlingException', 2);
   await aws.push({ environment: environment() }, request);
@@ -57,7 +57,7 @@ test('a throttled push and an answer that was lost are tried again, and succeed'
   assert.equal(cloud.pushes.length, 3);
 });
 
-test('a stopped instance, one of another region, a wrong secret and a wrong user each have their own words', async (t) => {
+test('a stopped instance, one of another region, a wrong secret and a wrong user have different messages', async (t) => {
   const { cloud, aws, environment } = await setUp(t);
   const far = await failureOf(aws, environment(), { region: 'eu-west-1', profile: undefined });
   assert.equal(far.code, 'vm-not-found');
@@ -87,7 +87,7 @@ function named(name: string, message: string, more: object = {}): Error {
   return Object.assign(new Error(message), { name }, more);
 }
 
-test("text of others is on one line, cut, and without the caller's secrets", () => {
+test("puts untrusted text on one line, shortened, without the caller's secrets", () => {
   const token = 'FwoGZXIvYXdzEJr';
   const text = `The canonical string\nshould have been\n x-amz-security-token:${token} ${'y'.repeat(900)}`;
   const error = explainFailure(named('InvalidSignatureException', text), attempt({ secrets: [token, ''] }));
@@ -98,7 +98,7 @@ test("text of others is on one line, cut, and without the caller's secrets", () 
   assert.doesNotMatch(proxy.message, /geheim99/);
 });
 
-test('what only an administrator can decode is left out of what EC2 says', () => {
+test('omits the encoded message of EC2 that only an administrator can decode', () => {
   const text = `You are not authorized to perform this operation. Encoded authorization failure message: ${'aB-_9'.repeat(200)}`;
   const error = explainFailure(
     named('UnauthorizedOperation', text, { $metadata: { requestId: 'r-1' } }),
@@ -129,10 +129,10 @@ test('the hint for rejected credentials depends on where they came from', () => 
 
 const noCode = { code: undefined, isRefused: false };
 
-test('a source that gives no credentials is explained by what it is, not by the words of its error', () => {
+test('explains missing credentials by their source, not by the words of the error', () => {
   const explain = (of: Source, error: Error, mfa: Parameters<typeof explainNoCredentials>[2] = noCode) =>
     explainNoCredentials(error, of, mfa, ['s3cr3t-value']);
-  // Words about a login in the output of a process do not lead to `aws login`.
+  // Text about a login in the output of a process does not cause the hint `aws login`.
   const words =
     'credential_process failed with exit status 1\nyour session has expired, run: saml2aws login\n';
   const process = explain(source('process', true), new Error(words));
@@ -169,7 +169,7 @@ test('a source that gives no credentials is explained by what it is, not by the 
   );
 });
 
-test('a clock that is wrong is named', () => {
+test('names a wrong clock', () => {
   const skewed = explainFailure(
     named('InvalidSignatureException', 'Signature expired: 20260102T030405Z is now earlier than 2026'),
     attempt(),
@@ -178,14 +178,14 @@ test('a clock that is wrong is named', () => {
   assert.match(skewed.hint ?? '', /clock/);
 });
 
-test('a denial names the identity it concerns', () => {
+test('names the identity in a denial', () => {
   const identity = 'arn:aws:iam::123456789012:user/anna';
   const error = explainFailure(named('AuthException', 'no'), attempt({ identity }));
   assert.match(error.message, /to i-\w+ as ubuntu for arn:aws:iam::123456789012:user\/anna: no$/);
   assert.match(error.hint ?? '', /SendSSHPublicKey .* to arn:aws:iam::123456789012:user\/anna$/);
 });
 
-test('what is no Error, and an error nobody foresaw, are still a failed push', () => {
+test('reports a thrown value that is not an Error, and an unknown error, as a failed push', () => {
   assert.equal(explainFailure('text', attempt()).code, 'push-failed');
   const error = explainFailure(named('SomethingNewException', 'who knows'), attempt());
   assert.equal(error.code, 'push-failed');

@@ -1,4 +1,4 @@
-/** What the tests of src/aws share: the stand-in cloud with one VM, and homes of their own. */
+/** For the tests of src/aws: the stand-in cloud with one VM, and temporary home directories. */
 import { generateKeyPairSync } from 'node:crypto';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -19,11 +19,11 @@ export const request: PushRequest = { instanceId, osUser: 'ubuntu', publicKey };
 export interface Setup {
   readonly cloud: Cloud;
   readonly aws: Aws;
-  /** An empty home directory, ended with the test. */
+  /** An empty home directory, removed after the test. */
   home(files?: Readonly<Record<string, string>>): string;
-  /** An environment that reaches the cloud with the key that is there from the start. */
+  /** An environment that reaches the cloud with its default key. */
   environment(more?: Readonly<Record<string, string>>): Record<string, string>;
-  /** An environment without keys: what it has, it has from its home. */
+  /** An environment without keys; they come from the home directory. */
   homeEnvironment(home: string, more?: Readonly<Record<string, string>>): Record<string, string>;
 }
 
@@ -77,7 +77,7 @@ export function writeHome(home: string, name: string, text: string): void {
   writeFileSync(path, text);
 }
 
-/** The MintError that a push ends with; fails where it succeeds. */
+/** The MintError of a failed push; fails if the push succeeds. */
 export async function failureOf(
   aws: Aws,
   environment: Caller['environment'],
@@ -92,7 +92,7 @@ export async function failureOf(
   throw new Error('the push succeeded');
 }
 
-/** An access key of a caller's own, known to the cloud. */
+/** Another access key that the cloud knows. */
 export function addKey(cloud: Cloud, name: string, more: { sessionToken?: string; expiresAt?: number } = {}) {
   const id = `AKIA${name.toUpperCase().padEnd(16, 'X')}`;
   const secret = `secret-of-${name}-${'x'.repeat(20)}`;

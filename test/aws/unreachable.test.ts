@@ -1,4 +1,4 @@
-/** What is between us and AWS: names, ports, silence, proxies, certificates. */
+/** Network problems on the way to AWS: names, ports, silence, proxies, certificates. */
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { createServer as createHttpServer, request as httpRequest } from 'node:http';
@@ -27,7 +27,7 @@ async function listen(t: TestContext, server: Server): Promise<number> {
   return (server.address() as AddressInfo).port;
 }
 
-/** A port of loopback that nobody listens on. */
+/** A closed port on loopback. */
 async function closedPort(): Promise<number> {
   const server = createServer();
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
@@ -47,7 +47,7 @@ async function listenTls(t: TestContext, endpoint: string): Promise<number> {
   return await listen(t, server);
 }
 
-test('an endpoint that never answers is given up in time, and named', async (t) => {
+test('times out for an endpoint that never answers, and names it', async (t) => {
   const { cloud, aws, environment } = await setUp(t);
   await aws.push({ environment: environment() }, request);
   cloud.faults.hang();
@@ -58,7 +58,7 @@ test('an endpoint that never answers is given up in time, and named', async (t) 
   assert.ok(error.message.includes(new URL(cloud.endpoint).host), error.message);
 });
 
-test('one connection that went silent costs a retry and not the push', async (t) => {
+test('retries a push on a connection that went silent', async (t) => {
   const { cloud, aws, environment } = await setUp(t);
   await aws.push({ environment: environment() }, request);
   cloud.faults.hang();
@@ -95,7 +95,7 @@ test('an endpoint that cuts every connection is unreachable', async (t) => {
   assert.equal(error.code, 'aws-unreachable');
 });
 
-test('a sign-in page that answers in place of AWS is told apart', async (t) => {
+test('recognizes a sign-in page that answers instead of AWS', async (t) => {
   const { aws, environment } = await setUp(t);
   const page = createHttpServer((_, response) => {
     response.setHeader('content-type', 'text/html');
@@ -129,7 +129,7 @@ test('AWS_CA_BUNDLE, NODE_EXTRA_CA_CERTS and ca_bundle of the profile are truste
   assert.equal(missing.code, 'bad-settings');
 });
 
-test("HTTP_PROXY and HTTPS_PROXY are used, NO_PROXY is left alone, and a proxy's password is not shown", async (t) => {
+test("uses HTTP_PROXY and HTTPS_PROXY, respects NO_PROXY, and does not show a proxy's password", async (t) => {
   const { cloud, aws, environment } = await setUp(t);
   const secure = await listenTls(t, cloud.endpoint);
   const seen: string[] = [];
@@ -185,7 +185,7 @@ test("HTTP_PROXY and HTTPS_PROXY are used, NO_PROXY is left alone, and a proxy's
   assert.doesNotMatch(`${bad.message} ${bad.hint}`, /geheim99/);
 });
 
-test('a SOCKS proxy is not supported, and is not bypassed without a word', async (t) => {
+test('refuses a SOCKS proxy instead of bypassing it silently', async (t) => {
   const { cloud, aws, environment } = await setUp(t);
   for (const name of ['HTTPS_PROXY', 'https_proxy', 'ALL_PROXY']) {
     const error = await failureOf(aws, environment({ [name]: 'socks5h://anna:geheim99@127.0.0.1:1' }));

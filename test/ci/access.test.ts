@@ -1,4 +1,4 @@
-/** Debug access from begin to end, with real ssh and a real sshd. */
+/** Debug access from start to end, with real ssh and a real sshd. */
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -18,7 +18,7 @@ describe('debug access', { timeout: 300_000 }, () => {
   const leases = async () =>
     JSON.parse((await debug.world.mint('debug', 'list', '--json')).stdout) as { readonly vm: string }[];
 
-  test('a job that fails lets a person in with their own key, until it is ended', async (context) => {
+  test('a failed job authorizes a visitor’s own key until it is ended', async (context) => {
     const { world } = debug;
     const vm = await debug.begin('build-1', '--host-key');
     const fine = await world.mint('job', 'run', 'build-1', '--', 'sh', '-c', 'echo "a  b"; echo c >&2');
@@ -88,7 +88,7 @@ describe('debug access', { timeout: 300_000 }, () => {
     assert.match(String(audit[0]?.['key_fingerprint']), /^SHA256:/);
   });
 
-  test('a one-off key is printed where it was asked for, and lets in to a terminal and nothing else', async () => {
+  test('prints a one-off key on request, which opens a terminal and nothing else', async () => {
     const { world } = debug;
     const vm = await debug.begin('build-2');
     const holder = debug.open('build-2', 'web', '--print-key');
@@ -150,7 +150,7 @@ describe('debug access', { timeout: 300_000 }, () => {
     );
   });
 
-  test('an EC2 instance is told to terminate when it shuts down, and is terminated when the holder is told to end', async () => {
+  test('sets an EC2 instance to terminate at shutdown, and terminates it when the holder gets a signal', async () => {
     const { world } = debug;
     const vm = await debug.begin('build-3');
     const instance = 'i-0123456789abcdef0';
@@ -178,7 +178,7 @@ describe('debug access', { timeout: 300_000 }, () => {
   });
 });
 
-/** Where on the disk, and in what any process shows of itself, a key stands in one of its forms. */
+/** Where a key occurs in one of its forms, on the disk and in what processes expose. */
 function search(directories: readonly string[], seed: Buffer): string[] {
   const forms = formsOf(seed);
   const holds = (bytes: Buffer) => forms.some((form) => bytes.includes(form));

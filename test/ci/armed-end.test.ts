@@ -1,4 +1,4 @@
-/** What runs on the VM, in the shells that a VM may have; nothing in it can reach the machine's own programs. */
+/** The script for the VM, in the shells that a VM may have, isolated from the machine's own programs. */
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
 import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -15,7 +15,7 @@ const shells = [['dash'], ['bash', '--posix'], ['busybox', 'sh']].filter(
 const nonce = '0123456789abcdef';
 const lease = '0123456789ab';
 
-describe('what runs on the VM', { concurrency: true, timeout: 300_000 }, () => {
+describe('the script on the VM', { concurrency: true, timeout: 300_000 }, () => {
   for (const shell of shells) {
     describe(`under ${shell[0]}`, { concurrency: 1 }, () => suite(shell));
   }
@@ -30,7 +30,7 @@ function suite(shell: readonly string[]): void {
     rmSync(directory, { recursive: true, force: true });
   });
 
-  /** The programs of the machine; what is not told is there, and fails. */
+  /** The programs of the machine; those that are not given exist, and fail. */
   function machine(programs: Readonly<Record<string, string>>): void {
     for (const name of endings) {
       const path = join(bin, name);
@@ -41,7 +41,7 @@ function suite(shell: readonly string[]): void {
       );
       chmodSync(path, 0o755);
     }
-    // Also for what the script starts by name.
+    // Also for programs that the script starts by name.
     writeFileSync(join(bin, 'sh'), `#!/bin/sh\nexec ${shell.map((word) => `'${word}'`).join(' ')} "$@"\n`);
     chmodSync(join(bin, 'sh'), 0o755);
     writeFileSync(join(directory, 'calls'), '');
@@ -71,13 +71,13 @@ function suite(shell: readonly string[]): void {
     assert.equal(hello, `mint-debug-${nonce} hello`);
     return rest.map((line) => line.replace(`mint-debug-${nonce} `, ''));
   }
-  // Debian's busybox takes its own `id` before any other: who may arm the end is tried with the others.
+  // Debian's busybox prefers its own `id`, so the rights are tested with the other shells.
   const options = { skip: shell[0] === 'busybox' };
   const calls = () => readFileSync(join(directory, 'calls'), 'utf8').trim().split('\n');
   const root = { id: 'echo 0' };
   const user = { id: 'echo 1000' };
 
-  test('systemd comes first, and counts once its timer is seen to run', options, async () => {
+  test('systemd is tried first, and counts once its timer runs', options, async () => {
     assert.deepEqual(await arm({ ...root, 'systemd-run': 'exit 0', systemctl: 'exit 0' }), [
       'armed systemd-run',
     ]);
@@ -106,13 +106,13 @@ function suite(shell: readonly string[]): void {
     },
   );
 
-  test('a command comes last, and arrives whole, whatever is in it', options, async () => {
+  test('the end command is tried last, and arrives unchanged', options, async () => {
     assert.deepEqual(await arm(root), ['fail end']);
     const odd = `printf '%s' "a'b\\"c $HOME é\n" >'${directory}/never'`;
     assert.deepEqual(await arm(root, odd), ['armed end-command']);
   });
 
-  test('without root nothing is begun; with sudo everything goes through it', options, async () => {
+  test('without root it starts nothing; with sudo it uses that for everything', options, async () => {
     assert.deepEqual(await arm({ ...user, 'systemd-run': 'exit 0', systemctl: 'exit 0' }), ['fail root']);
     assert.deepEqual(calls(), ['id -u', 'sudo -n true']);
     const sudo = 'shift; exec "$@"';
@@ -123,7 +123,7 @@ function suite(shell: readonly string[]): void {
   });
 }
 
-test('nothing but numbers and our own names becomes part of a script', () => {
+test('only numbers and our own names become part of a script', () => {
   const wrong = { nonce, lease: '$(reboot)', seconds: 1, endCommand: undefined };
   assert.throws(() => armProgram(wrong), RangeError);
   assert.throws(() => armProgram({ ...wrong, lease, seconds: Number.NaN }), RangeError);

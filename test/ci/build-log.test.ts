@@ -1,4 +1,4 @@
-/** The block for a build log: the forms of GitHub and GitLab, and nothing in it that acts or is secret. */
+/** The block for a build log: the formats of GitHub and GitLab, without commands and secrets. */
 import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -55,7 +55,7 @@ function commandsOf(text: string): string[] {
 }
 
 describe('the block', () => {
-  test('has everything a person needs, in every form', () => {
+  test('has everything that a visitor needs, in every format', () => {
     for (const format of logFormats) {
       const text = block(format);
       for (const needed of [
@@ -106,7 +106,7 @@ describe('the block', () => {
     assert.equal(JSON.parse(block('json')).private_key, undefined);
   });
 
-  test('has a known_hosts line that ssh takes, in brackets where the port is another', () => {
+  test('has a known_hosts line that ssh accepts, with brackets for other ports', () => {
     const directory = mkdtempSync('/tmp/mb-');
     after(() => rmSync(directory, { recursive: true, force: true }));
     for (const [host, port] of [
@@ -143,7 +143,7 @@ describe('the block', () => {
     );
   });
 
-  test('gives nobody a way to say something in the log system’s own words', () => {
+  test('cannot contain commands of the log systems', () => {
     const hostile = [
       '::error::x',
       ' ::set-env name=PATH::/tmp',
@@ -155,7 +155,7 @@ describe('the block', () => {
       'x\u2028::error::y',
     ];
     for (const word of hostile) {
-      // None of these passes the checks before it; the last line of defence is tried alone.
+      // Earlier checks refuse all of these. This tests the last line of defence alone.
       const lease = { ...announcement.lease, vm: word, host: word, user: word, project: word };
       const changes = { lease, authorized: [word], endOptions: word, armedBy: word };
       const hostKey = { type: word, base64: word, fingerprint: word };
@@ -174,7 +174,7 @@ describe('the block', () => {
   });
 });
 
-describe('what a VM writes into a build log', () => {
+describe('output of a VM in a build log', () => {
   const hostile = [
     '::error::x',
     '\t ::set-env name=PATH::/tmp',
@@ -189,14 +189,14 @@ describe('what a VM writes into a build log', () => {
   ];
   const commands = /^\s*::|##\[|##vso\[|##teamcity\[|[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/u;
 
-  test('is no command to GitHub, Azure or TeamCity, and has no control character', () => {
+  test('contains no command for GitHub, Azure or TeamCity, and no control character', () => {
     for (const text of hostile.flatMap((line) => line.split('\r'))) {
       assert.doesNotMatch(inert(text), commands, JSON.stringify(text));
     }
     assert.equal(inert('build: 3 tests failed: a::b ## c'), 'build: 3 tests failed: a::b ## c');
   });
 
-  test('is shown line by line, however it arrives, and not without end', async () => {
+  test('is shown line by line for every split, up to a limit', async () => {
     const program = `
       import { readFileSync } from 'node:fs';
       import { PassThrough } from 'node:stream';
@@ -227,7 +227,7 @@ describe('what a VM writes into a build log', () => {
     assert.ok(endless.length < 140_000, String(endless.length));
     assert.match(endless, /more output of the VM is not shown/);
 
-    // A byte at a time, so that nothing hides in a seam.
+    // One byte at a time, so that a command cannot hide between chunks.
     assert.equal(
       run(
         hostile.map((line) => `${line}\r\n`),

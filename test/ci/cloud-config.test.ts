@@ -1,4 +1,4 @@
-/** What `job begin` prints: accepted by cloud-init's own check, and the login and host key that it promises. */
+/** The user data of `job begin`: cloud-init's own check accepts it, and the login and host key work. */
 import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
 import { generateKeyPairSync } from 'node:crypto';
@@ -21,7 +21,7 @@ const shapes: readonly BootKeys[] = [
   { ...plain, user: 'ci' },
   { ...plain, user: 'ci', sudo: true, hostKey: privateKey },
   { ...plain, user: 'root', hostKey: privateKey },
-  // Words that YAML would take for something else.
+  // Words that YAML could read as another type.
   ...['no', 'null', '0123', '1e3', 'y'].map((user) => ({ ...plain, user })),
 ];
 
@@ -49,7 +49,7 @@ describe('cloud-config', () => {
     return { status, said: `${stdout}${stderr}` };
   }
 
-  test('cloud-init’s schema accepts every shape, and would say if it did not', {
+  test('cloud-init’s schema accepts every form, and rejects an invalid one', {
     skip: existsSync(python) ? false : 'cloud-init is not unpacked here: node test/prepare.ts',
   }, async () => {
     const { status, said } = schemaSays(await Promise.all(shapes.map(cloudConfig)));
@@ -63,7 +63,7 @@ describe('cloud-config', () => {
     assert.notEqual(schemaSays([wrong]).status, 0);
   });
 
-  test('a user is who was named, whatever YAML makes of such a word', async () => {
+  test('the user name stays a string in YAML', async () => {
     for (const { user } of shapes.filter((shape) => shape.user !== undefined)) {
       const { users } = parse(await cloudConfig({ ...plain, user }), { version: '1.1' });
       assert.deepEqual(
@@ -73,7 +73,7 @@ describe('cloud-config', () => {
     }
   });
 
-  test('the host key is a file that OpenSSH reads, and its halves belong together', async () => {
+  test('OpenSSH reads the host key, and its halves match', async () => {
     const { ssh_keys: keys, ssh_deletekeys: deletes } = parse(
       await cloudConfig({ ...plain, hostKey: privateKey }),
     );
@@ -84,20 +84,20 @@ describe('cloud-config', () => {
     assert.equal(deletes, true);
   });
 
-  test('root is let in by an entry of its own, and by no key at the top', async () => {
+  test('root is authorized by a separate entry, not by a key at the top', async () => {
     const config = parse(await cloudConfig({ ...plain, user: 'root' }));
     assert.deepEqual([config.disable_root, config.ssh_authorized_keys], [false, undefined]);
   });
 });
 
-describe('a VM that was booted with it', { timeout: 300_000 }, () => {
+describe('a VM that was booted with the user data', { timeout: 300_000 }, () => {
   let debug: DebugWorld;
   before(async () => {
     debug = await makeDebugWorld();
   });
   after(() => debug.end());
 
-  test('lets the job in, and even the first connection is verified', async () => {
+  test('accepts the job’s key, and even the first connection is verified', async () => {
     const { world } = debug;
     const vm = await debug.begin('boot', '--host-key');
     const shown = await world.mint('hosts', 'show', 'boot');
@@ -116,7 +116,7 @@ describe('a VM that was booted with it', { timeout: 300_000 }, () => {
     assert.deepEqual([status, stdout, stderr], [0, 'hello\n', '']);
   });
 
-  test('that is another machine is never talked to', async () => {
+  test('that is another machine is never logged in to', async () => {
     const { world } = debug;
     const begun = await world.mint(
       'job',
@@ -126,7 +126,7 @@ describe('a VM that was booted with it', { timeout: 300_000 }, () => {
       '--user',
       world.environment['USER'] ?? '',
     );
-    // Somebody else's sshd where the VM ought to be: it lets the key in, and has a host key of its own.
+    // Another sshd at the VM's address: it accepts the key, and has its own host key.
     const [head = ''] = begun.stdout.split('ssh_deletekeys');
     const vm = await bootJobVm(join(world.directory, 'decoy'), head);
     try {
@@ -141,7 +141,7 @@ describe('a VM that was booted with it', { timeout: 300_000 }, () => {
     }
   });
 
-  test('is reached by plain ssh from `job begin` to `job end`, whatever else happens to the blocks', async () => {
+  test('is reached by plain ssh from `job begin` to `job end`, while other blocks change', async () => {
     const { world } = debug;
     await debug.begin('blocks');
     assert.match(world.file('ssh_config') ?? '', /^Host blocks mint-blocks$/m);
@@ -155,7 +155,7 @@ describe('a VM that was booted with it', { timeout: 300_000 }, () => {
     assert.match(world.file('ssh_config') ?? '', /^Host other mint-other$/m);
   });
 
-  test('takes no name that means something else to the user’s ssh', async () => {
+  test('does not take a name that refers to another host in the user’s ssh config', async () => {
     const { world } = debug;
     writeFileSync(world.sshConfigFile, '\nHost prod\n  HostName prod.example.org\n', { flag: 'a' });
     const begun = await world.mint('job', 'begin', 'prod');
@@ -168,7 +168,7 @@ describe('a VM that was booted with it', { timeout: 300_000 }, () => {
     await world.mint('job', 'end', 'prod');
   });
 
-  test('has a name for one job at a time, which is no other VM’s', async () => {
+  test('has a name that only one job, and no other VM, uses', async () => {
     const { world } = debug;
     for (const [name, code] of [
       ['boot', 'job-exists'],

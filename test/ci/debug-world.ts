@@ -1,4 +1,4 @@
-/** A world with a job in it: an agent that holds its key, and a VM that was booted with what `job begin` printed. */
+/** A world with a job: an agent that has its key, and a VM that was booted with the user data of `job begin`. */
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { makeKey } from '../keys/key-lines.ts';
@@ -15,23 +15,23 @@ import { bootJobVm, type JobVm } from './job-vm.ts';
 
 export interface DebugWorld {
   readonly world: World;
-  /** The VMs' own files, and the person's. */
+  /** The files of the VMs and of the visitor. */
   readonly machines: string;
-  /** Begins a job, boots its VM, and says where it is. */
+  /** Begins a job, boots its VM, and sets its address. */
   begin(name: string, ...words: readonly string[]): Promise<JobVm>;
   /** The block that a holder prints as JSON. */
   block(holder: Child): Promise<Block>;
-  /** With `--format json`, the person's own key and the destruction above, unless `words` say otherwise. */
+  /** With `--format json`, the visitor's own key and the destruction above, unless `words` override them. */
   open(name: string, project: string, ...words: readonly string[]): Child;
   /** Without waiting for it. */
   start(...words: readonly string[]): Child;
-  /** A person's own key pair: the path of the private half; `.pub` is beside it. */
+  /** A visitor's own key pair: the path of the private half; `.pub` is beside it. */
   readonly personKey: string;
-  /** What destroys a VM here: notes it, and turns off the machine of that name. */
+  /** The command that destroys a VM here: records it, and turns off the machine of that name. */
   readonly destroy: string;
-  /** The names of the VMs that were destroyed so, in order. */
+  /** The names of the destroyed VMs, in order. */
   destroyed(): string[];
-  /** A person's login with what the block says: plain ssh, its own known_hosts file. */
+  /** A visitor's login with the block: plain ssh, with a separate known_hosts file. */
   person(block: Block, command: string): Promise<Result>;
   audit(): Record<string, unknown>[];
   end(): Promise<void>;
@@ -52,7 +52,7 @@ export interface Block {
 }
 
 export async function makeDebugWorld(options: WorldOptions = {}): Promise<DebugWorld> {
-  // The VM that nobody asks for brings our Include into the ssh config.
+  // An unused VM, so that ssh-config writes our Include.
   const world = await makeWorld({ vms: { other: { port: 9 } }, ...options });
   const machines = mkdtempSync('/tmp/md-');
   const vms = new Map<string, JobVm>();

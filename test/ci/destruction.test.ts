@@ -1,4 +1,4 @@
-/** How an instance is destroyed: until EC2 confirms it, by the account that it is in, and with what else goes wrong. */
+/** How an instance is destroyed: until EC2 confirms it, with its own account, and with other failures. */
 import assert from 'node:assert/strict';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -62,7 +62,7 @@ describe('the destruction of an instance', { timeout: 400_000 }, () => {
       timeout: 90_000,
     });
 
-  test('a refusal of EC2 is no destruction: the holder tries until it is confirmed, and the lease stays', async () => {
+  test('after a refusal by EC2 the holder retries until it is confirmed, and keeps the lease', async () => {
     const id = launch();
     const { holder, block } = await hold('refused', id);
     const key = cloud().accessKeys.get(demoAccessKey.id);
@@ -90,7 +90,7 @@ describe('the destruction of an instance', { timeout: 400_000 }, () => {
     assert.deepEqual([stateOf(id), await openLeases()], ['terminated', []]);
   });
 
-  test('credentials that expired while the VM was held are resolved anew', async () => {
+  test('credentials that expired while the VM was held are resolved again', async () => {
     const file = join(debug.world.directory, 'credentials');
     const put = (id: string, secret: string) =>
       writeFileSync(file, `[ci]\naws_access_key_id = ${id}\naws_secret_access_key = ${secret}\n`);
@@ -114,7 +114,7 @@ describe('the destruction of an instance', { timeout: 400_000 }, () => {
     assert.equal(stateOf(id), 'terminated');
   });
 
-  test('an instance that EC2 has forgotten is destroyed, to its own account', async () => {
+  test('an instance that EC2 has forgotten counts as destroyed, for its own account', async () => {
     const id = launch();
     const { holder } = await hold('forgotten', id);
     cloud().instances.delete(id);
@@ -130,7 +130,7 @@ describe('the destruction of an instance', { timeout: 400_000 }, () => {
     holder.kill('SIGKILL');
     await holder.done;
     cloud().accessKeys.set('AKIAOTHEROTHEROTHER1', { secret: 'other', account: '999988887777' });
-    // To another account there is no such instance.
+    // Another account cannot see the instance.
     const instance = cloud().instances.get(id);
     assert.ok(instance !== undefined);
     cloud().instances.delete(id);
@@ -147,7 +147,7 @@ describe('the destruction of an instance', { timeout: 400_000 }, () => {
     );
     assert.deepEqual([JSON.parse(wrong.stdout), await openLeases()], [[], ['accounts']]);
     cloud().instances.set(id, instance);
-    // Where STS does not answer, nobody knows whose the instance is.
+    // If STS does not answer, the account of the credentials is unknown.
     cloud().instances.delete(id);
     cloud().faults.of('sts').hang();
     const unknown = await reap('+40m');
@@ -206,13 +206,13 @@ describe('the destruction of an instance', { timeout: 400_000 }, () => {
     for (const project of ['readable', 'damaged']) writeFileSync(file(project), '{"version":1,"leases":[]}');
   });
 
-  test('a session that is cut while the end is armed destroys the VM: the end may be armed already', async () => {
+  test('a session that breaks while the end is being armed destroys the VM, because the end may be armed', async () => {
     const id = launch();
     const vm = await debug.begin('cut');
     vm.hang('slow');
     const holder = start('cut', id);
     await waitFor('the end to be armed', 60_000, () => vm.isArmed());
-    // The connection goes, and what was begun on the VM does not.
+    // The connection breaks, and the script on the VM continues.
     vm.powerOff();
     const { status, stdout, stderr } = await holder.done;
     assert.equal(status, 1);

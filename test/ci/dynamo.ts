@@ -1,4 +1,4 @@
-/** DynamoDB for the tests: dynalite, and in front of it a door that can lose an answer. */
+/** DynamoDB for the tests: dynalite behind a proxy that can lose an answer. */
 import { createServer, request as forward, type IncomingMessage, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -15,13 +15,13 @@ export interface Dynamo {
   readonly endpoint: string;
   /** Every operation so far. */
   readonly operations: readonly string[];
-  /** Makes the table as docs/ci.md says. */
+  /** Makes the table as in docs/ci.md. */
   makeTable(name: string): Promise<void>;
   /** Every item of a table. */
   items(name: string): Promise<readonly Record<string, { readonly S?: string }>[]>;
-  /** Writes an item as anybody with access to the table can. */
+  /** Writes an item, as anyone with access to the table can. */
   put(name: string, item: Record<string, { readonly S: string }>): Promise<void>;
-  /** Answers the next such operation, which is carried out, with nothing: the connection breaks. */
+  /** Carries out the next such operation, and breaks the connection instead of answering. */
   loseAnswerTo(operation: string): void;
   close(): Promise<void>;
 }

@@ -1,4 +1,4 @@
-/** How debug access comes to its end, and what arms that on the VM. */
+/** How debug access ends, and how the end is armed on the VM. */
 import assert from 'node:assert/strict';
 import { statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -17,7 +17,7 @@ describe('the end of debug access', { timeout: 300_000 }, () => {
   const leases = async () =>
     JSON.parse((await debug.world.mint('debug', 'list', '--json')).stdout) as { readonly vm: string }[];
 
-  test('a person who turns the instance off ends it at once, and not half an hour later', async () => {
+  test('a visitor who turns the instance off ends it at once', async () => {
     const { world } = debug;
     const vm = await debug.begin('build-8');
     const id = 'i-0123456789abcdef8';
@@ -33,7 +33,7 @@ describe('the end of debug access', { timeout: 300_000 }, () => {
     assert.deepEqual(await leases(), []);
   });
 
-  test('shutdown arms the end where systemd does not, a command where neither does; sudo serves for both', async () => {
+  test('shutdown arms the end without systemd, the end command without both; both work with sudo', async () => {
     const { world } = debug;
     for (const [name, mode, words, by] of [
       ['build-4', 'shutdown', ['--ttl', '90s'], 'shutdown'],
@@ -52,7 +52,7 @@ describe('the end of debug access', { timeout: 300_000 }, () => {
       assert.equal(block.armed_by, by);
       assert.ok(vm.calls().some((call) => call === 'sudo -n true'));
       if (mode === 'shutdown') {
-        // It counts in minutes, and ours are short.
+        // It counts in minutes, which are short in this test.
         assert.ok(vm.calls().includes('shutdown -P +2'), vm.calls().join('\n'));
         await waitFor('the VM to shut down', 30_000, () => vm.isOff());
       }
@@ -62,7 +62,7 @@ describe('the end of debug access', { timeout: 300_000 }, () => {
     }
   });
 
-  test('when the time is over the holder destroys the VM, and the keys let nobody in even where that did nothing', async () => {
+  test('when the time is over the holder destroys the VM, and the keys have expired even if that failed', async () => {
     const vm = await debug.begin('build-6');
     vm.setMode('none');
     const over = join(vm.home, 'over');
@@ -85,7 +85,7 @@ describe('the end of debug access', { timeout: 300_000 }, () => {
     assert.match(late.stderr, /Permission denied/);
   });
 
-  test('a destruction that fails leaves the lease for the reaper, and says so', async () => {
+  test('a failed destruction leaves the lease for the reaper, and prints an error', async () => {
     const { world } = debug;
     const vm = await debug.begin('build-7');
     const switched = join(debug.machines, 'works');

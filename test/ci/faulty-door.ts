@@ -1,4 +1,4 @@
-/** A service's door that can fail, as AWS or the network in front of it does. */
+/** A proxy in front of a service that can fail, as AWS or the network does. */
 import { createServer, request as forward, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 
@@ -11,7 +11,7 @@ export type Fault = (typeof faults)[number];
 
 export interface FaultyDoor {
   readonly endpoint: string;
-  /** What every request meets from now on; undefined passes it on. */
+  /** The fault for every request from now on; undefined passes requests on. */
   fault: Fault | undefined;
   /** How many requests have met a fault. */
   readonly failed: number;

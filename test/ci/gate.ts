@@ -1,8 +1,8 @@
-/** A service's door: requests go through it unchanged, but for one that is stopped before it is carried out, or after. */
+/** A proxy in front of a service: it passes requests unchanged, and can stop one before or after it is carried out. */
 import { createServer, request as forward, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 
-/** Which request, by the name of its operation and a word that stands in it. */
+/** Selects a request by its operation and a word in it. */
 export interface Stop {
   readonly operation: string;
   readonly word: string;
@@ -12,7 +12,7 @@ export interface Stop {
 
 export interface Gate {
   readonly endpoint: string;
-  /** Resolves when such a request is there; it is never answered. */
+  /** Resolves when such a request arrives; it is never answered. */
   stop(stop: Stop): Promise<void>;
   close(): Promise<void>;
 }

@@ -40,14 +40,14 @@ describe('hostile words', { timeout: 300_000 }, () => {
   });
   beforeEach(() => rmSync(record(), { force: true }));
 
-  /** What sshd was asked to run since the last call. */
+  /** The commands that sshd got since the last call. */
   function recorded(): string[] {
     const text = existsSync(record()) ? readFileSync(record(), 'utf8') : '';
     rmSync(record(), { force: true });
     return text.split('\0').slice(0, -1);
   }
 
-  /** No word of these has run here, whatever else happened. */
+  /** Checks that none of these words ran on this machine. */
   async function run(...words: readonly string[]): Promise<Result> {
     const result = await world.run(mintProgram, words, { env: { TERM: 'xterm', LANG: 'C.UTF-8' } });
     assert.ok(!existsSync(marker()), `ran on this machine: ${words.join(' ').slice(0, 200)}`);
@@ -55,7 +55,7 @@ describe('hostile words', { timeout: 300_000 }, () => {
     return result;
   }
 
-  /** Twenty and some more: as options of ssh, of a shell, and of whatever else may read them. */
+  /** Over twenty words that could be options of ssh, a shell or another program. */
   const hostile = (): readonly string[] => [
     `-oProxyCommand=touch ${marker()}`,
     `-oLocalCommand=touch ${marker()}`,
@@ -135,14 +135,14 @@ describe('hostile words', { timeout: 300_000 }, () => {
       assert.match(stderr, /the command for the VM has 200\d{3} bytes, more than 131071 \(usage\)\n.*scp/);
       assert.deepEqual(recorded(), []);
     }
-    // ssh's own words: they pass here, and the VM's own limit is for its shell to tell.
+    // ssh's own arguments pass here; the VM's shell reports its own limit.
     const { status } = await run('ssh', 'vm', '--', '--', ...long);
     assert.notEqual(status, 2);
     const fits = long.slice(0, 2);
     const { status: fine, stderr } = await run('job', 'run', 'r1', '--', ...fits);
     assert.equal(fine, 0, stderr);
     assert.deepEqual(recorded().map(split), [fits]);
-    // More than this machine passes to a program, by way of a file of words.
+    // More than this machine passes to a program, through a file of words.
     const { stderr: told } = await world.run(
       'xargs',
       ['-x', '-s', '1900000', mintProgram, 'ssh', 'vm', '--', '--'],
@@ -153,7 +153,7 @@ describe('hostile words', { timeout: 300_000 }, () => {
     assert.doesNotMatch(told, /not a failure we foresaw|spawn E2BIG/);
   });
 
-  test('ssh: what stands behind the second -- is a command and nothing else', async () => {
+  test('ssh: words after the second -- are only a command', async () => {
     for (const word of hostile().slice(0, 16)) {
       const { status, stderr } = await run('ssh', 'vm', '--', '--', word);
       assert.deepEqual([status, recorded()], [0, [word]], `${word}: ${stderr}`);
@@ -169,7 +169,7 @@ describe('hostile words', { timeout: 300_000 }, () => {
     assert.deepEqual(all.slice(all.indexOf('--') + 1), words);
   });
 
-  test('key, keys attach, debug open, job set, job begin: a hostile word is refused where a name is wanted', async () => {
+  test('key, keys attach, debug open, job set, job begin: a hostile word is refused as a name', async () => {
     const file = join(world.directory, '200-kB');
     writeFileSync(file, 'ssh-ed25519 AAAA'.padEnd(200_000, 'A'));
     for (const word of [...hostile().slice(0, 6), `$(touch ${marker()})`, 'a\nb\n', '', file]) {

@@ -1,6 +1,6 @@
 /**
- * The holder, the agent, or both are killed at each step: whoever was let in is out by the time that was said, by what
- * was armed on the VM or by a reaper, and nobody is ever let in without an end.
+ * The holder, the agent, or both are killed at each step. Access always ends in time, by the end that is armed on the VM
+ * or by a reaper, and no key is ever authorized without an armed end.
  */
 import assert from 'node:assert/strict';
 import { mkdirSync, rmSync } from 'node:fs';
@@ -56,9 +56,9 @@ for (const killed of ['holder', 'agent', 'both'] as const) {
       });
 
     if (killed === 'agent') {
-      test('the holder destroys what it cannot open, and ends what is open in its own time', async () => {
+      test('the holder destroys a VM that it cannot open, and ends an open one in time', async () => {
         for (const { name, step, vm, holder } of cases) {
-          // By then the holder needs no agent any more: it holds the VM, and whoever was authorized may log in.
+          // The holder no longer needs the agent: it holds the VM, and authorized visitors may log in.
           if (step === 'open' || step === 'letting in') {
             const { lease } = await debug.block(holder);
             const ended = await debug.world.run(mintProgram, ['debug', 'end', lease], { timeout: 90_000 });
@@ -73,10 +73,10 @@ for (const killed of ['holder', 'agent', 'both'] as const) {
       return;
     }
 
-    test('what is armed on the VM ends it by its time, wherever somebody was or could have been let in', async () => {
+    test('the armed end turns the VM off in time if a key was or may have been authorized', async () => {
       for (const { vm, step } of cases) {
         assert.ok(!vm.isOff());
-        // A key on the VM without an end that is armed there: that must never be.
+        // A key on the VM without an armed end must never occur.
         if (vm.authorizedKeys().some((line) => line.startsWith('restrict'))) assert.ok(vm.isArmed());
         if (step === 'arming') continue;
         assert.ok(vm.isArmed(), `nothing is armed at ${step}`);
@@ -85,7 +85,7 @@ for (const killed of ['holder', 'agent', 'both'] as const) {
       }
     });
 
-    test('the project is not free before the time is over, and a reaper destroys nothing before', async () => {
+    test('until the time is over, the project is not free and a reaper destroys nothing', async () => {
       const early = await reap('+11m');
       assert.deepEqual([early.status, JSON.parse(early.stdout)], [0, []], early.stderr);
       assert.deepEqual(debug.destroyed(), []);
@@ -131,7 +131,7 @@ describe('a VM whose holder is killed', { timeout: 300_000 }, () => {
   });
   after(() => debug.end());
 
-  test('ends by its own timer, and the person with it', async () => {
+  test('ends by its own timer, with the visitor’s session', async () => {
     const vm = await debug.begin('timed');
     const begin = Date.now();
     const holder = debug.open('timed', 'web', '--ttl', '15s');
@@ -146,11 +146,11 @@ describe('a VM whose holder is killed', { timeout: 300_000 }, () => {
   });
 });
 
-/** Where the VM is to wait. */
+/** Where the VM waits. */
 function stopAt(vm: JobVm, step: Step): void {
   if (step === 'arming') vm.hang('stuck');
   if (step === 'armed') vm.hang('slow');
-  // Somebody else changes authorized_keys, so it seems.
+  // As if another command were changing authorized_keys.
   if (step === 'letting in') mkdirSync(join(vm.home, '.ssh', '.authorized_keys.lock'));
 }
 
@@ -160,7 +160,7 @@ async function reached(vm: JobVm, step: Step, holder: Child): Promise<void> {
   if (step === 'armed')
     return void (await waitFor('it to be armed', 60_000, () => called('systemctl is-active')));
   if (step === 'open') return void (await holder.until(/^\{"lease".*\}$/m, 60_000));
-  // Arming is the first login, letting in the second.
+  // The first login arms the end, the second authorizes the keys.
   await waitFor('the second session', 60_000, () => vm.isArmed() && vm.sshd.accepted() >= 2);
 }
 

@@ -1,4 +1,4 @@
-/** `job run`: how it waits for its VM, how its command ends, and what becomes of output that cannot be written. */
+/** `job run`: waiting for the VM, the end of the command, and output that cannot be written. */
 import assert from 'node:assert/strict';
 import { existsSync, readFileSync } from 'node:fs';
 import { connect, createServer, type Server } from 'node:net';
@@ -87,7 +87,7 @@ describe('job run', { timeout: 300_000 }, () => {
     assert.deepEqual(debug.destroyed(), []);
   });
 
-  test('--wait does not wait for a host key that is another one to become right', async () => {
+  test('--wait does not wait after a changed host key', async () => {
     const genuine = await debug.begin('genuine', '--host-key');
     await debug.begin('impostor', '--host-key');
     await setPort('impostor', genuine.port);
@@ -149,7 +149,7 @@ describe('job run', { timeout: 300_000 }, () => {
     assert.deepEqual([(await bystander.done).stdout, debug.destroyed()], ['here\nthrough\n', []]);
   });
 
-  test('a visitor without a key is told of, and the command runs', async () => {
+  test('warns about a visitor without a key, and runs the command', async () => {
     const words = ['--debug-on-failure', '--project', 'web', '--destroy', debug.destroy];
     for (const authorize of ['/dev/null', '/nowhere/actor.keys']) {
       const { status, stdout, stderr } = await debug.world.mint(
@@ -168,7 +168,7 @@ describe('job run', { timeout: 300_000 }, () => {
     }
   });
 
-  test('what the VM writes while it is opened is harmless in the build log', async () => {
+  test('output of the VM while it is opened is harmless in the build log', async () => {
     const loud = await debug.begin('loud');
     loud.setNoise('::error::x\n##[add-path]/tmp\n\u001b[2J\u001b]0;title\u0007\r::stop-commands::y\n');
     const holder = debug.open('loud', 'loud', '--print-key');

@@ -13,7 +13,7 @@ import { killProcessesOf } from '../openssh/processes.ts';
 import { freePort, loginUser, type Sshd, startSshd } from '../openssh/sshd.ts';
 import { systemPath, testPath } from '../programs.ts';
 
-/** What of a machine's own arms its end: `none` leaves `--end-command`. */
+/** Which program of the machine arms its end: `none` leaves `--end-command`. */
 export type EndMode = 'systemd' | 'shutdown' | 'none';
 
 export interface JobVm {
@@ -22,22 +22,22 @@ export interface JobVm {
   readonly home: string;
   /** What the programs that end it were called with, a line each. */
   calls(): string[];
-  /** Whether it was powered off, by whatever was armed on it. */
+  /** Whether an armed end powered it off. */
   isOff(): boolean;
   /** The lines of its authorized_keys. */
   authorizedKeys(): string[];
   setMode(mode: EndMode): void;
-  /** Who the user is: root unless told, else someone with `sudo` or without. */
+  /** The user: root by default, else a user with or without `sudo`. */
   setUser(kind: 'root' | 'sudoer' | 'nobody'): void;
-  /** Stops it in the middle of something: before the end is armed, when it just has been; undefined goes on. */
+  /** Stops it before the end is armed, or right after; undefined continues. */
   hang(at: 'stuck' | 'slow' | undefined): void;
   /** What every session writes to stderr at its beginning, as a visitor's .bashrc can. */
   setNoise(text: string): void;
   /** Whether it waits to arm, or has armed and waits. */
   isArmed(): boolean;
-  /** Its own time is over: what is armed on it takes place. */
+  /** Ends its time, so that the armed end takes effect. */
   letTimePass(): void;
-  /** What a person or the test runs to turn it off as EC2 would: at once. */
+  /** Turns it off at once, as a visitor or EC2 does. */
   powerOff(): void;
   /** Ends its sshd and every process that was started on it, as the end of a machine does. */
   end(): Promise<void>;
@@ -53,7 +53,7 @@ interface CloudConfig {
   readonly ssh_deletekeys?: boolean;
 }
 
-/** Every name by which a machine could be ended, and `id` and `sudo`, which say who may. */
+/** All programs that can end a machine, and `id` and `sudo`, which determine the rights. */
 export const endings = [
   'systemctl',
   'systemd-run',
@@ -100,7 +100,7 @@ export async function bootJobVm(directory: string, userData: string): Promise<Jo
     authorizedKeys: join(directory, 'none'),
     port: await freePort(),
     environment: { HOME: home, MINT_SSHD: directory },
-    // cloud-init makes no other host keys where the user data has some.
+    // cloud-init makes no other host keys if the user data has some.
     ...(config.ssh_keys === undefined ? {} : { hostKeyTypes: [] }),
     lines: [
       ...(config.ssh_keys === undefined ? [] : [`HostKey ${hostKey}`]),
@@ -203,7 +203,7 @@ while [ -e "$state/slow" ]; do sleep 0.1; done\n`;
   }
 }
 
-/** What no machine survives: sshd and everything below it is killed. */
+/** Turns the machine off: kills sshd and all its children. */
 function powerOff(state: string): string {
   return `#!/bin/sh
 below() { for child in $(ps -o pid= --ppid "$1"); do echo "$child"; below "$child"; done; }
@@ -217,7 +217,7 @@ exit 0
 `;
 }
 
-/** The VM's own time passes by itself, or all at once where the test says so. */
+/** The VM's time passes normally, or at once if the test requests it. */
 function powerOffLater(state: string): string {
   return `#!/bin/sh
 end=$(($(date +%s) + $1))

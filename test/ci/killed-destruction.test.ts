@@ -1,4 +1,4 @@
-/** The holder is killed while it destroys the VM, wherever it waits for something: a reaper brings that to its end. */
+/** The holder is killed at each step of the destruction, and a reaper completes it. */
 import assert from 'node:assert/strict';
 import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -75,7 +75,7 @@ describe('a holder that is killed while it terminates an instance', { timeout: 3
   const hasNoBlock = (name: string) => waitFor('the block to go', 20_000, () => !hasBlock(debug, name));
   const stateOf = (instance: string) => debug.world.cloud.instances.get(instance)?.state;
 
-  /** All that a destruction waits for, in its order; each gives what resolves when it waits there. */
+  /** All steps at which a destruction waits, in order; each returns a promise that resolves when it waits there. */
   const waits: Readonly<Record<string, (name: string, instance: string) => Promise<unknown>>> = {
     'before-end': (_, word) => ec2.stop({ operation: 'TerminateInstances', word, isDone: false }),
     ended: (_, word) => ec2.stop({ operation: 'TerminateInstances', word, isDone: true }),
@@ -116,7 +116,7 @@ describe('a holder that is killed while it terminates an instance', { timeout: 3
     return holder;
   }
 
-  test('leaves a lease, wherever it waits', async () => {
+  test('leaves a lease, at every step', async () => {
     const holders: Child[] = [];
     for (const name of names) holders.push(await openAndHold(name));
     for (const name of names) assert.ok(hasBlock(debug, name));
@@ -184,12 +184,12 @@ describe('a holder that is killed while a command destroys the VM', { timeout: 3
       process.kill(holder.pid, 'SIGTERM');
       await waitFor('the command', 20_000, () => existsSync(at(name, 'begun')));
       if (name === 'running') {
-        // The command goes on, and has what the holder had open.
+        // The command continues, with the holder's open files.
         holder.kill('SIGKILL');
         await waitFor('the holder to end', 20_000, () => !isRunning(holder));
         continue;
       }
-      // It may have its store no more when the command is done.
+      // The store may be unavailable when the command has ended.
       const lock = acquireLock(join(debug.world.configDir, 'leases', '.lock'), { waitMilliseconds: 5000 });
       assert.ok(lock !== undefined);
       writeFileSync(at(name, 'go'), '');
@@ -207,7 +207,7 @@ describe('a holder that is killed while a command destroys the VM', { timeout: 3
       assertForgotten(debug, name);
     }
     assert.deepEqual(reapedBy(await reap(debug, command, '+30m')), []);
-    // What was begun goes on without its holder, and does no harm.
+    // The started command continues without its holder, and does no harm.
     const before = debug.destroyed().length;
     writeFileSync(at('running', 'go'), '');
     await waitFor('the first command to end', 20_000, () => debug.destroyed().length === before + 1);

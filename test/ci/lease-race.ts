@@ -1,4 +1,4 @@
-/** Twenty orchestrators that want one project at the same moment, in several processes whose clocks are a minute apart. */
+/** Twenty orchestrators request one project at the same time, in several processes whose clocks differ by a minute. */
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { DynamoLeases, FileLeases, type LeaseTable } from '../../src/ci/lease-stores.ts';
@@ -77,7 +77,7 @@ function check(kind: number, tried: Told['tried']): void {
   assert.equal(winners.length, kind === 2 ? 0 : 1, `${winners.length} of ${tried.length} have it`);
   const [winner] = winners;
   if (winner === undefined) return;
-  // All others are told who has it.
+  // All others get the name of the holder.
   for (const { held } of tried)
     assert.ok(held === null || held === winner.id, `${held} has it and ${winner.id} as well`);
 }

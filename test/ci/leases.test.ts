@@ -1,4 +1,4 @@
-/** A project's one lease, in both stores: taken by one, given back by its holder, or free when its time is over. */
+/** The single lease of a project, in both stores: taken once, closed by its holder, or free after its time. */
 import assert from 'node:assert/strict';
 import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -101,7 +101,7 @@ describe('leases', { timeout: 300_000 }, () => {
       assert.equal((await takeLease(store, lease('late'), dead.endsAt + 8 * minute))?.id, next.id);
     });
 
-    test(`${name}: a lease is kept whole, and so is that it is to end`, async () => {
+    test(`${name}: a lease is stored completely, with a request to end it`, async () => {
       const store = open();
       const own = lease('whole', {
         destroy: {
@@ -119,7 +119,7 @@ describe('leases', { timeout: 300_000 }, () => {
       assert.deepEqual((await store.read('nobodys')).leases, []);
     });
 
-    test(`${name}: after a hundred leases that nobody closed, none is taken until a reaper has run`, async () => {
+    test(`${name}: after a hundred leases that were not closed, no lease can be taken until a reaper has run`, async () => {
       const store = open();
       const many = Array.from({ length: 100 }, () => lease('many', { startedAt: 1, endsAt: 2 }));
       await store.update('many', () => ({ leases: many, result: undefined }));
@@ -169,7 +169,7 @@ describe('leases', { timeout: 300_000 }, () => {
     assert.equal(dynamo.operations.filter((operation) => operation === 'PutItem').length, before + 2);
   });
 
-  test('DynamoDB: a table that is not there, with the command that makes it', async () => {
+  test('DynamoDB: the hint for a missing table has the command that makes it', async () => {
     const missing = new DynamoLeases({ ...table, name: 'nobodys' });
     await assert.rejects(
       missing.update('web', () => ({ leases: [], result: 0 })),
@@ -181,7 +181,7 @@ describe('leases', { timeout: 300_000 }, () => {
     );
   });
 
-  test('DynamoDB: what somebody else wrote is reported, kept, and blocks its own project alone', async () => {
+  test('DynamoDB: an entry of another program is reported, kept, and blocks only its own project', async () => {
     await dynamo.makeTable('shared');
     const store = new DynamoLeases({ ...table, name: 'shared' });
     const good = lease('x');
@@ -210,7 +210,7 @@ describe('leases', { timeout: 300_000 }, () => {
     assert.deepEqual((await store.read('x')).unreadable, [bad, 'x'.repeat(20)]);
   });
 
-  test('files: one that is damaged blocks its project and no other; one that others can read blocks all', async () => {
+  test('files: a damaged one blocks only its own project; one that others can read blocks all', async () => {
     const store = files('damaged');
     await takeLease(store, lease('web'), noon);
     const path = join(directory, 'damaged', 'leases', 'web.json');
@@ -242,11 +242,11 @@ describe('a lease that a store returns', () => {
     return parseLeases('web', text)?.leases.length;
   };
 
-  test('has values of a known form from their first character to their last', () => {
+  test('has values of a fixed form', () => {
     assert.equal(read({}), 1);
     for (const [field, good] of Object.entries(lease('web'))) {
       if (typeof good !== 'string') continue;
-      // A holder may have blanks and brackets; a control character may be in none.
+      // A holder may have blanks and brackets; no value may have control characters.
       const bad =
         field === 'holder'
           ? [`${good}\n`, `\u001b${good}`, '']
@@ -261,7 +261,7 @@ describe('a lease that a store returns', () => {
     assert.equal(read({ project: 'other' }), 0, 'of another project');
   });
 
-  test('is destroyed as an instance of one account and region, or by a command that it does not name', () => {
+  test('names an instance with account and region, or no command', () => {
     const good = {
       kind: 'terminate',
       instance: 'i-0123456789abcdef0',
@@ -296,7 +296,7 @@ describe('a lease that a store returns', () => {
   });
 });
 
-test('every partition’s regions have the form of one', () => {
+test('accepts the regions of every partition', () => {
   for (const region of [
     ...['us-east-1', 'eu-central-2', 'ap-southeast-7', 'mx-central-1', 'cn-northwest-1', 'us-gov-west-1'],
     ...['us-iso-east-1', 'us-isob-east-1', 'eu-isoe-west-1', 'us-isof-south-1', 'eusc-de-east-1'],

@@ -327,7 +327,7 @@ esac
       await assertClean(runner, step(steps, 'clean up'));
     });
 
-    test('failure with the label for a bot without keys: the tests run, and a warning stands in for debug access', async () => {
+    test('failure with the label for a bot without keys: the tests run, with a warning instead of debug access', async () => {
       const runner = await makeRunner({ make: 'echo tested; exit 2' });
       const steps = await runGitHub(runner, { label: true, actor: 'dependabot[bot]' });
       const { status, stdout, stderr } = step(steps, 'test');

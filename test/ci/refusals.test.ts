@@ -1,4 +1,4 @@
-/** What is refused, is refused before anything has happened: no lease, nothing armed, nobody let in. */
+/** Refusals come before any change: no lease, no armed end, no authorized key. */
 import assert from 'node:assert/strict';
 import { existsSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -25,7 +25,7 @@ describe('debug access is refused', { timeout: 300_000 }, () => {
       : [];
   };
 
-  /** With everything right but what `words` say; a later option takes the place of an earlier one. */
+  /** Valid options, overridden by `words`. */
   async function refused(code: string, status: number, ...words: readonly string[]): Promise<string> {
     const lines = vm.authorizedKeys();
     const accepted = vm.sshd.accepted();
@@ -42,7 +42,7 @@ describe('debug access is refused', { timeout: 300_000 }, () => {
     return result.stderr;
   }
 
-  test('for a time that is none or longer than half an hour', async () => {
+  test('for an invalid time, or one longer than half an hour', async () => {
     for (const ttl of ['31m', '1801s', '0', '0m', '1h', '-5m', '', '30', '5m ', '１m']) {
       await refused('usage', 2, 'build', `--ttl=${ttl}`);
     }
@@ -90,7 +90,7 @@ describe('debug access is refused', { timeout: 300_000 }, () => {
     }
   });
 
-  test('for a VM that is not a job’s, and for a job without one', async () => {
+  test('for a VM without a job, and for a job without a VM', async () => {
     await refused('job-not-found', 1, 'other');
     await refused('bad-vm-name', 2, '../build');
     await debug.world.mint('job', 'begin', 'young');
@@ -105,7 +105,7 @@ describe('debug access is refused', { timeout: 300_000 }, () => {
     assert.deepEqual(vm.calls().splice(0), ['sudo -n true']);
   });
 
-  test('where nothing on the VM arms the end', async () => {
+  test('if nothing on the VM can arm the end', async () => {
     vm.setUser('root');
     vm.setMode('none');
     const told = await refused('debug-unarmed', 1, 'build');
@@ -113,7 +113,7 @@ describe('debug access is refused', { timeout: 300_000 }, () => {
     vm.setMode('systemd');
   });
 
-  test('for an unknown form of the log, and for options where they do nothing', async () => {
+  test('for an unknown log format, and for options without effect', async () => {
     await refused('usage', 2, 'build', '--format', 'html');
     await refused('usage', 2, 'build', '--leases', 'redis:x');
     const { world } = debug;

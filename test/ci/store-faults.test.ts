@@ -113,7 +113,7 @@ describe('a DynamoDB table that fails', { timeout: 400_000 }, () => {
     return { ...started, block: await debug.block(started.holder) };
   }
 
-  test('at open: nothing is armed and nobody is authorized', async () => {
+  test('at open: no end is armed and no key is authorized', async () => {
     for (const fault of faults.filter((each) => each !== 'empty')) {
       const name = `open-${fault}`;
       (await doorOf(name)).fault = fault;
@@ -126,7 +126,7 @@ describe('a DynamoDB table that fails', { timeout: 400_000 }, () => {
     }
   });
 
-  test('at open: a store that answers with nothing lets it open, and the holder ends it all the same', async () => {
+  test('at open: it opens with a store that returns empty answers, and the holder still ends it', async () => {
     (await doorOf('open-empty')).fault = 'empty';
     const { holder, instance, block } = await hold('open-empty', '--ttl', '3s');
     const { status, stderr } = await holder.done;
@@ -135,7 +135,7 @@ describe('a DynamoDB table that fails', { timeout: 400_000 }, () => {
     assert.ok(Date.now() >= Date.parse(block.ends_at), 'not before its time');
   });
 
-  test('while it is held: no failure ends it, a lease that is gone does not, and the time does', async () => {
+  test('while it is held: neither a failure nor a missing lease ends it, but the time does', async () => {
     const { holder, instance, block } = await hold('hold', '--ttl', '60s');
     const door = await doorOf('hold');
     for (const fault of faults) {
@@ -159,7 +159,7 @@ describe('a DynamoDB table that fails', { timeout: 400_000 }, () => {
     assert.equal(ec2.state(instance), 'terminated');
   });
 
-  test('at the end: the instance is terminated, whatever becomes of the lease', async () => {
+  test('at the end: the instance is terminated, even if the lease cannot be closed', async () => {
     for (const fault of [...faults, 'deleted', 'damaged'] as const) {
       const { holder, instance, name } = await hold(`end-${fault}`);
       const door = await doorOf(name);
@@ -187,7 +187,7 @@ describe('a DynamoDB table that fails', { timeout: 400_000 }, () => {
     }
   });
 
-  test('at `debug end`: an instance is terminated although its holder cannot be told', async () => {
+  test('at `debug end`: an instance is terminated although its holder cannot be notified', async () => {
     const { holder, instance, block, name } = await hold('told');
     const readOnly = await startFaultyDoor(dynamo.endpoint);
     doors.set('read-only', readOnly);
@@ -206,7 +206,7 @@ describe('a DynamoDB table that fails', { timeout: 400_000 }, () => {
     assert.equal((await holder.done).status, 0, name);
   });
 
-  test('at reap: a store that fails hides nothing for good, and what is armed on the VM needs none', async () => {
+  test('at reap: a later run finds everything after a failure, and the armed end needs no store', async () => {
     const { holder, instance, vm, name } = await hold('reap', '--ttl', '10m');
     holder.kill('SIGKILL');
     await holder.done;
@@ -244,7 +244,7 @@ describe('leases in files that fail', { timeout: 400_000 }, () => {
 
   /** Each makes the store fail in its way for one project, and gives what ends that. */
   const breakages: Readonly<Record<string, (project: string) => () => void>> = {
-    // Like a disk that is gone.
+    // Like a missing disk.
     reset() {
       renameSync(directory(), `${directory()}-aside`);
       writeFileSync(directory(), '');
@@ -257,7 +257,7 @@ describe('leases in files that fail', { timeout: 400_000 }, () => {
       chmodSync(directory(), 0o777);
       return () => chmodSync(directory(), 0o700);
     },
-    // Somebody holds the lock longer than anybody waits.
+    // Another process holds the lock longer than the time limit.
     throttled() {
       const lock = acquireLock(join(directory(), '.lock'), { waitMilliseconds: 5_000 });
       assert.ok(lock !== undefined);
@@ -283,7 +283,7 @@ describe('leases in files that fail', { timeout: 400_000 }, () => {
     return { ...started, block: await debug.block(started.holder) };
   }
 
-  test('at open: nothing is armed and nobody is authorized', async () => {
+  test('at open: no end is armed and no key is authorized', async () => {
     mkdirSync(directory(), { recursive: true, mode: 0o700 });
     for (const [fault, make] of Object.entries(breakages)) {
       const name = `open-${fault}`;
@@ -300,7 +300,7 @@ describe('leases in files that fail', { timeout: 400_000 }, () => {
     }
   });
 
-  test('while it is held: no failure ends it, and neither does a lease that is gone', async () => {
+  test('while it is held: neither a failure nor a missing lease ends it', async () => {
     const { holder, instance, name } = await hold('hold');
     for (const make of Object.values(breakages)) {
       const repair = make(name);
@@ -341,7 +341,7 @@ describe('leases in files that fail', { timeout: 400_000 }, () => {
     }
   });
 
-  test('at reap: a store that fails is told, and hides nothing for good', async () => {
+  test('at reap: a failure is reported, and a later run finds everything', async () => {
     const { holder, instance, name, vm } = await hold('reap', '--ttl', '10m');
     holder.kill('SIGKILL');
     await holder.done;
@@ -354,7 +354,7 @@ describe('leases in files that fail', { timeout: 400_000 }, () => {
       assert.equal(ec2.state(instance), 'running');
     }
     assert.ok(vm.isArmed());
-    // The leases of the tests above that nobody could close are closed as well.
+    // This also closes the leases that the tests above could not close.
     const result = await reap(debug, [], '+40m');
     assert.equal(result.status, 0, result.stderr);
     assert.equal(ec2.state(instance), 'terminated');

@@ -40,7 +40,7 @@ describe('two machines with one table of leases', { timeout: 300_000 }, () => {
   }
   const stateOf = (id: string) => debug.world.cloud.instances.get(id)?.state;
 
-  test('without the table nothing is opened, and the command that makes it is told', async () => {
+  test('without the table nothing is opened, and the hint has the command that makes it', async () => {
     const vm = await debug.begin('first');
     const early = await debug.world.mint(
       'debug',
@@ -75,7 +75,7 @@ describe('two machines with one table of leases', { timeout: 300_000 }, () => {
     assert.deepEqual(JSON.parse((await elsewhere(['list', '--json'])).stdout), []);
   });
 
-  test('where the holder died, the other machine reaps: in its time, and by EC2 alone', async () => {
+  test('if the holder died, the other machine reaps in time, with EC2 alone', async () => {
     const id = instance('i-0123456789abcdef2');
     await debug.begin('second');
     // The holder's clock is three minutes behind ours, and AWS takes a signature that is five off.

@@ -19,7 +19,7 @@ export function askCommand(question: object = {}): string {
   return `'${process.execPath}' '${program}' '${JSON.stringify(question)}'`;
 }
 
-/** A command on a terminal of its own; what is written to `stdin` is typed there. */
+/** A command on a new terminal; data for `stdin` is typed there. */
 export function onTerminal(command: string, env: Readonly<Record<string, string>> = {}): Child {
   const words = ['-qefc', command, '/dev/null'];
   return startChild('script', words, { ...environment, ...env }, { holdInput: true, timeout: 60_000 });
@@ -30,7 +30,7 @@ export function askOnTerminal({ env = {}, question = {} }: Options = {}): Child 
   return onTerminal(`exec ${askCommand(question)}`, env);
 }
 
-/** The question where there is no terminal: a session of its own. */
+/** The question without a terminal, in a new session. */
 export function askWithout({ env = {}, question = {} }: Options = {}): Child {
   const words = [program, JSON.stringify(question)];
   return startChild(process.execPath, words, { ...environment, ...env }, { timeout: 60_000 });

@@ -33,7 +33,7 @@ describe('the question through SSH_ASKPASS', () => {
     ['flood', 'no'],
     ['killed', 'no'],
   ] as const) {
-    test(`a program that says ${says} says ${expected}`, async (context) => {
+    test(`the output ${says} means ${expected}`, async (context) => {
       const { env, log } = scripted(context, says);
       assert.equal(await answerOf(askWithout({ env })), expected);
       assert.deepEqual(runs(log()), ['confirm']);
@@ -71,7 +71,7 @@ describe('the question through SSH_ASKPASS', () => {
   });
 
   for (const says of ['hang', 'hang-in-child', 'stubborn']) {
-    test(`one that does not answer (${says}) holds up nothing beyond its time`, async (context) => {
+    test(`a program that does not answer (${says}) is ended at the time limit`, async (context) => {
       const { env } = scripted(context, says);
       for (const question of [{ seconds: 1 }, { withdrawAfter: 500 }]) {
         const child = askWithout({ env, question });
@@ -82,7 +82,7 @@ describe('the question through SSH_ASKPASS', () => {
     });
   }
 
-  test('one that is missing or cannot be run is no one to ask', async (context) => {
+  test('a missing program, or one that cannot be run, cannot ask', async (context) => {
     const { env, directory } = scripted(context, 'yes');
     const plain = join(directory, 'plain');
     writeFileSync(plain, '#!/bin/sh\necho yes\n');

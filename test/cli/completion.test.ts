@@ -1,4 +1,4 @@
-/** Completion, asked of the real shells. */
+/** Completion, tested in the real shells. */
 import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
 import { chmodSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -90,7 +90,7 @@ test('every option that is not hidden, and every word, has a description of one 
 });
 
 describe('bash', () => {
-  test('offers the commands, the words behind them, and the options', () => {
+  test('offers the commands, their subcommands, and the options', () => {
     assert.deepEqual(bashOffers('mint-ssh '), commandNames);
     assert.deepEqual(bashOffers('mint-ssh ssh-'), ['ssh-config']);
     assert.deepEqual(bashOffers('mint-ssh hosts '), hostsWords);
@@ -101,7 +101,7 @@ describe('bash', () => {
     assert.deepEqual(bashOffers('mint-ssh nonsense '), []);
   });
 
-  test('offers the names of the VMs where a VM is meant, whatever options stand before it', () => {
+  test('offers the names of the VMs as an argument, also after options', () => {
     assert.deepEqual(bashOffers('mint-ssh ssh '), ['dev', 'dev-2', 'build']);
     assert.deepEqual(bashOffers('mint-ssh doctor d'), ['dev', 'dev-2']);
     assert.deepEqual(bashOffers('mint-ssh hosts show b'), ['build']);
@@ -111,7 +111,7 @@ describe('bash', () => {
     assert.deepEqual(bashOffers('mint-ssh ssh dev -- '), []);
   });
 
-  test('expands nothing of what it is given for a name', () => {
+  test('does not expand names', () => {
     const hostile = `mint-ssh() { printf '%s\\n' 'd$(touch ${directory}/ran)' 'd*' '\`touch ${directory}/ran\`' 'dev'; }; cd /`;
     assert.deepEqual(bashOffers('mint-ssh ssh d', hostile), [`d$(touch ${directory}/ran)`, 'd*', 'dev']);
     assert.equal(spawnSync('ls', [join(directory, 'ran')]).status, 2);
@@ -131,7 +131,7 @@ describe('bash', () => {
   });
 });
 
-/** Where a shell is not on this machine, what it would be given is looked at instead. */
+/** If a shell is not installed, checks its script instead. */
 function checkText(shell: string): void {
   const text = spawnSync('cat', [script(shell)], { encoding: 'utf8' }).stdout;
   for (const name of commandNames) assert.ok(text.includes(name), name);
@@ -190,7 +190,7 @@ test('fish offers the same', (context) => {
   assert.ok(!offers('mint-ssh demo --').includes('--json'));
 });
 
-test('the names come without a word where there are none, or the settings are wrong', () => {
+test('prints nothing without VMs, and with invalid settings', () => {
   const vms = (configDir: string) =>
     spawnSync(process.execPath, [main, 'completion', 'vms', '--config-dir', configDir], { encoding: 'utf8' });
   const nothing = vms('/nowhere');
@@ -202,7 +202,7 @@ test('the names come without a word where there are none, or the settings are wr
   assert.deepEqual([bad.status, bad.stdout, bad.stderr], [0, '', '']);
 });
 
-test('a VM that only AWS knows of is offered, as far as it was seen with these credentials', (context) => {
+test('offers a VM that only AWS has, if it was found with these credentials', (context) => {
   const configDir = mkdtempSync(join(tmpdir(), 'mint-completion-'));
   context.after(() => rmSync(configDir, { recursive: true, force: true }));
   const paths = resolvePaths({ configDir }, {});
@@ -222,7 +222,7 @@ test('a VM that only AWS knows of is offered, as far as it was seen with these c
   assert.equal(vms({ ...caller, AWS_ACCESS_KEY_ID: 'AKIAYOU' }).stdout, '');
 });
 
-test('another shell is refused by name', () => {
+test('refuses another shell', () => {
   for (const words of [[], ['tcsh'], ['bash', 'zsh'], ['constructor']]) {
     const { status, stderr } = spawnSync(process.execPath, [main, 'completion', ...words], {
       encoding: 'utf8',

@@ -16,13 +16,13 @@ function type(...pieces: string[]): { shown: string; lines: unknown[]; rest: str
   return { shown, lines, rest };
 }
 
-test('what is typed is shown, and is a line when Enter is pressed', () => {
+test('echoes typed text, and returns it when Enter is pressed', () => {
   assert.deepEqual(type('ye', 's', '\r'), { shown: 'yes\r\n', lines: [{ text: 'yes' }], rest: '' });
   assert.deepEqual(type('\r'), { shown: '\r\n', lines: [{ text: '' }], rest: '' });
   assert.deepEqual(type('yes\rno\r'), { shown: 'yes\r\n', lines: [{ text: 'yes' }], rest: 'no\r' });
 });
 
-test('a character is erased as a whole, and no more than there are', () => {
+test('erases whole characters, and no more than were typed', () => {
   assert.deepEqual(type('nö\b\x7fyes\r').lines, [{ text: 'yes' }]);
   assert.equal(type('n\b\b\b').shown, 'n\b \b');
   assert.deepEqual(type('maybe\x15no\r').lines, [{ text: 'no' }]);
@@ -33,7 +33,7 @@ test('Ctrl-C ends it, and so do Ctrl-D and Ctrl-Z on an empty line', () => {
   assert.deepEqual(type('yes\x04\r').lines, [{ text: 'yes' }]);
 });
 
-test('arrows and other control keys are no part of the line', () => {
+test('ignores arrows and other control keys', () => {
   assert.deepEqual(type('y', '\x1b[A', '\x1bOP', 'e\x01\x02s\r'), {
     shown: 'yes\r\n',
     lines: [{ text: 'yes' }],
@@ -41,7 +41,7 @@ test('arrows and other control keys are no part of the line', () => {
   });
 });
 
-test('a line has an end', () => {
+test('limits the length of a line', () => {
   const [line] = type('x'.repeat(5000), '\r').lines as { text: string }[];
   assert.equal(line?.text.length, 1024);
 });

@@ -16,7 +16,7 @@ function rendered(source: string): string {
   return stdout;
 }
 
-test('groff takes the page without a warning, and shows every command, word and option as it is typed', () => {
+test('groff formats the page without a warning, and shows every command and option', () => {
   const shown = rendered(page).replaceAll(/[ \n]+/g, ' ');
   for (const { command } of texts) {
     const forms = [
@@ -31,7 +31,7 @@ test('groff takes the page without a warning, and shows every command, word and 
   }
 });
 
-test('nothing in a text is taken for a request or an escape', () => {
+test('escapes text that groff would read as a request or an escape', () => {
   const hostile = '.so /etc/passwd\n\'br\n\\fBbold\\n(.c `a\\b` "x" ~/.ssh ^ …';
   const command = {
     usage: 'x \\*(xx',

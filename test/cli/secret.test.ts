@@ -46,7 +46,7 @@ describe('a passphrase', () => {
     });
   }
 
-  test('that nobody finishes in time is none, and leaves nothing behind for the shell', async () => {
+  test('that is not completed in time is discarded, and leaves no input for the shell', async () => {
     const child = onTerminal(`'${process.execPath}' '${program}' 2; stty -a; head -n 1 >&2`);
     await child.until(asked);
     child.stdin.write('half');
@@ -68,7 +68,7 @@ describe('a passphrase', () => {
     assert.match(stdout, /ended[\s\S]* icanon[\s\S]* echo /);
   });
 
-  test('is asked through SSH_ASKPASS where there is no terminal: the first line counts, a failure is a no', async (context) => {
+  test('is asked through SSH_ASKPASS without a terminal: the first line counts, a failure is a no', async (context) => {
     const directory = mkdtempSync(join(tmpdir(), 'mint-secret-'));
     context.after(() => rmSync(directory, { recursive: true, force: true }));
     const askpass = join(directory, 'askpass');
@@ -87,7 +87,7 @@ describe('a passphrase', () => {
     }
   });
 
-  test('is asked of nobody where there is nobody, and never read from stdin', async () => {
+  test('is not asked without terminal and SSH_ASKPASS, and never read from stdin', async () => {
     const env = { PATH: process.env['PATH'] };
     const { stdout } = await startChild(process.execPath, [program], env, { input: 'geheim\n' }).done;
     assert.match(stdout, /\[no: nobody\]/);

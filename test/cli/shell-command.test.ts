@@ -78,7 +78,7 @@ const checked = new Set([
 ]);
 
 describe('commands in errors, hints and notes', () => {
-  test('a shell reads each value as one word, whatever it is', () => {
+  test('a shell reads each value as one word', () => {
     fc.assert(
       fc.property(
         fc.array(fc.oneof(fc.string({ unit: 'binary' }), fc.constantFrom(...hostile)), { maxLength: 5 }),
@@ -92,20 +92,20 @@ describe('commands in errors, hints and notes', () => {
     );
   });
 
-  test('plain values stay as they are; no word can be taken for an option', () => {
+  test('plain values are not quoted; no word can become an option', () => {
     assert.equal(command`chmod go-w ${'/home/u/.ssh'} ${'a b'}`, "chmod go-w /home/u/.ssh 'a b'");
     assert.equal(shellWord("it's"), "'it'\\''s'");
     assert.equal(shellWord(''), "''");
   });
 
-  test('an identifier that AWS named stands in a command only where it has the form of one', () => {
+  test('an identifier from AWS is put into a command only if it has the right form', () => {
     assert.equal(idOr('subnet-0123456789abcdef0', ec2Id, 'SUBNET'), 'subnet-0123456789abcdef0');
     for (const text of [...hostile, undefined, '', 'subnet-', 'subnet-0123;x']) {
       assert.equal(idOr(text, ec2Id, 'SUBNET'), 'SUBNET');
     }
   });
 
-  test('nothing that a VM says reaches the hint of a failed change to authorized_keys', () => {
+  test('no text of a VM reaches the hint of a failed change to authorized_keys', () => {
     for (const word of [
       'home',
       'directory',

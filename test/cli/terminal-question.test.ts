@@ -32,7 +32,7 @@ describe('the question on a terminal', () => {
     });
   }
 
-  test('shows the frame above the prompt, in bold red where the terminal has colours', async () => {
+  test('shows the frame above the prompt, in bold red on a terminal with colours', async () => {
     for (const [env, colour] of [
       [{ TERM: 'xterm' }, true],
       [{ TERM: 'xterm', NO_COLOR: '1' }, false],
@@ -49,7 +49,7 @@ describe('the question on a terminal', () => {
     }
   });
 
-  test('what is neither yes nor no is asked again, and is a no the third time', async () => {
+  test('asks again after an answer that is neither yes nor no; the third one is a no', async () => {
     const child = askOnTerminal();
     await child.until(asked);
     for (const [typed, times] of [
@@ -73,7 +73,7 @@ describe('the question on a terminal', () => {
     assert.equal(await answerOf(child), 'yes');
   });
 
-  test('control characters in what is shown and in what is typed reach the terminal as text', async () => {
+  test('escapes control characters in the question and in the answer', async () => {
     const framed = 'VM: \x1b]0;title\x07\x1b[2Jdev\r\x9b1m\u202e';
     const child = askOnTerminal({ question: { framed } });
     await child.until(asked);
@@ -86,7 +86,7 @@ describe('the question on a terminal', () => {
     assert.match(child.stdout, /VM: .*dev\\u\{d\}/);
   });
 
-  test('no answer is a timeout, in time, and half a word does not stay in the terminal', async () => {
+  test('times out without an answer, and discards a partial one', async () => {
     const child = onTerminal(`${askCommand({ seconds: 3 })}; read -r line; echo "[left: $line]"`);
     await child.until(asked);
     const start = performance.now();
@@ -99,7 +99,7 @@ describe('the question on a terminal', () => {
     await child.done;
   });
 
-  test('a question that is withdrawn is over at once', async () => {
+  test('ends at once when the question is withdrawn', async () => {
     const child = askOnTerminal({ question: { seconds: 240, withdrawAfter: 300 } });
     assert.equal(await answerOf(child), 'timeout');
     assert.ok((await child.done).milliseconds < 60_000);
@@ -138,7 +138,7 @@ describe('the question on a terminal', () => {
     assert.equal(states[0], states[1]);
   });
 
-  test('a terminal that goes away accepts nothing, and keeps nothing waiting', async (context) => {
+  test('ends without an answer when the terminal is closed', async (context) => {
     const directory = mkdtempSync(join(tmpdir(), 'mint-question-'));
     context.after(() => rmSync(directory, { recursive: true, force: true }));
     const answerTo = join(directory, 'answer');
@@ -158,7 +158,7 @@ describe('the question on a terminal', () => {
 describe('the question and job control', () => {
   const shell = 'exec bash --norc --noprofile -i';
 
-  test('a background job asks no one, touches nothing and goes on', async () => {
+  test('a background job does not ask, does not use the terminal, and continues', async () => {
     const child = onTerminal(shell);
     await child.until(/\$ /);
     child.stdin.write(`${askCommand()} &\n`);
@@ -184,7 +184,7 @@ describe('the question and job control', () => {
     await child.done;
   });
 
-  test('sent to the background, it leaves the terminal to the shell until it is brought back', async () => {
+  test('in the background, it does not use the terminal until it is in the foreground again', async () => {
     const child = onTerminal(shell);
     await child.until(/\$ /);
     child.stdin.write(`${askCommand({ seconds: 240 })}\n`);
@@ -220,7 +220,7 @@ describe('the question and job control', () => {
     await child.done;
   });
 
-  test('a yes typed into a stopped job is too late when its time is over', async () => {
+  test('a yes that was typed into a stopped job does not count after the time limit', async () => {
     const child = onTerminal(shell);
     await child.until(/\$ /);
     child.stdin.write(`${askCommand({ seconds: 5 })}\n`);
@@ -228,7 +228,7 @@ describe('the question and job control', () => {
     child.stdin.write('\x1a');
     await child.until(/Stopped/);
     await new Promise((resolve) => setTimeout(resolve, 5200));
-    // As good as a yes, and nothing that a shell could run where it gets to read it.
+    // Counts as a yes, and is harmless if the shell reads it.
     child.stdin.write('fg\nSHA256:abcDEF\n');
     await child.until(/\[answer: timeout\]/);
     child.stdin.write('exit\n');

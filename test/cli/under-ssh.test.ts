@@ -1,4 +1,4 @@
-/** The question where it is asked in earnest: in a ProxyCommand of the real ssh. */
+/** The question in a ProxyCommand of the real ssh. */
 import assert from 'node:assert/strict';
 import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';

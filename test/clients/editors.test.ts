@@ -35,7 +35,7 @@ describe('editors that run ssh without a terminal', { timeout: 300_000 }, () => 
     session.stdin.end('exit\n');
     const { status, stderr } = await session.done;
     assert.equal(status, 0);
-    // What the extension's log shows a person in search of a fault.
+    // The extension's log shows this to users.
     assert.match(stderr, /Authenticated to code \(via proxy\) using "publickey"/);
     assert.ok(!existsSync(asked));
     await assertBound(world, 'code');

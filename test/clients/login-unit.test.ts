@@ -52,7 +52,7 @@ if [ -e ${world.directory}/offline ]; then echo 'Failed to connect to bus' >&2; 
     const result = await world.run(mintProgram, ['agent', word], { env });
     return { ...result, calls: readFileSync(calls, 'utf8').split('\n').filter(Boolean) };
   }
-  /** Runs what the unit says as systemd would: its words, and an environment with nothing of the caller's. */
+  /** Runs the command of the unit as systemd would: with its arguments, and without the caller's environment. */
   function startUnit(more: Record<string, string> = {}): Child {
     const [, line = ''] = /^ExecStart=(.*)$/m.exec(readFileSync(unit(), 'utf8')) ?? [];
     const words = [...line.matchAll(/"([^"]*)"/g)].map(([, word = '']) => word);
@@ -143,7 +143,7 @@ if [ -e ${world.directory}/offline ]; then echo 'Failed to connect to bus' >&2; 
     assert.equal(readFileSync(unit(), 'utf8'), current);
   });
 
-  test('a file of that name that mint-ssh did not write is left as it is', async () => {
+  test('does not change a file of that name that mint-ssh did not write', async () => {
     await mint('install');
     for (const text of ['[Service]\nExecStart=/opt/other\n', '']) {
       writeFileSync(unit(), text);
@@ -211,7 +211,7 @@ if [ -e ${world.directory}/offline ]; then echo 'Failed to connect to bus' >&2; 
     assert.equal((await ends.done).status, 0);
     assert.equal(world.agents().length, 1);
     assert.equal(world.agents()[0]?.pid, stays.pid);
-    // By its clock whoever asks it anything takes minutes.
+    // By its clock, every client takes minutes.
     stays.kill('SIGTERM');
     assert.equal((await stays.done).status, 0);
   });

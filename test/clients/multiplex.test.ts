@@ -53,7 +53,7 @@ describe('multiplex', { timeout: 300_000 }, () => {
     await waitFor('the master’s end', 60_000, () => !existsSync(`/proc/${pid}/exe`));
   };
 
-  test('a second login opens no second TCP connection, by whatever name or command', async () => {
+  test('a second login opens no second TCP connection, for every name and command', async () => {
     const { relay } = world.vm('dev');
     for (const word of ['one', 'two']) await logsIn('dev', word);
     await logsIn('mint-dev', 'three');
@@ -76,7 +76,7 @@ describe('multiplex', { timeout: 300_000 }, () => {
     assert.equal(world.vm('dev').relay?.accepted, before + 1);
   });
 
-  test('what a command does on the VM goes by a connection of its own', async () => {
+  test('mint-ssh commands use a separate connection', async () => {
     await logsIn('dev', 'in');
     const before = world.vm('dev').relay?.accepted ?? 0;
     assert.equal((await world.mint('key', 'list', 'dev')).status, 0);
@@ -109,14 +109,14 @@ describe('multiplex', { timeout: 300_000 }, () => {
     assert.equal(world.sshd(long).accepted(), 1);
   });
 
-  test('keep-alives notice a dead connection, and not a person who thinks', async () => {
+  test('keep-alives end a dead connection, but not one that waits for a prompt', async () => {
     const { stdout } = await world.ssh('-G', 'dev');
     const number = (keyword: string) => Number(new RegExp(`^${keyword} (\\d+)$`, 'm').exec(stdout)?.[1]);
     const seconds = number('serveraliveinterval') * number('serveralivecountmax');
     assert.ok(seconds > 50 && seconds < 120, `${seconds} s`);
   });
 
-  test('a socket that a killed connection left is no obstacle', async () => {
+  test('a socket that a killed connection left does not prevent a login', async () => {
     await logsIn('killed', 'one');
     await kill(await masterOf('killed'));
     assert.ok(sockets().includes(socketOf('killed')));
@@ -125,12 +125,12 @@ describe('multiplex', { timeout: 300_000 }, () => {
     assert.equal(world.sshd('killed').accepted(), 2);
   });
 
-  test('a host key that changed under it is asked about on the terminal, and nothing gets in before', async () => {
+  test('a changed host key causes a prompt on the terminal, and no login before the answer', async () => {
     await logsIn('changed', 'in');
     await kill(await masterOf('changed'));
     await world.sshd('changed').replaceHostKey();
     const before = world.sshd('changed').accepted();
-    // Without a terminal there is nobody to be told now.
+    // Without a terminal the message cannot be shown.
     assert.equal((await world.ssh('changed', 'true')).status, 255);
     const shown = await world.mint('hosts', 'show', 'changed');
     assert.ok(shown.stdout.includes(world.sshd('changed').hostKey.fingerprint), shown.stdout);
@@ -149,7 +149,7 @@ describe('multiplex', { timeout: 300_000 }, () => {
     assert.equal(world.sshd('changed').accepted(), before + 1);
   });
 
-  test('what went wrong is said on the terminal, though ssh gives the proxy no stderr', async () => {
+  test('shows errors on the terminal, although ssh gives the proxy no stderr', async () => {
     const vm = world.vm('killed');
     const master = await masterOf('killed');
     if (master > 0) await kill(master);
@@ -176,7 +176,7 @@ describe('multiplex', { timeout: 300_000 }, () => {
     await master.done;
   });
 
-  test('a run directory that is gone after a restart of the machine is made before ssh needs it', async () => {
+  test('creates a run directory that is missing after a reboot before ssh needs it', async () => {
     for (const vm of ['dev', 'brief', 'changed', 'killed', long]) await world.ssh('-O', 'exit', vm);
     await world.mint('agent', 'stop');
     await waitFor('the agent to end', 60_000, () => world.agents().length === 0);

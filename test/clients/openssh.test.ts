@@ -9,7 +9,7 @@ import { startUsersAgent, type UsersAgent } from '../openssh/users-agent.ts';
 import { makeWorld, type World, waitFor } from '../openssh/world.ts';
 import { assertBound } from './bound.ts';
 
-describe('OpenSSH’s own ways to go further', { timeout: 300_000 }, () => {
+describe('OpenSSH’s forwarding options', { timeout: 300_000 }, () => {
   let world: World;
   let agent: UsersAgent;
   let inner: Sshd;
@@ -69,7 +69,7 @@ describe('OpenSSH’s own ways to go further', { timeout: 300_000 }, () => {
     return received.subarray(12).toString();
   };
 
-  test('-J: the VM is the way to a host behind it, where the user’s own key counts', async () => {
+  test('-J: the VM is the jump host to a host behind it, with the user’s own key', async () => {
     const { status, stdout, stderr } = await ssh('-J', 'dev', 'inner', 'echo inside');
     assert.deepEqual([status, stdout, stderr], [0, 'inside\n', '']);
     await assertBound(world, 'dev');

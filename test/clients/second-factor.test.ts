@@ -7,7 +7,7 @@ import ssh2, { type Server } from 'ssh2';
 import { makeHostKey } from '../../src/demo/hosts.ts';
 import { freePort, loginUser, makeWorld, type World } from '../openssh/world.ts';
 
-describe('a VM that wants a second factor', { timeout: 300_000 }, () => {
+describe('a VM that requires a second factor', { timeout: 300_000 }, () => {
   let world: World;
   let server: Server;
   let environment: Record<string, string>;
@@ -57,7 +57,7 @@ describe('a VM that wants a second factor', { timeout: 300_000 }, () => {
     await world.end();
   });
 
-  test('gets our key, then ssh asks its user for the rest', async () => {
+  test('gets our key, then ssh prompts for the other factor', async () => {
     const { stdout, stderr, status } = await world.startSsh(['both', 'true'], { env: environment }).done;
     assert.deepEqual([status, stdout], [0, 'in\n'], stderr);
     const shown = await world.mint('hosts', 'show', 'both', '--json');
@@ -65,7 +65,7 @@ describe('a VM that wants a second factor', { timeout: 300_000 }, () => {
     assert.ok(existsSync(join(world.directory, 'asked')));
   });
 
-  test('is not logged in to where the setting does not name it', async () => {
+  test('refuses the login without the setting', async () => {
     const { status, stderr } = await world.startSsh(['one', 'true'], { env: environment }).done;
     assert.equal(status, 255);
     assert.match(stderr, new RegExp(`${loginUser}@one: Permission denied \\(keyboard-interactive\\)`));

@@ -43,7 +43,7 @@ describe('ssh2, the library of Node programs and editors', { timeout: 300_000 },
 
   test('open-remote-ssh: reads the config itself, lists the agent’s keys first, and only then starts the proxy', async () => {
     await world.mint('agent', 'stop');
-    // What `mint-ssh agent install` has started at login; it knows of no AWS settings.
+    // The agent of `mint-ssh agent install`, which has no AWS settings.
     const agent = world.start(
       'env',
       ['-i', `HOME=${world.home}`, mintProgram, 'agent', '--stay', '--config-dir', world.configDir],
@@ -71,7 +71,7 @@ describe('ssh2, the library of Node programs and editors', { timeout: 300_000 },
         .replace('%p', block.get('port') ?? '')
         .replace('%r', block.get('user') ?? ''),
     );
-    // `none` first, then the key it has listed before, and no other, whatever the agent lists by then.
+    // `none` first, then the key that it listed before, and no key that the agent lists later.
     const methods: AnyAuthMethod[] = [
       { type: 'none', username: loginUser },
       { type: 'agent', username: loginUser, agent: new OneKeyAgent(socket, keys) },

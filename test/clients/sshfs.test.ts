@@ -15,7 +15,7 @@ describe('sshfs', { timeout: 300_000 }, () => {
 
   test('a directory of the VM is mounted, read and written', async (context) => {
     if (!canMount()) {
-      // A container without the device: nothing can be mounted in it by anyone.
+      // A container without the device cannot mount.
       context.skip('not shown here: /dev/fuse cannot be opened');
       return;
     }

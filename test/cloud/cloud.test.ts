@@ -59,7 +59,7 @@ function push(
   return sender.send(new SendSSHPublicKeyCommand(wanted)).finally(() => sender.destroy());
 }
 
-describe('a push with a right signature', { concurrency: true }, () => {
+describe('a push with a valid signature', { concurrency: true }, () => {
   test('authorises the key at once, in memory and on disk', async () => {
     const key = freshEd25519Line();
     assert.equal(key.length, 80);
@@ -75,7 +75,7 @@ describe('a push with a right signature', { concurrency: true }, () => {
     assert.deepEqual(cloud.authorizedKeys(instance, 'another'), []);
   });
 
-  test('of an RSA key with a comment is taken too', async () => {
+  test('of an RSA key with a comment is accepted too', async () => {
     const key = `${freshRsaLine()} someone@somewhere`;
     await push({ SSHPublicKey: key, InstanceOSUser: 'rsa' });
     assert.deepEqual(cloud.authorizedKeys(instance, 'rsa'), [key]);
@@ -88,7 +88,7 @@ describe('a push with a right signature', { concurrency: true }, () => {
   });
 });
 
-test('a pushed key is good for 60 s and no longer', async () => {
+test('a pushed key is valid for 60 s and no longer', async () => {
   const [first, again] = [freshEd25519Line(), freshEd25519Line()];
   await push({ SSHPublicKey: first, InstanceOSUser: 'minute' });
   await push({ SSHPublicKey: again, InstanceOSUser: 'minute' });
@@ -108,7 +108,7 @@ test('a pushed key is good for 60 s and no longer', async () => {
   assert.ok(!existsSync(`${path}~`));
 });
 
-describe('a caller who is not who it says', { timeout: 180_000 }, () => {
+describe('an invalid caller', { timeout: 180_000 }, () => {
   const refusedAs = (name: string) => ({ name });
   const credentials = { accessKeyId: demoAccessKey.id, secretAccessKey: demoAccessKey.secret };
 
@@ -117,7 +117,7 @@ describe('a caller who is not who it says', { timeout: 180_000 }, () => {
     await assert.rejects(push({}, { credentials: wrong }), refusedAs('InvalidSignatureException'));
   });
 
-  test('is refused for an access key nobody has', async () => {
+  test('is refused for an unknown access key', async () => {
     const unknown = { ...credentials, accessKeyId: 'AKIANOBODYNOBODYNOBO' };
     await assert.rejects(push({}, { credentials: unknown }), refusedAs('UnrecognizedClientException'));
   });
@@ -136,7 +136,7 @@ describe('a caller who is not who it says', { timeout: 180_000 }, () => {
     await assert.rejects(push({}, { credentials: expired }), refusedAs('ExpiredTokenException'));
   });
 
-  test('is refused where its clock is ten minutes off, until the SDK has corrected for it', async () => {
+  test('is refused if its clock is ten minutes off, until the SDK has corrected for it', async () => {
     const skewed = { systemClockOffset: -10 * 60_000 };
     await assert.rejects(push({}, skewed), refusedAs('InvalidSignatureException'));
     await assert.rejects(
@@ -159,7 +159,7 @@ describe('a caller who is not who it says', { timeout: 180_000 }, () => {
     assert.equal(answer.headers.get('x-amzn-errortype'), 'MissingAuthenticationTokenException');
   });
 
-  test('is refused where the body or a header was changed on its way', async () => {
+  test('is refused if the body or a header was changed', async () => {
     for (const change of ['body', 'date', 'unsigned'] as const) {
       const sender = client();
       sender.middlewareStack.add(
@@ -188,7 +188,7 @@ describe('a caller who is not who it says', { timeout: 180_000 }, () => {
   });
 });
 
-describe('a push that cannot be', { timeout: 180_000 }, () => {
+describe('an invalid push', { timeout: 180_000 }, () => {
   const cases: Record<string, [Partial<SendSSHPublicKeyCommandInput>, string]> = {
     'an instance id of another form': [{ InstanceId: 'i-XYZ' }, 'InvalidArgsException'],
     'an empty user': [{ InstanceOSUser: '' }, 'InvalidArgsException'],
@@ -277,7 +277,7 @@ describe('on request', { timeout: 300_000 }, () => {
     assert.equal((await push()).Success, true);
   });
 
-  test('an answer is lost, and the key is authorised all the same', async () => {
+  test('an answer is lost, and the key is still authorized', async () => {
     cloud.faults.loseAnswers();
     await assert.rejects(push({ InstanceOSUser: 'lost' }));
     assert.equal(cloud.authorizedKeys(instance, 'lost').length, 1);

@@ -30,7 +30,7 @@ export function endingOperations(
     return {
       instancesSet: wanted.map((instance) => {
         const isDone = instance.state === end || instance.state === 'terminated';
-        // It takes a while in truth; who asks again sees it done.
+        // In EC2 it takes a while; here the next request shows it done.
         if (!isDone) instances.set(instance.id, { ...instance, state: end });
         return {
           instanceId: instance.id,

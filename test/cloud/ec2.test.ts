@@ -72,7 +72,7 @@ describe('DescribeInstances', { timeout: 180_000 }, () => {
     await assert.rejects(ids(filter('colour', 'red')), { name: 'InvalidParameterValue' });
   });
 
-  test('knows * and ? in a filter, and what a backslash makes literal', async () => {
+  test('supports * and ? in a filter, and a backslash before literal ones', async () => {
     const plain = add(1, { tags: { n: 'dev' } });
     const odd = add(2, { tags: { n: 'd*v\\(' } });
     assert.deepEqual(await ids(filter('tag:n', 'd*')), [plain, odd]);
@@ -81,7 +81,7 @@ describe('DescribeInstances', { timeout: 180_000 }, () => {
     assert.deepEqual(await ids(filter('tag:n', 'de')), []);
   });
 
-  test('gives pages smaller than what was asked for, whose tokens are good for that question only', async () => {
+  test('returns smaller pages than requested, whose tokens are valid for the same request only', async () => {
     for (let number = 1; number <= 12; number++) add(number);
     const sizes: number[] = [];
     for await (const page of paginateDescribeInstances({ client: ec2, pageSize: 1000 }, {})) {
@@ -98,7 +98,7 @@ describe('DescribeInstances', { timeout: 180_000 }, () => {
     await assert.rejects(ids(named), { name: 'InvalidParameterCombination' });
   });
 
-  test('shows a region its own instances, and names an id that is not there or is none', async () => {
+  test('returns the instances of a region, and names an unknown or invalid ID', async () => {
     add(1, { region: 'eu-west-1' });
     assert.deepEqual(await ids({}), []);
     await assert.rejects(ids({ InstanceIds: [id(1)] }), {
@@ -119,7 +119,7 @@ test('a console is empty, then base64 of what was printed', async () => {
   assert.equal(Timestamp?.getTime(), 1_000);
 });
 
-test('starting takes its time, and what is being stopped cannot be started', async () => {
+test('starting takes time, and a stopping instance cannot be started', async () => {
   const instance = add(1, { state: 'stopped', start: { milliseconds: 100, publicIp: '203.0.113.9' } });
   const start = () => ec2.send(new StartInstancesCommand({ InstanceIds: [instance] }));
   const [change] = (await start()).StartingInstances ?? [];
@@ -133,7 +133,7 @@ test('starting takes its time, and what is being stopped cannot be started', asy
 });
 
 describe('a caller of a Query service', { timeout: 180_000 }, () => {
-  test('is who its key says', async () => {
+  test('is identified by its key', async () => {
     const arn = 'arn:aws:sts::210987654321:assumed-role/dev/anna';
     cloud.accessKeys.set('AKIAANNA', { secret: 's', arn, account: '210987654321' });
     const client = new STSClient(settings('AKIAANNA', 's'));
@@ -142,7 +142,7 @@ describe('a caller of a Query service', { timeout: 180_000 }, () => {
     client.destroy();
   });
 
-  test('is refused in that service’s own words', async () => {
+  test('is refused with that service’s own errors', async () => {
     cloud.accessKeys.set('AKIADENIED', { secret: 's', denied: ['ec2:DescribeInstances'] });
     const cases: [string, string, number, string, number][] = [
       [demoAccessKey.id, 'AuthFailure', 401, 'SignatureDoesNotMatch', 403],
@@ -185,14 +185,14 @@ describe('a caller of a Query service', { timeout: 180_000 }, () => {
     });
   });
 
-  test('gets text that XML can hold, whatever a tag says', async () => {
+  test('gets valid XML for any tag', async () => {
     add(1, { tags: { n: '<&>"\'\r\n\u0001\u001b ü]]>' } });
     const { Reservations } = await ec2.send(new DescribeInstancesCommand({}));
     const [tag] = Reservations?.[0]?.Instances?.[0]?.Tags ?? [];
     assert.equal(tag?.Value, '<&>"\'\r\n\ufffd\ufffd ü]]>');
   });
 
-  test('without a signature, or with an action there is none of, gets an error in XML', async () => {
+  test('without a signature, or with an unknown action, gets an error in XML', async () => {
     const answer = await fetch(cloud.endpoint, {
       method: 'POST',
       headers: { 'content-type': 'application/x-www-form-urlencoded; charset=utf-8' },
@@ -210,7 +210,7 @@ describe('a caller of a Query service', { timeout: 180_000 }, () => {
 describe('a fault', { timeout: 180_000 }, () => {
   const console = () => ec2.send(new GetConsoleOutputCommand({ InstanceId: id(1) }));
 
-  test('can be that of one operation alone: it fails, is late or hangs, and comes back', async () => {
+  test('can affect one operation only: it fails, is late or hangs, and recovers', async () => {
     add(1, { console: { text: 'booted', at: 0 } });
     const faults = cloud.faults.of('GetConsoleOutput');
     faults.failNext('InternalError', Number.POSITIVE_INFINITY);
@@ -226,7 +226,7 @@ describe('a fault', { timeout: 180_000 }, () => {
     assert.equal((await late).InstanceId, id(1));
   });
 
-  test('can be that of one service alone', async () => {
+  test('can affect one service only', async () => {
     cloud.faults.of('ec2').failNext('Unavailable', Number.POSITIVE_INFINITY);
     await assert.rejects(ids({}), { name: 'Unavailable' });
     await sts.send(new GetCallerIdentityCommand({}));

@@ -20,15 +20,15 @@ const allowedPorts = ['22', '3389'];
 /** How many tunnels one endpoint has. */
 const maxTunnels = 20;
 
-/** What becomes of those who come. */
+/** What happens to clients. */
 export type Reception =
-  /** They are led to the instance. */
+  /** They are connected to the instance. */
   | { readonly kind: 'lead' }
   /** The tunnel is not opened. */
   | { readonly kind: 'refuse'; readonly status: number; readonly body: string }
   /** Nothing is answered. */
   | { readonly kind: 'silent' }
-  /** It is opened, and whatever `act` does is done with it. */
+  /** The tunnel is opened, and `act` is called with it. */
   | { readonly kind: 'open'; readonly act: (tunnel: WebSocket) => void };
 
 interface OpenTunnel {
@@ -42,14 +42,14 @@ export interface Endpoint {
   readonly id: string;
   /** `127.0.0.1:PORT`: what EC2 says of it. */
   readonly dnsName: string;
-  /** For the next ones who come. */
+  /** The behaviour for the next clients. */
   reception: Reception;
   /** The tunnels that are open, oldest first. */
   readonly tunnels: readonly OpenTunnel[];
   /** How many were asked for so far, and how many were opened. */
   readonly asked: number;
   readonly opened: number;
-  /** What clients did that AWS would not take: signatures, queries, frames. */
+  /** Errors of clients that AWS would refuse: signatures, queries, frames. */
   readonly faults: readonly string[];
   /** What went to clients so far, in bytes. */
   readonly bytesDown: number;

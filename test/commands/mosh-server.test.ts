@@ -11,7 +11,7 @@ import { testPath } from '../programs.ts';
 const key = '4NeCCgvZFe2RnPgrcU1PQw';
 const ready = { kind: 'ready', port: 60_001, key };
 
-test('the port and the key are read from among what a shell says first, however it comes in pieces', async () => {
+test('reads the port and the key after other output of a shell, for every split', async () => {
   const text = `Welcome!\r\n\r\nMOSH CONNECT 60001 ${key}\r\n\r\nmosh-server (mosh 1.4.0)\n[mosh-server detached, pid = 7]\n`;
   assert.deepEqual(await readMoshServer(Readable.from([Buffer.from(text)])), ready);
   const bytes = [...Buffer.from(text)].map((byte) => Buffer.from([byte]));
@@ -41,7 +41,7 @@ test('a line that only begins like it is a failure, and gives neither a port nor
   assert.equal(parseMoshServer(`x MOSH CONNECT 60001 ${key}\n`), undefined);
 });
 
-test('a server that does not come up is quoted, and one that never stops talking is cut off', async () => {
+test('quotes a server that does not start, and ends one that prints without end', async () => {
   const said = Readable.from([Buffer.from('one\nmosh-server needs a UTF-8 native locale to run.\n\n')]);
   assert.deepEqual(await readMoshServer(said), {
     kind: 'failed',
@@ -67,7 +67,7 @@ function ownDirectory(context: TestContext): string {
   return directory;
 }
 
-/** What a program in the place of mosh-server is given, where a login shell reads our words. */
+/** The arguments that a program in place of mosh-server gets through a login shell. */
 function given(context: TestContext, shell: string, command: readonly string[]): string[] {
   const directory = ownDirectory(context);
   writeFileSync(join(directory, 'mosh-server'), '#!/bin/sh\nprintf "%s\\0" "$@"\n', { mode: 0o700 });
@@ -79,7 +79,7 @@ function given(context: TestContext, shell: string, command: readonly string[]):
     .slice(0, -1);
 }
 
-test('every word of the command reaches mosh-server as it is, and a locale only where it is one', (context) => {
+test('passes every word of the command to mosh-server unchanged, and only a valid locale', (context) => {
   const hostile = ['$(touch ran)', "it's", '; touch ran', '`id`', 'a b', '', '*', 'new\nline', '-s', '--'];
   const expected = ['new', '-s', '-c', '256', '-l', 'LANG=C.UTF-8', '-l', 'LC_TIME=de_DE.UTF-8'];
   for (const shell of ['/bin/sh', '/bin/bash']) {
@@ -88,7 +88,7 @@ test('every word of the command reaches mosh-server as it is, and a locale only 
   }
 });
 
-test('a VM without mosh-server says so in one line, and nothing else is run', (context) => {
+test('prints one line for a VM without mosh-server, and runs nothing else', (context) => {
   const PATH = ownDirectory(context);
   symlinkSync('/bin/sh', join(PATH, 'sh'));
   const words = moshServerCommand({ colours: 8, command: ['x'], environment: {} });

@@ -90,7 +90,7 @@ function runAll(
   return printed;
 }
 
-test('TMPDIR names a directory that is gone', (context) => {
+test('TMPDIR names a missing directory', (context) => {
   const place = makePlace(context);
   assert.doesNotMatch(runAll(place, { env: { TMPDIR: join(place.home, 'gone') } }), /gone/);
 });
@@ -115,7 +115,7 @@ test('the locale is C, and the home directory has an umlaut', (context) => {
   assert.doesNotMatch(said, /no VM .*is called/);
 });
 
-test('something else is in the place of ssh.toml', (context) => {
+test('ssh.toml is not a regular file', (context) => {
   const place = makePlace(context);
   const file = join(place.mint, 'ssh.toml');
   spawnSync('rm', [file]);

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { makeWorld, type World } from '../openssh/world.ts';
 
-describe('vms, where nothing is known', { timeout: 300_000 }, () => {
+describe('vms, without any settings', { timeout: 300_000 }, () => {
   let world: World;
   before(async () => {
     world = await makeWorld({
@@ -13,7 +13,7 @@ describe('vms, where nothing is known', { timeout: 300_000 }, () => {
   });
   after(() => world.end());
 
-  test('says what kept it from asking AWS, and does not say that AWS shows none', async () => {
+  test('reports why it could not ask AWS, instead of an empty list', async () => {
     const { status, stdout, stderr } = await world.mint('vms');
     assert.equal(status, 2);
     assert.equal(stdout, '');

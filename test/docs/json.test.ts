@@ -1,4 +1,4 @@
-/** docs/json.md, held against what the commands print. */
+/** Compares docs/json.md with the output of the commands. */
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { makeWorld, type World } from '../openssh/world.ts';

@@ -1,4 +1,4 @@
-/** What the documents say of settings, dependencies, permissions and errors, held against the program. */
+/** Compares the documents' settings, dependencies, permissions and errors with the program. */
 import assert from 'node:assert/strict';
 import { existsSync, globSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -9,14 +9,14 @@ import { codeWords, fences, pages, pageText, root, section, tableRows } from './
 
 const places = { any: 'everywhere', top: 'top', vm: '`[vm.NAME]`' };
 
-test('docs/settings.md has every key of ssh.toml, where it may stand, and no other', () => {
+test('docs/settings.md has every key of ssh.toml with its scope, and no other', () => {
   const rows = tableRows(section('docs/settings.md', '## Keys'));
   const documented = Object.fromEntries(rows.map(([key = '', place]) => [key.replaceAll('`', ''), place]));
   const real = Object.entries(settingsKeys).map(([key, { scope }]) => [key, places[scope]]);
   assert.deepEqual(documented, Object.fromEntries(real));
 });
 
-test('the ssh.toml examples of the documents are ones the program takes', () => {
+test('the program accepts the ssh.toml examples of the documents', () => {
   const examples = pages.flatMap(fences).filter(({ language }) => language === 'toml');
   assert.ok(examples.length >= 2);
   for (const { page, line, text } of examples) {
@@ -35,7 +35,7 @@ interface Locked {
   readonly license?: string;
 }
 
-test('docs/dependencies.md names every runtime dependency, its licence and all that it brings', () => {
+test('docs/dependencies.md names every runtime dependency, its licence and its own dependencies', () => {
   const { packages } = JSON.parse(readFileSync(join(root, 'package-lock.json'), 'utf8')) as {
     packages: Readonly<Record<string, Locked>>;
   };
@@ -119,7 +119,7 @@ test('docs/errors.md has a row for every error code, and no other', () => {
   assert.deepEqual([...documented].sort(), [...codes].sort());
 });
 
-test('every link between documents, and into the source, leads somewhere', () => {
+test('every link between documents, and into the source, has a target', () => {
   for (const page of pages) {
     const targets = [...pageText(page).matchAll(/\]\(([^)\s]+)\)/g)].map(([, target = '']) => target);
     for (const target of targets.filter((each) => !/^https?:/.test(each))) {
@@ -133,7 +133,7 @@ test('every link between documents, and into the source, leads somewhere', () =>
   }
 });
 
-test('every file that docs/architecture.md names in code is there, and every link names its own target', () => {
+test('every file that docs/architecture.md names in code exists, and every link text matches its target', () => {
   const page = 'docs/architecture.md';
   const text = pageText(page);
   const links = [...text.matchAll(/\[`([^`]+)`\]\(\.\.\/([^)]+)\)/g)];

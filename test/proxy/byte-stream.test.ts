@@ -27,8 +27,8 @@ async function makeEnd(limit = 5000): Promise<{ end: ByteStream; far: net.Socket
   return { end, far };
 }
 
-describe('an end of the connection', { concurrency: true, timeout: 300_000 }, () => {
-  test('outlives the time limit of its dialling', async () => {
+describe('one side of the connection', { concurrency: true, timeout: 300_000 }, () => {
+  test('outlives the time limit for dialling', async () => {
     const { end, far } = await makeEnd(200);
     await sleep(500);
     far.end('still here');
@@ -36,7 +36,7 @@ describe('an end of the connection', { concurrency: true, timeout: 300_000 }, ()
     assert.equal(await end.read(), undefined);
   });
 
-  test('is known to have gone even where nobody reads what it said before', async () => {
+  test('reports its close even if nothing reads its data', async () => {
     const { end, far } = await makeEnd();
     far.end('goodbye');
     await end.left;
@@ -44,7 +44,7 @@ describe('an end of the connection', { concurrency: true, timeout: 300_000 }, ()
     assert.equal(await end.read(), undefined);
   });
 
-  test('takes in only so much before anyone reads, and then loses nothing', async () => {
+  test('buffers a limited amount before it is read, and then loses nothing', async () => {
     const { end, far } = await makeEnd();
     const { end: other, far: reader } = await makeEnd();
     const piece = Buffer.alloc(1 << 20, 5);
@@ -65,7 +65,7 @@ describe('an end of the connection', { concurrency: true, timeout: 300_000 }, ()
     reader.end();
   });
 
-  test('keeps what waits for a slow reader as it is, whatever that reader says meanwhile', async () => {
+  test('keeps the bytes for a slow reader unchanged while that reader sends', async () => {
     const { end, far } = await makeEnd();
     const { end: other, far: reader } = await makeEnd();
     const all = randomBytes(16 << 20);
@@ -82,7 +82,7 @@ describe('an end of the connection', { concurrency: true, timeout: 300_000 }, ()
     reader.end();
   });
 
-  test('that is destroyed breaks what is read from it and written to it', async () => {
+  test('fails reads and writes after it is destroyed', async () => {
     const { end } = await makeEnd();
     const reading = end.read();
     end.destroy();
@@ -91,7 +91,7 @@ describe('an end of the connection', { concurrency: true, timeout: 300_000 }, ()
     await end.left;
   });
 
-  test('that answers its client’s end with nothing is not waited for longer than half a minute', async () => {
+  test('that does not answer its client’s end is closed after half a minute', async () => {
     const { end, far } = await makeEnd();
     far.resume();
     const begin = performance.now();
@@ -101,7 +101,7 @@ describe('an end of the connection', { concurrency: true, timeout: 300_000 }, ()
     assert.ok(seconds > 28 && seconds < 40, `${seconds} s`);
   });
 
-  test('that goes on speaking after its client’s end is listened to', async () => {
+  test('that keeps sending after its client’s end is read', async () => {
     const { end, far } = await makeEnd();
     end.finish();
     for (let count = 0; count < 3; count += 1) {

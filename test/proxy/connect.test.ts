@@ -13,7 +13,7 @@ after(() => {
   for (const listener of listeners) listener.close();
 });
 
-/** A server that greets whoever comes, and counts them. */
+/** A server that greets and counts its clients. */
 async function greeter(): Promise<{ port: number; visits: number; leaving: Promise<unknown> }> {
   const left = Promise.withResolvers<unknown>();
   const listener = net.createServer((socket) => {
@@ -35,8 +35,8 @@ function dial(port: number, early: EarlyDial | undefined) {
   return dialTarget({ vm: 'dev', runDir: '/nowhere', agent, early }, { candidates, port }, 15_000);
 }
 
-describe('what was dialled before it was known where to', { timeout: 300_000 }, () => {
-  test('is the connection where the agent names the same address', async () => {
+describe('an early dial of the last address', { timeout: 300_000 }, () => {
+  test('becomes the connection if the agent returns the same address', async () => {
     const server = await greeter();
     const { server: end } = await dial(server.port, new EarlyDial({ host, port: server.port }));
     assert.equal((await end.read())?.toString(), 'visit 1');
@@ -44,7 +44,7 @@ describe('what was dialled before it was known where to', { timeout: 300_000 }, 
     end.destroy();
   });
 
-  test('is given up, with nothing said on it, where the agent names another', async () => {
+  test('is closed without sending anything if the agent returns another address', async () => {
     const [old, current] = [await greeter(), await greeter()];
     const early = new EarlyDial({ host, port: old.port });
     const { server: end } = await dial(current.port, early);
@@ -54,7 +54,7 @@ describe('what was dialled before it was known where to', { timeout: 300_000 }, 
     end.destroy();
   });
 
-  test('is given up at once: who goes there after all is a new visitor', async () => {
+  test('is closed at once; a later dial of that address is a new connection', async () => {
     const [old, current] = [await greeter(), await greeter()];
     const early = new EarlyDial({ host, port: old.port });
     const { server: end } = await dial(current.port, early);
@@ -64,7 +64,7 @@ describe('what was dialled before it was known where to', { timeout: 300_000 }, 
     again.destroy();
   });
 
-  test('is one connection: the second time it is dialled', async () => {
+  test('is used once; the second time the address is dialled', async () => {
     const server = await greeter();
     const early = new EarlyDial({ host, port: server.port });
     const [first, second] = [await dial(server.port, early), await dial(server.port, early)];
@@ -74,7 +74,7 @@ describe('what was dialled before it was known where to', { timeout: 300_000 }, 
     second.server.destroy();
   });
 
-  test('does not count where nobody answered: it is dialled again', async () => {
+  test('does not count if it failed: the address is dialled again', async () => {
     const server = await greeter();
     const closed = net.createServer();
     await once(closed.listen(0, host), 'listening');
@@ -91,7 +91,7 @@ describe('what was dialled before it was known where to', { timeout: 300_000 }, 
     end.destroy();
   });
 
-  test('is let go of after a while in which nobody wants it', async () => {
+  test('is closed after a while if it is not used', async () => {
     const server = await greeter();
     const early = new EarlyDial({ host, port: server.port });
     await server.leaving;

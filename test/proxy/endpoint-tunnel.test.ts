@@ -24,7 +24,7 @@ const pem = {
 
 /** More than all the buffers of two connections on loopback hold, many times over. */
 const total = 128 << 20;
-/** What may be under way while nobody reads. */
+/** The bytes that may be in transit while nothing reads. */
 const most = 64 << 20;
 const piece = randomBytes((1 << 20) - 7);
 const pieces = Math.floor(total / piece.length);
@@ -101,7 +101,7 @@ function expected(): string {
   return hash.digest('hex');
 }
 
-test('a reader that stops reading stops what comes through a tunnel, and gets all of it in the end', async (t) => {
+test('a slow reader holds a tunnel back, and finally gets all bytes', async (t) => {
   const tunnel = await makeTunnel(t);
   const client = await makeEnd(t);
   const copied = tunnel.end.pipeTo(client.end).then(() => client.end.finish());
@@ -121,7 +121,7 @@ test('a reader that stops reading stops what comes through a tunnel, and gets al
   assert.equal(hash.digest('hex'), expected());
 });
 
-test('an endpoint that stops reading stops what goes through its tunnel, and gets all of it in the end', async (t) => {
+test('a slow endpoint holds the client back, and finally gets all bytes', async (t) => {
   const tunnel = await makeTunnel(t);
   const client = await makeEnd(t);
   tunnel.far.pause();
@@ -154,7 +154,7 @@ test('an endpoint that stops reading stops what goes through its tunnel, and get
   assert.ok(largest <= 65_000 && largest > 32_000, `${largest} bytes in one frame`);
 });
 
-test('what is written in one piece goes out in frames of 65,000 bytes, in order', async (t) => {
+test('splits large writes into frames of 65,000 bytes, in order', async (t) => {
   const { end, far } = await makeTunnel(t);
   const received: Buffer[] = [];
   far.on('message', (data) => received.push(data as Buffer));
@@ -172,7 +172,7 @@ test('what is written in one piece goes out in frames of 65,000 bytes, in order'
   );
 });
 
-test('a tunnel that is no longer wanted while it is opened is closed', async (t) => {
+test('closes a tunnel that is no longer needed when it opens', async (t) => {
   const { cloud, aws, environment } = await setUp(t);
   const endpoint = await startEndpoint({ cloud, tls: pem });
   t.after(() => endpoint.close());
@@ -192,7 +192,7 @@ test('a tunnel that is no longer wanted while it is opened is closed', async (t)
   );
 });
 
-test('what is written after the endpoint has closed the tunnel is known to be lost', async (t) => {
+test('reports writes after the endpoint closed the tunnel as lost', async (t) => {
   const { end, far } = await makeTunnel(t);
   far.close(1000);
   assert.equal(await end.read(), undefined);

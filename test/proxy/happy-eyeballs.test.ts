@@ -11,7 +11,7 @@ interface Runner {
   isStarted: boolean;
 }
 
-/** A contender that does what the test says. */
+/** A contender that the test controls. */
 function runner(name: string, headStartMs: number): Runner {
   const outcome = Promise.withResolvers<string>();
   const started = Promise.withResolvers<AbortSignal>();
@@ -40,7 +40,7 @@ function discardNone(late: string): void {
   assert.fail(`${late} arrived late`);
 }
 
-test('the first has its head start, and who arrives within it is not raced', async () => {
+test('the first contender has a head start, and wins alone within it', async () => {
   const [one, other] = [runner('one', 0), runner('other', long)];
   const winner = race([one.contender, other.contender], discardNone);
   await one.started;
@@ -50,7 +50,7 @@ test('the first has its head start, and who arrives within it is not raced', asy
   assert.equal(other.isStarted, false);
 });
 
-test('the next starts when the head start is over, and may win; the first is told to give up', async () => {
+test('the next starts after the head start and may win; the first is aborted', async () => {
   const [one, other] = [runner('one', 0), runner('other', 20)];
   const late: string[] = [];
   const winner = race([one.contender, other.contender], (result) => late.push(result));
@@ -64,7 +64,7 @@ test('the next starts when the head start is over, and may win; the first is tol
   assert.deepEqual(late, ['one']);
 });
 
-test('where all that run have failed the next starts at once', async () => {
+test('the next starts at once if all running ones have failed', async () => {
   const [one, other, third] = [runner('one', 0), runner('other', long), runner('third', long)];
   const winner = race([one.contender, other.contender, third.contender], discardNone);
   one.fail();
@@ -75,7 +75,7 @@ test('where all that run have failed the next starts at once', async () => {
   assert.equal(await winner, 'third');
 });
 
-test('a failure of the second takes nothing from the head start before the third', async () => {
+test('a failure of the second does not shorten the head start before the third', async () => {
   const [one, other, third] = [runner('one', 0), runner('other', 20), runner('third', long)];
   const winner = race([one.contender, other.contender, third.contender], discardNone);
   await other.started;
@@ -86,7 +86,7 @@ test('a failure of the second takes nothing from the head start before the third
   assert.equal(await winner, 'one');
 });
 
-test('what each failed with is told in their order, whoever failed first', async () => {
+test('the errors are reported in the order of the contenders', async () => {
   const [one, other] = [runner('one', 0), runner('other', 5)];
   const winner = race([one.contender, other.contender], discardNone);
   await other.started;

@@ -1,6 +1,6 @@
 /**
- * An SSH server that means harm: it completes a curve25519 key exchange with a host key of its own, and says
- * what it likes in between. Plain clients that forgive stray packets are taken in.
+ * A malicious SSH server: it completes a curve25519 key exchange with its own host key, and sends any packets in between.
+ * Clients that ignore unexpected packets accept it.
  */
 import {
   createHash,

@@ -49,7 +49,7 @@ async function read(socket: net.Socket, length: number): Promise<string> {
   return Buffer.concat(pieces).toString();
 }
 
-test('bytes pass both ways while the client holds its input open, as ssh does', async () => {
+test('passes bytes both ways while the client keeps its input open, as ssh does', async () => {
   const { ssh, sshd, result } = await makePipe();
   for (let turn = 0; turn < 8; turn += 1) {
     ssh.write(`question ${turn}`);
@@ -63,7 +63,7 @@ test('bytes pass both ways while the client holds its input open, as ssh does', 
   assert.deepEqual(await result, { isEarly: false, failure: undefined });
 });
 
-test('a client that has said all it will say still gets what the server sends', async () => {
+test('a client that has ended its side still gets the server’s bytes', async () => {
   const { ssh, sshd, result } = await makePipe();
   ssh.end('last words');
   assert.equal(await read(sshd, 10), 'last words');
@@ -73,7 +73,7 @@ test('a client that has said all it will say still gets what the server sends', 
   assert.deepEqual(await result, { isEarly: true, failure: undefined });
 });
 
-test('a server that has said all it will say still gets what the client sends', async () => {
+test('a server that has ended its side still gets the client’s bytes', async () => {
   const { ssh, sshd, result } = await makePipe();
   sshd.end('goodbye');
   assert.equal(await read(ssh, 7), 'goodbye');
@@ -82,14 +82,14 @@ test('a server that has said all it will say still gets what the client sends', 
   assert.equal((await result).failure, undefined);
 });
 
-test('a reset of the server ends the client, and says so', async () => {
+test('a reset by the server ends the client with an error', async () => {
   const { ssh, sshd, result } = await makePipe();
   sshd.resetAndDestroy();
   await once(ssh.resume(), 'end');
   assert.equal(((await result).failure as NodeJS.ErrnoException).code, 'ECONNRESET');
 });
 
-test('a reader that stops reading stops the writer, and gets every byte in the end', async () => {
+test('a slow reader holds the writer back, and finally gets every byte', async () => {
   const { ssh, sshd, result } = await makePipe();
   const total = 64 * 1024 * 1024;
   const chunk = Buffer.alloc(1024 * 1024, 7);
@@ -110,7 +110,7 @@ test('a reader that stops reading stops the writer, and gets every byte in the e
   assert.equal((await result).failure, undefined);
 });
 
-test('the client’s second turn, behind an answer to its first, is told to the agent', async () => {
+test('reports to the agent that the client sent more after an answer', async () => {
   const { ssh, sshd, accepted, result } = await makePipe();
   sshd.write('service accepted');
   await read(ssh, 16);
@@ -123,7 +123,7 @@ test('the client’s second turn, behind an answer to its first, is told to the 
   await result;
 });
 
-test('a goodbye after bytes that answer nothing is no second turn', async () => {
+test('a disconnect after unanswered bytes is not reported', async () => {
   const { ssh, sshd, accepted, result } = await makePipe(false);
   sshd.write('encrypted, or so it says');
   await read(ssh, 24);

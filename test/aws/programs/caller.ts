@@ -1,4 +1,4 @@
-/** Makes the calls that are named on its input, one a line, and says what came of each. */
+/** Makes the calls on its input, one per line, and prints the result of each. */
 import { createInterface } from 'node:readline';
 import { ownAws } from '../../../src/aws/own-credentials.ts';
 import { MintError } from '../../../src/errors.ts';
