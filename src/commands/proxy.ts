@@ -10,9 +10,9 @@ import { printable, say, warn } from '../cli/terminal.ts';
 import { MintError } from '../errors.ts';
 import { forbidCoreFiles } from '../platform/hardening.ts';
 import { resolvePaths } from '../platform/paths.ts';
-import { AgentClient, hostsOf, readRequest } from '../proxy/agent-client.ts';
+import { AgentClient, readRequest } from '../proxy/agent-client.ts';
 import { type ByteStream, stdioClient } from '../proxy/byte-stream.ts';
-import { connect } from '../proxy/connect.ts';
+import { connect, hostsOf } from '../proxy/connect.ts';
 import { AgentRefusal, ClientLeft } from '../proxy/errors.ts';
 import { exchangeKeys } from '../proxy/key-exchange.ts';
 import { pipe, reportEnd } from '../proxy/pipe.ts';
@@ -45,7 +45,7 @@ async function run(invocation: Invocation): Promise<number> {
   forbidCoreFiles({ wait: false });
   const leave = () => {
     // ssh sends SIGHUP before it exits, so output written now appears before the shell's prompt.
-    const lines = agent.takeRefusal();
+    const lines = agent.refusalNotice.take();
     if (lines !== undefined) warn(lines);
     client.destroy();
   };

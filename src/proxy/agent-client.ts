@@ -6,8 +6,7 @@
  */
 import { existsSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { ControlConnection } from '../agent/control/client.ts';
-import { connectOrStart } from '../agent/control/client.ts';
+import { type ControlConnection, connectOrStart } from '../agent/control/client.ts';
 import {
   type AgentReply,
   type AgentRequest,
@@ -16,13 +15,13 @@ import {
 } from '../agent/control/protocol.ts';
 import type { TunnelReply } from '../aws/requests.ts';
 import type { Invocation } from '../cli/command.ts';
-import { errorLines, printable, warn } from '../cli/terminal.ts';
+import { printable, warn } from '../cli/terminal.ts';
 import { MintError } from '../errors.ts';
 import { callerEnvironment, sessionKey } from '../platform/caller.ts';
 import type { Paths } from '../platform/paths.ts';
 import { userAgentSocket } from '../platform/user-agent-socket.ts';
 import { vmName } from '../settings/vm-name.ts';
-import { AgentRefusal } from './errors.ts';
+import { AgentRefusal, RefusalNotice } from './errors.ts';
 import { TerminalTasks } from './terminal-tasks.ts';
 
 /** The form of `InstanceOSUser` in SendSSHPublicKey; a digit may come first. */
@@ -48,23 +47,19 @@ interface Waiting {
   readonly resolve: (reply: AgentReply) => void;
 }
 
-interface Pushed {
-  readonly reply: Reply<'pushed'>;
-  /** When the reply came, by `performance.now()`. */
-  readonly at: number;
-}
+/** `at`: when the reply came, by `performance.now()`. */
+type Pushed = { readonly reply: Reply<'pushed'>; readonly at: number };
 
 export class AgentClient {
   /** Rejects when the agent refuses the connection, whenever that is, or stops replying; never resolves. */
   readonly refusal: Promise<never>;
+  /** What the user is told if the VM refuses the key. */
+  readonly refusalNotice = new RefusalNotice();
   readonly #refuse: (error: unknown) => void;
   readonly #paths: Paths;
   readonly #open: OpenRequest;
   #connection: ControlConnection | undefined;
   #isEstablished = false;
-  #preparedRefusal: string | undefined;
-  #isRefusalDropped = false;
-  #isRefusalTold = false;
   #isClosed = false;
   #hasLostAgent = false;
 
@@ -194,38 +189,13 @@ export class AgentClient {
 
   /**
    * The client is about to offer its key: gets the words for the case that the VM refuses it. ssh exits at once then,
-   * and what is written later appears after the shell's next prompt. They are formatted here, because formatting takes
-   * longer than the shell needs to print its prompt.
+   * and what is written later appears after the shell's next prompt.
    */
   prepareRefusal(): Promise<void> {
     return this.#ask('refusal', { type: 'prepare-refusal' }).then(
       () => {},
       () => {},
     );
-  }
-
-  #noteRefusal({ words }: Reply<'refusal'>): void {
-    this.#preparedRefusal =
-      words && errorLines(new MintError(words.code, words.message, { hint: words.hint }));
-  }
-
-  /** The login has succeeded. */
-  dropRefusal(): void {
-    this.#preparedRefusal = undefined;
-    this.#isRefusalDropped = true;
-  }
-
-  /** The lines of `prepareRefusal` for stderr, unless the login has succeeded. The caller tells the user, who is told once. */
-  takeRefusal(): string | undefined {
-    if (this.#isRefusalDropped || this.#preparedRefusal === undefined) return undefined;
-    return this.claimRefusal() ? this.#preparedRefusal : undefined;
-  }
-
-  /** @returns whether the caller is the first to tell the user of a refusal */
-  claimRefusal(): boolean {
-    const isFirst = !this.#isRefusalTold;
-    this.#isRefusalTold = true;
-    return isFirst;
   }
 
   close(): void {
@@ -280,7 +250,8 @@ export class AgentClient {
         this.#refuse(new AgentRefusal(reply));
         break;
       case 'stopping':
-        this.#stop();
+        if (this.#isEstablished) this.close();
+        else this.#refuse(stoppedEarly());
         break;
       case 'question':
         // A user takes longer to answer than the agent.
@@ -308,18 +279,12 @@ export class AgentClient {
         break;
       case 'refusal':
         // It may come without a request: the agent knows a better reason than the prepared one.
-        this.#noteRefusal(reply);
+        this.refusalNotice.prepare(reply.words);
         break;
       default:
     }
     this.#waiting.get(reply.type)?.resolve(reply);
     this.#waiting.delete(reply.type);
-  }
-
-  #stop(): void {
-    if (this.#isEstablished) this.close();
-    else
-      this.#refuse(new MintError('agent-unavailable', 'the agent was stopped before the login was complete'));
   }
 
   #noteTarget(target: Target): void {
@@ -377,16 +342,6 @@ export class AgentClient {
   }
 }
 
-/** Whether both targets are the same machine. A VM that was started or replaced has another serial. */
-export function isSameTarget(one: Target, other: Target): boolean {
-  return one.serial === other.serial && JSON.stringify(one.candidates) === JSON.stringify(other.candidates);
-}
-
-/** @returns the addresses of a target for a message, each once */
-export function hostsOf({ candidates }: Target): string {
-  return [...new Set(candidates.map(({ host }) => host))].join(' or ');
-}
-
 /**
  * Reads VM, PORT and USER from the command line and the rest of the request from the environment.
  * @throws MintError `usage`; `bad-vm-name`; `vm-not-found` if no VM is known at all
@@ -418,7 +373,14 @@ export function readRequest(
     !isByName &&
     ![paths.sshToml, paths.configToml, paths.sshConfig, paths.jobs].some((path) => existsSync(path))
   ) {
-    throw unknownVm(name, paths.sshToml);
+    const { sshToml } = paths;
+    throw new MintError(
+      'vm-not-found',
+      `${name} is not configured: there is no ${sshToml} and no Host block`,
+      {
+        hint: `mint-ssh ssh-config ${name}`,
+      },
+    );
   }
   return {
     type: 'open',
@@ -436,8 +398,6 @@ export function readRequest(
   };
 }
 
-function unknownVm(vm: string, sshToml: string): MintError {
-  return new MintError('vm-not-found', `${vm} is not configured: there is no ${sshToml} and no Host block`, {
-    hint: `mint-ssh ssh-config ${vm}`,
-  });
+function stoppedEarly(): MintError {
+  return new MintError('agent-unavailable', 'the agent was stopped before the login was complete');
 }

@@ -10,7 +10,7 @@ import { MintError } from '../errors.ts';
 import { Identification } from '../ssh/identification.ts';
 import { KeyExchangeObserver } from '../ssh/observer.ts';
 import { type Candidate, isDirect } from '../vms/candidates.ts';
-import { type AgentClient, hostsOf, isSameTarget, type Target } from './agent-client.ts';
+import type { AgentClient, Target } from './agent-client.ts';
 import type { ByteStream } from './byte-stream.ts';
 import { AgentRefusal, closedByServer, noneReached, serverTooSlow } from './errors.ts';
 import { direct, type EarlyDial } from './routes/direct.ts';
@@ -315,4 +315,14 @@ function mayBeBooting(error: unknown, { serial, candidates }: Target): boolean {
 function describe({ kind, via: jumpHost }: Candidate): string {
   if (kind === 'via') return `, through ${jumpHost}`;
   return kind === 'endpoint' ? ', through an EC2 Instance Connect Endpoint' : '';
+}
+
+/** Whether both targets are the same machine. A VM that was started or replaced has another serial. */
+export function isSameTarget(one: Target, other: Target): boolean {
+  return one.serial === other.serial && JSON.stringify(one.candidates) === JSON.stringify(other.candidates);
+}
+
+/** @returns the addresses of a target for a message, each once */
+export function hostsOf({ candidates }: Target): string {
+  return [...new Set(candidates.map(({ host }) => host))].join(' or ');
 }

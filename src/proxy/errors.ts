@@ -1,6 +1,6 @@
 /** What can go wrong on the main path, and the words for it. */
-import type { FailureReply } from '../agent/control/protocol.ts';
-import { printable } from '../cli/terminal.ts';
+import type { FailureReply, RefusalWords } from '../agent/control/protocol.ts';
+import { errorLines, printable } from '../cli/terminal.ts';
 import { MintError } from '../errors.ts';
 
 /** An error that the agent sent, with a warning to show before it. */
@@ -106,5 +106,36 @@ function dialHint(code: string | undefined): string {
       return 'the limit of open files is too low for this shell: `ulimit -n 1024`';
     default:
       return 'is the VM running, does its security group admit this machine, and is `host` in ssh.toml its address?';
+  }
+}
+
+/** The lines that tell the user that the VM refused the key, ready before it does. The user is told once. */
+export class RefusalNotice {
+  #lines: string | undefined;
+  #isDropped = false;
+  #isTold = false;
+
+  /** Formats the words now: that takes longer than a shell needs to print its prompt. */
+  prepare(words: RefusalWords | undefined): void {
+    this.#lines = words && errorLines(new MintError(words.code, words.message, { hint: words.hint }));
+  }
+
+  /** The login has succeeded. */
+  drop(): void {
+    this.#lines = undefined;
+    this.#isDropped = true;
+  }
+
+  /** @returns the lines for stderr, unless the login has succeeded or the user has been told */
+  take(): string | undefined {
+    if (this.#isDropped || this.#lines === undefined) return undefined;
+    return this.claim() ? this.#lines : undefined;
+  }
+
+  /** @returns whether the caller is the first to tell the user of a refusal */
+  claim(): boolean {
+    const isFirst = !this.#isTold;
+    this.#isTold = true;
+    return isFirst;
   }
 }

@@ -16,7 +16,9 @@ const watchedTurns = 5;
 const explanationTimeoutMs = 500;
 
 /** What the agent client learns from the turns. */
-type LoginObserver = Pick<AgentClient, 'clientAcceptedHost' | 'prepareRefusal' | 'dropRefusal'>;
+type LoginObserver = Pick<AgentClient, 'clientAcceptedHost' | 'prepareRefusal'> & {
+  readonly refusalNotice: Pick<AgentClient['refusalNotice'], 'drop'>;
+};
 
 /** The agent answers in a millisecond; a login does not wait longer for words that it may not need. */
 const preparationTimeoutMs = 100;
@@ -109,7 +111,7 @@ class Turns {
     if (this.#count === 3 || this.#count === 4) {
       this.ready = Promise.race([this.#agent.prepareRefusal(), sleep(preparationTimeoutMs)]);
     }
-    if (this.areOver) this.#agent.dropRefusal();
+    if (this.areOver) this.#agent.refusalNotice.drop();
   }
 }
 
@@ -133,13 +135,13 @@ export async function reportEnd(
     // The new agent does not know what the old one has told the client.
     if (agent.hasLostAgent) {
       // SIGHUP may have arrived while the agent was asked: then the user has been told.
-      if (!agent.claimRefusal()) return 1;
+      if (!agent.refusalNotice.claim()) return 1;
       throw new MintError('agent-unavailable', `the agent ended during the login to ${vm}`, {
         hint: 'connect again: the next agent has another key',
       });
     }
     if (answer?.words !== undefined) {
-      if (!agent.claimRefusal()) return 1;
+      if (!agent.refusalNotice.claim()) return 1;
       const { code, message, hint } = answer.words;
       throw new MintError(code, message, { hint });
     }

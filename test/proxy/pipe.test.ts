@@ -34,7 +34,7 @@ async function makePipe(clientSpoke = true) {
   const agent = {
     clientAcceptedHost: () => accepted.push('accepted'),
     prepareRefusal: async () => {},
-    dropRefusal: ignore,
+    refusalNotice: { drop: ignore },
   };
   return { ssh, sshd, accepted, result: pipe(client, server, agent, clientSpoke) };
 }
