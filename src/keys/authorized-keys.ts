@@ -2,6 +2,7 @@
  * Parses and edits the text of an authorized_keys file: adds, removes or renews one key. Every other byte is kept: blank
  * lines, comments, CRLF, and lines that cannot be parsed.
  */
+import { splitLines } from '../platform/files.ts';
 import { type Clock, expiryOf, isPast, splitOptions } from './expiry.ts';
 import { fingerprintOf, type KeyLine, readKeyLine } from './key-line.ts';
 
@@ -17,13 +18,8 @@ export interface AuthorizedKey extends KeyLine {
   readonly authority: boolean;
 }
 
-/** The lines with their line ends; the last may have none. Latin-1 keeps every byte. */
-function linesOf(file: Buffer): string[] {
-  return file.toString('latin1').match(/[^\n]*\n|[^\n]+$/g) ?? [];
-}
-
 export function authorizedKeys(file: Buffer): AuthorizedKey[] {
-  return linesOf(file).flatMap((text, index) => {
+  return splitLines(file.toString('latin1')).flatMap((text, index) => {
     const line = readKeyLine(text.replace(/\n$/, ''));
     if (line === undefined) return [];
     const { expires, alone } = expiryOf(line.options);
@@ -42,7 +38,7 @@ export function withKey(file: Buffer, line: string): Buffer {
 export function withoutKeys(file: Buffer, keys: readonly AuthorizedKey[]): Buffer {
   const gone = new Set(keys.map(({ index }) => index));
   return Buffer.from(
-    linesOf(file)
+    splitLines(file.toString('latin1'))
       .filter((_, index) => !gone.has(index))
       .join(''),
     'latin1',
@@ -52,7 +48,7 @@ export function withoutKeys(file: Buffer, keys: readonly AuthorizedKey[]): Buffe
 /** Replaces the options of those lines and keeps the rest of each. */
 export function withOptions(file: Buffer, keys: readonly AuthorizedKey[], options: string): Buffer {
   const renewed = new Map(keys.map((key) => [key.index, key.options]));
-  const lines = linesOf(file).map((line, index) => {
+  const lines = splitLines(file.toString('latin1')).map((line, index) => {
     const old = renewed.get(index);
     // The options are the first word of the line, after optional blanks.
     return old === undefined ? line : line.replace(old, () => options);

@@ -293,3 +293,11 @@ function removeQuietly(path: string): void {
 export function quoted(path: string): string {
   return printable(JSON.stringify(path));
 }
+
+/**
+ * @param text the bytes of a file as latin1, which keeps each of them
+ * @returns its lines with their line ends; the last may have none
+ */
+export function splitLines(text: string): string[] {
+  return text.match(/[^\n]*\n|[^\n]+$/g) ?? [];
+}

@@ -4,6 +4,7 @@
  */
 
 import { userInfo } from 'node:os';
+import { splitLines } from '../platform/files.ts';
 
 const marker = '# mint-ssh: for `ssh VM`; `mint-ssh ssh-config --remove` takes these two lines out';
 /** The comment in a file that we created, and may therefore remove. */
@@ -25,7 +26,7 @@ export interface IncludeState {
  * @param path the file that it includes
  */
 export function inspectInclude(bytes: Buffer | undefined, include: string, path: string): IncludeState {
-  const lines = split(text(bytes));
+  const lines = splitLines(text(bytes));
   const ours = findPair(lines, latin1(include));
   const head = lines.slice(0, Math.max(0, ours));
   return { inPlace: ours >= 0 && head.every(isHarmless), byHand: findByHand(lines, include, path) };
@@ -55,12 +56,12 @@ export function removeInclude(bytes: Buffer | undefined, include: string): Buffe
 /** @returns the config with our Include commented out, so that line numbers stay the same */
 export function muteInclude(bytes: Buffer | undefined, include: string, path: string): Buffer {
   const forms = formsOf(include, path);
-  const lines = split(text(bytes)).map((line) => (includes(line, forms) ? '#\n' : line));
+  const lines = splitLines(text(bytes)).map((line) => (includes(line, forms) ? '#\n' : line));
   return Buffer.from(lines.join(''), 'latin1');
 }
 
 function takeOut(from: string, include: string): { rest: string; created: boolean } {
-  const lines = split(from);
+  const lines = splitLines(from);
   const mark = from.startsWith(byteOrderMark) ? byteOrderMark : '';
   let created = false;
   for (let at = findPair(lines, include); at >= 0; at = findPair(lines, include)) {
@@ -113,10 +114,6 @@ function isMarker(line: string | undefined): boolean {
 function bare(line: string | undefined): string {
   const content = line?.startsWith(byteOrderMark) ? line.slice(byteOrderMark.length) : (line ?? '');
   return content.trimEnd();
-}
-
-function split(content: string): string[] {
-  return content.match(/[^\n]*\n|[^\n]+$/g) ?? [];
 }
 
 function text(bytes: Buffer | undefined): string {

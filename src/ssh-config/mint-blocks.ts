@@ -10,6 +10,7 @@
  * Our Include comes before them, so our values take precedence and the blocks can stay.
  */
 import { createHash } from 'node:crypto';
+import { splitLines } from '../platform/files.ts';
 
 /**
  * @param bytes an ssh config
@@ -17,7 +18,7 @@ import { createHash } from 'node:crypto';
  *   the user uses the VM's name for another host
  */
 export function withoutMintBlocks(bytes: Buffer): Buffer {
-  const lines: string[] = bytes.toString('latin1').match(/[^\n]*\n|[^\n]+$/g) ?? [];
+  const lines = splitLines(bytes.toString('latin1'));
   for (let at = 0; at < lines.length; at += 1) {
     const name = /^# mint:begin ([A-Za-z0-9][A-Za-z0-9._-]{0,62})\n$/.exec(lines[at] ?? '')?.[1];
     const end = lines.indexOf(`# mint:end ${name}\n`, at);
