@@ -9,7 +9,7 @@ import { openKeyFile } from '../keys/store/private-key.ts';
 import type { MachineId } from '../keys/store/rotation.ts';
 import { type RotationKey, readPrivateKey } from '../keys/store/store-files.ts';
 import { type KeySessions, withKeySessions } from '../keys/vm-session.ts';
-import { knownVm } from '../settings/known-vm.ts';
+import { knownVm } from '../settings/settings.ts';
 import { vmName } from '../settings/vm-name.ts';
 import type { Login } from '../ssh-config/login-config.ts';
 import { openWithPassphrase } from './keys-passphrase.ts';

@@ -1,7 +1,7 @@
 /** All checks, in the order of the report. A check may depend on earlier ones. */
 
 import { quoted } from '../platform/files.ts';
-import { usesAws } from '../settings/uses-aws.ts';
+import { usesAws } from '../settings/settings.ts';
 import { type Candidate, candidatesFor } from '../vms/candidates.ts';
 import { checkAgent, checkForwarding } from './agent.ts';
 import {

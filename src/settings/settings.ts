@@ -1,7 +1,6 @@
 import { basename } from 'node:path';
 import { MintError } from '../errors.ts';
-import { expandHome, type Paths } from '../platform/paths.ts';
-import { findRunDir } from '../platform/run-dir.ts';
+import { expandHome, findRunDir, type Paths } from '../platform/paths.ts';
 import { writtenNames } from './approved-names.ts';
 import { type OpenJob, readOpenJobs } from './open-jobs.ts';
 import { badSetting, readSettingsText, readTables, shownKey, type Values } from './settings-file.ts';
@@ -218,4 +217,35 @@ function assemble(name: string, own: Values, sources: readonly Values[], usual: 
 function filePath(values: Values, key: string): string | undefined {
   const path = values.get(key)?.value;
   return path === undefined ? undefined : expandHome(String(path));
+}
+
+/**
+ * @param name as `vmName` returned it
+ * @returns the VM's settings
+ * @throws MintError `vm-not-found`, `bad-settings`
+ */
+export function knownVm(settings: Settings, name: string): VmSettings {
+  if (settings.knows(name)) return settings.named(name);
+  const names = settings.vms.slice(0, 10).join(', ');
+  throw new MintError('vm-not-found', `no VM is called ${name}`, {
+    hint:
+      names === ''
+        ? '`mint-ssh ssh-config` finds your VMs; to add another one, write [vm.NAME] with instance in ssh.toml'
+        : `ssh.toml has ${names}`,
+  });
+}
+
+/**
+ * @returns whether a login to the VM needs AWS: to find its address, to push a key or to read the console. A VM with
+ *   `host`, without `instance`, and with a key that is already installed needs no AWS credentials
+ */
+export function usesAws({
+  host,
+  instance,
+  access,
+  identity,
+}: Pick<VmSettings, 'host' | 'instance' | 'access' | 'identity'>): boolean {
+  const isPushed = access === undefined || access === 'instance-connect';
+  const isJobs = access === 'injected' && identity === undefined;
+  return isPushed || instance !== undefined || (host === undefined && !isJobs);
 }

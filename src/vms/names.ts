@@ -1,5 +1,6 @@
 /** Resolves names to instances, from the cache or from EC2. */
 
+import { createHash } from 'node:crypto';
 import type { Aws } from '../aws/aws.ts';
 import { MintError } from '../errors.ts';
 import type { Caller } from '../platform/caller.ts';
@@ -8,7 +9,6 @@ import type { VmSettings } from '../settings/settings.ts';
 import { instancePattern } from '../settings/vm-name.ts';
 import { choose, pinnedInstance } from './choose.ts';
 import { type LocatedVm, located } from './located-vm.ts';
-import { scopeKey } from './scope.ts';
 import { VmCache } from './vm-cache.ts';
 
 /** How long an answer is used without asking again, in milliseconds. */
@@ -129,4 +129,25 @@ function gone(name: string, id: string): MintError {
     hint:
       name === id ? '`mint-ssh vms --refresh` lists your VMs' : `set instance of [vm.${name}] in ssh.toml`,
   });
+}
+
+/** Variables without secrets that identify the caller to AWS, or set AWS's endpoints. */
+const counts = /^(?:AWS_\w+|HOME|USERPROFILE)$/;
+const isSecret = /SECRET|TOKEN(?!_FILE)|PASSWORD/;
+
+/**
+ * Different callers, profiles and regions have different keys in the cache. The key contains no secrets, hashed or not.
+ *
+ * @param environment the caller's AWS settings
+ * @returns the key of the cache's scope
+ */
+export function scopeKey(
+  environment: Readonly<Record<string, string>>,
+  target: { readonly profile?: string | undefined; readonly region?: string | undefined },
+): string {
+  const telling = Object.entries(environment)
+    .filter(([name]) => counts.test(name) && !isSecret.test(name))
+    .sort(([one], [other]) => (one < other ? -1 : 1));
+  const text = JSON.stringify([target.profile ?? null, target.region ?? null, telling]);
+  return createHash('sha256').update(text).digest('base64url').slice(0, 22);
 }

@@ -9,7 +9,7 @@ import { globalOptions } from '../../src/cli/arguments.ts';
 import { loadCommands } from '../../src/cli/grammar.ts';
 import { commands } from '../../src/commands/table.ts';
 import { resolvePaths } from '../../src/platform/paths.ts';
-import { scopeKey } from '../../src/vms/scope.ts';
+import { scopeKey } from '../../src/vms/names.ts';
 import { VmCache } from '../../src/vms/vm-cache.ts';
 import { testPath } from '../programs.ts';
 

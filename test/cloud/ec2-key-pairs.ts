@@ -5,7 +5,7 @@
  */
 import { createHash, createPublicKey, randomBytes } from 'node:crypto';
 import { listed, type Xml } from '../../src/demo/ec2-xml.ts';
-import { isPublicKeyLine } from '../../src/demo/public-key-line.ts';
+import { isPublicKeyLine } from '../../src/demo/instance-connect.ts';
 import { type WireFailure, wireFailure } from '../../src/demo/wire-failure.ts';
 
 export interface KeyPair {

@@ -6,7 +6,7 @@ import { authorizedKeys } from '../../src/keys/authorized-keys.ts';
 import { parseKeyFile } from '../../src/keys/store/key-file.ts';
 import { blobOfLine } from '../../src/keys/store/key-type.ts';
 import { parseMetadata } from '../../src/keys/store/metadata.ts';
-import { findRunDir } from '../../src/platform/run-dir.ts';
+import { findRunDir } from '../../src/platform/paths.ts';
 import { readTables } from '../../src/settings/settings-file.ts';
 import { addInclude, inspectInclude, muteInclude } from '../../src/ssh-config/include.ts';
 import { quoteInclude } from '../../src/ssh-config/quote.ts';

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { type Paths, resolvePaths } from '../../src/platform/paths.ts';
 import type { LocatedVm } from '../../src/vms/located-vm.ts';
-import { scopeKey } from '../../src/vms/scope.ts';
+import { scopeKey } from '../../src/vms/names.ts';
 import { parseScopes, VmCache } from '../../src/vms/vm-cache.ts';
 import { ownDirectory } from '../platform/directory.ts';
 

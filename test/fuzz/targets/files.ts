@@ -1,6 +1,6 @@
 /** The files that decide about trust, settings and logins. */
 import assert from 'node:assert/strict';
-import { findRunDir } from '../../../src/platform/run-dir.ts';
+import { findRunDir } from '../../../src/platform/paths.ts';
 import { readTables } from '../../../src/settings/settings-file.ts';
 import { settingsKeys } from '../../../src/settings/settings-keys.ts';
 import { vmName } from '../../../src/settings/vm-name.ts';
