@@ -152,6 +152,126 @@ test('only src/platform/system asks on which system it runs, and each of its fil
   assert.deepEqual(asking.sort(), ['platform/system/system.ts', 'platform/system/unix.ts']);
 });
 
+/** A file under this many lines needs a reason, as does one over `maxLines`: a file is one concept. */
+const minLines = 40;
+const maxLines = 400;
+
+/** Why a file is so short, by its path or by its folder. */
+const shortFiles: Readonly<Record<string, string>> = {
+  'version.ts': 'the version, for every folder',
+  'commands/': 'one file for each word that the user types',
+  'agent/credentials/key-memory.ts': 'how a private key leaves the memory; three kinds of keys use it',
+  'aws/credentials-sdk.ts': 'a part of the SDK that the executable loads by itself',
+  'aws/dynamodb-sdk.ts': 'a part of the SDK that the executable loads by itself',
+  'aws/ec2-sdk.ts': 'a part of the SDK that the executable loads by itself',
+  'aws/push-sdk.ts': 'a part of the SDK that the executable loads by itself',
+  'aws/network.ts': 'the connections of the credential providers and of the clients',
+  'cli/colour.ts': 'when and how to paint text',
+  'cli/open-terminal.ts': 'tty.ts and windows-console.ts would import each other',
+  'cli/question.ts': 'loaded only when there is a question',
+  'cli/shell-command.ts': 'the only place that quotes for a shell of the user',
+  'cli/wrap.ts': 'line breaks of help and doctor',
+  'keys/aws-fingerprint.ts': "EC2's own forms of a fingerprint",
+  'keys/certificate.ts': 'PROTOCOL.certkeys',
+  'keys/key-list.ts': 'the output of `key list`',
+  'keys/lifetime.ts': 'the form of --expires',
+  'keys/older-keys.ts': 'the file names of two other programs',
+  'keys/store/key-material.ts': 'the formats in which the store keeps a key',
+  'keys/store/location.ts': 'which directory is the store',
+  'keys/store/sshpk.d.ts': 'types that a package lacks',
+  'platform/forward-socket.ts': 'the files that stand in for a socket of `ssh -A`',
+  'platform/program.ts': 'the path of this program, and how to start it again',
+  'platform/sleep.ts': 'a wait that does not yield',
+  'platform/system/system.ts': 'the one choice between the systems',
+  'proxy/push-gate.ts': 'step 4 of a login',
+  'proxy/routes/endpoint.ts': 'decides without the WebSocket library, which endpoint-tunnel.ts loads',
+  'proxy/routes/route.ts': 'the interface of a route',
+  'settings/region.ts': 'the form of a region',
+  'settings/usual-login.ts': 'the users and ports without any setting',
+  'settings/vm-name.ts': 'the form of a name and of an instance id',
+  'ssh-config/approval.ts': 'the question before a file is changed',
+  'ssh-config/installed-include.ts': 'whether the user still wants the Include',
+  'ssh-config/mint-blocks.ts': "Mint's own blocks",
+  'ssh-config/remote-command.ts': 'the only place that quotes for a shell on a VM',
+  'ssh-config/system-config.ts': 'what ssh leaves out with -F',
+  'ssh/key-encoding.ts': 'public keys as blobs',
+  'ssh/message-numbers.ts': 'the numbers of RFC 4250',
+  'ssh/refusal.ts': 'the two ways to refuse bytes',
+  'ssh/session-bind.ts': 'one message of PROTOCOL.agent',
+  'vms/known-names.ts': 'the names that completion offers',
+  'vms/usual-login.ts': "the login that a VM's image and tags suggest",
+};
+
+function lineCount(file: string): number {
+  return readFileSync(join(root, 'src', file), 'utf8').split('\n').length - 1;
+}
+
+test('a file under 40 lines is in the table above, and the table has no file that is gone', () => {
+  const unexplained = files.filter(
+    (file) => lineCount(file) < minLines && !(file in shortFiles) && !(`${dirname(file)}/` in shortFiles),
+  );
+  assert.deepEqual(unexplained, [], 'merge it into the file that uses it, or give its reason');
+  const gone = Object.keys(shortFiles).filter((name) => !name.endsWith('/') && !files.includes(name));
+  assert.deepEqual(gone, []);
+});
+
+test('a file over 400 lines has its reason in docs/architecture.md', () => {
+  const page = readFileSync(join(root, 'docs/architecture.md'), 'utf8');
+  const reasons = page.slice(page.indexOf('| file over 400 lines |'), page.indexOf('## Glossary'));
+  const unexplained = files.filter(
+    (file) => lineCount(file) > maxLines && !reasons.includes(`](../src/${file})`),
+  );
+  assert.deepEqual(unexplained, [], 'split it by concept, or give its reason');
+});
+
+/** A file over which a value passes, with the functions that take it. */
+interface Hop {
+  readonly file: string;
+  readonly functions: readonly string[];
+}
+
+/** The ordered lists of "The way of three values", by their headings. */
+function ways(): ReadonlyMap<string, readonly Hop[]> {
+  const page = readFileSync(join(root, 'docs/architecture.md'), 'utf8');
+  const part = page.slice(page.indexOf('## The way of three values'), page.indexOf('## Host keys'));
+  return new Map(
+    part
+      .split(/^### /m)
+      .slice(1)
+      .map((text): [string, Hop[]] => [
+        text.split('\n', 1)[0] ?? '',
+        [...text.matchAll(/^\d+\. \[`[^`]+`\]\(\.\.\/src\/([^)]+)\): (.*(?:\n {3,}.*)*)/gm)].map(
+          ([, file = '', said = '']) => ({
+            file,
+            functions: [...said.matchAll(/`(\w+)`/g)].map(([, name = '']) => name),
+          }),
+        ),
+      ]),
+  );
+}
+
+test('the ways of three values pass few files, and each file has the functions that the page names', () => {
+  const limits = { 'The name of a VM': 18, 'A host key': 10, 'AWS credentials': 10 };
+  const listed = ways();
+  assert.deepEqual([...listed.keys()], Object.keys(limits));
+  for (const [value, limit] of Object.entries(limits)) {
+    const hops = listed.get(value) ?? [];
+    assert.ok(hops.length > 5 && hops.length <= limit, `${value}: ${hops.length} files`);
+    assert.equal(new Set(hops.map(({ file }) => file)).size, hops.length, `${value}: a file twice`);
+    for (const { file, functions } of hops) {
+      assert.ok(functions.length > 0, `${file} takes the ${value} in no function`);
+      const text = readFileSync(join(root, 'src', file), 'utf8');
+      for (const name of functions) {
+        assert.match(
+          text,
+          new RegExp(`(?:function |[.#]|^ *(?:async |override )?)${name}\\b`, 'm'),
+          `${file}: ${name}`,
+        );
+      }
+    }
+  }
+});
+
 test('only main.ts ends the process', () => {
   const ending = files.filter((file) =>
     readFileSync(join(root, 'src', file), 'utf8').includes('process.exit('),

@@ -42,10 +42,7 @@ export type Reply<T extends AgentReply['type']> = Extract<AgentReply, { type: T 
 
 export type Target = Reply<'target'>;
 
-interface Waiting {
-  readonly request: AgentRequest;
-  readonly resolve: (reply: AgentReply) => void;
-}
+type Waiting = { readonly request: AgentRequest; readonly resolve: (reply: AgentReply) => void };
 
 /** `at`: when the reply came, by `performance.now()`. */
 type Pushed = { readonly reply: Reply<'pushed'>; readonly at: number };

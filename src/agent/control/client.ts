@@ -17,11 +17,7 @@ import { MessageStream, parseReply } from './messages.ts';
 import { proveToAgent } from './proof.ts';
 import type { AgentReply, AgentRequest, FailureReply } from './protocol.ts';
 
-export interface ControlConnection {
-  send(request: AgentRequest): void;
-  /** Ends the connection. Nothing is received after that. */
-  close(): void;
-}
+export type ControlConnection = Pick<MessageStream, 'send' | 'close'>;
 
 export interface ControlListener {
   readonly received: (reply: AgentReply) => void;
@@ -79,31 +75,19 @@ function connectOnce(
   secret: Buffer | undefined,
 ): Promise<ControlConnection> {
   return new Promise((resolve, reject) => {
-    let open = true;
     const socket = net.connect(paths.control);
-    const lost = () => {
-      if (!open) return;
-      open = false;
-      socket.destroy();
-      listener.lost();
-    };
-    const failed = (error: NodeJS.ErrnoException) => {
-      open = false;
-      reject(error);
-    };
+    const failed = (error: NodeJS.ErrnoException) => reject(error);
     const connected = () => {
-      socket.off('error', failed).on('error', lost).on('close', lost);
-      const received = (message: unknown) => {
-        if (open) listener.received(parseReply(message));
+      let isLost = false;
+      const lost = () => {
+        if (isLost || messages.isClosed) return;
+        isLost = true;
+        socket.destroy();
+        listener.lost();
       };
-      const messages = new MessageStream(socket, received, lost);
-      resolve({
-        send: (request) => messages.send(request),
-        close: () => {
-          open = false;
-          socket.end();
-        },
-      });
+      const messages = new MessageStream(socket, (message) => listener.received(parseReply(message)), lost);
+      socket.off('error', failed).on('error', lost).on('close', lost);
+      resolve(messages);
     };
     socket.once('error', failed);
     socket.once('connect', () => {

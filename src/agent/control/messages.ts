@@ -10,6 +10,7 @@ import type { AgentReply, AgentRequest, Answer, JobRequest, SecretAnswer } from 
 /** One end of a control connection, as messages. */
 export class MessageStream {
   readonly #socket: Socket;
+  #isClosed = false;
 
   /**
    * @param received called with each message, parsed as JSON
@@ -17,7 +18,9 @@ export class MessageStream {
    */
   constructor(socket: Socket, received: (message: unknown) => void, broken: () => void) {
     this.#socket = socket;
-    const split = lineSplitter(received);
+    const split = lineSplitter((message) => {
+      if (!this.#isClosed) received(message);
+    });
     const read = (chunk: Buffer) => {
       try {
         split(chunk);
@@ -34,6 +37,17 @@ export class MessageStream {
   /** Sends a message, unless the connection has ended. */
   send(message: AgentRequest | AgentReply): void {
     if (this.#socket.writable) this.#socket.write(encodeLine(message));
+  }
+
+  /** Ends the connection. Nothing is received after that. */
+  close(): void {
+    this.#isClosed = true;
+    this.#socket.end();
+  }
+
+  /** Whether this side has ended the connection. */
+  get isClosed(): boolean {
+    return this.#isClosed;
   }
 }
 
