@@ -13,21 +13,20 @@ interface Part {
 }
 
 const parts: Readonly<Record<string, Part>> = {
-  ssh: { mutate: ['src/ssh/*.ts'], tests: ['test/ssh/*.test.ts'] },
-  trust: {
-    mutate: ['src/trust/{decide,pin,changed-key,console-host-keys,console-lines,known-hosts}.ts'],
-    tests: ['test/trust/{decide,changed-key,console-host-keys,known-hosts,key-set}.test.ts'],
+  wire: {
+    mutate: ['src/ssh/{wire,session-bind,packet,kexinit,userauth,identification}.ts'],
+    tests: ['test/ssh/{wire,session-bind,packet,kexinit,userauth,identification}.test.ts'],
   },
-  settings: { mutate: ['src/settings/*.ts'], tests: ['test/settings/*.test.ts'] },
+  decision: { mutate: ['src/trust/decide.ts', 'src/trust/pin.ts'], tests: ['test/trust/decide.test.ts'] },
   quoting: {
     mutate: ['src/ssh-config/quote.ts', 'src/cli/shell-command.ts'],
-    tests: [
-      'test/ssh-config/quote.test.ts',
-      'test/cli/shell-command.test.ts',
-      'test/platform/windows-quoting.test.ts',
-    ],
+    tests: ['test/ssh-config/quote.test.ts', 'test/cli/shell-command.test.ts'],
   },
   leases: { mutate: ['src/ci/leases.ts'], tests: ['test/ci/lease-record.test.ts'] },
+  settings: {
+    mutate: ['src/settings/{settings,settings-file,settings-keys,toml,vm-name,region}.ts'],
+    tests: ['test/settings/{settings,vm-name}.test.ts'],
+  },
 };
 
 const root = join(import.meta.dirname, '..');

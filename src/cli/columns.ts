@@ -36,7 +36,7 @@ export function columns(
 const shortestCut = 8;
 
 function fit(cell: string, width: number): string {
-  return cell.length > width ? `${cell.slice(0, width - 1)}…` : cell.padEnd(width);
+  return cell.length > width ? `${cell.slice(0, width - 1).toWellFormed()}…` : cell.padEnd(width);
 }
 
 /** The width of stdout in columns; undefined if it is a pipe or a file, which take any width. */

@@ -5,9 +5,9 @@ import { once } from 'node:events';
 import net from 'node:net';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import fc from 'fast-check';
 import { proveToAgent, serveProven } from '../../src/agent/control/proof.ts';
 import { ownDirectory, refusal } from '../platform/directory.ts';
+import { fc } from '../property.ts';
 
 const name = '\\\\.\\pipe\\mint-ssh-0';
 

@@ -53,7 +53,7 @@ test('times out for an endpoint that never answers, and names it', async (t) => 
   cloud.faults.hang();
   const started = performance.now();
   const error = await failureOf(aws, environment());
-  assert.ok(performance.now() - started < 10_500, `${performance.now() - started} ms`);
+  assert.ok(performance.now() - started < 60_000, `${performance.now() - started} ms`);
   assert.equal(error.code, 'aws-unreachable');
   assert.ok(error.message.includes(new URL(cloud.endpoint).host), error.message);
 });

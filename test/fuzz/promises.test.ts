@@ -1,7 +1,7 @@
 /** Every parser of foreign bytes keeps its promises: for the recorded inputs, and for changed ones. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
+import { fc } from '../property.ts';
 import { readCorpus } from './corpus.ts';
 import { mutations } from './mutations.ts';
 import { attempt, run, type Target } from './target.ts';

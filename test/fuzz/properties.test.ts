@@ -4,7 +4,6 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import { encodeLine, lineSplitter, parseRequest } from '../../src/agent/control/messages.ts';
 import type { OpenRequest } from '../../src/agent/control/protocol.ts';
 import { printable } from '../../src/cli/terminal.ts';
@@ -23,6 +22,7 @@ import { readConsoleKeys } from '../../src/trust/console-host-keys.ts';
 import { evidences, type PinnedKey, refusalReasons } from '../../src/trust/pin.ts';
 import { formatRecord, parseRecord } from '../../src/trust/record.ts';
 import { findings, type LocatedVm, parseLocatedVm, states } from '../../src/vms/located-vm.ts';
+import { fc } from '../property.ts';
 import { ecdsaBlob, ed25519Blob, rsaBlob } from './material.ts';
 import { inPieces } from './pieces.ts';
 

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { generateKeyPairSync } from 'node:crypto';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import { addKey, authorizedKeys, withKey, withoutKeys } from '../../src/keys/authorized-keys.ts';
 import { isPast } from '../../src/keys/expiry.ts';
 import { publicKeyLine } from '../../src/ssh/key-encoding.ts';
+import { fc } from '../property.ts';
 
 const line = () => publicKeyLine(generateKeyPairSync('ed25519').publicKey);
 const [one, two] = [line(), line()] as [string, string];

@@ -111,7 +111,6 @@ describe('mint-ssh setup', { timeout: 180_000, skip: !canBindPort22 && 'needs po
     await child.until(/Space marks/);
     child.stdin.write(' \r');
     await child.until(/Write this\? \(yes\/no\)/, 60_000);
-    await new Promise((resolve) => setTimeout(resolve, 500));
     child.stdin.write('y\r');
     await child.until(/ready: ssh/, 60_000);
     child.stdin.end();

@@ -3,6 +3,7 @@
  * the command prints the file that the stand-in cloud keeps for 60 s.
  */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { randomInt } from 'node:crypto';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { userInfo } from 'node:os';
@@ -218,14 +219,31 @@ function endSession(pid: number, directory: string): void {
   }
 }
 
-/** A port of loopback that has no listener now. */
-export function freePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
+/**
+ * A port of loopback that has no listener now. It is not one that the kernel gives to outgoing connections or to listeners on
+ * port 0: one of those could otherwise get it before the test listens on it, or while an sshd restarts.
+ */
+export async function freePort(): Promise<number> {
+  for (let attempt = 0; attempt < 100; attempt += 1) {
+    const port = randomInt(10_000, firstEphemeralPort());
+    if (await isFree(port)) return port;
+  }
+  throw new Error('found no free port');
+}
+
+function isFree(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
     const server = createServer();
-    server.once('error', reject);
-    server.listen(0, '127.0.0.1', () => {
-      const address = server.address();
-      server.close(() => resolve(typeof address === 'object' && address !== null ? address.port : 0));
-    });
+    server.once('error', () => resolve(false));
+    server.listen(port, '127.0.0.1', () => server.close(() => resolve(true)));
   });
+}
+
+/** The first port that the kernel chooses itself: ip_local_port_range in ip(7). */
+function firstEphemeralPort(): number {
+  try {
+    return Number.parseInt(readFileSync('/proc/sys/net/ipv4/ip_local_port_range', 'latin1'), 10);
+  } catch {
+    return 32_768;
+  }
 }

@@ -57,6 +57,7 @@ unshare --mount --pid --fork --kill-child sh -euc '
   mount --make-rprivate /
   mount -t proc proc "$1/proc"
   mount --rbind /dev "$1/dev"
+  mount --rbind /sys "$1/sys"
   exec chroot "$1" env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root \
     ${https_proxy:+"https_proxy=$https_proxy"} NODE_EXTRA_CA_CERTS=/etc/ssl/certs/ca-certificates.crt sh /prove.sh
 ' sh "$root"

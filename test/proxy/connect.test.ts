@@ -4,6 +4,7 @@ import net from 'node:net';
 import { after, describe, test } from 'node:test';
 import { dialTarget } from '../../src/proxy/connect.ts';
 import { EarlyDial } from '../../src/proxy/routes/direct.ts';
+import { freePort } from '../openssh/sshd.ts';
 
 const host = '127.0.0.1';
 const listeners: net.Server[] = [];
@@ -76,10 +77,7 @@ describe('an early dial of the last address', { timeout: 300_000 }, () => {
 
   test('does not count if it failed: the address is dialled again', async () => {
     const server = await greeter();
-    const closed = net.createServer();
-    await once(closed.listen(0, host), 'listening');
-    const { port } = closed.address() as net.AddressInfo;
-    await new Promise((resolve) => closed.close(resolve));
+    const port = await freePort();
     const early = new EarlyDial({ host, port });
     // Known to have failed by now: a connection made after it stands.
     await once(net.connect(server.port, host), 'data');

@@ -3,12 +3,12 @@ import { chmodSync, symlinkSync, writeFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import fc from 'fast-check';
 import { MintError } from '../../src/errors.ts';
 import { type Paths, resolvePaths } from '../../src/platform/paths.ts';
 import { loadSettings } from '../../src/settings/settings.ts';
 import { settingsKeys } from '../../src/settings/settings-keys.ts';
 import { ownDirectory, refusal } from '../platform/directory.ts';
+import { fc } from '../property.ts';
 
 const dev = '[vm.dev]\ninstance = "i-0123456789abcdef0"\nhost = "203.0.113.7"\n';
 

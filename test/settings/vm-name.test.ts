@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import { vmName } from '../../src/settings/vm-name.ts';
 import { refusal } from '../platform/directory.ts';
+import { fc } from '../property.ts';
 
 test('returns a valid name in lower case', () => {
   for (const name of ['dev', 'dev-2', 'a', '0', 'dev.json', 'a_b.c-d', 'x'.repeat(63)]) {

@@ -3,9 +3,9 @@ import { execFileSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import { unifiedDiff } from '../../src/ssh-config/diff.ts';
 import { ownDirectory } from '../platform/directory.ts';
+import { fc } from '../property.ts';
 
 const versions = [
   ['a\nb\nc\nd\ne\nf\ng\n', 'x\na\nb\nc\nd\ne\nf\ng\n'],

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import { addInclude, inspectInclude, muteInclude, removeInclude } from '../../src/ssh-config/include.ts';
 import { quoteInclude } from '../../src/ssh-config/quote.ts';
+import { fc } from '../property.ts';
 
 const path = '/home/me/.config/mint/ssh_config';
 const include = quoteInclude(path);

@@ -7,7 +7,6 @@ import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { promisify } from 'node:util';
-import fc from 'fast-check';
 import {
   AgentFrames,
   extensionFailureReply,
@@ -19,6 +18,7 @@ import {
 } from '../../src/ssh/agent-messages.ts';
 import { publicKeyBlob, publicKeyLine } from '../../src/ssh/key-encoding.ts';
 import { encodeByte, encodeString, encodeUint32 } from '../../src/ssh/wire.ts';
+import { fc } from '../property.ts';
 import { temporaryDirectory } from './keygen.ts';
 import { refusal } from './refusal.ts';
 

@@ -1,8 +1,8 @@
 /** The contents of key exchange messages, and unsupported methods. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import { encodeByte, encodeString, encodeUint32 } from '../../src/ssh/wire.ts';
+import { fc } from '../property.ts';
 import { group, kexInit, message, mpint, newHostKey, prime, reply, signature } from './packets.ts';
 import { refusal } from './refusal.ts';
 import { refused } from './refused.ts';

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { type TestContext, test } from 'node:test';
-import fc from 'fast-check';
 import { parseHostKey, verifyHostSignature } from '../../src/ssh/hostkey.ts';
 import { encodeString, WireReader } from '../../src/ssh/wire.ts';
+import { fc } from '../property.ts';
 import { generateKey, readBlob, signWithAgent, temporaryDirectory } from './keygen.ts';
 import { mpint, newHostKey } from './packets.ts';
 import { refusal } from './refusal.ts';

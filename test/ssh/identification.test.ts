@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import { Identification } from '../../src/ssh/identification.ts';
+import { fc } from '../property.ts';
 import { refusal } from './refusal.ts';
 
 const never = (message?: RegExp) =>

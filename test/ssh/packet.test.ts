@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import { type Packet, PacketReader } from '../../src/ssh/packet.ts';
 import { encodeByte, encodeUint32 } from '../../src/ssh/wire.ts';
+import { fc } from '../property.ts';
 import { packet } from './packets.ts';
 import { refusal } from './refusal.ts';
 

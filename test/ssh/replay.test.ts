@@ -1,10 +1,10 @@
 /** Replays key exchanges between real programs, split in every way in which a network may deliver them. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import { parseHostKey } from '../../src/ssh/hostkey.ts';
 import { type ClientEvent, KeyExchangeObserver, type ServerEvent } from '../../src/ssh/observer.ts';
 import { WireReader } from '../../src/ssh/wire.ts';
+import { fc } from '../property.ts';
 import { behindNewKeys, type Recording, readRecordings, type Side, type Turn } from './recording.ts';
 import { joined } from './transcript.ts';
 

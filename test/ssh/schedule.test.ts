@@ -1,9 +1,9 @@
 /** A server that sends any messages in any order. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import { type ClientEvent, KeyExchangeObserver, type ServerEvent } from '../../src/ssh/observer.ts';
 import { encodeUint32, WireReader } from '../../src/ssh/wire.ts';
+import { fc } from '../property.ts';
 import {
   group,
   groupInit,

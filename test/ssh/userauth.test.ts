@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import { parseUserauthRequest } from '../../src/ssh/userauth.ts';
 import { encodeByte, encodeString } from '../../src/ssh/wire.ts';
+import { fc } from '../property.ts';
 import { newHostKey } from './packets.ts';
 
 const { blob } = newHostKey();

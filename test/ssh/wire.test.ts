@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import { encodeByte, encodeString, encodeUint32, WireReader } from '../../src/ssh/wire.ts';
+import { fc } from '../property.ts';
 import { refusal } from './refusal.ts';
 
 test('reads back encoded values', () => {

@@ -98,7 +98,7 @@ describe('a first key', () => {
       evidence: 'first-use',
     });
     for (const date of [firstSeen, pinnedAt])
-      assert.ok(Math.abs(Date.parse(String(date)) - Date.now()) < 5000);
+      assert.ok(Math.abs(Date.parse(String(date)) - Date.now()) < 60_000);
     for (const file of [paths.knownHosts, vmPaths(paths, 'dev').record]) {
       assert.equal(statSync(file).mode & 0o777, 0o600);
     }
@@ -281,7 +281,7 @@ describe('a pinned key', () => {
     const after = filesOf(paths, 'dev').record;
     assert.deepEqual(after?.['evidence'], { console: true });
     assert.equal(after?.['instance'], 'i-1');
-    assert.ok(Math.abs(Date.parse(String(after?.['lastLogin'])) - Date.now()) < 5000);
+    assert.ok(Math.abs(Date.parse(String(after?.['lastLogin'])) - Date.now()) < 60_000);
   });
 });
 

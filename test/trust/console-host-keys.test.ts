@@ -2,9 +2,9 @@
 import assert from 'node:assert/strict';
 import { generateKeyPairSync, randomBytes } from 'node:crypto';
 import { describe, test } from 'node:test';
-import fc from 'fast-check';
 import { type HostKey, parseHostKey } from '../../src/ssh/hostkey.ts';
 import { readConsoleKeys } from '../../src/trust/console-host-keys.ts';
+import { fc } from '../property.ts';
 
 const string = (bytes: Buffer | string) => {
   const length = Buffer.alloc(4);

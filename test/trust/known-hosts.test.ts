@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import fc from 'fast-check';
 import { findPin, findPins, withoutPin, withPin } from '../../src/trust/known-hosts.ts';
+import { fc } from '../property.ts';
 
 const a = `SHA256:${'a'.repeat(42)}A`;
 const b = `SHA256:${'b'.repeat(42)}A`;

@@ -172,7 +172,10 @@ async function readText(response: IncomingMessage): Promise<string> {
   }
   const body = Buffer.concat(chunks).subarray(0, maxBodyBytes).toString('utf8');
   const line = printable((messageIn(body) ?? body).replace(/\s+/g, ' ').trim());
-  return line.length > maxShownLength ? `${line.slice(0, maxShownLength)}…` : line.replace(/\.$/, '');
+  // The cut may split a character in two.
+  return line.length > maxShownLength
+    ? `${line.slice(0, maxShownLength).toWellFormed()}…`
+    : line.replace(/\.$/, '');
 }
 
 /** AWS services reply with JSON that has a `message` or `Message`. */

@@ -2,12 +2,12 @@ import assert from 'node:assert/strict';
 import { cpSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
-import fc from 'fast-check';
 import { type KeyRecord, lookUp } from '../../../src/keys/store/key-store.ts';
 import { keyStoreDirectory } from '../../../src/keys/store/location.ts';
 import { metadataWith, parseMetadata } from '../../../src/keys/store/metadata.ts';
 import { awsKeyName, isKeyName, profileName } from '../../../src/keys/store/profile-name.ts';
 import { ownDirectory, refusal } from '../../platform/directory.ts';
+import { fc } from '../../property.ts';
 import { keygen } from '../key-lines.ts';
 import { keysPlace } from './keys-program.ts';
 

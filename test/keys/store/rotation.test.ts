@@ -3,7 +3,6 @@ import { execFileSync } from 'node:child_process';
 import { chmodSync, readFileSync, renameSync, statSync, unlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, type TestContext, test } from 'node:test';
-import fc from 'fast-check';
 import { materialOf } from '../../../src/keys/store/key-material.ts';
 import { addKey, listKeys, withStore } from '../../../src/keys/store/key-store.ts';
 import { blobOfLine, generateKey } from '../../../src/keys/store/key-type.ts';
@@ -24,6 +23,7 @@ import {
 import { readPublicKey } from '../../../src/keys/store/store-files.ts';
 import { parseHostKey } from '../../../src/ssh/hostkey.ts';
 import { ownDirectory, refusal } from '../../platform/directory.ts';
+import { fc } from '../../property.ts';
 import { makeKey } from '../key-lines.ts';
 import { keysPlace, type Place, readDirectory } from './keys-program.ts';
 
