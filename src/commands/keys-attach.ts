@@ -8,7 +8,13 @@ import { addKey, findKey, type KeyRecord, listKeys, lookUp } from '../keys/store
 import { generateKey } from '../keys/store/key-type.ts';
 import type { Machine } from '../keys/store/own-state.ts';
 import { dedicatedName } from '../keys/store/profile-name.ts';
-import { addMachines, forgetMachine, isSameMachine, machineOf } from '../keys/store/rotation.ts';
+import {
+  addMachines,
+  enterMachine,
+  forgetMachine,
+  isSameMachine,
+  machineOf,
+} from '../keys/store/rotation.ts';
 import { withKeySessions, withSessions } from '../keys/vm-session.ts';
 import { thisCaller } from '../platform/caller.ts';
 import { parseHostKey } from '../ssh/hostkey.ts';
@@ -19,7 +25,7 @@ import { VmCache } from '../vms/vm-cache.ts';
 import { noteKey } from './keys-audit.ts';
 import { loginTo, type OpenedKey, openKept, openOther, usesKey } from './keys-logins.ts';
 import { plainName } from './keys-machines.ts';
-import { getOrMake, type KeysRequest } from './keys-request.ts';
+import { getOrMake, type KeysRequest, withTurn } from './keys-request.ts';
 
 export async function attachKey(request: KeysRequest): Promise<number> {
   const { directory, profile, vm } = request;
@@ -60,7 +66,7 @@ async function attach(request: KeysRequest, login: Login, record: KeyRecord): Pr
   const isKnown = machineOf(record.machines, place()) !== undefined;
   if (!wasAccepted) {
     // Record the VM before the line is added, so that a run that is killed leaves no line that the store does not know.
-    addMachines(directory, name, [place()]);
+    enterMachine(directory, name, place(), fingerprint);
     try {
       const isAdded = await withSessions(login, (connect) => putKey(connect, vm, key));
       const refused = await refusal();
@@ -129,6 +135,12 @@ function located({ paths, settings }: KeysRequest, vm: string): LocatedVm | unde
 }
 
 export async function detachKey(request: KeysRequest): Promise<number> {
+  const { directory, profile } = request;
+  findKey(directory, profile);
+  return withTurn(directory, () => detach(request));
+}
+
+async function detach(request: KeysRequest): Promise<number> {
   const { directory, profile, values } = request;
   const record = findKey(directory, profile);
   const { name } = record;

@@ -6,6 +6,8 @@ import type { KeyRecord } from '../keys/store/key-store.ts';
 import { addMachines, forgetMachine, isSameMachine, type MachineId } from '../keys/store/rotation.ts';
 import { thisCaller } from '../platform/caller.ts';
 import { vmName } from '../settings/vm-name.ts';
+import { listCached } from '../vms/list-vms.ts';
+import { VmCache } from '../vms/vm-cache.ts';
 import { type Target, usesKey } from './keys-logins.ts';
 import type { KeysRequest } from './keys-request.ts';
 
@@ -34,7 +36,7 @@ export async function findMachines(
     .filter(({ access }) => usesKey(access, record))
     .map((vm) => ({ instance: vm.instance, name: vm.name, user: vm.user, region: vm.region }));
   const names = [...record.ec2Names, ...launchedWith];
-  const known: MachineId[] = [...record.machines, ...configured];
+  const known: (MachineId & Pick<Target, 'region'>)[] = [...record.machines, ...configured];
   const regions = new Set(names.map(({ region }) => region));
   for (const { instance, region } of [...record.machines, ...configured]) {
     const at = instance === undefined ? undefined : (region ?? request.region());
@@ -59,16 +61,23 @@ export async function findMachines(
   for (const { instanceId, state } of byId.values()) {
     if (isOver(state)) forgetMachine(directory, name, { instance: instanceId, name: instanceId });
   }
+  const cached = listCached(new VmCache(request.paths), { caller: thisCaller(), settings }).vms;
+  /** The instance that a login by this name reaches, as far as that is known here. A VM may have been replaced. */
+  const leadsTo = (called: string): string | undefined => {
+    const vm = plainName(called);
+    return settings.vm(vm)?.instance ?? cached.get(vm)?.instance;
+  };
   const targets = living.flatMap((vm) => targetsOf(request, record, vm, living, known));
   for (const machine of known) {
     const isGone = machine.instance !== undefined && isOver(byId.get(machine.instance)?.state);
     if (isGone || targets.some((target) => isSameMachine(target, machine))) continue;
+    const { instance, name: called, user, region } = machine;
     targets.push({
-      instance: machine.instance,
-      name: machine.name,
-      user: machine.user,
-      region: undefined,
-      vm: plainName(machine.name),
+      instance,
+      name: called,
+      user,
+      region,
+      vm: instance === undefined || leadsTo(called) === instance ? plainName(called) : instance,
       notTried: undefined,
     });
   }

@@ -1,4 +1,5 @@
 /** The request that every subcommand of `mint-ssh keys` gets, and functions that several of them use. */
+import { join } from 'node:path';
 import type { GlobalOptions, Invocation } from '../cli/command.ts';
 import { hint, print, say } from '../cli/terminal.ts';
 import { MintError } from '../errors.ts';
@@ -9,6 +10,7 @@ import { blobOfLine, generateKey } from '../keys/store/key-type.ts';
 import { awsKeyName, profileName } from '../keys/store/profile-name.ts';
 import { keyFiles, readPublicKey } from '../keys/store/store-files.ts';
 import { quoted } from '../platform/files.ts';
+import { acquireLock, type Lock } from '../platform/lock.ts';
 import type { Paths } from '../platform/paths.ts';
 import type { Settings } from '../settings/settings.ts';
 import { parseHostKey } from '../ssh/hostkey.ts';
@@ -95,6 +97,34 @@ export function blobOf(line: string, name: string): Buffer {
   if (blob !== undefined) return blob;
   throw new MintError('key-store', `the public key of ${name} is damaged`, {
     hint: '`mint-ssh keys doctor` restores it from the private key',
+  });
+}
+
+/** How long a command waits for a rotation to end. */
+const turnLimitMs = 120_000;
+
+/**
+ * Runs `action` while no other command rotates a key of the store or takes one from a VM: the agent may be finishing a
+ * rotation.
+ * @throws MintError `io-failed` if the other command takes longer than two minutes
+ */
+export async function withTurn<T>(directory: string, action: () => Promise<T>): Promise<T> {
+  const lock = waitForTurn(join(directory, '.rotation.lock'));
+  try {
+    return await action();
+  } finally {
+    lock.release();
+  }
+}
+
+function waitForTurn(path: string): Lock {
+  const lock = acquireLock(path, { waitMilliseconds: 0 });
+  if (lock !== undefined) return lock;
+  say('another command is rotating a key: waiting for it');
+  const later = acquireLock(path, { waitMilliseconds: turnLimitMs });
+  if (later !== undefined) return later;
+  throw new MintError('io-failed', 'another command is rotating a key', {
+    hint: 'wait for it to end, then run again',
   });
 }
 

@@ -3,7 +3,6 @@
  * login that is refused. Until nothing may need the old key any more, it is kept (`needsOldKey`), and the agent serves
  * it to the machines that accept it alone.
  */
-import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { hint, printable, say } from '../cli/terminal.ts';
 import { MintError } from '../errors.ts';
@@ -20,21 +19,18 @@ import {
   noteRegions,
   switchKeys,
 } from '../keys/store/rotation.ts';
-import { acquireLock, type Lock } from '../platform/lock.ts';
 import { parseHostKey } from '../ssh/hostkey.ts';
 import { noteKey } from './keys-audit.ts';
 import { checkForEc2, withEc2 } from './keys-ec2.ts';
 import { type OpenedKey, onEach, openKept, openOther, type Target } from './keys-logins.ts';
 import { type FoundMachines, findMachines, plainName } from './keys-machines.ts';
-import { detailsOf, type KeysRequest, misused } from './keys-request.ts';
+import { detailsOf, type KeysRequest, misused, withTurn } from './keys-request.ts';
 
 /**
  * Between the switch and the first removal, so that a login which was offered the old key alone ends: one that was authorized
  * before the rotation began. Every later one is offered both keys.
  */
 const graceMs = 2_000;
-/** How long a rotation waits for another one to end. */
-const turnLimitMs = 120_000;
 
 interface Rotation {
   readonly request: KeysRequest;
@@ -49,24 +45,7 @@ interface Rotation {
 export async function rotateKey(request: KeysRequest): Promise<number> {
   const { directory, profile } = request;
   const { name } = findKey(directory, profile);
-  const lock = waitForTurn(join(directory, '.rotation.lock'));
-  try {
-    return request.vm === '' ? await rotate(request, name) : await finishOn(request, name);
-  } finally {
-    lock.release();
-  }
-}
-
-/** Allows one rotation at a time in a store, because the agent may be finishing one. */
-function waitForTurn(path: string): Lock {
-  const lock = acquireLock(path, { waitMilliseconds: 0 });
-  if (lock !== undefined) return lock;
-  say('another command is rotating a key: waiting for it');
-  const later = acquireLock(path, { waitMilliseconds: turnLimitMs });
-  if (later !== undefined) return later;
-  throw new MintError('io-failed', 'another command is rotating a key', {
-    hint: 'wait for it to end, then run again',
-  });
+  return withTurn(directory, () => (request.vm === '' ? rotate(request, name) : finishOn(request, name)));
 }
 
 async function rotate(request: KeysRequest, name: string): Promise<number> {
@@ -217,8 +196,9 @@ async function replaceInEc2({ request, name, pair }: Rotation, unasked: readonly
   const { ec2Names, rotation } = findKey(directory, name);
   const regions = new Set(rotation?.regions);
   if (regions.size === 0) return;
+  const isLeft = new Set(ec2Names.filter(({ region }) => regions.has(region)));
   await withEc2(request, async (ec2) => {
-    for (const at of ec2Names.filter(({ region }) => regions.has(region))) {
+    for (const at of [...isLeft]) {
       try {
         const there = await ec2.check(at, [pair.next.blob, pair.old.blob]);
         if (there?.equals(pair.old.blob)) await ec2.remove(at, [pair.old.blob]);
@@ -228,7 +208,9 @@ async function replaceInEc2({ request, name, pair }: Rotation, unasked: readonly
         say(`note: EC2 in ${at.region} was not given the new key: ${error.message} (${error.code})`);
         continue;
       }
-      regions.delete(at.region);
+      isLeft.delete(at);
+      // The key may have several names in a region.
+      if (![...isLeft].some(({ region }) => region === at.region)) regions.delete(at.region);
       noteRegions(directory, name, { regions: [...regions], unasked });
       say(`EC2 has the new key as ${at.name} in ${at.region}`);
     }

@@ -12,6 +12,7 @@
  * Only `needsOldKey` decides whether the old key must be kept.
  */
 import { MintError } from '../../errors.ts';
+import { parseHostKey } from '../../ssh/hostkey.ts';
 import { changeKey, type KeyRecord, recordsOf, withStore, writeKeyState, writeRecord } from './key-store.ts';
 import type { Machine, Rotation } from './own-state.ts';
 import {
@@ -19,6 +20,7 @@ import {
   finishSwitches,
   type KeyMaterial,
   keyFiles,
+  publicBlobOf,
   readPrivateKey,
   readPublicKey,
   removePair,
@@ -176,19 +178,41 @@ export function addMachines(
   name: string,
   found: readonly (MachineId & Partial<Machine>)[],
 ): void {
-  changeKey(directory, name, (record) => ({
-    ...record,
-    machines: found.reduce<readonly Machine[]>((machines, one) => {
-      const known = machineOf(machines, one);
-      const given = Object.fromEntries(Object.entries(one).filter(([, value]) => value !== undefined));
-      const before = known ?? { ...unknownMachine(one), accepts: acceptsBefore(record) };
-      return withMachine(machines, known, { ...before, ...given } as Machine);
-    }, record.machines),
-  }));
+  changeKey(directory, name, (record) => found.reduce(withFound, record));
+}
+
+function withFound(record: KeyRecord, found: MachineId & Partial<Machine>): KeyRecord {
+  const known = machineOf(record.machines, found);
+  const given = Object.fromEntries(Object.entries(found).filter(([, value]) => value !== undefined));
+  const before = known ?? { ...unknownMachine(found), accepts: acceptsBefore(record) };
+  const machines = withMachine(record.machines, known, { ...before, ...given } as Machine);
+  return { ...record, machines };
+}
+
+/**
+ * Enters a machine that is about to be given the key.
+ *
+ * @param fingerprint of the key
+ * @throws MintError `key-store` if that is not the key in use, or a rotation has begun: the machine would get a key that is
+ *   about to be removed
+ */
+export function enterMachine(
+  directory: string,
+  name: string,
+  machine: MachineId & Partial<Machine>,
+  fingerprint: string,
+): void {
+  const entered = changeKey(directory, name, (record) => {
+    const blob = publicBlobOf(directory, name);
+    const isInUse = blob !== undefined && parseHostKey(blob).fingerprint === fingerprint;
+    if (!isInUse || record.rotation !== undefined || record.hasNext) throw changedMeanwhile(name);
+    return withFound(record, machine);
+  });
+  if (entered === undefined) throw changedMeanwhile(name);
 }
 
 /** What a machine accepts that is first met now: while a rotation is open, the old key until a login has proved more. */
-export function acceptsBefore({ rotation }: Pick<KeyRecord, 'rotation'>): Machine['accepts'] {
+function acceptsBefore({ rotation }: Pick<KeyRecord, 'rotation'>): Machine['accepts'] {
   return rotation === undefined ? undefined : 'old';
 }
 

@@ -171,9 +171,9 @@ describe('a rotation in the store', () => {
     recordUse(store, 'lab', to('new'), fingerprint);
     recordUse(store, 'lab', to('older'), fingerprintOf(old));
     assert.deepEqual([...endRotation(store, 'lab')].sort(), [
-      'found accepts the old key only',
+      'found accepts only the old key',
       'new still accepts the old key',
-      'older accepts the old key only',
+      'older accepts only the old key',
     ]);
   });
 

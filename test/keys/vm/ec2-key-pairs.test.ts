@@ -1,7 +1,7 @@
 /** `mint-ssh keys … --aws`: the public halves in EC2, in the fingerprints that EC2 shows. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, beforeEach, describe, test } from 'node:test';
 import { awsFingerprint, plainFingerprint } from '../../../src/keys/aws-fingerprint.ts';
@@ -121,6 +121,25 @@ describe('mint-ssh keys with --aws', { timeout: 300_000 }, () => {
     // A second rotation is one more of the same.
     await place.keys(0, 'rotate', 'turn', '--aws');
     assert.equal(inEc2('cws-turn-us-east-1')?.publicKey, publicFile('turn'));
+  });
+
+  test('rotate keeps the old key until each of several names in one region has the new one', async () => {
+    await place.keys(0, 'create', 'several', '--aws');
+    await place.keys(0, 'attach', 'several', 'dev');
+    // Prism writes the name of its last launch over the one before.
+    const file = join(place.store, 'metadata.json');
+    await place.keys(0, 'list');
+    const text = readFileSync(file, 'utf8').replaceAll('cws-several-us-east-1', 'prism-several');
+    writeFileSync(file, text);
+    const pair = inEc2('cws-several-us-east-1');
+    assert.ok(pair);
+    place.world.cloud.keyPairs.set(keyPairPlace(region, 'prism-several'), { ...pair, name: 'prism-several' });
+    place.world.cloud.faults.of('DeleteKeyPair').failNext('UnauthorizedOperation');
+    const { stderr } = await place.keys(1, 'rotate', 'several');
+    assert.match(stderr, /the old key is kept: EC2 still has the old public key in us-east-1/);
+    await place.keys(0, 'rotate', 'several');
+    for (const name of ['cws-several-us-east-1', 'prism-several'])
+      assert.equal(inEc2(name)?.publicKey, publicFile('several'), name);
   });
 
   test('what EC2 does not take, or where no region is set, is said before anything is kept', async () => {
