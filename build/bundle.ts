@@ -12,6 +12,9 @@ export const root = dirname(dirname(fileURLToPath(import.meta.url)));
 /** Commands that people wait for at each login: each is a part with nothing else in it. */
 const waitedFor = ['proxy', 'agent', 'credentials'];
 
+/** What main.ts loads where none of these commands was typed, or for the other commands. */
+const notInParts = ['commands/front-door\\.ts', 'agent/control/share-credentials\\.ts'];
+
 /** Packages that the proxy, which starts on every connection, must not carry: each is an asset. */
 const chunks = [
   'ssh2',
@@ -158,6 +161,9 @@ function onlyCommand(command: string): Plugin {
         contents: `export const commands = { ${command}: ${entry} }; export const hiddenCommands = {};`,
         resolveDir: join(root, 'src/commands'),
       }));
+      // main.ts loads these for other commands only; in this part they would only take time to load.
+      for (const path of notInParts)
+        onLoad({ filter: new RegExp(`/src/${path}$`) }, () => ({ contents: 'export {};' }));
     },
   };
 }

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { root } from './packaging.ts';
@@ -35,6 +35,12 @@ test('of EC2’s schemas, only those of the calls that Mint makes are in the exe
   const sdk = readFileSync(join(dist, 'ec2-sdk.cjs'), 'latin1');
   assert.match(sdk, /DescribeInstancesRequest/);
   assert.doesNotMatch(sdk, /CreateVpcRequest|TransitGatewayRoute/);
+});
+
+test('the parts that a login starts hold nothing of the other commands', () => {
+  const kilobytes = (part: string) => statSync(join(dist, `${part}.cjs`)).size / 1000;
+  assert.ok(kilobytes('proxy') < 110, `${kilobytes('proxy')} KB`);
+  assert.ok(kilobytes('credentials') < 80, `${kilobytes('credentials')} KB`);
 });
 
 test('V8 rejects a compiled form that was made with other options, and this test notices', () => {
