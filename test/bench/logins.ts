@@ -112,13 +112,14 @@ function roundTripOf(spare: string): number {
   return Number(spare.split('-')[1]);
 }
 
-/** Pins every VM of the world. */
+/** Pins every VM of the world. The second login records the host keys of other types that ssh learnt in the first. */
 export async function firstLogins(stage: Stage, world: World, plan: Plan): Promise<void> {
   const names = [...plan.roundTrips.map(vmOf), ...spareNames(plan)];
-  for (let begun = 0; begun < names.length; begun += 5)
-    await Promise.all(
-      names.slice(begun, begun + 5).map((name) => stage.run('ssh', mint(world, name), world)),
-    );
+  for (const all of [names, names])
+    for (let begun = 0; begun < all.length; begun += 5)
+      await Promise.all(
+        all.slice(begun, begun + 5).map((name) => stage.run('ssh', mint(world, name), world)),
+      );
 }
 
 /** A push is needed, and the agent runs. */
