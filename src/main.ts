@@ -3,8 +3,10 @@
  *
  * Commands are loaded one at a time: what ssh starts on every connection (`proxy`) must not pay for the rest.
  */
+import { onResolved } from './aws/resolved.ts';
 import {
   commandWord,
+  configDirectory,
   parseInvocation,
   positionals,
   type SplitArguments,
@@ -16,6 +18,7 @@ import { print, reportError } from './cli/terminal.ts';
 import { commands, hiddenCommands } from './commands/table.ts';
 import { Interrupted, MintError } from './errors.ts';
 import { hardenProcess } from './platform/hardening.ts';
+import { resolvePaths } from './platform/paths.ts';
 import { version } from './version.ts';
 
 const versionOptions = ['--version', '-v', '-V'];
@@ -35,16 +38,26 @@ async function run(given: SplitArguments): Promise<number> {
     const words = positionals(own);
     if (word === 'help') return await frontDoor.help(words.slice(1), commands);
     if (word !== undefined) throw frontDoor.unknownCommand(word, own, commands);
-    return wantsHelp(own)
-      ? await frontDoor.help([], commands)
-      : await frontDoor.withoutCommand(own, commands);
+    if (wantsHelp(own)) return await frontDoor.help([], commands);
+    shareResolved(configDirectory(own), true);
+    return await frontDoor.withoutCommand(own, commands);
   }
   const { command } = await entry.load();
   if (wantsHelp(own)) {
     print(commandHelp(command, positionals(own)[1]));
     return 0;
   }
-  return command.run(parseInvocation(command, given));
+  const invocation = parseInvocation(command, given);
+  shareResolved(invocation.globals.configDir, command.logsIn === true);
+  return command.run(invocation);
+}
+
+/** Passes AWS credentials that a command resolves to the agent, so that a login after it does not ask for them again. */
+function shareResolved(configDir: string | undefined, startAgent: boolean): void {
+  onResolved(async (credentials, explicit) => {
+    const { shareCredentials } = await import('./agent/control/share-credentials.ts');
+    await shareCredentials(resolvePaths({ configDir }), credentials, explicit, startAgent);
+  });
 }
 
 hardenProcess();

@@ -125,8 +125,13 @@ function runsProcess(profiles: Profiles, profile: string): boolean {
   return false;
 }
 
+/** Whether a source's credentials are read directly, from the environment or from a file. */
+export function isAtHand({ kind }: Source): boolean {
+  return kind === 'environment' || kind === 'credentials-file' || kind === 'config-file';
+}
+
 /**
- * The credentials of a source that is at hand: in the environment or in a file.
+ * The credentials of a source that is at hand.
  * @returns undefined for a source that a process or a request has to be asked
  * @throws MintError `aws-credentials` where they are incomplete
  */
@@ -136,6 +141,7 @@ export function credentialsAtHand(
   source: Source,
 ): Credentials | undefined {
   const { kind, profile = '' } = source;
+  if (!isAtHand(source)) return undefined;
   if (kind === 'environment') {
     const expiresAt = Date.parse(environment['AWS_CREDENTIAL_EXPIRATION'] ?? '');
     return {
@@ -146,7 +152,6 @@ export function credentialsAtHand(
       source,
     };
   }
-  if (kind !== 'credentials-file' && kind !== 'config-file') return undefined;
   const section = (kind === 'credentials-file' ? profiles.credentials : profiles.config)[profile] ?? {};
   const { aws_access_key_id: accessKeyId = '', aws_secret_access_key: secretAccessKey } = section;
   if (!secretAccessKey) {
@@ -310,6 +315,11 @@ function noSuchProfile(
   profile: string,
   explicit: string | undefined,
 ): MintError {
+  if (/\s/.test(profile)) {
+    return new MintError('aws-credentials', `the profile ${quoteForeign(profile)} cannot be used`, {
+      hint: 'rename it in the AWS config files: the AWS SDK does not read a profile whose name has a blank',
+    });
+  }
   const from = explicit !== undefined ? '' : ', which AWS_PROFILE or AWS_DEFAULT_PROFILE names,';
   const known = [...new Set([...Object.keys(config), ...Object.keys(credentials)])].filter(
     (name) => !name.includes('.'),

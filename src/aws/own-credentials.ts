@@ -2,8 +2,9 @@
 import { say } from '../cli/terminal.ts';
 import type { Caller } from '../platform/caller.ts';
 import { Aws, type CredentialSource } from './aws.ts';
-import { type Interaction, resolveCredentials } from './credentials.ts';
+import { type Interaction, isAtHand, resolveCredentials } from './credentials.ts';
 import type { Credentials, Target } from './requests.ts';
+import { announceResolved } from './resolved.ts';
 
 /** AWS for this process, which must be the caller itself. Close it at the end. */
 export function ownAws(): Aws {
@@ -22,7 +23,7 @@ class OwnCredentials implements CredentialSource {
     const found = this.#resolving.get(explicit);
     const { expiresAt = Number.POSITIVE_INFINITY } = this.#current.get(explicit) ?? {};
     if (found !== undefined && expiresAt - Date.now() > renewBeforeMs) return found;
-    const resolving = resolveCredentials({ profile: explicit, region }, terminalInteraction(say));
+    const resolving = resolveAndShare({ profile: explicit, region });
     this.#current.delete(explicit);
     this.#resolving.set(explicit, resolving);
     resolving.then(
@@ -47,6 +48,13 @@ class OwnCredentials implements CredentialSource {
   scope(): string {
     return '';
   }
+}
+
+/** Shares what a process or a request returned; keys in the environment or in a file are at the agent's hand, too. */
+async function resolveAndShare(target: Target): Promise<Credentials> {
+  const credentials = await resolveCredentials(target, terminalInteraction(say));
+  if (!isAtHand(credentials.source)) await announceResolved(credentials, target.profile);
+  return credentials;
 }
 
 /**

@@ -48,6 +48,8 @@ export interface Command {
   /** Its subcommands, if it has any. */
   readonly words?: readonly Word[];
   readonly options: Options;
+  /** It goes on to log in: AWS credentials that it resolves are passed to the agent, which is started for that. */
+  readonly logsIn?: true;
   /** Resolves to the exit status; throws a MintError on failure. */
   readonly run: (invocation: Invocation) => Promise<number>;
 }

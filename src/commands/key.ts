@@ -35,6 +35,7 @@ comment and options. Of a certificate, the key inside is added: authorized_keys 
     ['list VM', 'list the authorized keys'],
     ['remove VM FINGERPRINT', 'remove every line of the key with this fingerprint'],
   ],
+  logsIn: true,
   options: {
     expires: {
       type: 'string',

@@ -47,6 +47,7 @@ underscores; PROFILE may also be the key's name in EC2.`,
     ['migrate', 'move the cws-* and prism-* keys of --from into the store, once logins have proved them'],
     ['doctor', 'check every file of the store, and repair what can be repaired'],
   ],
+  logsIn: true,
   options: {
     store: { type: 'string', value: 'DIR', description: 'the directory with the keys (or $MINT_KEYS_DIR)' },
     type: {

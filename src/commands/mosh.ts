@@ -25,6 +25,7 @@ of your shell. mosh has to be installed on both sides, and the VM's security gro
 
   mint-ssh mosh dev
   mint-ssh mosh dev -- tmux attach`,
+  logsIn: true,
   options: {},
   run,
 };

@@ -34,6 +34,7 @@ that are in ssh.toml already stay as they are.
   mint-ssh setup
   mint-ssh setup build data --yes
   mint-ssh setup --profile work --region eu-central-1`,
+  logsIn: true,
   options: {
     yes: { type: 'boolean', short: 'y', description: 'do not ask' },
     file: {

@@ -19,6 +19,7 @@ options: a script that passes on a foreign command needs it, because options suc
   mint-ssh ssh dev uptime
   mint-ssh ssh dev -- -L 8080:localhost:80 -N
   mint-ssh ssh dev -- -- "$command"`,
+  logsIn: true,
   options: {},
   run,
 };

@@ -9,7 +9,7 @@ import { delimiter, dirname, join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { type CredentialServices, startCredentialServices } from './credential-services.ts';
 import { runningProcesses } from './processes.ts';
-import { makeWorld, mintProgram, type Result, type World } from './world.ts';
+import { loginUser, makeWorld, mintProgram, type Result, type World } from './world.ts';
 
 const askpass = join(import.meta.dirname, '../cli/programs/askpass.sh');
 
@@ -410,6 +410,37 @@ describe('AWS credentials', { timeout: 300_000 }, () => {
     const { status, stderr } = await login('dev', env);
     assert.equal(status, 0, stderr);
     assert.equal(runsOf(home), 1);
+  });
+
+  test('credentials that a command has resolved serve the logins that follow it', async () => {
+    // `vms` asks as the profile of every VM.
+    const home = makeHome({ ...counted(0, 'slow'), '.aws/credentials': inFile('filed', 'filed') });
+    const env = shell(home, { AWS_PROFILE: 'process' });
+    // `vms` uses a running agent and starts none.
+    const first = await login('dev', shell(home, inEnvironment()));
+    assert.equal(first.status, 0, first.stderr);
+    const { status, stderr } = await world.run(mintProgram, ['vms', '--refresh'], { env });
+    assert.equal(status, 0, stderr);
+    const followed = await login('dev', env);
+    assert.equal(followed.status, 0, followed.stderr);
+    assert.equal(runsOf(home), 1);
+    assert.equal(nameOf(world.cloud.pushes.at(-1)?.accessKeyId), 'slow');
+    // Another shell may get other credentials from the same process.
+    const other = await login('dev', { ...env, MINT_TEST: 'another shell' });
+    assert.equal(other.status, 0, other.stderr);
+    assert.equal(runsOf(home), 2);
+  });
+
+  test('a command that logs in resolves them once, also where it has to start the agent', async () => {
+    const home = makeHome(counted(0, 'slow'));
+    const env = shell(home, { AWS_PROFILE: 'process' });
+    await world.mint('agent', 'stop');
+    const { instance, port } = world.vm('dev');
+    const words = ['ssh', instance, '--', '-p', String(port), '-l', loginUser, 'echo in'];
+    const { status, stdout, stderr } = await world.run(mintProgram, words, { env });
+    assert.deepEqual({ status, stdout }, { status: 0, stdout: 'in\n' }, stderr);
+    assert.equal(runsOf(home), 1);
+    assert.equal(nameOf(world.cloud.pushes.at(-1)?.accessKeyId), 'slow');
   });
 
   test('two shells with two accounts at the same moment each get their own, also from one credential_process', async () => {

@@ -3,7 +3,7 @@
  * has checked the agent's socket, and so trusts its replies.
  */
 import type { Socket } from 'node:net';
-import type { Source } from '../../aws/requests.ts';
+import type { Credentials, Source } from '../../aws/requests.ts';
 import { type ErrorCode, MintError } from '../../errors.ts';
 import type { AgentReply, AgentRequest, Answer, JobRequest, SecretAnswer } from './protocol.ts';
 
@@ -162,6 +162,14 @@ export function parseRequest(message: unknown): AgentRequest {
       return { type, line: text(fields, 'line') };
     case 'credentials':
       return { type, ...resolvedCredentials(fields) };
+    case 'share-credentials':
+      return {
+        type,
+        credentials: credentials(fields),
+        profile: optional(fields, 'profile', text),
+        environment: textRecord(fields['environment']),
+        session: optional(fields, 'session', text),
+      };
     case 'retarget':
     case 'tunnel':
     case 'await-push':
@@ -219,22 +227,23 @@ function resolvedCredentials(
       },
     };
   }
+  return { failure: undefined, credentials: credentials(fields) };
+}
+
+function credentials(fields: Fields): Credentials {
   const given = record(fields['credentials']);
   const source = record(given['source']);
   if (!sourceKinds.has(source['kind'])) throw malformed('an unknown source of credentials');
   return {
-    failure: undefined,
-    credentials: {
-      accessKeyId: key(given, 'accessKeyId'),
-      secretAccessKey: key(given, 'secretAccessKey'),
-      sessionToken: optional(given, 'sessionToken', key),
-      accountId: optional(given, 'accountId', text),
-      expiresAt: optional(given, 'expiresAt', number),
-      source: {
-        kind: source['kind'] as Source['kind'],
-        profile: optional(source, 'profile', text),
-        runsProcess: source['runsProcess'] === true,
-      },
+    accessKeyId: key(given, 'accessKeyId'),
+    secretAccessKey: key(given, 'secretAccessKey'),
+    sessionToken: optional(given, 'sessionToken', key),
+    accountId: optional(given, 'accountId', text),
+    expiresAt: optional(given, 'expiresAt', number),
+    source: {
+      kind: source['kind'] as Source['kind'],
+      profile: optional(source, 'profile', text),
+      runsProcess: source['runsProcess'] === true,
     },
   };
 }

@@ -73,9 +73,22 @@ export type AgentRequest =
       readonly credentials: Credentials | undefined;
       readonly failure: FailureReply | undefined;
     }
+  | SharedCredentials
   | { readonly type: 'status' }
   /** `force`: stop even if that loses keys that exist only in the agent. */
   | { readonly type: 'stop'; readonly force?: boolean | undefined };
+
+/** A command has resolved its credentials: the agent uses them for logins from the same environment. */
+export interface SharedCredentials {
+  readonly type: 'share-credentials';
+  readonly credentials: Credentials;
+  /** The profile that they were resolved for: of `--profile` or ssh.toml. */
+  readonly profile: string | undefined;
+  /** From `callerEnvironment`. */
+  readonly environment: Readonly<Record<string, string>>;
+  /** From `sessionKey`. */
+  readonly session: string | undefined;
+}
 
 export interface OpenRequest {
   readonly type: 'open';

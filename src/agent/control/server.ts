@@ -122,6 +122,9 @@ export class ControlServer {
       case 'credentials':
         this.#resolutions.get(socket)?.settle(resultOf(request));
         return reply({ type: 'credentials-received' });
+      case 'share-credentials':
+        this.#context.credentials.share(request);
+        return reply({ type: 'credentials-received' });
       case 'credentials-ended':
         return this.#context.credentials.resolution(request.id)?.ended();
       case 'secret':

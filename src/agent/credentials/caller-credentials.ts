@@ -11,6 +11,7 @@ import { chooseSource, credentialsAtHand, filesStamp, type Profiles } from '../.
 import type { Credentials, Source, Target } from '../../aws/requests.ts';
 import { MintError } from '../../errors.ts';
 import { type Caller, type CredentialResolver, environmentKey } from '../../platform/caller.ts';
+import type { SharedCredentials } from '../control/protocol.ts';
 
 /** Credentials that expire sooner are not used for another login. */
 const minRemainingMs = 60_000;
@@ -62,6 +63,12 @@ export class CallerCredentials implements CredentialSource {
     return this.#sources.get(base)?.runsProcess ? `${base} ${session ?? ''}` : base;
   }
 
+  /** A command of this caller has resolved the credentials for a profile. */
+  share({ credentials, profile, ...caller }: SharedCredentials): void {
+    this.#noteSource(caller, profile, credentials.source);
+    this.#keep(caller, this.scope(caller, profile), withExpiry(credentials));
+  }
+
   /** A connection has ended and can no longer resolve credentials. */
   leave(resolver: CredentialResolver): void {
     for (const resolution of this.#resolutions.values()) resolution.leave(resolver);
@@ -96,8 +103,7 @@ export class CallerCredentials implements CredentialSource {
     };
     resolution.result.then((credentials) => {
       done();
-      const { expiresAt = Date.now() + unlimitedForMs } = credentials;
-      this.#keep(caller, key, Object.assign(credentials, { expiresAt }));
+      this.#keep(caller, key, withExpiry(credentials));
     }, done);
   }
 
@@ -213,6 +219,12 @@ export class Resolution {
   #tellAll(line: string | undefined): void {
     for (const resolver of this.#waiting) resolver.tell(line);
   }
+}
+
+function withExpiry(credentials: Credentials): Credentials {
+  const { expiresAt = Date.now() + unlimitedForMs } = credentials;
+  // The same object: a login that already uses it must be able to forget it.
+  return Object.assign(credentials, { expiresAt });
 }
 
 function baseKey(environment: Caller['environment'], explicit: string | undefined): string {
