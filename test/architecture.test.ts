@@ -165,6 +165,8 @@ const shortFiles: Readonly<Record<string, string>> = {
   'aws/dynamodb-sdk.ts': 'a part of the SDK that the executable loads by itself',
   'aws/ec2-sdk.ts': 'a part of the SDK that the executable loads by itself',
   'aws/push-sdk.ts': 'a part of the SDK that the executable loads by itself',
+  'agent/control/share-credentials.ts': 'a message of its own; no login loads it',
+  'aws/resolved.ts': 'main.ts loads it at every start, without the AWS client',
   'aws/network.ts': 'the connections of the credential providers and of the clients',
   'cli/colour.ts': 'when and how to paint text',
   'cli/open-terminal.ts': 'tty.ts and windows-console.ts would import each other',

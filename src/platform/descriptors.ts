@@ -35,7 +35,7 @@ export function descriptorsAreScarce(): boolean {
  * @returns how many more files this process can open, at most `max`
  */
 export function descriptorsLeft(max: number): number {
-  return Math.min(max, process.platform === 'linux' ? limitMinusOpen(max) : countByOpening(max));
+  return Math.min(max, limitMinusOpen(max));
 }
 
 /**
