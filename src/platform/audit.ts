@@ -1,6 +1,6 @@
 /**
- * `audit.log`, which Mint writes as well: JSON Lines, one object for each thing that was done to a VM. A line
- * of ours has Mint's fields and, where they are known, some more; what they mean stands at `AuditEntry`.
+ * `audit.log`, which Mint writes too: JSON Lines, one object for each action on a VM. Our lines have Mint's fields and, if
+ * known, more: see `AuditEntry`.
  */
 
 import {
@@ -24,10 +24,10 @@ import type { Paths } from './paths.ts';
 import { sleepSync } from './sleep.ts';
 
 /**
- * `push`: a key was authorised on the instance. `login`: it signed for the first time in a connection.
- * `host-key-changed`, `host-key-unverified`: a host key was blocked. The others are a person's own word, `key-…`
- * about keys in the VM's authorized_keys. `debug-…`: someone was let into a failed VM; it was destroyed, by
- * whoever held the lease, or by a reaper.
+ * `push`: a key was authorized on the instance. `login`: a key signed for the first time in a connection.
+ * `host-key-changed`, `host-key-unverified`: a host key was blocked. `host-key-accepted`, `host-key-forgotten`: the user
+ * decided about a host key. `key-…`: a key was changed in the store or on a VM. `debug-…`: access to a failed VM was
+ * granted; the VM was destroyed, by the holder of the lease or by the reaper.
  */
 export type AuditEvent =
   | 'push'
@@ -99,9 +99,9 @@ export function appendAudit(paths: Paths, entry: AuditEntry): boolean {
 }
 
 /**
- * Why nothing can be recorded in audit.log now; undefined where it can, as far as that shows without writing. A login goes
- * on without its record, and says so: a full disk, or a file that somebody else can write to, must not keep the user from
- * the VM.
+ * Finds out, without writing, whether audit.log can be written. A login continues without its record and tells the user:
+ * neither a full disk nor a file that other users can write to may lock the user out.
+ * @returns the reason why it cannot be written; undefined if none is visible
  */
 export function auditProblem({ audit: path }: Pick<Paths, 'audit'>): MintError | undefined {
   const unrecorded = (why: string, remedy: string) =>

@@ -43,7 +43,7 @@ export function thisCaller(environment: NodeJS.ProcessEnv = process.env): Caller
   return { environment: callerEnvironment(environment), session: sessionKey(environment) };
 }
 
-/** The variables that the agent needs in order to act with the caller's AWS settings and with nobody else's. */
+/** The variables that the agent needs in order to act with the caller's AWS settings and no others. */
 export function callerEnvironment(environment: NodeJS.ProcessEnv): Record<string, string> {
   const kept: Record<string, string> = {};
   for (const [name, value] of Object.entries(environment)) {

@@ -38,14 +38,18 @@ const noFollow = constants.O_NOFOLLOW ?? 0;
 const nonBlocking = constants.O_NONBLOCK ?? 0;
 
 /**
- * Creates a directory as 0700 (and what is missing above it), or checks the one that is there: a real
- * directory, ours, that no one else can write to or replace. Throws `unsafe-permissions` or `io-failed`.
+ * Creates a directory with mode 0700, and missing directories above it. Checks an existing one: it must be a directory of
+ * the user, not a link, and no other user may be able to write to it or replace it.
+ * @throws MintError `unsafe-permissions`, `io-failed`
  */
 export function ensurePrivateDirectory(path: string): void {
   checkDirectory(path, 0o022);
 }
 
-/** The same for directories with sockets or keys: no one else may even look inside. */
+/**
+ * As `ensurePrivateDirectory`, for a directory with sockets or keys: no other user may list it either.
+ * @throws MintError `unsafe-permissions`, `io-failed`
+ */
 export function ensureClosedDirectory(path: string): void {
   checkDirectory(path, 0o077);
 }
@@ -54,7 +58,7 @@ function checkDirectory(path: string, forbidden: number): void {
   try {
     mkdirSync(path, { recursive: true, mode: 0o700 });
   } catch (error) {
-    // A dangling link or a file in its place: lstat below says so.
+    // A dangling link or a file is in its place: lstat below finds it.
     if (codeOf(error) !== 'EEXIST' && codeOf(error) !== 'ENOENT') throw ioFailed('create', path, error);
   }
   const found = attempt('look at', path, () => lstatSync(path));
@@ -104,8 +108,8 @@ function unmappedUser(): number | undefined {
 }
 
 /**
- * What stands in the user's profile is theirs (and the system's and administrators') alone unless they have changed
- * that; what stands elsewhere on a Windows machine is often everyone's, and Node cannot tell.
+ * Windows: by default only the user, the system and administrators have access to the user's profile. Elsewhere every
+ * user often has, and Node cannot tell.
  */
 function checkInProfile(path: string): void {
   const profile = attempt('resolve', path, () => realpathSync.native(userInfo().homedir));
@@ -113,21 +117,23 @@ function checkInProfile(path: string): void {
   if (isBelow(real, profile)) return;
   throw unsafe(
     path,
-    `stands outside your profile ${quoted(profile)}, where Windows may let others in`,
+    `is outside your profile ${quoted(profile)}, and other users of Windows may have access`,
     'use a directory in your profile: --config-dir DIR, or run_dir in ssh.toml',
   );
 }
 
-/** Windows takes no notice of case. */
+/** Windows: compares paths without regard to case. */
 export function isBelow(path: string, directory: string): boolean {
   const way = win32.relative(directory, path);
   return way !== '' && way !== '..' && !way.startsWith('..\\') && !win32.isAbsolute(way);
 }
 
 /**
- * Reads a regular file of ours (or root's) that no one else can write to, without following a link in its
- * last part; with `secret`, one that no one else can read either. Undefined when there is no such file. Throws
- * `unsafe-permissions`, `io-failed`, or `tooLarge` (by default `io-failed`) where it has more than `maxBytes`.
+ * Reads a regular file of the user or root that no other user can write to. Does not follow a link in its last part.
+ * @param options `secret`: no other user may be able to read it either; `tooLarge`: the code for a file with more than
+ *   `maxBytes`, by default `io-failed`
+ * @returns undefined if the file does not exist
+ * @throws MintError `unsafe-permissions`, `io-failed`, `tooLarge`
  */
 export function readPrivateFile(
   path: string,

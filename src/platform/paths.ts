@@ -14,7 +14,7 @@ export interface Paths {
   readonly sshToml: string;
   readonly configToml: string;
   readonly sshConfig: string;
-  /** A directory that no one else can enter: sockets, lock, log. */
+  /** A directory that other users cannot enter: sockets, lock, log. */
   readonly run: string;
   readonly control: string;
   /** A directory: one socket for each VM. */
@@ -25,7 +25,7 @@ export interface Paths {
   /** A directory: what connections are shared through, where `multiplex` is set. */
   readonly sharedSockets: string;
   readonly agentLog: string;
-  /** A directory that no one else can enter: managed keys, where no other one is named. */
+  /** A directory that other users cannot enter: managed keys, unless another store is set. */
   readonly keys: string;
   /** Which jobs are open; see open-jobs.ts. */
   readonly jobs: string;
@@ -66,7 +66,7 @@ export function resolvePaths(
     configToml: join(dir, 'config.toml'),
     sshConfig: join(dir, 'ssh_config'),
     run,
-    // On Windows only whoever wants a socket makes the secret behind its name.
+    // Getters, because on Windows the first use of a name creates the secret behind it.
     get control() {
       return sockets.control;
     },
@@ -119,7 +119,7 @@ export function vmPaths(paths: Paths, vm: string): VmPaths {
     knownHosts: join(paths.hosts, `${vm}.known_hosts`),
     libsshKnownHosts: join(paths.hosts, `${vm}.libssh_known_hosts`),
     lastAddress: join(paths.cache, `${vm}.address`),
-    // Only whoever wants the socket hears that it cannot be.
+    // Getters, because a path that is too long for a socket is an error only if it is used.
     get socket() {
       return socketPlaces(paths.run).vm(vm);
     },

@@ -2,7 +2,7 @@
  * Windows: the names of our pipes, and the secret they are made of.
  *
  * Node cannot give a pipe an access list of its own. By the default one other users cannot write to our pipes, but the
- * names of all pipes are to be seen by everyone, and whoever makes a pipe first has its name. So a name cannot be
+ * names of all pipes are visible to every user, and the first process to create a pipe owns its name. So a name cannot be
  * guessed before the pipe is there, and holds no trust once it was seen: see src/agent/control/proof.ts.
  */
 
@@ -35,8 +35,9 @@ function pipePath(name: string): string {
 }
 
 /**
- * The secret of a run directory, made where there is none: the names stand in ssh's config, so an agent's restart does
- * not change them. @throws MintError `io-failed`, `unsafe-permissions`
+ * The secret of a run directory, created if it does not exist. The names are in ssh's config, so a restart of the agent does
+ * not change them.
+ * @throws MintError `io-failed`, `unsafe-permissions`
  */
 export function pipeSecret(run: string): Buffer {
   ensureClosedDirectory(run);
@@ -56,7 +57,10 @@ export function pipeSecret(run: string): Buffer {
   return secret;
 }
 
-/** The same, undefined where none was made: then no agent can be there. @throws MintError `io-failed` */
+/**
+ * The same, undefined where none was made: then no agent can be there.
+ * @throws MintError `io-failed`
+ */
 export function knownPipeSecret(run: string): Buffer | undefined {
   const path = secretPath(run);
   for (const deadline = performance.now() + patience; ; sleepSync(pause)) {
@@ -67,7 +71,7 @@ export function knownPipeSecret(run: string): Buffer | undefined {
     // Made at this very moment, it is there before it is written.
     if (performance.now() > deadline) {
       throw new MintError('io-failed', `${quoted(path)} is not what mint-ssh has written`, {
-        hint: 'remove it, and have the blocks written anew: mint-ssh ssh-config',
+        hint: 'remove it, and write the blocks again: mint-ssh ssh-config',
       });
     }
   }

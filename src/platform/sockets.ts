@@ -1,6 +1,6 @@
 /**
- * What the agent listens on: Unix sockets in its run directory, or on Windows named pipes. The one place that knows
- * which; whoever connects or listens takes the path as it is.
+ * What the agent listens on: Unix sockets in its run directory, or named pipes on Windows. Only this file knows which;
+ * clients and listeners use the path unchanged.
  */
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
@@ -27,8 +27,9 @@ export const hasForwardSockets = !system.hasPipes;
 const socketPathBytes = 103;
 
 /**
- * Reading a place throws `agent-unavailable` when the run directory is too deep for it. On Windows it makes the
- * secret behind the names where there is none yet, and may throw `io-failed` or `unsafe-permissions`.
+ * @param run the run directory
+ * @returns the paths. Reading one throws `agent-unavailable` if it is too long for a socket. On Windows, reading one
+ *   creates the secret behind the names if it does not exist, and can throw `io-failed` or `unsafe-permissions`.
  */
 export function socketPlaces(run: string, pipes = system.hasPipes): SocketPlaces {
   return pipes ? pipePlaces(run) : filePlaces(run);
@@ -66,7 +67,10 @@ export function controlSecret(run: string): Buffer | undefined {
   return system.hasPipes ? knownPipeSecret(run) : undefined;
 }
 
-/** A socket for this process alone. @param directory one of its own, that no one else can enter */
+/**
+ * A socket for this process alone.
+ * @param directory a directory of this process that other users cannot enter
+ */
 export function privateSocket(directory: string): string {
   return system.hasPipes ? singlePipeName() : socketPath(join(directory, 'key.sock'));
 }

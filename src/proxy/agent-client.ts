@@ -21,7 +21,7 @@ import { callerEnvironment, sessionKey } from '../platform/caller.ts';
 import type { Paths } from '../platform/paths.ts';
 import { userAgentSocket } from '../platform/user-agent-socket.ts';
 import { vmName } from '../settings/vm-name.ts';
-import { AgentRefusal, RefusalNotice } from './errors.ts';
+import { AgentRefusal, agentSilent, agentStopped, RefusalNotice } from './errors.ts';
 import { TerminalTasks } from './terminal-tasks.ts';
 
 /** The form of `InstanceOSUser` in SendSSHPublicKey; a digit may come first. */
@@ -96,7 +96,10 @@ export class AgentClient {
     return await this.#ask('target', this.#open).finally(() => clearTimeout(this.#firstReplyTimer));
   }
 
-  /** Where the VM is, by the agent's latest reply. @throws MintError `agent-unavailable` before the first one */
+  /**
+   * Where the VM is, by the agent's latest reply.
+   * @throws MintError `agent-unavailable` before the first one
+   */
   get target(): Target {
     if (this.#target === undefined)
       throw new MintError('agent-unavailable', 'the agent has not sent a target');
@@ -168,7 +171,10 @@ export class AgentClient {
     this.#connection?.send({ type: 'client-accepted-host' });
   }
 
-  /** If the user is being asked about a changed key: waits for the answer. @returns whether the key was accepted */
+  /**
+   * If the user is being asked about a changed key: waits for the answer.
+   * @returns whether the key was accepted
+   */
   async acceptedLate(): Promise<boolean> {
     if ((await this.#tasks.answer) !== 'yes') return false;
     return (await this.#hostKeyChecked?.catch(() => undefined)) !== undefined;
@@ -248,7 +254,7 @@ export class AgentClient {
         break;
       case 'stopping':
         if (this.#isEstablished) this.close();
-        else this.#refuse(stoppedEarly());
+        else this.#refuse(agentStopped());
         break;
       case 'question':
         // A user takes longer to answer than the agent.
@@ -331,11 +337,7 @@ export class AgentClient {
   }
 
   #refuseSilence(): void {
-    this.#refuse(
-      new MintError('agent-unavailable', 'the agent does not answer', {
-        hint: `run: mint-ssh agent stop; the next connection starts a new agent. The log is ${this.#paths.agentLog}`,
-      }),
-    );
+    this.#refuse(agentSilent(this.#paths.agentLog));
   }
 }
 
@@ -393,8 +395,4 @@ export function readRequest(
     established: false,
     byName: isByName,
   };
-}
-
-function stoppedEarly(): MintError {
-  return new MintError('agent-unavailable', 'the agent was stopped before the login was complete');
 }

@@ -9,7 +9,10 @@ export const bufferBytes = 64 * 1024;
 /** How many bytes are buffered before anything reads them, so that an end behind them is noticed at once. */
 const maxUnreadBytes = 256 * 1024;
 
-/** Takes bytes that are valid only during the call. @returns false to pause the source until it is resumed */
+/**
+ * Takes bytes that are valid only during the call.
+ * @returns false to pause the source until it is resumed
+ */
 export type Receiver = (bytes: Buffer) => boolean;
 
 interface Descriptors {
@@ -59,7 +62,10 @@ export class ByteStream {
     source.resume();
   }
 
-  /** @returns the next bytes, as a copy; undefined at the end @throws the stream's error */
+  /**
+   * @returns the next bytes, as a copy; undefined at the end
+   * @throws the stream's error
+   */
   async read(): Promise<Buffer | undefined> {
     for (;;) {
       const bytes = this.#takeUnread();
@@ -92,7 +98,10 @@ export class ByteStream {
     }
   }
 
-  /** Resolves when the bytes have left this process. @throws the stream's error, such as EPIPE */
+  /**
+   * Resolves when the bytes have left this process.
+   * @throws the stream's error, such as EPIPE
+   */
   write(bytes: Buffer): Promise<void> {
     if (this.#failure !== undefined) return Promise.reject(this.#failure);
     return new Promise((resolve, reject) => {
@@ -100,7 +109,10 @@ export class ByteStream {
     });
   }
 
-  /** Copies everything to the sink of `other` until this source ends. @throws the error of either stream */
+  /**
+   * Copies everything to the sink of `other` until this source ends.
+   * @throws the error of either stream
+   */
   async pipeTo(other: ByteStream): Promise<void> {
     for (let bytes = this.#takeUnread(); bytes !== undefined; bytes = this.#takeUnread())
       await other.write(bytes);

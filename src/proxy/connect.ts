@@ -106,7 +106,10 @@ export async function connect(options: ConnectOptions): Promise<ServerConnection
   }
 }
 
-/** One connection to one target. @throws MintError if the server breaks the protocol or sends nothing in time */
+/**
+ * One connection to one target.
+ * @throws MintError if the server breaks the protocol or sends nothing in time
+ */
 async function attemptTarget(options: ConnectOptions, target: Target, deadline: Deadline): Promise<Attempt> {
   const { agent, client, timing, explain, vm } = options;
   const dialling = dialTarget(options, target, deadline.leftMs);
@@ -152,7 +155,8 @@ async function attemptTarget(options: ConnectOptions, target: Target, deadline: 
  * Dials all candidates of a target, the better ones first.
  * @param leftMs how long all of it may take
  * @returns the first connection that is established
- * @throws MintError `dial-failed`, AgentRefusal */
+ * @throws MintError `dial-failed`, AgentRefusal
+ */
 export async function dialTarget(
   {
     vm,
@@ -197,7 +201,10 @@ async function moved(agent: AgentClient, target: Target, dialling: Promise<unkno
   return await new Promise<never>(() => {});
 }
 
-/** Waits until the agent is sure of its target. @returns how long that took, in milliseconds */
+/**
+ * Waits until the agent is sure of its target.
+ * @returns how long that took, in milliseconds
+ */
 async function confirm(agent: AgentClient, timing: Timing): Promise<number> {
   if (agent.target.sure) return 0;
   const from = performance.now();
@@ -297,7 +304,10 @@ class Deadline {
     this.#at += byMs;
   }
 
-  /** @param what what the server did not do, in words @throws MintError `not-ssh` at the deadline */
+  /**
+   * @param what what the server did not do, in words
+   * @throws MintError `not-ssh` at the deadline
+   */
   async limit<T>(step: Promise<T>, what: string): Promise<T> {
     const { promise: late, reject } = Promise.withResolvers<never>();
     const timer = setTimeout(() => reject(serverTooSlow(what, this.#timeoutMs)), Math.max(1, this.leftMs));

@@ -109,6 +109,21 @@ function dialHint(code: string | undefined): string {
   }
 }
 
+/** @returns the error for an agent that the user has stopped during the login */
+export function agentStopped(): MintError {
+  return new MintError('agent-unavailable', 'the agent was stopped before the login was complete');
+}
+
+/**
+ * @param log the path of the agent's log
+ * @returns the error for an agent that does not reply in time
+ */
+export function agentSilent(log: string): MintError {
+  return new MintError('agent-unavailable', 'the agent does not answer', {
+    hint: `run: mint-ssh agent stop; the next connection starts a new agent. The log is ${log}`,
+  });
+}
+
 /** The lines that tell the user that the VM refused the key, ready before it does. The user is told once. */
 export class RefusalNotice {
   #lines: string | undefined;

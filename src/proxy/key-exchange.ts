@@ -27,7 +27,10 @@ export interface KeyExchangeOptions {
   readonly explain: ((line: string) => void) | undefined;
 }
 
-/** @returns what the client sent after its NEWKEYS; the server has not received it @throws MintError `not-ssh`, and what the agent says about the host key */
+/**
+ * @returns what the client sent after its NEWKEYS; the server has not received it
+ * @throws MintError `not-ssh`, and what the agent says about the host key
+ */
 export async function exchangeKeys(
   connection: ServerConnection,
   options: KeyExchangeOptions,

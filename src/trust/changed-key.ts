@@ -49,7 +49,7 @@ export function closest(shown: readonly ConsoleKey[], type: string): ConsoleKey 
 }
 
 /**
- * The likely cause of a changed key, in sentences for a person. What is not known is said to be unknown; an
+ * The likely cause of a changed key, in sentences for the user. What is not known is called unknown; an
  * instance that is the same as before gets no excuse.
  */
 export function likelyCause(

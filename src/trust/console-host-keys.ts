@@ -73,7 +73,7 @@ interface Block {
   readonly isAfterPrompt: boolean;
 }
 
-/** The first block of keys; undefined where there is none, or something before its end is out of order. */
+/** @returns the first block of keys; undefined if there is no block, or a line before its end is out of order */
 function firstBlock(lines: readonly ConsoleLine[]): Block | undefined {
   let fingerprints: readonly string[] | undefined;
   let open: { kind: string; content: string[]; isBare: boolean } | undefined;

@@ -44,7 +44,10 @@ function lineOf(name: string, { type, blob }: HostKey): string {
   return `${name} ${type} ${blob.toString('base64')}\n`;
 }
 
-/** The file as text; undefined where there is none. @throws MintError `io-failed`, `unsafe-permissions` */
+/**
+ * @returns the file as text; undefined if it does not exist
+ * @throws MintError `io-failed`, `unsafe-permissions`
+ */
 export function readDerived(path: string): string | undefined {
   return readPrivateFile(path, { maxBytes })?.toString('latin1');
 }
@@ -75,14 +78,21 @@ function readKey(type: string | undefined, base64: string): HostKey | undefined 
   }
 }
 
-/** Makes the file hold exactly this text. @param found what it holds now @throws MintError `io-failed` */
+/**
+ * Makes the file hold exactly this text.
+ * @param found what it holds now
+ * @throws MintError `io-failed`
+ */
 export function putDerived(path: string, text: string, found: string | undefined): void {
   if (text === found) return;
   if (text === '') removeFile(path);
   else writeAtomic(path, text, { mode: 0o600 });
 }
 
-/** Removes the derived files in `hosts` that have no record, and what interrupted writes left. @throws MintError */
+/**
+ * Removes the derived files in `hosts` that have no record, and what interrupted writes left.
+ * @throws MintError
+ */
 export function removeOrphans(hosts: string): void {
   const names = new Set(namesIn(hosts));
   for (const name of names) {
@@ -92,14 +102,20 @@ export function removeOrphans(hosts: string): void {
   }
 }
 
-/** The VMs that have a record in `hosts`. @throws MintError */
+/**
+ * The VMs that have a record in `hosts`.
+ * @throws MintError
+ */
 export function recordedNames(hosts: string): string[] {
   return namesIn(hosts)
     .filter((name) => name.endsWith(recordEnding))
     .map((name) => name.slice(0, -recordEnding.length));
 }
 
-/** False when there was none. @throws MintError `io-failed` */
+/**
+ * @returns false if the file did not exist
+ * @throws MintError `io-failed`
+ */
 export function removeFile(path: string): boolean {
   try {
     unlinkSync(path);

@@ -32,7 +32,8 @@ export function countingKeys(finding: Finding, record: TrustRecord | undefined):
  * The pins that count for a connection. If Mint's line is gone and the name refers to another instance than the one on
  * record, Mint removed the line because the VM was recreated.
  *
- * @param read the record as the file has it @param record the same with what ssh has added and dropped
+ * @param read the record as the file has it
+ * @param record the same with what ssh has added and dropped
  */
 export function countingPins(
   finding: Finding,

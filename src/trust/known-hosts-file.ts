@@ -1,6 +1,6 @@
 /**
- * Mint's file on the disk, beside a Mint that truncates and rewrites it in place and takes no lock: a reader
- * may find it empty or torn, and a rename of ours may come between Mint's truncation and its writing.
+ * Mint's file on the disk. Mint truncates and rewrites it in place, without a lock. So a reader may find it empty or
+ * incomplete, and our rename may come between Mint's truncation and its write.
  */
 
 import { type BigIntStats, closeSync, constants, fstatSync, lstatSync, openSync, readSync } from 'node:fs';
@@ -11,25 +11,28 @@ import { sleepSync } from '../platform/sleep.ts';
 import { system } from '../platform/system/system.ts';
 import { type Finding, findPin, knownHostsBytes } from './known-hosts.ts';
 
-/** For how long we look again before we believe that a file is empty, torn or without a line. */
+/** How long the file is read again before it counts as empty, incomplete or without a line. */
 const settleMilliseconds = 200;
 const lookAgainMilliseconds = 10;
-/** A file that ends within a line is torn; one that changed this recently may be, at the end of a line. */
+/** A file that ends within a line is incomplete; one that changed this recently may be, at the end of a line. */
 const writingMilliseconds = 20;
 /** How often a write is made again because Mint wrote at the same moment. */
 const rounds = 10;
 
-/** The whole file as latin1, empty when there is none. @throws MintError `known-hosts-corrupt` and those of `readPrivateFile` */
+/**
+ * @returns the whole file as latin1; empty if it does not exist
+ * @throws MintError `known-hosts-corrupt` and those of `readPrivateFile`
+ */
 export function readKnownHosts(path: string): string {
   const bytes = readPrivateFile(path, { maxBytes: knownHostsBytes, tooLarge: 'known-hosts-corrupt' });
   return bytes === undefined ? '' : checked(path, bytes.toString('latin1'));
 }
 
 /**
- * What the file says about `vm`, once that can be believed. A pin is believed at once. That there is none
- * is believed when the file has not changed for 200 ms or is as we left it ourselves (`ours`, from
- * `updateKnownHosts`). With `expected`, where our record knows of a pin, it takes 200 ms of looking again. A
- * bad line, and a file that is refused as a whole, are believed when the file has not changed for 200 ms.
+ * Reads the VM's line, and waits while Mint may be rewriting the file. A pin is returned at once. The absence of a pin is
+ * returned once the file has not changed for 200 ms, or if it is as this process left it (`ours`, from
+ * `updateKnownHosts`). With `expected` (our record has a pin) the file is read again for 200 ms first. A bad line, or a
+ * file that is refused as a whole, counts once the file has not changed for 200 ms.
  *
  * @throws MintError `known-hosts-corrupt`, with file and line; those of `readPrivateFile`
  */
@@ -148,7 +151,7 @@ function checked(path: string, text: string): string {
   });
 }
 
-/** An empty file where there is none, so that a Mint that creates it at this moment is noticed as well. */
+/** Creates an empty file if it does not exist, so that a Mint that creates it at the same moment is noticed. */
 function openOrCreate(path: string): { descriptor: number; created: boolean } {
   const flags = (constants.O_NOFOLLOW ?? 0) | (constants.O_NONBLOCK ?? 0);
   try {
@@ -180,7 +183,7 @@ function readSettled(descriptor: number, left: string | undefined, read: () => s
   }
 }
 
-/** A file that is refused for what stands in it may be one that Mint is writing. */
+/** A file whose content is refused may be one that Mint is writing. */
 function attempt(read: () => string): string | MintError {
   try {
     return read();
@@ -190,7 +193,7 @@ function attempt(read: () => string): string | MintError {
   }
 }
 
-/** From its first byte on, whatever was read before; of a file beyond the limit only so much that it shows. */
+/** Reads from the first byte, whatever the position is; of a file over the limit, one byte more than the limit. */
 function readAll(path: string, descriptor: number): string {
   try {
     let bytes = Buffer.allocUnsafe(Math.min(fstatSync(descriptor).size, knownHostsBytes) + 1);

@@ -66,7 +66,7 @@ export function withoutPin(text: string, vm: string): string {
   return cut(text, [...entriesAbout(text, vm)]);
 }
 
-/** A line: `name` as it is spelled, empty for blanks and comments; `value` undefined where there is no `=`. */
+/** A line: `name` as it is spelled, empty for blanks and comments; `value` is undefined without a `=`. */
 interface Entry {
   readonly name: string;
   readonly value: string | undefined;

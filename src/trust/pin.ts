@@ -49,7 +49,7 @@ export interface Pin extends PinnedKey, Place {
 export const refusalReasons = ['changed', 'unverified', 'type'] as const;
 export type RefusalReason = (typeof refusalReasons)[number];
 
-/** A key that was refused, and is not accepted until the user says so. */
+/** A key that was refused, until the user accepts it. */
 export interface Refusal extends Place {
   readonly key: HostKey;
   readonly reason: RefusalReason;

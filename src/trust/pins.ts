@@ -74,25 +74,37 @@ export class Pins {
     this.files = new TrustFiles(paths);
   }
 
-  /** Whether our record has this key as pinned. @throws MintError `unsafe-permissions`, `io-failed` */
+  /**
+   * Whether our record has this key as pinned.
+   * @throws MintError `unsafe-permissions`, `io-failed`
+   */
   isPinned(vm: string, { fingerprint }: HostKey): boolean {
     return this.files.record(vm).record?.keys.some((one) => one.fingerprint === fingerprint) ?? false;
   }
 
-  /** Whether all that AWS can say later is on record: the console's host keys and the account. @throws MintError */
+  /**
+   * Whether all that AWS can say later is on record: the console's host keys and the account.
+   * @throws MintError
+   */
   knowsInstance(vm: string, instance: string): boolean {
     const { console, account } = this.files.record(vm).record ?? emptyRecord;
     return console?.isWhole === true && console.instance === instance && account !== undefined;
   }
 
-  /** Every VM that is known, by name. @throws MintError `known-hosts-corrupt` when Mint's file as a whole is refused */
+  /**
+   * Every VM that is known, by name.
+   * @throws MintError `known-hosts-corrupt` when Mint's file as a whole is refused
+   */
   list(): HostEntry[] {
     const findings = findPins(this.files.text());
     const names = new Set([...findings.keys(), ...recordedNames(this.files.paths.hosts)].filter(isVmName));
     return [...names].sort().flatMap((vm) => this.#entry(vm, findings.get(vm) ?? { kind: 'absent' }) ?? []);
   }
 
-  /** One VM; undefined when nothing is known of it. @throws MintError as `list` */
+  /**
+   * One VM; undefined when nothing is known of it.
+   * @throws MintError as `list`
+   */
   show(vm: string): HostEntry | undefined {
     return this.#entry(vm, findPin(this.files.text(), vm));
   }
@@ -139,7 +151,10 @@ export class Pins {
     });
   }
 
-  /** Removes every trace of a VM; false when there was none. @throws MintError */
+  /**
+   * Removes every trace of a VM; false when there was none.
+   * @throws MintError
+   */
   forget(vm: string): boolean {
     // Where there is nothing, nothing is made either: not even the lock.
     if (!existsSync(this.files.paths.hosts) && findPin(this.files.text(), vm).kind === 'absent') return false;
@@ -198,7 +213,10 @@ export class Pins {
     });
   }
 
-  /** A login succeeded now. False when that could not be written, which is no reason to end it. */
+  /**
+   * Records that a login has succeeded now.
+   * @returns false if it could not be written; the login continues
+   */
   noteLogin(vm: string): boolean {
     return succeeds(() => {
       if (isRecent(this.files.record(vm).record?.lastLogin, loginGrainMs)) return;
@@ -217,8 +235,8 @@ export class Pins {
     found: string | undefined = readDerived(this.files.of(vm).knownHosts),
   ): void {
     const { knownHosts, libsshKnownHosts } = this.files.of(vm);
-    // Only libssh reads it, and the proxy checks the key of a libssh client too: a full disk or a read-only
-    // directory is no reason to refuse a login.
+    // Only libssh reads it, and the proxy checks the key of a libssh client too: a login does not fail because of a
+    // full disk or a read-only directory.
     succeeds(() => putDerived(libsshKnownHosts, libsshText(vm, keys), readDerived(libsshKnownHosts)));
     putDerived(knownHosts, derivedText(vm, keys), found);
   }

@@ -47,7 +47,7 @@ export const maxRefused = 16;
 const maxRecordKeys = 64;
 
 /**
- * Undefined when there is none.
+ * @returns undefined if the file does not exist
  * @throws MintError `known-hosts-corrupt` when it is not what we wrote, `io-failed` when a newer version
  *   wrote it; those of `readPrivateFile`
  */

@@ -59,7 +59,10 @@ export class TrustStore extends Pins {
     remove: (sighting) => this.#removeProvisional(sighting),
   });
 
-  /** For an agent that starts: removes what another one left as provisional. @throws MintError `io-failed` */
+  /**
+   * For an agent that starts: removes what another one left as provisional.
+   * @throws MintError `io-failed`
+   */
   start(): void {
     removeOrphans(this.files.paths.hosts);
   }
@@ -119,7 +122,8 @@ export class TrustStore extends Pins {
 
   /**
    * Pins a key without a connection: it came from the command that put it into the VM's user data.
-   * @returns false where a key of the VM is pinned already @throws MintError
+   * @returns false where a key of the VM is pinned already
+   * @throws MintError
    */
   pinForJob(vm: string, key: HostKey): boolean {
     return this.files.locked(() => {
@@ -129,7 +133,10 @@ export class TrustStore extends Pins {
     });
   }
 
-  /** Pins a key that the server of a first use owns as well, while nothing of its type is pinned. @throws MintError */
+  /**
+   * Pins a key that the server of a first use owns as well, while nothing of its type is pinned.
+   * @throws MintError
+   */
   addFirstUse(sighting: Sighting): void {
     this.files.locked(() => {
       const { record } = this.files.record(sighting.vm);
@@ -143,7 +150,8 @@ export class TrustStore extends Pins {
 
   /**
    * Removes from the derived file every key that is neither pinned nor a first key of an open connection: what an ssh
-   * added in a session with a host whose key is not pinned now. @throws MintError
+   * added in a session with a host whose key is not pinned now.
+   * @throws MintError
    */
   restoreDerived(vm: string): void {
     const { knownHosts } = this.files.of(vm);

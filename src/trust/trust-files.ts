@@ -12,7 +12,7 @@ import { formatRecord, readRecord, type TrustRecord } from './record.ts';
 /** Writers hold the lock for as long as a disk takes to be sure: a hundred of them, on a slow one, for ten seconds. */
 const lockMs = 30_000;
 
-/** A record, or why there is none that can be read. */
+/** A record, or the reason why it cannot be read. */
 export type RecordFinding =
   | { readonly record: TrustRecord | undefined; readonly damage?: undefined }
   | { readonly record?: undefined; readonly damage: MintError };
@@ -26,13 +26,19 @@ export class TrustFiles {
     this.paths = paths;
   }
 
-  /** Makes sure that the directories exist and are private. @throws MintError `unsafe-permissions`, `io-failed` */
+  /**
+   * Makes sure that the directories exist and are private.
+   * @throws MintError `unsafe-permissions`, `io-failed`
+   */
   prepare(): void {
     ensurePrivateDirectory(this.paths.dir);
     ensurePrivateDirectory(this.paths.hosts);
   }
 
-  /** Runs `action` while no other process of ours writes. @throws MintError */
+  /**
+   * Runs `action` while no other process of ours writes.
+   * @throws MintError
+   */
   locked<T>(action: () => T): T {
     this.prepare();
     // No VM's name starts with a dot.
@@ -43,7 +49,10 @@ export class TrustFiles {
     return vmPaths(this.paths, vmName(vm));
   }
 
-  /** Mint's file as text. @throws MintError when the file as a whole is refused */
+  /**
+   * Mint's file as text.
+   * @throws MintError when the file as a whole is refused
+   */
   text(): string {
     return readKnownHosts(this.paths.knownHosts);
   }
@@ -69,13 +78,16 @@ export class TrustFiles {
     }
   }
 
-  /** Under the lock. @throws MintError `io-failed` */
+  /**
+   * Under the lock.
+   * @throws MintError `io-failed`
+   */
   writeRecord(vm: string, record: TrustRecord): void {
     writeAtomic(this.of(vm).record, formatRecord(record), { mode: 0o600 });
   }
 
   /**
-   * Adds the VM's line where there is none. Under the lock.
+   * Adds the VM's line if it does not exist. Under the lock.
    * @throws MintError `host-key-changed` when another key has a line, `known-hosts-corrupt` when the line is bad
    */
   addLine(vm: string, fingerprint: string): void {
@@ -111,7 +123,10 @@ export class TrustFiles {
     });
   }
 
-  /** Replaces the VM's line, or removes it without a fingerprint. Under the lock. @throws MintError `io-failed` */
+  /**
+   * Replaces the VM's line, or removes it without a fingerprint. Under the lock.
+   * @throws MintError `io-failed`
+   */
   setLine(vm: string, fingerprint: string | undefined): void {
     this.#update((text) =>
       fingerprint === undefined ? withoutPin(text, vm) : withPin(text, vm, fingerprint),

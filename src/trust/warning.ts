@@ -108,7 +108,8 @@ export function unverifiedKeyWarning(vm: string, presented: HostKey, shown: read
 
 /**
  * The warning about a pin of first use that AWS contradicts. The key that AWS shows is offered first.
- * @param pinned the contradicted key @param presented by the server now
+ * @param pinned the contradicted key
+ * @param presented by the server now
  */
 export function contradictedPinWarning(
   vm: string,
@@ -142,7 +143,7 @@ export function contradictedPinWarning(
   ]);
 }
 
-/** The warning about a key that was refused before, and that no one has accepted since. */
+/** The warning about a key that was refused before and has not been accepted since. */
 export function refusedBeforeWarning(vm: string, { key, seenAt, reason }: Refusal): string {
   return framed('WARNING: THIS HOST KEY WAS REFUSED BEFORE. THE CONNECTION WAS BLOCKED.', [
     ...comparison(vm, undefined, key),

@@ -16,7 +16,7 @@ function wait(milliseconds: number): void {
 test('does not lose the line of a Mint that opened the file before we replaced it and writes later', async (context) => {
   const { dir, knownHosts } = temporaryPaths(context);
   mkdirSync(dir, { recursive: true, mode: 0o700 });
-  const script = 'exec 3>"$1"; sleep 0.15; printf %s "$2" >&3';
+  const script = 'exec 3>"$1"; sleep 0.05; printf %s "$2" >&3';
   let mint: ReturnType<typeof spawn> | undefined;
   updateKnownHosts(knownHosts, undefined, (text) => {
     if (mint === undefined) {

@@ -47,7 +47,10 @@ export interface System {
   readonly installSshHint: string;
   readonly newerSshHint: string;
 
-  /** Whether two names of variables that the system takes for one have one form. @returns the name in that form */
+  /**
+   * Whether two names of variables that the system takes for one have one form.
+   * @returns the name in that form
+   */
   variableName(name: string): string;
   /**
    * How to start another process of ours.
@@ -62,7 +65,10 @@ export interface System {
    * ever (`ssh dev &`).
    */
   isInForeground(): boolean;
-  /** @returns whether what is written to an open descriptor is lost @throws the system's error if it is not open */
+  /**
+   * @returns whether what is written to an open descriptor is lost
+   * @throws the system's error if it is not open
+   */
   isNullDevice(descriptor: number): boolean;
   /**
    * Closes descriptor 1 or 2, which libuv never closes, and opens something harmless in its place, so that no later file

@@ -99,7 +99,10 @@ export function callingSsh(parent: number = process.ppid): {
 /** The options of ssh(1) that take a value. */
 const withValue = new Set('bceiIlmopBDEFJLPQRSwWO');
 
-/** @param words the arguments of ssh @returns the value of `-F`; undefined if there is none before the command */
+/**
+ * @param words the arguments of ssh
+ * @returns the value of `-F`; undefined if there is none before the command
+ */
 export function configFileOf(words: readonly string[]): string | undefined {
   let hasHost = false;
   for (let at = 0; at < words.length; at += 1) {
