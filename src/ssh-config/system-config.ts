@@ -1,6 +1,6 @@
-import { statSync } from 'node:fs';
+import { readFileSync, statSync } from 'node:fs';
 import { userInfo } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { system } from '../platform/system/system.ts';
 import { quoteInclude } from './quote.ts';
 import { systemConfigPath } from './ssh-client.ts';
@@ -14,10 +14,32 @@ import { systemConfigPath } from './ssh-client.ts';
  * @returns Include lines for a file for `-F`
  */
 export async function includeUserAndSystem(options: { readonly user: boolean }): Promise<string> {
-  const files = options.user ? [join(userInfo().homedir, '.ssh', 'config')] : [];
-  const system = await systemConfigPath();
-  if (system !== undefined && isIncludable(system)) files.push(system);
-  return `Host *\n${files.map((file) => `    Include ${quoteInclude(file)}\n`).join('')}`;
+  const user = options.user ? `    Include ${quoteInclude(join(userInfo().homedir, '.ssh', 'config'))}\n` : '';
+  const file = await systemConfigPath();
+  return `Host *\n${user}${file !== undefined && isIncludable(file) ? systemLines(file) : ''}`;
+}
+
+/** An Include line: its keyword, and its paths. */
+const includeLine = /^(\s*"?include"?(?:\s*=\s*|\s+))(.+)$/gim;
+const path = /"[^"]*"|'[^']*'|\S+/g;
+
+/**
+ * ssh looks for a relative path of the system's config in the directory of that config, but in `~/.ssh` if it got the config
+ * through `-F`. So a config with such a path is copied, with absolute paths.
+ */
+function systemLines(file: string): string {
+  const include = `    Include ${quoteInclude(file)}\n`;
+  const text = readFileSync(file, 'utf8');
+  const copy = text.replace(
+    includeLine,
+    (_, keyword: string, paths: string) =>
+      keyword + paths.replace(path, (word) => absolute(word, dirname(file))),
+  );
+  return copy === text ? include : `${copy}\n`;
+}
+
+function absolute(word: string, directory: string): string {
+  return word.replace(/^(["']?)(?=[^"'/~#])/, `$1${directory}/`);
 }
 
 function isIncludable(path: string): boolean {
