@@ -26,7 +26,9 @@ export function mentionedHosts(files: readonly string[]): MentionedHosts {
     else for (const line of text?.split('\n') ?? []) readLine(line, depth);
   };
   const readLine = (line: string, depth: number): void => {
-    const [, keyword = '', value = ''] = /^\s*"?(\w+)"?(?:\s*=\s*|\s+)(.*?)\s*$/.exec(line) ?? [];
+    const [, keyword = '', value = ''] = /^\s*["']?(\w+)["']?(?:\s*=\s*|\s+)(.*?)\s*$/.exec(line) ?? [];
+    // Newer versions of ssh also take single quotes and backslashes apart. ssh is asked what it makes of them.
+    if (/^(?:host|match|include)$/i.test(keyword) && /['\\]/.test(value)) isUncertain = true;
     switch (keyword.toLowerCase()) {
       case 'host':
         for (const word of words(value)) patterns.add(plain(word));
