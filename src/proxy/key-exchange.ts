@@ -2,9 +2,11 @@
  * Passes the key exchange on and observes it. Only the packet with the host key is held, until the agent has accepted
  * the key. The step ends when both sides have sent their NEWKEYS.
  */
+import { writeSync } from 'node:fs';
 import { MintError } from '../errors.ts';
 import { parseHostKey } from '../ssh/hostkey.ts';
 import { KeyExchangeObserver, type ServerEvent } from '../ssh/observer.ts';
+import { disconnectPacket } from '../ssh/packet.ts';
 import type { AgentClient, Reply } from './agent-client.ts';
 import type { ByteStream } from './byte-stream.ts';
 import type { ServerConnection } from './connect.ts';
@@ -46,6 +48,8 @@ class KeyExchange {
   /** The client's first bytes that the server has received already. */
   #sentBytes: number;
   readonly #held: Buffer[] = [];
+  /** Whether the client has received the server's `SSH-` line and not its NEWKEYS: it takes unencrypted packets. */
+  #takesPackets = false;
   #serverBytes = 0;
   #clientBytes = 0;
   #timer: NodeJS.Timeout | undefined;
@@ -62,9 +66,10 @@ class KeyExchange {
     this.#startClock();
     try {
       const bothDirections = Promise.all([this.#fromServer(), this.#fromClient()]);
-      await Promise.race([bothDirections, this.#timeout.promise]);
+      await Promise.race([bothDirections, this.#timeout.promise, this.#options.agent.refusal]);
     } catch (error) {
       this.#server.destroy();
+      if (this.#takesPackets && !(error instanceof ClientLeft)) disconnectAtExit();
       throw error;
     } finally {
       this.#stopClock();
@@ -81,6 +86,7 @@ class KeyExchange {
         if (event.type === 'reply') await this.#checkHostKey(event);
         await this.#toClient(event.bytes);
       }
+      this.#takesPackets = this.#observer.serverBannerSeen && !this.#observer.serverOpaque;
     }
     this.#stopClock();
   }
@@ -146,6 +152,20 @@ class KeyExchange {
   #stopClock(): void {
     clearTimeout(this.#timer);
   }
+}
+
+/**
+ * Tells the client that the connection is over. paramiko would wait for ever, as it does not notice the end of a
+ * ProxyCommand. OpenSSH exits at once, so this is sent last, after the messages for the user.
+ */
+function disconnectAtExit(): void {
+  process.once('exit', () => {
+    try {
+      writeSync(1, disconnectPacket('mint-ssh has ended the connection'));
+    } catch {
+      // The client has gone.
+    }
+  });
 }
 
 function describeKey(

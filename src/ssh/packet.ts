@@ -1,5 +1,7 @@
 /** Packets before encryption: RFC 4253 §6. */
+import { SSH_MSG_DISCONNECT } from './message-numbers.ts';
 import { unpredicted } from './refusal.ts';
+import { encodeByte, encodeString, encodeUint32 } from './wire.ts';
 
 /** Every implementation must accept this much (RFC 4253 §6.1), and no key exchange needs more. */
 const lengthLimit = 35_000;
@@ -72,4 +74,21 @@ function open(bytes: Buffer): Packet {
   if (padding < leastPadding || end < 6)
     throw unpredicted(`a packet has an invalid padding length: ${padding}`);
   return { bytes, type: bytes.readUInt8(5), body: bytes.subarray(6, end) };
+}
+
+/** RFC 4253 §11.1: SSH_DISCONNECT_HOST_KEY_NOT_VERIFIABLE. */
+const hostKeyNotVerifiable = 9;
+
+/** @returns an unencrypted SSH_MSG_DISCONNECT that ends a key exchange (RFC 4253 §11.1) */
+export function disconnectPacket(description: string): Buffer {
+  const payload = Buffer.concat([
+    encodeByte(SSH_MSG_DISCONNECT),
+    encodeUint32(hostKeyNotVerifiable),
+    encodeString(Buffer.from(description)),
+    encodeString(Buffer.alloc(0)),
+  ]);
+  const padding =
+    leastPadding + ((blockSize - ((5 + payload.length + leastPadding) % blockSize)) % blockSize);
+  const length = encodeUint32(1 + payload.length + padding);
+  return Buffer.concat([length, encodeByte(padding), payload, Buffer.alloc(padding)]);
 }

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { type Packet, PacketReader } from '../../src/ssh/packet.ts';
+import { WireReader } from '../../src/ssh/wire.ts';
 import { encodeByte, encodeUint32 } from '../../src/ssh/wire.ts';
 import { fc } from '../property.ts';
 import { packet } from './packets.ts';
@@ -106,4 +107,15 @@ test('waits for the rest of a truncated packet', () => {
   const bytes = packet(Buffer.from([20]), Buffer.alloc(100));
   for (let length = 0; length < bytes.length; length++)
     assert.equal(new PacketReader().next(bytes.subarray(0, length)).packet, undefined);
+});
+
+test('a disconnect message is a packet of whole blocks, whatever the length of its text', () => {
+  for (let length = 0; length < 40; length += 1) {
+    const bytes = disconnectPacket('x'.repeat(length));
+    const { packet, rest } = new PacketReader().next(bytes);
+    assert.equal(rest.length, 0);
+    assert.equal(packet?.type, 1);
+    const body = new WireReader(packet.body);
+    assert.deepEqual([body.uint32(), body.text(), body.text(), body.remaining], [9, 'x'.repeat(length), '', 0]);
+  }
 });
