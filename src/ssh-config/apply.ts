@@ -112,7 +112,7 @@ export function carryOut({ paths, userConfig, user, blocks, approved }: Change):
 
 /**
  * Creates the files that the blocks of these VMs name: ssh prints an error if a forward socket is missing, and asyncssh
- * reads the known-hosts file before it connects.
+ * reads the known-hosts files before it connects.
  */
 export function prepareDirectories(paths: Paths, vms: Iterable<string>): void {
   ensurePrivateDirectory(paths.dir);
@@ -121,7 +121,11 @@ export function prepareDirectories(paths: Paths, vms: Iterable<string>): void {
   ensureClosedDirectory(paths.sharedSockets);
   const names = [...vms];
   ensureForwardSockets(paths, names);
-  for (const name of names) ensureFile(vmPaths(paths, name).knownHosts);
+  for (const name of names) {
+    const { knownHosts, libsshKnownHosts } = vmPaths(paths, name);
+    ensureFile(knownHosts);
+    ensureFile(libsshKnownHosts);
+  }
 }
 
 /** @returns the VMs that have a block in a generated ssh_config */

@@ -90,7 +90,8 @@ export function putDerived(path: string, text: string, found: string | undefined
 }
 
 /**
- * Removes the derived files in `hosts` that have no record, and what interrupted writes left.
+ * Removes the derived files in `hosts` that have no record, and what interrupted writes left. An empty one stays: it is there
+ * from the moment the VM's block is written, for clients that read it before they connect.
  * @throws MintError
  */
 export function removeOrphans(hosts: string): void {
@@ -98,7 +99,7 @@ export function removeOrphans(hosts: string): void {
   for (const name of names) {
     const ending = derivedEndings.find((each) => name.endsWith(each));
     const isOrphan = ending !== undefined && !names.has(`${name.slice(0, -ending.length)}${recordEnding}`);
-    if (isOrphan || isAbandoned(hosts, name)) removeFile(join(hosts, name));
+    if ((isOrphan && !isEmpty(join(hosts, name))) || isAbandoned(hosts, name)) removeFile(join(hosts, name));
   }
 }
 
@@ -124,6 +125,11 @@ export function removeFile(path: string): boolean {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false;
     throw ioFailed('remove', path, error);
   }
+}
+
+function isEmpty(path: string): boolean {
+  const stats = lstatSync(path, { throwIfNoEntry: false });
+  return stats?.isFile() === true && stats.size === 0;
 }
 
 function isAbandoned(directory: string, name: string): boolean {
