@@ -1,11 +1,11 @@
 /**
  * Installs what the tests need and this machine lacks, through apt where it may; else stops and names what is missing. Prints
- * nothing where everything is there.
+ * nothing where everything is there. With `--all` also what the slow tier needs, from other registries too.
  */
 import { spawnSync } from 'node:child_process';
 import { existsSync, globSync, mkdirSync } from 'node:fs';
-import { homedir } from 'node:os';
 import { join } from 'node:path';
+import { installPackages } from './clients/packages.ts';
 import { missingPrograms } from './programs.ts';
 
 const root = join(import.meta.dirname, '..');
@@ -29,7 +29,8 @@ function runAsRoot(program: string, words: readonly string[], quiet = false): bo
   return isRoot ? run(program, words, { quiet }) : run('sudo', ['-n', program, ...words], { quiet });
 }
 
-const missing = missingPrograms();
+const slow = process.argv.includes('--all');
+const missing = missingPrograms({ slow });
 if (missing.length > 0) {
   const packages = [...new Set(missing.map((each) => each.package))].sort();
   const names = missing.map(({ what }) => what).join(' ');
@@ -43,23 +44,17 @@ if (missing.length > 0) {
   const install = ['env', 'DEBIAN_FRONTEND=noninteractive', 'RUNLEVEL=1', 'apt-get', 'install', '-q', '-y'];
   const [program = '', ...words] = [...install, '--no-install-recommends', ...packages];
   if (!runAsRoot(program, words)) fail('apt-get install failed');
-  const left = missingPrograms().map(({ what }) => what);
+  const left = missingPrograms({ slow }).map(({ what }) => what);
   if (left.length > 0) fail(`still missing after apt-get install: ${left.join(' ')}`);
 }
 
 // sshd run by root needs this empty folder, which the start-up of a container may not have made.
 if (isRoot) mkdirSync('/run/sshd', { recursive: true, mode: 0o755 });
 
-// Debian's JSch is old. Where there is a JDK, Maven fetches the maintained one; its test is skipped elsewhere.
-const jsch = join(homedir(), '.m2/repository/com/github/mwiede/jsch/0.2.23/jsch-0.2.23.jar');
-if (
-  !existsSync(jsch) &&
-  run('javac', ['-version'], { quiet: true }) &&
-  run('mvn', ['-version'], { quiet: true })
-) {
-  const words = ['120', 'mvn', '-q', '-B', 'dependency:get', '-Dtransitive=false'];
-  if (!run('timeout', [...words, '-Dartifact=com.github.mwiede:jsch:0.2.23']))
-    process.stderr.write('test/prepare.ts: JSch could not be fetched\n');
+// The test of a client whose registry cannot be reached fails, and says so.
+if (slow) {
+  for (const registry of installPackages())
+    process.stderr.write(`test/prepare.ts: SSH clients could not be installed from ${registry}\n`);
 }
 
 // cloud-init is unpacked and not installed: an installed one would configure a machine that boots with it.

@@ -149,8 +149,15 @@ export const pathsByPackage: Readonly<Record<string, readonly string[]>> = {
   'util-linux': ['/usr/bin/prlimit'],
 };
 
-/** Programs whose test says that it was skipped where they are missing: a JDK is larger than all others together. */
-export const optionalPrograms: readonly string[] = ['java', 'javac'];
+/** What the slow tier needs beside all of this, by package: a JDK is larger than all others together. */
+export const slowProgramsByPackage: Readonly<Record<string, readonly string[]>> = {
+  'default-jdk-headless': ['java', 'javac'],
+  maven: ['mvn'],
+};
+
+const slowPathsByPackage: Readonly<Record<string, readonly string[]>> = {
+  'python3-venv': ['/usr/share/python-wheels'],
+};
 
 /** Node's own, which the checkout or the machine brings. */
 const nodePrograms: readonly string[] = ['node', 'npm'];
@@ -179,10 +186,17 @@ export function programFile(name: string): string {
   return path;
 }
 
-/** What is declared and missing on this machine: the program or path, and its package. */
-export function missingPrograms(): { readonly what: string; readonly package: string }[] {
-  const programs = [baseProgramsByPackage, programsByPackage].flatMap(entries);
-  const paths = entries(pathsByPackage);
+/**
+ * What is declared and missing on this machine: the program or path, and its package.
+ * @param options `slow`: also what only the slow tier needs
+ */
+export function missingPrograms({
+  slow = false,
+} = {}): { readonly what: string; readonly package: string }[] {
+  const programs = [baseProgramsByPackage, programsByPackage, slow ? slowProgramsByPackage : {}].flatMap(
+    entries,
+  );
+  const paths = [pathsByPackage, slow ? slowPathsByPackage : {}].flatMap(entries);
   return [
     ...programs.filter(({ what }) => findProgram(what) === undefined),
     ...paths.filter(({ what }) => !existsSync(what)),
@@ -199,7 +213,8 @@ function entries(table: Readonly<Record<string, readonly string[]>>): { what: st
  */
 export function linkPrograms(directory: string, without: readonly string[] = []): void {
   mkdirSync(directory, { recursive: true });
-  for (const name of [...declaredPrograms, ...optionalPrograms, ...nodePrograms]) {
+  const slowPrograms = Object.values(slowProgramsByPackage).flat();
+  for (const name of [...declaredPrograms, ...slowPrograms, ...nodePrograms]) {
     const path = name === 'node' ? realpathSync(process.execPath) : findProgram(name);
     if (path !== undefined && !without.includes(name)) symlinkSync(path, join(directory, name));
   }

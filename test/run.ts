@@ -130,10 +130,10 @@ const { values, positionals } = parseArgs({
     without: { type: 'string', multiple: true, default: [] },
   },
 });
-const missing = missingPrograms();
+const missing = missingPrograms({ slow: values.all });
 if (missing.length > 0) {
   const names = missing.map((each) => `${each.what} (${each.package})`).join(' ');
-  print(`test: missing on this machine: ${names}; run: node test/prepare.ts`);
+  print(`test: missing on this machine: ${names}; run: node test/prepare.ts${values.all ? ' --all' : ''}`);
   process.exit(1);
 }
 const undeclared = undeclaredPaths(values.without);

@@ -9,12 +9,12 @@ import { matchesGlob } from 'node:path';
 /** Packaging, other platforms, other clients, long waits, crowds, crashes at each step, every key format. */
 const slow: readonly string[] = [
   'test/agent/run-directory.test.ts',
-  'test/aws/{clock,ec2,unreachable}.test.ts',
+  'test/aws/{clock,ec2,moto,unreachable}.test.ts',
   'test/ci/{destruction,ends,hostile-words,interruptions,job-run,killed-destruction}.test.ts',
   'test/ci/{recipes,refusals,store-faults,table}.test.ts',
   'test/cli/completion.test.ts',
   'test/cloud/cloud.test.ts',
-  'test/clients/{ansible,jsch,login-unit,multiplex,other-ssh,second-factor,sshfs}.test.ts',
+  'test/clients/{ansible,login-unit,multiplex,other-ssh,registries,second-factor,sshfs}.test.ts',
   'test/commands/surroundings.test.ts',
   'test/doctor/{discovered,ssh-config}.test.ts',
   'test/keys/public-key.test.ts',

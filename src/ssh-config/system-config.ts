@@ -14,7 +14,9 @@ import { systemConfigPath } from './ssh-client.ts';
  * @returns Include lines for a file for `-F`
  */
 export async function includeUserAndSystem(options: { readonly user: boolean }): Promise<string> {
-  const user = options.user ? `    Include ${quoteInclude(join(userInfo().homedir, '.ssh', 'config'))}\n` : '';
+  const user = options.user
+    ? `    Include ${quoteInclude(join(userInfo().homedir, '.ssh', 'config'))}\n`
+    : '';
   const file = await systemConfigPath();
   return `Host *\n${user}${file !== undefined && isIncludable(file) ? systemLines(file) : ''}`;
 }

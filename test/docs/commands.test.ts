@@ -32,6 +32,7 @@ type Handling =
 
 const release = { shown: 'test/package/release.test.ts', with: "'--from', archive" };
 const otherSsh = (word: string) => ({ shown: 'test/clients/other-ssh.test.ts', with: word });
+const registries = (word: string) => ({ shown: 'test/clients/registries.test.ts', with: word });
 
 const handled: Readonly<Record<string, Readonly<Record<string, Handling>>>> = {
   'README.md': {
@@ -94,11 +95,9 @@ const handled: Readonly<Record<string, Readonly<Record<string, Handling>>>> = {
   },
   'docs/clients.md': {
     "ssh -G dev | grep -iE '^(hostname|user|port|proxycommand|identityagent|userknownhostsfile) ' > fabric.ssh_config":
-      {
-        not: 'Fabric is not among the programs of the tests: run by hand with Fabric 3.2.3 and paramiko 5.1.0',
-      },
-    "sed -i '1i Host dev' fabric.ssh_config": { not: 'as the line before' },
-    'fab -S fabric.ssh_config -H dev -- uptime': { not: 'as the lines before' },
+      registries('fabric.ssh_config'),
+    "sed -i '1i Host dev' fabric.ssh_config": registries('fabric.ssh_config'),
+    'fab -S fabric.ssh_config -H dev -- uptime': registries('uptime'),
     'export SSH_AUTH_SOCK=~/.config/mint/run/agent/dev.sock': otherSsh('SSH_AUTH_SOCK'),
     "dbclient -J 'mint-ssh proxy dev' ubuntu@dev": otherSsh('dbclient'),
     "plink -agent -proxycmd 'mint-ssh proxy dev' ubuntu@dev": otherSsh('plink'),

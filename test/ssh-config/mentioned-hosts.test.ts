@@ -25,7 +25,7 @@ const configs: readonly string[] = [
   "Include 'DIR/some dir/one.conf'",
   'Include DIR/some\\ dir/one.conf',
   'Include DIR/some?dir/*.conf',
-  'Include DIR/some[ ]dir/[a-z]*.conf',
+  'Include "DIR/some[ ]dir/[a-z]*.conf"',
   'Include=DIR/absent "DIR/some dir/one.conf"',
   'Host *\n  Include "DIR/some dir/one.conf"',
 ];

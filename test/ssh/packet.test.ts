@@ -1,8 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { type Packet, PacketReader } from '../../src/ssh/packet.ts';
-import { WireReader } from '../../src/ssh/wire.ts';
-import { encodeByte, encodeUint32 } from '../../src/ssh/wire.ts';
+import { disconnectPacket, type Packet, PacketReader } from '../../src/ssh/packet.ts';
+import { encodeByte, encodeUint32, WireReader } from '../../src/ssh/wire.ts';
 import { fc } from '../property.ts';
 import { packet } from './packets.ts';
 import { refusal } from './refusal.ts';
@@ -116,6 +115,9 @@ test('a disconnect message is a packet of whole blocks, whatever the length of i
     assert.equal(rest.length, 0);
     assert.equal(packet?.type, 1);
     const body = new WireReader(packet.body);
-    assert.deepEqual([body.uint32(), body.text(), body.text(), body.remaining], [9, 'x'.repeat(length), '', 0]);
+    assert.deepEqual(
+      [body.uint32(), body.text(), body.text(), body.remaining],
+      [9, 'x'.repeat(length), '', 0],
+    );
   }
 });
