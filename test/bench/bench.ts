@@ -155,7 +155,7 @@ function prepare(): void {
 
 prepare();
 const stage = await makeStage(plan.roundTrips);
-// Whoever loses patience leaves no sshd and no agent behind.
+// An interrupt must leave no sshd and no agent behind.
 for (const signal of ['SIGINT', 'SIGTERM'] as const)
   process.once(signal, () => void stage.end().finally(() => process.exit(1)));
 try {

@@ -88,7 +88,7 @@ export async function liveConnections(stage: Stage, count: number, vms: number):
     vms: Object.fromEntries(names.map((name) => [name, { port: stage.port(0) }])),
   });
   const agent = () => megabytes(world.agents()[0]?.pid ?? 0);
-  // Each VM once: its socket, its pin and the SDK are there whether or not anybody is connected.
+  // Each VM once: its socket, its pin and the SDK exist without connections too.
   for (const name of names) await stage.run('ssh', mint(world, name), world);
   await sleep(1000);
   const before = agent();

@@ -29,7 +29,7 @@ describe('the speed guard', { timeout: 120_000 }, () => {
   });
   after(() => stage.end());
 
-  test('finds that a login on a warm key costs little more than a pipe and a start of Node', async (context) => {
+  test('a login with a warm key costs little more than a pipe and a start of Node', async (context) => {
     await holds(context, async () => {
       const { times, node } = await warmLogins(stage, world, plan, 0, [
         'ssh direct',
@@ -44,7 +44,7 @@ describe('the speed guard', { timeout: 120_000 }, () => {
   });
 
   for (const direction of ['up', 'down'] as const) {
-    test(`finds that a copy ${direction} costs about what it costs through socat`, async (context) => {
+    test(`a copy ${direction} costs about as much as through socat`, async (context) => {
       await holds(context, async () => {
         const socat = await copy(stage, world, 'socat nodelay', direction, copyBytes);
         const mint = await copy(stage, world, 'mint-ssh', direction, copyBytes);

@@ -1,4 +1,4 @@
-/** What a person feels who types while a copy runs beside: the way of one byte there and back. */
+/** The delay of a keystroke while a copy runs: one byte there and back. */
 import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -26,7 +26,7 @@ export async function keystrokesBesideCopy(stage: Stage, world: World, bytes: nu
   };
   const times = { nc: [] as number[], mint: [] as number[] };
   try {
-    // The first byte is back once the session stands.
+    // The first byte is back once the session is established.
     for (const session of Object.values(sessions)) await keystroke(session);
     let copying = true;
     const copied = copy(stage, world, 'mint-ssh', 'both', bytes).finally(() => {

@@ -1,4 +1,4 @@
-/** What others have said, where it is shown or passed on: it means nothing there but itself. */
+/** Untrusted text that is shown or passed on must not act as a command. */
 import assert from 'node:assert/strict';
 import { generateKeyPairSync } from 'node:crypto';
 import { EventEmitter } from 'node:events';
@@ -27,7 +27,7 @@ function assertShown({ message, hint }: MintError): void {
   }
 }
 
-test('an endpoint that opens no tunnel may say what it likes: one line of it is shown', async () => {
+test('shows one line of the message of an endpoint that opens no tunnel', async () => {
   const body = fc.array(fc.oneof(text, fc.json(), fc.constant('{"message":"\\u009b31m\\nno"}')), {
     maxLength: 4,
   });
@@ -44,13 +44,13 @@ test('an endpoint that opens no tunnel may say what it likes: one line of it is 
   );
 });
 
-test('an endpoint may close a tunnel for any reason in any bytes: it is an end, or an error that can be shown', async () => {
+test('handles any reason for closing a tunnel as an end, or a printable error', async () => {
   await fc.assert(
     fc.asyncProperty(
       fc.integer({ min: 1000, max: 4999 }),
       fc.uint8Array({ maxLength: 123 }),
       async (code, reason) => {
-        // Nothing of the stream is asked for but how it ends.
+        // Only the end of the stream matters.
         const socket = Object.assign(new EventEmitter(), {
           isPaused: false,
           readyState: 3,
@@ -74,7 +74,7 @@ test('an endpoint may close a tunnel for any reason in any bytes: it is an end, 
   );
 });
 
-test('whatever is in a job’s key comment or user, cloud-init reads it as it was meant', async () => {
+test('cloud-init reads any key comment and user of a job unchanged', async () => {
   const { privateKey } = generateKeyPairSync('ed25519');
   const user = fc.option(fc.stringMatching(/^[a-zA-Z0-9_][a-zA-Z0-9_.-]{0,31}$/), { nil: undefined });
   const comment = fc.stringMatching(/^[\x20-\x7e]{0,40}$/);
@@ -104,7 +104,7 @@ test('whatever is in a job’s key comment or user, cloud-init reads it as it wa
   );
 });
 
-test('no word of a debug session is a command to the system that keeps the build log', () => {
+test('no text of a debug session is a command in a build log', () => {
   const hostile = fc.oneof(
     text,
     fc.constantFrom(

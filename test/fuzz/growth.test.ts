@@ -1,4 +1,4 @@
-/** What is read takes a time that grows with its length, and not with the square of it. */
+/** Parsing takes linear time, not quadratic. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { MintError } from '../../src/errors.ts';
@@ -17,7 +17,7 @@ import { fingerprint } from './material.ts';
 import { targets } from './targets.ts';
 
 interface Reader {
-  /** What it is given, in bytes: where the square of it would be felt. */
+  /** The size of the input in bytes: large enough for quadratic time to show. */
   readonly bytes: number;
   readonly read: (text: string) => unknown;
 }
@@ -63,7 +63,7 @@ const limit = 4000;
 
 for (const [name, { bytes, read }] of Object.entries(readers)) {
   const words = targets.find((target) => target.name === name)?.dictionary.map(String) ?? assert.fail(name);
-  test(`${name}: no word of it, repeated to ${bytes} bytes, takes long or fails in a way of its own`, () => {
+  test(`${name}: no word, repeated to ${bytes} bytes, takes long or throws an unexpected error`, () => {
     for (const word of [...words, ' ', '\t', 'a', '"', '\\', 'dev ', 'a=\n', '[', '{"a":']) {
       for (const [before, after] of [
         ['', ''],
@@ -86,7 +86,7 @@ for (const [name, { bytes, read }] of Object.entries(readers)) {
   });
 }
 
-test('ssh-toml: what is as large as the file may be is refused in words, and not by the parser’s own limits', () => {
+test('ssh-toml: a file of maximum size gets our error, not the parser’s', () => {
   const most = 300_000;
   const key = 'a.'.repeat(most / 2);
   for (const [text, form] of [

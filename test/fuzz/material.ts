@@ -2,7 +2,7 @@
 import { encodeString } from '../../src/ssh/wire.ts';
 import { mpint, prime } from '../ssh/packets.ts';
 
-/** No one has the private half. */
+/** The private half does not exist. */
 export const ed25519Blob = Buffer.concat([encodeString('ssh-ed25519'), encodeString(Buffer.alloc(32, 0x42))]);
 
 export const ecdsaBlob = Buffer.concat([
@@ -20,7 +20,7 @@ export const rsaBlob = Buffer.concat([
 export const ed25519Line = `ssh-ed25519 ${ed25519Blob.toString('base64')}`;
 export const fingerprint = `SHA256:${'A'.repeat(43)}`;
 
-/** The form of a signature, by nobody. */
+/** A well-formed, invalid signature. */
 export function signatureOf(algorithm: string, size: number): Buffer {
   return Buffer.concat([encodeString(algorithm), encodeString(Buffer.alloc(size, 9))]);
 }

@@ -1,4 +1,4 @@
-/** Every parser of foreign bytes keeps its promises: for the recorded inputs, and for changed ones. */
+/** Every parser of untrusted bytes keeps its promises, for the recorded inputs and for changed ones. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { fc } from '../property.ts';

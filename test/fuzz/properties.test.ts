@@ -1,4 +1,4 @@
-/** What is written is read back: for each format that is written here or by the other side, whatever values it carries. */
+/** Written values are read back, for each format and any values. */
 import assert from 'node:assert/strict';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -30,7 +30,7 @@ const bytes = fc.uint8Array({ maxLength: 80 }).map((array) => Buffer.from(array)
 const text = fc.string({ unit: 'binary', maxLength: 40 });
 const maybe = <T>(value: fc.Arbitrary<T>) => fc.option(value, { nil: undefined });
 
-test('a session-bind has its fields, and cut anywhere it is refused', () => {
+test('reads the fields of a session-bind, and refuses a truncated one', () => {
   fc.assert(
     fc.property(
       bytes,
@@ -50,11 +50,11 @@ test('a session-bind has its fields, and cut anywhere it is refused', () => {
   );
 });
 
-test('a userauth request has its fields, and one more or one fewer byte makes it none', () => {
+test('reads the fields of a userauth request, and refuses one with a byte more or less', () => {
   const sessionId = fc.constantFrom(20, 32, 48, 64).map((length) => Buffer.alloc(length, length));
   fc.assert(
     fc.property(sessionId, text, text, bytes, maybe(bytes), (id, user, algorithm, publicKey, hostKey) => {
-      // What a text cannot say in UTF-8 no client can send.
+      // Clients cannot send text that UTF-8 cannot represent.
       fc.pre([user, algorithm].every((word) => word.isWellFormed()));
       const method = hostKey === undefined ? 'publickey' : 'publickey-hostbound-v00@openssh.com';
       const data = Buffer.concat([
@@ -75,7 +75,7 @@ test('a userauth request has its fields, and one more or one fewer byte makes it
   );
 });
 
-test('the requests to an agent come through a socket as they were said', () => {
+test('reads the requests to an ssh-agent unchanged from a socket', () => {
   const request = fc.tuple(bytes, bytes, fc.nat(0xffffffff)).map(([keyBlob, data, flags]) => ({
     type: 'sign-request' as const,
     keyBlob,
@@ -98,7 +98,7 @@ test('the requests to an agent come through a socket as they were said', () => {
   );
 });
 
-test('the requests to our own agent come through its socket as they were said', () => {
+test('reads the requests to our own agent unchanged from its socket', () => {
   const request: fc.Arbitrary<OpenRequest> = fc.record({
     type: fc.constant('open' as const),
     version: fc.nat(),
@@ -118,14 +118,14 @@ test('the requests to our own agent come through its socket as they were said', 
       const read: unknown[] = [];
       const split = lineSplitter((message) => read.push(parseRequest(message)));
       for (const piece of inPieces(Buffer.from(requests.map(encodeLine).join('')))) split(piece);
-      // JSON has no word for what is not there.
+      // JSON has no undefined.
       const plain = (value: unknown) => JSON.parse(JSON.stringify(value)) as unknown;
       assert.deepEqual(plain(read), plain(requests));
     }),
   );
 });
 
-test('of two KEXINITs the client’s first name that the server has is what both go on with', () => {
+test('two KEXINITs agree on the client’s first name that the server has', () => {
   const names = fc.uniqueArray(fc.constantFrom('a', 'b', 'c', 'd', 'e', 'f'), { maxLength: 6 });
   const side = fc.record({ keyExchanges: names, hostKeyAlgorithms: names, firstPacketFollows: fc.boolean() });
   fc.assert(
@@ -143,7 +143,7 @@ test('of two KEXINITs the client’s first name that the server has is what both
   );
 });
 
-test('a record keeps what is known, and what it does not know', () => {
+test('a record keeps known and unknown fields', () => {
   const keys = [ed25519Blob, ecdsaBlob, rsaBlob].map(parseHostKey);
   const key = fc.constantFrom(...keys);
   const place = { instance: maybe(text), account: maybe(text), region: maybe(text) };
@@ -214,7 +214,7 @@ test('metadata.json keeps every entry that another program wrote, to the last di
   );
 });
 
-test('a VM in the cache is read as it was written', () => {
+test('a VM in the cache is read back as it was written', () => {
   const vm: fc.Arbitrary<LocatedVm> = fc.record({
     name: fc.constant('dev'),
     found: fc.constantFrom(...findings),
@@ -238,7 +238,7 @@ test('a VM in the cache is read as it was written', () => {
   );
 });
 
-test('keys are found in a console’s output wherever the lines of others stand', () => {
+test('finds keys in a console’s output among other lines', () => {
   const keys = [ed25519Blob, ecdsaBlob, rsaBlob].map(parseHostKey);
   const noise = fc.stringMatching(/^[a-z \t\][]{0,30}$/);
   const prefix = fc.constantFrom('', 'ec2: ', '[   12.345678] cloud-init[999]: ', '<14>', '\u001b[0;1m');
@@ -264,7 +264,7 @@ test('keys are found in a console’s output wherever the lines of others stand'
   );
 });
 
-test('whatever is set for a VM, its block has one line for each of its settings and no other', (context) => {
+test('a block has one line for each setting and no other, for any settings', (context) => {
   const directory = mkdtempSync(join(tmpdir(), 'mint-properties-'));
   context.after(() => rmSync(directory, { recursive: true, force: true }));
   const paths = resolvePaths({ configDir: directory });
@@ -301,7 +301,7 @@ test('whatever is set for a VM, its block has one line for each of its settings 
   );
 });
 
-test('each thing that is done is one line of audit.log, in ASCII, and JSON', (context) => {
+test('each event is one line of audit.log, in ASCII and JSON', (context) => {
   const directory = mkdtempSync(join(tmpdir(), 'mint-properties-'));
   context.after(() => rmSync(directory, { recursive: true, force: true }));
   const paths = resolvePaths({ configDir: directory });
@@ -321,7 +321,7 @@ test('each thing that is done is one line of audit.log, in ASCII, and JSON', (co
   );
 });
 
-test('what is shown to a person has no character that acts on a terminal', () => {
+test('printed text has no character that acts on a terminal', () => {
   fc.assert(
     fc.property(fc.string({ unit: 'binary' }), (foreign) => {
       const shown = printable(foreign);

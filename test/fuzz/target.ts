@@ -1,4 +1,4 @@
-/** A parser of foreign bytes, with what it promises for every input. */
+/** A parser of untrusted bytes, with its promises for every input. */
 import assert from 'node:assert/strict';
 import { printable } from '../../src/cli/terminal.ts';
 import { type ErrorCode, MintError } from '../../src/errors.ts';

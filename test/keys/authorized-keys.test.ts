@@ -23,7 +23,7 @@ function fileOf(file: string, expiry?: string): string {
   return addition.file.toString();
 }
 
-test('finds keys behind blanks, options, quotes and commas, before comments and CRs', () => {
+test('finds keys after blanks, options, quotes and commas, before comments and CRs', () => {
   const file = [
     one,
     `\t ${one} behind blanks`,
@@ -53,7 +53,7 @@ test('finds keys behind blanks, options, quotes and commas, before comments and 
   assert.equal(new Set(keys.map(({ fingerprint }) => fingerprint)).size, 1);
 });
 
-test('a key is added behind what is there, on a line of its own', () => {
+test('adds a key at the end, on a new line', () => {
   assert.equal(fileOf(''), `${one} new comment\n`);
   assert.equal(fileOf(`${two}\n`), `${two}\n${one} new comment\n`);
   assert.equal(fileOf(two), `${two}\n${one} new comment\n`);
@@ -61,7 +61,7 @@ test('a key is added behind what is there, on a line of its own', () => {
   assert.equal(fileOf('', '20270101000000'), `expiry-time="20270101000000" ${one} new comment\n`);
 });
 
-test('a key that is there stays as it is, whatever its comment and options', () => {
+test('does not change an existing key with any comment and options', () => {
   for (const there of [
     one,
     `${one} another`,
@@ -72,13 +72,13 @@ test('a key that is there stays as it is, whatever its comment and options', () 
     assert.equal(kindOf(`${two}\n${there}\n`), 'present', there);
   }
   assert.equal(kindOf(`# ${one}\n`), 'added');
-  // Such a line lets in whom the key vouches for, not the key.
+  // Such a line accepts certificates that the key signed, not the key itself.
   assert.equal(kindOf(`no-pty,Cert-Authority ${one}\n`), 'added');
   assert.equal(kindOf(`expiry-time="20260101" ${one}\n`), 'expired');
   assert.equal(kindOf(`expiry-time="20260101" ${one}\n${one}\n`), 'present');
 });
 
-test('an expiry is renewed where it is the only option, and nothing else is ever limited', () => {
+test('renews an expiry if it is the only option, and limits no other line', () => {
   const end = '20270301000000';
   const [before, after] = [
     `${two}\r\n  expiry-time="20260101"\t${one} c\r\n#x`,
@@ -91,7 +91,7 @@ test('an expiry is renewed where it is the only option, and nothing else is ever
   assert.equal(kindOf(`expiry-time="soon" ${one}\n`, end), 'bound');
 });
 
-test('an end is past by the VM’s clock, or by UTC where it says so; of two the earlier counts', () => {
+test('an expiry counts by the VM’s clock, or by UTC with a Z; the earlier of two counts', () => {
   const expires = (options: string) => authorizedKeys(Buffer.from(`${options} ${one}`))[0]?.expires;
   assert.equal(expires('expiry-time="20270101",EXPIRY-TIME="202612312359"'), '20261231235900');
   assert.equal(expires('expiry-time="20270101Z"'), '20270101000000Z');
@@ -101,7 +101,7 @@ test('an end is past by the VM’s clock, or by UTC where it says so; of two the
   assert.ok(!isPast(undefined, clock));
 });
 
-test('whatever bytes a file has, all of them outlive an addition and a removal', () => {
+test('keeps all bytes of any file through an addition and a removal', () => {
   const piece = fc.oneof(
     fc.uint8Array({ maxLength: 40 }).map((bytes) => Buffer.from(bytes)),
     fc
@@ -120,7 +120,7 @@ test('whatever bytes a file has, all of them outlive an addition and a removal',
   );
 });
 
-test('a long file of quotes and backslashes takes no long time', () => {
+test('reads a long file of quotes and backslashes quickly', () => {
   const started = performance.now();
   for (const unit of ['\\"', '"', 'a="\\",', ' "', 'ssh-ed25519 '])
     authorizedKeys(Buffer.from(unit.repeat(150_000)));

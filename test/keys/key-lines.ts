@@ -1,4 +1,4 @@
-/** Keys of every kind that OpenSSH accepts, made anew; and what is wrong with a key in every way we can name. */
+/** New keys of every kind that OpenSSH accepts, and keys with every kind of error. */
 import { execFileSync } from 'node:child_process';
 import { generateKeyPairSync, randomBytes } from 'node:crypto';
 import { readFileSync, writeFileSync } from 'node:fs';
@@ -9,14 +9,14 @@ export function keygen(...words: string[]): string {
   return execFileSync('ssh-keygen', words, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
 }
 
-/** Makes a pair in `directory` and gives the public line, without its end. */
+/** Makes a pair in `directory` and returns the public line, without its line end. */
 export function makeKey(directory: string, name: string, ...how: string[]): string {
   const path = join(directory, name);
   keygen('-q', '-N', '', '-C', name, '-f', path, ...how);
   return readFileSync(`${path}.pub`, 'utf8').trim();
 }
 
-/** A key of that security key type, as one with the hardware would have made it. */
+/** A key of that security key type, as made with the hardware. */
 export function securityKeyLine(kind: 'ed25519' | 'ecdsa', comment = 'token'): string {
   const pair =
     kind === 'ed25519' ? generateKeyPairSync('ed25519') : generateKeyPairSync('ec', { namedCurve: 'P-256' });
@@ -28,7 +28,7 @@ export function securityKeyLine(kind: 'ed25519' | 'ecdsa', comment = 'token'): s
   return `${type} ${blob.toString('base64')} ${comment}`;
 }
 
-/** Signs a line, and gives the certificate's. */
+/** Signs a line, and returns the certificate's line. */
 export function certify(directory: string, line: string, ...how: string[]): string {
   const name = join(directory, `to-certify-${randomBytes(4).toString('hex')}`);
   writeFileSync(`${name}.pub`, `${line}\n`);
@@ -42,7 +42,7 @@ export function certify(directory: string, line: string, ...how: string[]): stri
   return readFileSync(`${name}-cert.pub`, 'utf8').trim();
 }
 
-/** A hundred comments that someone might hope a shell, a file or a terminal will act on. */
+/** A hundred comments that try to act on a shell, a file or a terminal. */
 export function hostileComments(canary: string): string[] {
   const commands = [`touch ${canary}`, `>${canary}`, `cp /etc/passwd ${canary}`];
   const frames = [

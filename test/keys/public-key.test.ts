@@ -24,7 +24,7 @@ function fingerprint(line: string): string {
   return execFileSync('ssh-keygen', ['-lf', '-'], options).split(' ')[1] ?? '';
 }
 
-test('every kind of key that OpenSSH makes is read, and written as it was', async (context) => {
+test('reads every kind of key that OpenSSH makes, and writes it unchanged', async (context) => {
   const directory = ownDirectory(context);
   const made = kinds.map(([type, ...how]) =>
     makeKey(directory, `${type}${how.join('')}`, '-t', type, ...how),
@@ -38,7 +38,7 @@ test('every kind of key that OpenSSH makes is read, and written as it was', asyn
   assert.equal((await parse(securityKeyLine('ed25519'))).kind, 'ED25519-SK');
 });
 
-test('of a certificate, the key inside is taken', async (context) => {
+test('reads the key inside a certificate', async (context) => {
   const directory = ownDirectory(context);
   const made = kinds.map(([type, ...how]) =>
     makeKey(directory, `${type}${how.join('')}`, '-t', type, ...how),
@@ -53,7 +53,7 @@ test('of a certificate, the key inside is taken', async (context) => {
   }
 });
 
-test('a key that is wrong in any one way is refused', async (context) => {
+test('refuses a key with any single error', async (context) => {
   const directory = ownDirectory(context);
   const line = makeKey(directory, 'good', '-t', 'ed25519');
   const [type = '', base64 = ''] = line.split(' ');
@@ -108,7 +108,7 @@ test('a key that is wrong in any one way is refused', async (context) => {
   await assert.rejects(parse(bad['an old DSA key'] ?? ''), refusal('key-invalid', /DSA/));
 });
 
-test('options before the key are refused', async (context) => {
+test('refuses options before the key', async (context) => {
   const line = makeKey(ownDirectory(context), 'good', '-t', 'ed25519');
   const options = [
     'command="sh"',
@@ -124,7 +124,7 @@ test('options before the key are refused', async (context) => {
     await assert.rejects(parse(`${option} ${line}`), refusal('key-options'), option);
 });
 
-test('a private key in any format is refused, and none of it is shown', async (context) => {
+test('refuses a private key in any format, and shows no part of it', async (context) => {
   const directory = ownDirectory(context);
   makeKey(directory, 'ed', '-t', 'ed25519');
   makeKey(directory, 'pem', '-t', 'rsa', '-m', 'PEM');
@@ -149,7 +149,7 @@ test('a private key in any format is refused, and none of it is shown', async (c
   }
 });
 
-test('a comment is kept to the byte or refused, and never more than a comment', async (context) => {
+test('keeps a comment byte for byte or refuses it, and never reads it as more', async (context) => {
   const line = makeKey(ownDirectory(context), 'good', '-t', 'ed25519').split(' ').slice(0, 2).join(' ');
   const comments = hostileComments('/tmp/canary');
   assert.ok(comments.length >= 100);
@@ -169,7 +169,7 @@ test('a comment is kept to the byte or refused, and never more than a comment', 
   assert.ok(kept > 100, `${kept} were kept`);
 });
 
-test('a time to live is a number and a unit, up to ten years', () => {
+test('accepts a lifetime of a number and a unit, up to ten years', () => {
   assert.deepEqual(
     ['1m', '90m', '12h', '30d', '2w', '3650d'].map(parseLifetime),
     [60, 5_400, 43_200, 2_592_000, 1_209_600, 315_360_000],
@@ -194,7 +194,7 @@ test('a time to live is a number and a unit, up to ten years', () => {
   }
 });
 
-test('without ssh-keygen nothing is taken on trust', (context) => {
+test('refuses every key without ssh-keygen', (context) => {
   const directory = ownDirectory(context);
   const line = makeKey(directory, 'good', '-t', 'ed25519');
   const program = join(directory, 'try.ts');

@@ -1,4 +1,4 @@
-/** The script that runs on a VM, in each shell that a VM may have, against a home directory of the test's own. */
+/** The script for a VM, in each shell that a VM may have, with a temporary home directory. */
 import assert from 'node:assert/strict';
 import { type ChildProcess, execFileSync, spawn, spawnSync } from 'node:child_process';
 import {
@@ -102,7 +102,7 @@ const shells: Readonly<Record<string, Programs>> = {
 
 for (const [name, programs] of Object.entries(shells)) {
   describe(`the script under ${name}`, () => {
-    test('makes what is missing, private', async (context) => {
+    test('creates missing files as private', async (context) => {
       const vm = makeVm(context, { programs });
       const before = await append(vm, 'first');
       assert.equal(before.bytes.length, 0);
@@ -110,7 +110,7 @@ for (const [name, programs] of Object.entries(shells)) {
       assert.deepEqual(readdirSync(vm.ssh), ['authorized_keys']);
     });
 
-    test('keeps mode, order and every byte of what is there', async (context) => {
+    test('keeps mode, order and every byte of existing lines', async (context) => {
       const vm = makeVm(context, { programs });
       write(vm, Buffer.concat([everyByte, Buffer.from('\r\n\r\nlast line without an end')]), 0o640);
       chmodSync(vm.ssh, 0o755);
@@ -121,7 +121,7 @@ for (const [name, programs] of Object.entries(shells)) {
       assert.deepEqual(readdirSync(vm.ssh), ['authorized_keys']);
     });
 
-    test('tells its own clock, and an end in the zone of the system whatever the session’s is', async (context) => {
+    test('reports the VM’s clock, and an expiry in the system’s time zone, regardless of the session’s', async (context) => {
       const vm = makeVm(context, { programs });
       const file = await changeRemoteFile(vm.connect, { ...change, seconds: 86_400 }, (at) => ({
         bytes: undefined,
@@ -140,7 +140,7 @@ for (const [name, programs] of Object.entries(shells)) {
       assert.ok(!existsSync(vm.file), 'nothing was put there');
     });
 
-    test('a look leaves no trace', async (context) => {
+    test('mode look changes nothing', async (context) => {
       const vm = makeVm(context, { programs });
       const look = () =>
         changeRemoteFile(vm.connect, { vm: 'dev', mode: 'look', seconds: 0 }, (file) => ({
@@ -155,7 +155,7 @@ for (const [name, programs] of Object.entries(shells)) {
       assert.deepEqual(readdirSync(vm.ssh), ['authorized_keys']);
     });
 
-    test('eight at once: every one is in the file', async (context) => {
+    test('eight simultaneous additions are all in the file', async (context) => {
       const vm = makeVm(context, { programs });
       write(vm, 'old\n');
       const names = [...'abcdefgh'];
@@ -164,7 +164,7 @@ for (const [name, programs] of Object.entries(shells)) {
       assert.deepEqual(readdirSync(vm.ssh), ['authorized_keys']);
     });
 
-    test('a full disk: the old file stays whole, and nothing is left', async (context) => {
+    test('a full disk: the old file is unchanged, and nothing is left', async (context) => {
       // No file may grow over 4 blocks of 512 bytes; as root there is a real full disk below.
       const vm = makeVm(context, { programs, before: 'ulimit -f 4' });
       const old = 'x'.repeat(1_000);
@@ -201,7 +201,7 @@ for (const [name, programs] of Object.entries(shells)) {
   });
 }
 
-test('a link is followed: the file it leads to is replaced where it is', async (context) => {
+test('follows a link, and replaces its target in place', async (context) => {
   const vm = makeVm(context);
   const dotfiles = join(vm.home, "it's $(a) place");
   mkdirSync(dotfiles);
@@ -214,7 +214,7 @@ test('a link is followed: the file it leads to is replaced where it is', async (
   assert.ok(readFileSync(vm.file, 'utf8').endsWith('new\n'));
 });
 
-test('what cannot be replaced sanely is refused by name, and stays', async (context) => {
+test('refuses files that cannot be replaced safely, and does not change them', async (context) => {
   const dangling = makeVm(context);
   mkdirSync(dangling.ssh);
   symlinkSync('/nowhere/at/all', dangling.file);
@@ -231,7 +231,7 @@ test('what cannot be replaced sanely is refused by name, and stays', async (cont
   assert.deepEqual(readdirSync(large.ssh), ['authorized_keys']);
 });
 
-test('a file that is someone else’s keeps its owner', { skip: needsRoot }, async (context) => {
+test('keeps the owner of another user’s file', { skip: needsRoot }, async (context) => {
   const vm = makeVm(context);
   write(vm, 'old\n', 0o644);
   chownSync(vm.file, nobody, 12);
@@ -240,7 +240,7 @@ test('a file that is someone else’s keeps its owner', { skip: needsRoot }, asy
   assert.deepEqual([uid, gid, modeOf(vm.file), content(vm)], [nobody, 12, '644', 'old\nnew\n']);
 });
 
-test('one that this user cannot give back to its owner is left alone', {
+test('does not replace a file whose owner it cannot restore', {
   skip: needsRoot,
 }, async (context) => {
   const vm = asNobody(makeVm(context));
@@ -251,7 +251,7 @@ test('one that this user cannot give back to its owner is left alone', {
   assert.deepEqual([statSync(vm.file).uid, readdirSync(vm.ssh)], [0, ['authorized_keys']]);
 });
 
-test('a directory that cannot be written is said to be so', async (context) => {
+test('reports a directory that cannot be written', async (context) => {
   // Root writes everywhere, and is someone else for this.
   const vm = isRoot ? asNobody(makeVm(context)) : makeVm(context);
   write(vm, 'old\n', 0o644);
@@ -261,7 +261,7 @@ test('a directory that cannot be written is said to be so', async (context) => {
   assert.equal(content(vm), 'old\n');
 });
 
-test('noise of a .bashrc, even with words of ours in it, is no answer', async (context) => {
+test('ignores output of a .bashrc, even if it contains our words', async (context) => {
   const noise =
     "echo welcome; echo 'mint-key-0000000000000000 done'; head -c 100000 /dev/zero; echo; echo mint-key-";
   const vm = makeVm(context, { before: noise });
@@ -293,7 +293,7 @@ test('a session that ends early changes nothing: before the script, and in the m
   assert.deepEqual([content(vm), readdirSync(vm.ssh)], ['old\n', ['authorized_keys']]);
 });
 
-test('what another program adds meanwhile is kept', async (context) => {
+test('keeps lines that another program adds in the meantime', async (context) => {
   const vm = makeVm(context);
   write(vm, 'old\n');
   let times = 0;
@@ -306,7 +306,7 @@ test('what another program adds meanwhile is kept', async (context) => {
   assert.deepEqual(readdirSync(vm.ssh), ['authorized_keys']);
 });
 
-test('the lock of a script that was killed is taken over once it is old', async (context) => {
+test('takes over an old lock of a killed script', async (context) => {
   const vm = makeVm(context);
   write(vm, 'old\n');
   const lock = join(vm.ssh, '.authorized_keys.lock');

@@ -86,7 +86,7 @@ describe('the life of the agent', { timeout: 300_000 }, () => {
     const release = world().cloud.faults.hold();
     try {
       const login = world().startSsh(['-v', 'dev', 'echo hello']);
-      // OpenSSH lists the keys before it says anything behind its NEWKEYS, which is held here.
+      // OpenSSH lists the keys before it sends anything after its NEWKEYS, which is held here.
       await login.until(/agent returned 1 keys/);
       await waitFor('the push', 15_000, () => world().cloud.faults.waiting > 0);
       process.kill(oneAgent().pid, 'SIGKILL');
@@ -111,7 +111,7 @@ describe('the life of the agent', { timeout: 300_000 }, () => {
     for (const name of ['control.sock', 'lock', 'machine', 'agent/dev.sock']) {
       assert.ok(existsSync(run(name)), name);
     }
-    // What two agents that die at the wrong moment may also leave.
+    // Two agents that die at the wrong moment may leave this too.
     writeFileSync(run('starting'), '');
     writeFileSync(run('.99999-1'), '');
     const past = new Date(Date.now() - 60_000);

@@ -57,7 +57,7 @@ describe('versions of the agent', () => {
     await client.close();
   });
 
-  test('a proxy of version 3 reports its session in the words of that version', async () => {
+  test('a proxy of version 3 reports its session with the messages of that version', async () => {
     await logsIn();
     const host = new Host();
     await world().mint('hosts', 'forget', 'dev');

@@ -1,4 +1,4 @@
-/** A world whose agents come and go: each test begins without one. */
+/** A world in which each test starts without an agent. */
 import assert from 'node:assert/strict';
 import { lstatSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
@@ -11,12 +11,12 @@ export interface AgentWorld {
   readonly world: () => World;
   readonly runDirectory: () => string;
   readonly run: (name: string) => string;
-  /** The agent that runs; fails where there are none, or two. */
+  /** The running agent; fails if there is none, or more than one. */
   readonly oneAgent: () => RunningProcess;
   /** A session on `dev` that answers lines until its input ends. */
   readonly openSession: () => Promise<Child>;
   readonly isAlive: (session: Child) => Promise<void>;
-  /** @param warning what ssh itself may say */
+  /** @param warning the output that ssh itself may print */
   readonly logsIn: (warning?: RegExp) => Promise<void>;
   /** Waits until the agent knows of so many connections. */
   readonly liveConnections: (count: number) => Promise<void>;

@@ -75,7 +75,7 @@ describe('stream binding: the agent signs', { timeout: 300_000 }, () => {
     const stolen = newSession();
     const { socket } = proxy;
     socket.destroy();
-    // The pinned key, and a signature of someone else.
+    // The pinned key, and a signature of another key.
     const liar = Object.assign(new Host(), { blob: host.blob });
     await connection('dev', liar, stolen);
     assert.equal(await client.sign(key, loginData({ session: stolen, key })), failure);
@@ -98,19 +98,19 @@ describe('stream binding: the agent signs', { timeout: 300_000 }, () => {
     otherClient.close();
   });
 
-  test('not with another key, be it named in the request or in the data', async () => {
+  test('not with another key, in the request or in the data', async () => {
     const other = publicKeyBlob(generateKeyPairSync('ed25519').publicKey);
     assert.equal(await client.sign(other, loginData({ session, key })), failure);
     assert.equal(await client.sign(key, loginData({ session, key: other })), failure);
     assert.equal(await client.sign(other, loginData({ session, key: other })), failure);
   });
 
-  test('not where the data is bound to another host key', async () => {
+  test('not if the data is bound to another host key', async () => {
     assert.equal(await client.sign(key, loginData({ session, key, hostKey: otherHost.blob })), failure);
     assert.equal(await client.sign(key, loginData({ session, key, hostKey: Buffer.alloc(0) })), failure);
   });
 
-  test('nothing but a whole login request', async () => {
+  test('only a complete login request', async () => {
     const whole = loginData({ session, key });
     for (const data of [
       Buffer.alloc(0),
@@ -135,7 +135,7 @@ describe('stream binding: the agent signs', { timeout: 300_000 }, () => {
     await replayed.close();
   });
 
-  test('where the client binds its session, for that session alone', async () => {
+  test('for a client that binds its session, for that session only', async () => {
     assert.equal((await client.ask(bindMessage(host.blob, session, host.sign(session))))[0], success);
     assert.equal(await client.sign(key, loginData({ session, key })), signed);
     const second = newSession();
@@ -143,7 +143,7 @@ describe('stream binding: the agent signs', { timeout: 300_000 }, () => {
     assert.equal(await client.sign(key, loginData({ session: second, key })), failure);
   });
 
-  test('not after a binding that is false, malformed or for forwarding', async () => {
+  test('not after a binding that is wrong, malformed or for forwarding', async () => {
     const data = loginData({ session, key });
     for (const bind of [
       bindMessage(host.blob, session, otherHost.sign(session)),

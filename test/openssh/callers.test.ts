@@ -54,7 +54,7 @@ sso_region = ${demoRegion}
 const ssoCache = `.aws/sso/cache/${createHash('sha1').update('corp').digest('hex')}.json`;
 const processConfig = `[profile work]\nregion = ${demoRegion}\ncredential_process = cat "$HOME/keys.json"\n`;
 
-describe('shells with credentials of their own, at the same moment', { timeout: 300_000 }, () => {
+describe('shells with different credentials at the same time', { timeout: 300_000 }, () => {
   let world: World;
   let portal: Server;
   const shells: Record<string, { readonly id: string; readonly env: Record<string, string | undefined> }> =
@@ -134,7 +134,7 @@ describe('shells with credentials of their own, at the same moment', { timeout: 
     assert.deepEqual(keysFor('shared'), names.map((name) => shells[name]?.id).sort());
   }
 
-  test('each acts with its own keys through one agent', async () => {
+  test('each uses its own keys through one agent', async () => {
     await logInTogether('keys-eve', 'keys-fred');
   });
 
@@ -146,7 +146,7 @@ describe('shells with credentials of their own, at the same moment', { timeout: 
     assert.match(stderr, /\(aws-credentials\)\n.*aws sso login --profile work/);
   });
 
-  test('so do the keys that a credential_process finds by HOME', async () => {
+  test('keys that a credential_process finds by HOME stay apart', async () => {
     await logInTogether('process-carl', 'process-dora');
   });
 });
@@ -211,7 +211,7 @@ describe('two accounts with a VM of one name', { timeout: 300_000 }, () => {
     assert.equal((await as({}, 'dev')).stdout.trim(), own.id);
   });
 
-  test('audit.log names who each login was, where AWS was asked for that', async () => {
+  test('audit.log names the caller of each login, if AWS was asked for it', async () => {
     const lines = (machines.world.file('audit.log') ?? '')
       .trimEnd()
       .split('\n')
@@ -225,7 +225,7 @@ describe('two accounts with a VM of one name', { timeout: 300_000 }, () => {
     const id = demoAccessKey.id.toLowerCase();
     assert.deepEqual(arns('dev', 'login'), new Set([`arn:aws:iam::123456789012:user/${id}`]));
     assert.deepEqual(arns('dev', 'host-key-changed'), new Set([`arn:aws:iam::${account}:user/${id}`]));
-    // The agent does not ask AWS for an audit line alone: ssh.toml names the instance, and the same caller asked STS before.
+    // The agent does not ask AWS only for an audit line: ssh.toml has the instance, and the same caller asked STS before.
     assert.deepEqual(arns('other-dev', 'login'), new Set([`arn:aws:iam::${account}:user/${id}`]));
   });
 });

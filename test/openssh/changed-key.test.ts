@@ -41,7 +41,7 @@ describe('a host key', { timeout: 300_000 }, () => {
     await new Promise<void>((resolve) => openServer.close(() => resolve()));
   });
 
-  /** Nothing of the VM is trusted, and nothing lies about. */
+  /** No key of the VM is trusted, and no file is left. */
   function nothingStays(vm: string): void {
     assert.doesNotMatch(world.file('known_hosts') ?? '', new RegExp(`^${vm}=`, 'm'));
     assert.equal(world.file(`hosts/${vm}.json`), undefined);
@@ -96,7 +96,7 @@ describe('a host key', { timeout: 300_000 }, () => {
     }
   }
 
-  test('that has changed is blocked: 255, nothing authenticated, no trust moved', async () => {
+  test('that has changed is blocked: 255, nothing authenticated, trusted keys unchanged', async () => {
     assert.equal((await world.ssh('changed', 'true')).status, 0);
     const sshd = world.sshd('changed');
     const pinned = sshd.hostKey.fingerprint;
@@ -184,7 +184,7 @@ describe('a host key', { timeout: 300_000 }, () => {
     assert.equal(world.file('known_hosts'), trusted);
   });
 
-  test('of a server that lets anyone in is pinned, too', async () => {
+  test('of a server that accepts every user is pinned too', async () => {
     const { status, stdout, stderr } = await world.ssh('open', 'true');
     assert.deepEqual([status, stdout, stderr], [0, 'open to all\n', '']);
     // Written beside the login, which does not wait for it.

@@ -1,5 +1,5 @@
 /**
- * Programs that the tests run, each in a process group of its own so that nothing survives a test.
+ * Programs that the tests run, each in its own process group so that nothing survives a test.
  *
  * All of it is asynchronous, and has to be: the cloud answers from the same process.
  */
@@ -8,7 +8,7 @@ import { createHash, type Hash } from 'node:crypto';
 import type { Readable, Writable } from 'node:stream';
 
 export interface Result {
-  /** The exit status; null where a signal ended it. */
+  /** The exit status; null if a signal ended it. */
   readonly status: number | null;
   readonly signal: NodeJS.Signals | null;
   readonly stdout: string;
@@ -181,6 +181,6 @@ function killGroup(child: ChildProcess, signal: NodeJS.Signals): void {
   try {
     process.kill(-child.pid, signal);
   } catch {
-    // Gone already.
+    // Already ended.
   }
 }

@@ -46,7 +46,7 @@ describe('the agent under other clocks', { timeout: 300_000 }, () => {
     await agent.until(/the agent listens on /);
   }
 
-  /** An agent whose wall clock may be set while its monotonic one goes on as ever: as in a suspend. */
+  /** An agent whose wall clock can be set independently of the monotonic one, as in a suspend. */
   async function startWithWallClock(): Promise<void> {
     await startAgent(clock.wallClockOnly);
   }
@@ -58,7 +58,7 @@ describe('the agent under other clocks', { timeout: 300_000 }, () => {
 
   const pushes = () => world.cloud.pushes.length;
 
-  test('ends after thirty minutes without a proxy, and not while one is there', async () => {
+  test('ends after thirty minutes without a proxy, and not while one is connected', async () => {
     await startAgent(clock.environment);
     const status = async () => {
       const { stdout } = await world.mint('agent', 'status', '--json');
@@ -68,7 +68,7 @@ describe('the agent under other clocks', { timeout: 300_000 }, () => {
     proxy.send(openRequest(world, 'dev', { established: true }));
     await proxy.reply('target');
     clock.set(36 * minute);
-    // The first question has the timers run that are due. The second would find no agent.
+    // The first request makes due timers run. The second would find no agent.
     for (const _ of [1, 2]) assert.equal((await status())?.connections, 1);
     await proxy.close();
     for (let left = 1; left > 0; ) left = (await status())?.connections ?? assert.fail('the agent ended');
@@ -82,7 +82,7 @@ describe('the agent under other clocks', { timeout: 300_000 }, () => {
     assert.ok(!existsSync(controlPath(world)));
   });
 
-  test('after a suspend of an hour treats no push as fresh, and the session continues', async () => {
+  test('after a suspend of an hour treats no push as valid, and the session continues', async () => {
     await startWithWallClock();
     const session = world.startSsh(['dev', 'echo in; cat'], { holdInput: true, timeout: 60_000 });
     await session.until(/in\n/);
@@ -128,7 +128,7 @@ describe('the agent under other clocks', { timeout: 300_000 }, () => {
     assert.equal(pushes(), before);
   });
 
-  test('with its clock going back and forth, every login works', async () => {
+  test('with a clock that jumps back and forth, every login works', async () => {
     await startWithWallClock();
     for (const seconds of [3600, -3600, 86_400, 0]) {
       clock.set(seconds);
@@ -137,7 +137,7 @@ describe('the agent under other clocks', { timeout: 300_000 }, () => {
     }
   });
 
-  test('with its clock set right a moment after AWS was asked, the next login works at once', async () => {
+  test('with its clock corrected right after a call to AWS, the next login works at once', async () => {
     await startWithWallClock();
     clock.set(-3600);
     assert.equal((await world.ssh('dev', 'true')).status, 0);
@@ -148,7 +148,7 @@ describe('the agent under other clocks', { timeout: 300_000 }, () => {
     assert.equal(pushes(), before + 1);
   });
 
-  test('a key that a client listed waits two minutes for its connection, and is then another', async () => {
+  test('a key that a client listed is kept two minutes for its connection, and then replaced', async () => {
     await startWithWallClock();
     const earlier = await proxyConnection(world, 'listed', host, newSession());
     await earlier.close();

@@ -1,5 +1,5 @@
 /**
- * The services that hand out temporary credentials, on one port of loopback: STS (AssumeRole, with a chain and an MFA
+ * The services that issue temporary credentials, on one port of loopback: STS (AssumeRole, with a chain and an MFA
  * code; AssumeRoleWithWebIdentity; GetCallerIdentity), the SSO portal and a container's endpoint.
  */
 import { createServer, type IncomingMessage } from 'node:http';

@@ -25,9 +25,9 @@ interface SetUp {
   readonly types?: { readonly after: RegExp; readonly text: string };
   /** The name of the key that signs; undefined where the login fails. */
   readonly signs?: string;
-  /** What the user sees. */
+  /** The output that the user must see. */
   readonly sees?: RegExp;
-  /** What must not be shown. */
+  /** The output that must not appear. */
   readonly hides?: RegExp;
   /** The AWS CLI differs, or cannot be asked here. */
   readonly cli?: 'not compared';
@@ -53,7 +53,7 @@ describe('AWS credentials', { timeout: 300_000 }, () => {
   before(async () => {
     world = await makeWorld({
       vms: { dev: {}, pinned: { settings: ['profile = "filed"'] } },
-      // Nothing but what a test sets up: no keys, no files.
+      // Only what a test sets up: no keys, no files.
       environment: {
         AWS_ACCESS_KEY_ID: undefined,
         AWS_SECRET_ACCESS_KEY: undefined,
@@ -99,7 +99,7 @@ describe('AWS credentials', { timeout: 300_000 }, () => {
     return home;
   }
 
-  /** The environment of a shell with a home of its own. */
+  /** The environment of a shell with its own home directory. */
   const shell = (home: string, env: Readonly<Record<string, string | undefined>> = {}) => ({
     HOME: home,
     AWS_ENDPOINT_URL_STS: services.endpoint,
@@ -236,7 +236,7 @@ describe('AWS credentials', { timeout: 300_000 }, () => {
       hides: /999999/,
       cli: 'not compared',
     }),
-    'a role with an MFA code, and nobody to ask': () => ({
+    'a role with an MFA code, without a terminal': () => ({
       files: { '.aws/config': roles, '.aws/credentials': inFile('filed', 'filed') },
       env: { AWS_PROFILE: 'mfa' },
       sees: /the role of profile mfa needs an MFA code, and none was entered \(aws-credentials\)/,
@@ -371,7 +371,7 @@ describe('AWS credentials', { timeout: 300_000 }, () => {
       );
     });
 
-  /** A process that notes each of its runs, and takes a while. */
+  /** A slow process that records each of its runs. */
   const counted = (seconds: number, key: string, more = '') => ({
     '.aws/config': processProfile('sh -c "$HOME/slow"'),
     slow: `#!/bin/sh\necho run >> "$HOME/runs"\nsleep ${seconds}\n${more}cat "$HOME/$VAULT_TOKEN/keys.json"\n`,
@@ -379,7 +379,7 @@ describe('AWS credentials', { timeout: 300_000 }, () => {
   });
   const runsOf = (home: string) => (readFileSync(join(home, 'runs'), 'utf8').match(/run/g) ?? []).length;
 
-  test('thirty parallel first logins with a slow credential_process run it once, and say what they wait for', async () => {
+  test('thirty parallel first logins with a slow credential_process run it once, and show what they wait for', async () => {
     const home = makeHome(counted(4, 'slow'));
     const env = shell(home, { AWS_PROFILE: 'process' });
     await world.mint('agent', 'stop');
@@ -400,7 +400,7 @@ describe('AWS credentials', { timeout: 300_000 }, () => {
     assert.equal(runsOf(home), 1);
   });
 
-  test('a result that comes after its login has ended serves the next one', async () => {
+  test('a late result serves the next login', async () => {
     const home = makeHome(counted(3, 'slow'));
     const env = shell(home, { AWS_PROFILE: 'process' });
     const child = world.startSsh(['-o', 'ConnectTimeout=1', 'dev', 'true'], { env });
@@ -443,7 +443,7 @@ describe('AWS credentials', { timeout: 300_000 }, () => {
     assert.equal(nameOf(world.cloud.pushes.at(-1)?.accessKeyId), 'slow');
   });
 
-  test('two shells with two accounts at the same moment each get their own, also from one credential_process', async () => {
+  test('two shells with two accounts at the same time each get their own, also from one credential_process', async () => {
     const home = makeHome({
       ...counted(2, 'slow'),
       'one/keys.json': asJson('process'),

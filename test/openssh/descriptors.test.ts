@@ -1,4 +1,4 @@
-/** An agent at its limit on open files: it serves as many VMs as before, or the user is told why a login failed. */
+/** An agent at its limit on open files: it serves as many VMs as before, or the error names the reason. */
 import assert from 'node:assert/strict';
 import { connect, createServer } from 'node:net';
 import { join } from 'node:path';
@@ -20,7 +20,7 @@ describe('an agent that is out of descriptors', () => {
     assert.equal(status, 0, stderr);
   };
 
-  test('when ssh comes for the key: ssh says that it was denied, and the proxy why', async () => {
+  test('when ssh asks for the key: ssh reports a denied login, and the proxy the reason', async () => {
     const [{ pid } = { pid: 0 }] = world.agents();
     // Between ssh and the agent, to know the moment.
     const path = join(world.directory, 'between.sock');

@@ -20,7 +20,7 @@ async function writeConfig(machines: Machines, ...names: string[]): Promise<Resu
   return result;
 }
 
-/** What the cache says gets older by so many milliseconds; no agent has it in its memory. */
+/** Makes the cache older by so many milliseconds; no agent may have it in memory. */
 async function age(machines: Machines, milliseconds: number): Promise<void> {
   const { world } = machines;
   await world.mint('agent', 'stop');
@@ -32,14 +32,14 @@ async function age(machines: Machines, milliseconds: number): Promise<void> {
   writeFileSync(file, text);
 }
 
-/** Mint's own `recreate` takes the line of the VM out of the file. */
+/** Mint's `recreate` removes the VM's line from the file. */
 function forgetAsMint({ world }: Machines, name: string): void {
   const lines = world.file('known_hosts')?.split('\n') ?? [];
   const kept = lines.filter((line) => !line.startsWith(`${name}=`));
   writeFileSync(join(world.configDir, 'known_hosts'), kept.join('\n'), { mode: 0o600 });
 }
 
-describe('ssh, by a name that only EC2 knows', { timeout: 300_000 }, () => {
+describe('ssh with a name that only EC2 has', { timeout: 300_000 }, () => {
   let machines: Machines;
   before(async () => {
     machines = await makeMachines();
@@ -100,7 +100,7 @@ describe('ssh, by a name that only EC2 knows', { timeout: 300_000 }, () => {
     assert.equal(stranger.sshd.accepted(), 0);
   });
 
-  test('blocks the stranger where the cache is a moment old, and the next login is right', async () => {
+  test('blocks another machine at a cached address, and the next login reaches the VM', async () => {
     const { id, sshd } = await machines.add('127.0.0.18', tags('late'));
     await writeConfig(machines);
     assert.equal(await machineOf(machines, 'late'), id);
@@ -115,7 +115,7 @@ describe('ssh, by a name that only EC2 knows', { timeout: 300_000 }, () => {
     assert.equal(await machineOf(machines, 'late'), id);
   });
 
-  test('says that a name matches two instances, and lists them', async () => {
+  test('lists the instances if a name matches two of them', async () => {
     const first = machines.show(tags('twice'));
     await writeConfig(machines);
     const second = machines.show(tags('Twice'));
@@ -139,7 +139,7 @@ describe('ssh, by a name that only EC2 knows', { timeout: 300_000 }, () => {
     assert.equal(named.stdout.trim(), id, named.stderr);
   });
 
-  test('uses what it knows where AWS does not answer', async () => {
+  test('uses the cache if AWS does not answer', async () => {
     const { id } = await machines.add('127.0.0.21', tags('island'));
     await writeConfig(machines);
     assert.equal(await machineOf(machines, 'island'), id);
@@ -161,7 +161,7 @@ describe('ssh, by a name that only EC2 knows', { timeout: 300_000 }, () => {
   });
 });
 
-describe('what a tag can take over', { timeout: 300_000 }, () => {
+describe('names from tags', { timeout: 300_000 }, () => {
   let machines: Machines;
   before(async () => {
     machines = await makeMachines();
@@ -171,7 +171,7 @@ describe('what a tag can take over', { timeout: 300_000 }, () => {
   const blocks = (): string[] => (machines.world.file('ssh_config') ?? '').match(/^Host .*$/gm) ?? [];
   const first = () => blocks().map((line) => line.split(' ')[1]);
 
-  test('is not written where it is the name of another host, another owner’s VM, or not a valid name', async () => {
+  test('get no block if they are the name of another host, another owner’s VM, or invalid', async () => {
     for (const name of [
       'github.com',
       'localhost',
@@ -203,14 +203,14 @@ describe('what a tag can take over', { timeout: 300_000 }, () => {
     assert.ok(blocks().includes('Host upper Upper mint-upper'), blocks().join());
   });
 
-  test('is written once the user approves it by name, and stays approved', async () => {
+  test('get a block when the user approves them by name, and stay approved', async () => {
     await writeConfig(machines, 'known', 'web');
     assert.ok(first().includes('known') && first().includes('web'));
     await writeConfig(machines);
     assert.ok(first().includes('known') && first().includes('web'));
     const approvals = () => JSON.parse(machines.world.file('approvals.json') ?? '');
     assert.deepEqual(approvals(), { version: 1, names: ['known', 'web'] });
-    // The user's config forwards its agent to a host of that name, and to no VM that has it from a tag.
+    // The user's config forwards the agent to a host of that name, which does not apply to a VM with it as a tag.
     const [, known = ''] =
       /^Host known .*\n((?: .*\n)*)/m.exec(machines.world.file('ssh_config') ?? '') ?? [];
     assert.match(known, /ForwardAgent no\n/);
@@ -290,7 +290,7 @@ describe('what a tag can take over', { timeout: 300_000 }, () => {
     assert.equal(rival.sshd.accepted(), 0);
   });
 
-  test('what ssh itself passes is found by its Name tag only where the user approved it', async () => {
+  test('a name from ssh is found by its Name tag only if the user approved it', async () => {
     const { id } = await machines.add('127.0.0.31', { tags: { Name: 'builder' } });
     const refused = await machines.world.mint('proxy', 'builder', String(machines.port), loginUser);
     assert.match(refused.stderr, new RegExp(`no VM of ${ownOwner} is called builder \\(vm-not-found\\)`));
@@ -325,7 +325,7 @@ describe('what a tag can take over', { timeout: 300_000 }, () => {
     writeFileSync(world.sshConfigFile, users);
   });
 
-  test('a name that no one has is refused by ssh-config, and nothing changes', async () => {
+  test('ssh-config refuses an unknown name, and changes nothing', async () => {
     const before = machines.world.file('ssh_config');
     const { world } = machines;
     const { status, stderr } = await world.mint(
@@ -342,7 +342,7 @@ describe('what a tag can take over', { timeout: 300_000 }, () => {
 });
 
 describe('callers and regions', { timeout: 300_000 }, () => {
-  test('two shells with different credentials reach each their own dev through one agent', async (context) => {
+  test('two shells with different credentials each reach their own dev through one agent', async (context) => {
     const machines = await makeMachines();
     context.after(() => machines.end());
     const { world } = machines;
@@ -396,7 +396,7 @@ describe('a VM that is stopped', { timeout: 300_000 }, () => {
     return id;
   }
 
-  test('is started where ssh.toml says always: progress on stderr, and the same login goes on', async () => {
+  test('is started with start = always: progress on stderr, and the same login continues', async () => {
     const id = await stopped('sleeper', '127.0.0.51');
     await settings('start = "always"');
     await writeConfig(machines);
@@ -430,7 +430,7 @@ describe('a VM that is stopped', { timeout: 300_000 }, () => {
     assert.equal(starts() - before, 1);
   });
 
-  test('is started where the cache says that it runs', async () => {
+  test('is started if the cache still shows it running', async () => {
     const { id, sshd } = await machines.add('127.0.0.52', tags('napper'));
     await settings('start = "always"');
     await writeConfig(machines);
@@ -440,7 +440,7 @@ describe('a VM that is stopped', { timeout: 300_000 }, () => {
     assert.equal(await machineOf(machines, 'napper'), id);
   });
 
-  test('is asked about on the terminal, and a no leaves it alone', async () => {
+  test('causes a prompt on the terminal, and is not started after a no', async () => {
     const id = await stopped('asked', '127.0.0.54');
     await settings();
     await writeConfig(machines);
@@ -461,7 +461,7 @@ describe('a VM that is stopped', { timeout: 300_000 }, () => {
     await yes.done;
   });
 
-  test('is named with the command that starts it where no prompt is possible, and with start = never', async () => {
+  test('is reported with the command that starts it if no prompt is possible, and with start = never', async () => {
     const id = await stopped('quiet', '127.0.0.55');
     for (const line of ['start = "ask"', 'start = "never"']) {
       await settings(line);
@@ -518,7 +518,7 @@ describe('mint-ssh vms', { timeout: 300_000 }, () => {
   });
   after(() => machines.end());
 
-  test('says what there is, from the cache at once, with --refresh as it is now', async () => {
+  test('lists the VMs from the cache at once, and with --refresh from AWS', async () => {
     const { id } = await machines.add('127.0.0.61', tags('dev'));
     machines.show(tags('theirs', 'somebody'));
     const { world } = machines;
@@ -576,7 +576,7 @@ describe('mint-ssh vms', { timeout: 300_000 }, () => {
     let second = 1000;
     const quick = async (...words: string[]): Promise<Result> => {
       for (let attempt = 1; ; attempt += 1) {
-        // Young enough for `ssh-config`, too, to take it from the cache.
+        // Recent enough for `ssh-config` to use the cache too.
         await world.mint('vms', '--refresh');
         const { milliseconds: start } = await world.mint('--version');
         second = Math.max(1000, 10 * start);

@@ -7,7 +7,7 @@ import type { WireFailureName } from '../../src/demo/wire-failure.ts';
 import { type Child, startChild } from './child.ts';
 import { freePort, loginUser, makeWorld, mintProgram, type Result, type World } from './world.ts';
 
-/** Every failure has a code and a hint, comes in time, and shows no stack trace. */
+/** Every failure has a code and a hint, is reported in time, and shows no stack trace. */
 function assertTold(result: Result, code: string, form?: RegExp): void {
   const { status, stderr, milliseconds } = result;
   assert.equal(status, 255, stderr);
@@ -55,7 +55,7 @@ describe('ssh dev reports each error of Instance Connect', { timeout: 300_000 },
     });
   }
 
-  test('an endpoint that is not there, and one whose name does not resolve', async () => {
+  test('a closed endpoint, and one whose name does not resolve', async () => {
     const nowhere = `http://127.0.0.1:${await freePort()}`;
     for (const [url, form] of [
       [nowhere, /refused/],
@@ -66,7 +66,7 @@ describe('ssh dev reports each error of Instance Connect', { timeout: 300_000 },
     }
   });
 
-  test('an endpoint that takes the request and never answers', async () => {
+  test('an endpoint that accepts the request and never answers', async () => {
     world.cloud.faults.hang();
     try {
       assertTold(await world.ssh('dev', 'true'), 'aws-unreachable', /no answer/);
@@ -156,7 +156,7 @@ describe('ssh reports why a VM cannot be reached', { concurrency: true, timeout:
     );
   });
 
-  test('--timing tells how far a connection came that failed', async () => {
+  test('--timing shows how far a failed connection got', async () => {
     const { stderr } = await world.mint('--timing', 'proxy', 'closed');
     assert.match(stderr, /timing: start [\d.]+ · agent [\d.]+ · failed [\d.]+ · total [\d.]+ ms/);
     assert.match(stderr, /\(dial-failed\)/);
@@ -191,7 +191,7 @@ describe('a failure without a stderr that the user sees', { timeout: 300_000 }, 
     }
   });
 
-  test('ends a background job as well, which touching the terminal would stop for ever', async () => {
+  test('ends a background job too, which use of the terminal would stop', async () => {
     const script = `${shared('dev')} & wait $!; echo status $?`;
     const { stdout, milliseconds } = await onTerminal(`bash -mc '${script}'`);
     assert.match(stdout, /status 255/);
@@ -199,7 +199,7 @@ describe('a failure without a stderr that the user sees', { timeout: 300_000 }, 
     assert.ok(milliseconds < 60_000, `${milliseconds} ms`);
   });
 
-  test('ends ssh where there is no terminal at all', async () => {
+  test('ends ssh without a terminal', async () => {
     const { stdout } = await world.run('setsid', ['sh', '-c', `${shared('dev')}; echo status $?`]);
     assert.equal(stdout, 'status 255\n');
   });

@@ -8,7 +8,7 @@ import { descriptors, megabytes } from '../agent/memory.ts';
 import { stranger } from '../agent/strangers.ts';
 import { makeWorld, type World, waitFor } from './world.ts';
 
-describe('the agent before a crowd', { timeout: 300_000 }, () => {
+describe('the agent with many other clients', { timeout: 300_000 }, () => {
   let world: World;
   let pid: number;
   before(async () => {
@@ -18,7 +18,7 @@ describe('the agent before a crowd', { timeout: 300_000 }, () => {
   });
   after(() => world.end());
 
-  test('of ten thousand strangers on both sockets lives, serves, and gives back what it took', async (context) => {
+  test('survives ten thousand on both sockets, serves logins, and releases its memory', async (context) => {
     const before = { memory: megabytes(pid), descriptors: descriptors(pid) };
     const startedAt = performance.now();
     const stayed: Socket[] = [];
@@ -54,7 +54,7 @@ describe('the agent before a crowd', { timeout: 300_000 }, () => {
     assert.ok(grown < 60, `${grown} MB`);
   });
 
-  test('of two hundred idle strangers on each socket serves a login at once', async () => {
+  test('serves a login at once beside two hundred idle ones on each socket', async () => {
     const crowd = await Promise.all(
       Array.from({ length: 400 }, (_, index) => stranger(world, index * 8 + (index % 2))),
     );
@@ -65,7 +65,7 @@ describe('the agent before a crowd', { timeout: 300_000 }, () => {
     for (const socket of crowd) socket.destroy();
   });
 
-  test('shows out who has said nothing on the control socket for ten seconds, and keeps who is being served', async () => {
+  test('closes control connections that send nothing for ten seconds, and keeps active ones', async () => {
     const idle = await connected(controlPath(world));
     idle.resume();
     const talker = await keyClient(keyPath(world, 'dev'));

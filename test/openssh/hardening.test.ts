@@ -129,7 +129,7 @@ describe('debugger ports, core files and coverage', { timeout: 300_000 }, () => 
     session = await openSession();
   });
 
-  test('a core file that is written all the same contains no memory', async () => {
+  test('a core file that is still written contains no memory', async () => {
     const directory = join(world.directory, 'cores');
     mkdirSync(directory);
     // Without prlimit(1) the proxy cannot lower its own limit.
@@ -150,7 +150,7 @@ describe('debugger ports, core files and coverage', { timeout: 300_000 }, () => 
     }
   });
 
-  test('NODE_V8_COVERAGE writes nothing, and nothing is said of it', async () => {
+  test('NODE_V8_COVERAGE writes nothing, and causes no message', async () => {
     const coverage = join(world.directory, 'coverage');
     const env = { NODE_V8_COVERAGE: coverage };
     const login = await world.startSsh(['dev', 'echo hello'], { env }).done;

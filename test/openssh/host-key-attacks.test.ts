@@ -1,4 +1,4 @@
-/** Machines in the middle against real clients, with an AWS whose API fails, is late and comes back. */
+/** Machines in the middle against real clients, with an AWS API that fails, is late and recovers. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
@@ -138,7 +138,7 @@ describe('a machine in the middle at first contact', { timeout: 300_000 }, () =>
     }
   });
 
-  test('that came in during an outage is blocked once AWS answers again, and AWS’s key is offered first', async () => {
+  test('that was pinned during an outage is blocked once AWS answers again, and AWS’s key is offered first', async () => {
     world.cloud.faults.of('GetConsoleOutput').failNext('AccessDeniedException', Number.POSITIVE_INFINITY);
     assert.equal((await world.ssh('dev', 'true')).status, 0, 'trust on first use, as ADR-0019 accepts');
     world.cloud.faults.of('GetConsoleOutput').clear();
@@ -161,7 +161,7 @@ describe('a machine in the middle at first contact', { timeout: 300_000 }, () =>
     await assertBlocked('host-key-changed');
   });
 
-  test('is blocked for curl as for ssh', async () => {
+  test('is blocked for curl and for ssh', async () => {
     const accepted = attacker.accepted();
     const { status, stderr } = await curl(world, 'dev');
     assert.notEqual(status, 0);
@@ -210,7 +210,7 @@ describe('a VM with host keys of three types', { timeout: 300_000 }, () => {
     assert.deepEqual(types, ['ssh-ed25519 first-use', 'ecdsa-sha2-nistp256 proved', 'ssh-rsa proved']);
   });
 
-  test('whose first client learned no other key is told how any client gets further', async () => {
+  test('whose first client learned no other key: the error says how other clients can connect', async () => {
     await sshAsking(world, 'dev', 'ssh-ed25519');
     const blocked = await curl(world, 'dev');
     assert.notEqual(blocked.status, 0);
@@ -226,7 +226,7 @@ describe('a VM with host keys of three types', { timeout: 300_000 }, () => {
     await assertAllIsWell();
   });
 
-  test('is verified for every client where the console shows its keys', async () => {
+  test('is verified for every client if the console shows its keys', async () => {
     showConsole(world, hostKeyLines(world.sshd('dev')));
     for (const type of ['ecdsa-sha2-nistp256', 'rsa-sha2-512', 'ssh-ed25519']) {
       const { stdout, stderr } = await sshAsking(world, 'dev', type);

@@ -21,7 +21,7 @@ import { clientBanner, init, kexInit, newKeys } from '../ssh/packets.ts';
 import { listen } from './impostor.ts';
 import { loginUser, makeWorld, mintProgram, waitFor } from './world.ts';
 
-describe('a first key that cannot be written down', { timeout: 60_000 }, () => {
+describe('a first key that cannot be recorded', { timeout: 60_000 }, () => {
   test('is not pinned, and nothing is signed for it', async () => {
     const world = await makeWorld();
     try {
@@ -56,7 +56,7 @@ describe('a first key that cannot be written down', { timeout: 60_000 }, () => {
 });
 
 describe('a client that does not wait', { timeout: 60_000 }, () => {
-  test('has nothing behind its NEWKEYS sent on while the push hangs, though both come in one chunk', async () => {
+  test('is held after its NEWKEYS while the push hangs, even if both arrive in one chunk', async () => {
     const world = await makeWorld({ vms: { dev: { relay: true } } });
     const sent: Buffer[] = [];
     const recorder = await listen((near) => {

@@ -25,13 +25,13 @@ describe('a VM', () => {
       const first = await world.ssh(vm, 'echo in');
       assert.deepEqual([first.stdout, first.stderr], ['in\n', '']);
       assert.equal(evidence(world, vm), 'first-use');
-      // Mint pins ed25519 keys: of this VM it is told nothing.
+      // Mint pins ed25519 keys, so its file has no line for this VM.
       assert.doesNotMatch(world.file('known_hosts') ?? '', new RegExp(`^${vm}=`, 'm'));
       assert.equal((await world.ssh(vm, 'echo again')).stdout, 'again\n');
     });
   }
 
-  test('that shows a key of another type than the pinned one is told from one whose key changed', async () => {
+  test('that shows a key of another type than the pinned one is distinguished from one with a changed key', async () => {
     // This client learns no other key than the one it logs in with.
     assert.equal((await world.ssh('-o', 'UpdateHostKeys=no', 'dev', 'true')).status, 0);
     const pinned = world.file('known_hosts');
@@ -99,7 +99,7 @@ describe('a recreated VM', () => {
     assert.equal((await world.ssh('dev', 'echo in')).stdout, 'in\n');
   });
 
-  test('that is the same instance with another key gets no excuse', async () => {
+  test('that is the same instance with another key gets a warning without a harmless cause', async () => {
     await world.sshd('dev').replaceHostKey();
     const { status, stderr } = await world.ssh('dev', 'true');
     assert.equal(status, 255);
@@ -108,7 +108,7 @@ describe('a recreated VM', () => {
     assert.match(stderr, /shows\s+ANOTHER\s+key/);
   });
 
-  test('whose line was lost on the same instance is asked about: a rewrite lets no other key in', async () => {
+  test('whose line was lost on the same instance causes a prompt: a rewrite does not authorize another key', async () => {
     writeFileSync(join(world.configDir, 'known_hosts'), '');
     const { status, stderr } = await world.ssh('dev', 'true');
     assert.equal(status, 255);
@@ -117,7 +117,7 @@ describe('a recreated VM', () => {
 });
 
 describe('mint-ssh hosts verify', () => {
-  test('holds a pinned key against the console, and ends with 3 where they differ', async () => {
+  test('compares a pinned key with the console, and ends with 3 if they differ', async () => {
     const world = await makeWorld({ settings: ['verify = "tofu"'] });
     try {
       assert.equal((await world.ssh('dev', 'true')).status, 0);

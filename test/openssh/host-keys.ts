@@ -13,7 +13,7 @@ export interface HostKey {
   readonly fingerprint: string;
 }
 
-/** Writes a new key pair to `path` and `path.pub`, over what is there. `ecdsa` is nistp256, `rsa` has 3072 bits. */
+/** Writes a new key pair to `path` and `path.pub`, replacing old ones. `ecdsa` is nistp256, `rsa` has 3072 bits. */
 export function makeHostKey(path: string, type: HostKeyType): HostKey {
   for (const file of [path, `${path}.pub`]) rmSync(file, { force: true });
   if (type === 'rsa') {

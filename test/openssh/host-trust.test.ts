@@ -9,7 +9,7 @@ import { freePort, makeWorld, type World } from './world.ts';
 
 const askpass = fileURLToPath(new URL('../cli/programs/askpass.sh', import.meta.url));
 
-/** What cloud-init prints when a machine boots for the first time. */
+/** The output of cloud-init at the first boot of a machine. */
 function bootConsole(...lines: string[]): string {
   return [
     '[    0.000000] Linux version 6.1.0 (build@host) #1 SMP',
@@ -191,7 +191,7 @@ describe('a changed host key', () => {
   /** The changed key is trusted now, and used. */
   const isAccepted = () => (world.file('known_hosts') ?? '').includes(world.sshd('dev').hostKey.fingerprint);
 
-  test('is asked about on the terminal; yes lets the held connection go on', async () => {
+  test('causes a prompt on the terminal; yes lets the held connection continue', async () => {
     const ssh = onTerminal(world, 'echo in');
     await ssh.until(question);
     assert.match(ssh.stdout, /THE CONNECTION IS HELD/);
@@ -203,7 +203,7 @@ describe('a changed host key', () => {
     assert.ok(isAccepted());
   });
 
-  test('is accepted by its fingerprint as well', async () => {
+  test('is also accepted by its fingerprint', async () => {
     const ssh = onTerminal(world, 'echo in');
     await ssh.until(question);
     ssh.stdin.write(`${world.sshd('dev').hostKey.fingerprint}\r`);
@@ -232,7 +232,7 @@ describe('a changed host key', () => {
     ['yes', true],
     ['no', false],
   ] as const) {
-    test(`reaches the person where ControlPersist hides stderr, who says ${typed}`, async () => {
+    test(`causes a prompt although ControlPersist hides stderr: ${typed}`, async () => {
       const control = `-o ControlMaster=auto -o ControlPersist=5 -o ControlPath='${world.directory}/c-%C'`;
       const ssh = onTerminal(world, 'echo in', control);
       await ssh.until(question);
@@ -243,7 +243,7 @@ describe('a changed host key', () => {
     });
   }
 
-  test('is asked about through the askpass program where there is no terminal, as an editor starts ssh', async () => {
+  test('causes a prompt by the askpass program without a terminal, as an editor starts ssh', async () => {
     const log = join(world.directory, 'askpass.log');
     writeFileSync(log, '');
     const editor = ['-v', '-T', '-D', String(await freePort()), '-o', 'ConnectTimeout=15'];
@@ -254,7 +254,7 @@ describe('a changed host key', () => {
     assert.match(readFileSync(log, 'utf8'), /\[hint: confirm\][\s\S]*HAS CHANGED[\s\S]*\(yes\/no/);
   });
 
-  test('is one question, however many connections wait', async () => {
+  test('causes one prompt for many waiting connections', async () => {
     const log = join(world.directory, 'askpass-many.log');
     writeFileSync(log, '');
     const env = { SSH_ASKPASS: askpass, DISPLAY: ':0', ASKPASS: 'yes', ASKPASS_LOG: log };
@@ -268,7 +268,7 @@ describe('a changed host key', () => {
     assert.equal(readFileSync(log, 'utf8').match(/\[hint:/g)?.length, 1);
   });
 
-  test('stays blocked where another one comes with every connection, whatever a probe was shown', async () => {
+  test('stays blocked if every connection shows another one, regardless of the probe', async () => {
     const sshd = world.sshd('dev');
     for (let time = 0; time < 3; time += 1) {
       const probed = await world.run('ssh-keyscan', ['-t', 'ed25519', '-p', String(sshd.port), '127.0.0.1']);
@@ -284,7 +284,7 @@ describe('a changed host key', () => {
     assert.equal(world.file('known_hosts'), pinned);
   });
 
-  test('is blocked where no prompt is possible, and the next command reports it again', async () => {
+  test('is blocked if no prompt is possible, and the next command reports it again', async () => {
     for (let time = 0; time < 2; time += 1) {
       const { status, stderr } = await world.ssh('dev', 'true');
       assert.equal(status, 255);
@@ -294,7 +294,7 @@ describe('a changed host key', () => {
     assert.equal(world.file('known_hosts'), pinned);
   });
 
-  test('counts as accepted after ssh has given up, and the person is told to run the command again', async () => {
+  test('counts as accepted after ssh has given up, with a message to run the command again', async () => {
     const log = join(world.directory, 'askpass-late.log');
     const slow = join(world.directory, 'slow-askpass');
     writeFileSync(log, '');
@@ -318,8 +318,8 @@ function lastLine(world: World): string {
   return (world.file('run/agent.log') ?? '').trim().split('\n').at(-1) ?? '';
 }
 
-describe('evidence that may answer for the person', () => {
-  test('accepts a recreated VM without a question only if all of it holds', async () => {
+describe('acceptance by evidence', () => {
+  test('accepts a recreated VM without a prompt only if all conditions hold', async () => {
     const world = await makeWorld();
     try {
       const sshd = world.sshd('dev');

@@ -73,7 +73,7 @@ describe('identity', () => {
     assert.match(trusted, /SHA256:/);
   });
 
-  test('takes a file of the user’s, RSA too, in `mint-ssh ssh` as well', async () => {
+  test('accepts a file of the user, RSA too, also in `mint-ssh ssh`', async () => {
     const { status, stdout, stderr } = await world.run(mintProgram, ['ssh', 'file', '--', 'echo hello']);
     assert.deepEqual([status, stdout], [0, 'hello\n'], stderr);
     const line = withoutComment(await public_('id_rsa'));
@@ -82,7 +82,7 @@ describe('identity', () => {
     assert.match(doctor.stdout, /^ok +login /m);
   });
 
-  test('leaves the other VMs as they were: one key, ours', async () => {
+  test('does not affect other VMs: they have one key, ours', async () => {
     const { status, stderr } = await world.ssh('plain', 'true');
     assert.equal(status, 0, stderr);
     const shown = async (name: string) =>
@@ -96,7 +96,7 @@ describe('identity', () => {
     assert.doesNotMatch(held_, /^identityagent /m);
   });
 
-  test('says which key was not offered where the client has it not', async () => {
+  test('names the key that the client did not have', async () => {
     const { status, stderr } = await world.startSsh(['unheld', 'true'], {
       env: { SSH_AUTH_SOCK: agent.socket },
     }).done;
@@ -105,7 +105,7 @@ describe('identity', () => {
     assert.match(stderr, /ssh-add -L/);
   });
 
-  test('refuses what Instance Connect does not take, and a private key, before anything is pushed', async () => {
+  test('refuses keys that Instance Connect does not accept, and a private key, before a push', async () => {
     const before = world.cloud.pushes.length;
     for (const [name, form] of [
       ['private', /which is a private key \(key-private\)/],

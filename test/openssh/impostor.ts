@@ -1,4 +1,4 @@
-/** Servers that lie about who they are, on loopback. */
+/** Servers with false host keys, on loopback. */
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
 import { KeyExchangeObserver } from '../../src/ssh/observer.ts';
 

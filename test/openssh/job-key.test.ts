@@ -22,7 +22,7 @@ describe('a job’s key', () => {
   let world: World;
   const paths = () => resolvePaths({ configDir: world.configDir }, {});
   const hostKey = () => Buffer.from(world.sshd('vm').hostKey.line.split(' ')[1] ?? '', 'base64');
-  /** Nothing of AWS's, nor anything that says where the VM is. */
+  /** An environment without AWS settings, and without the VM's address. */
   const environment = { AWS_ACCESS_KEY_ID: undefined, AWS_SECRET_ACCESS_KEY: undefined };
   const ssh = (name: string, command = 'echo hello') =>
     world.run(mintProgram, ['ssh', name, '--', command], { env: environment });
@@ -33,7 +33,7 @@ describe('a job’s key', () => {
     return agent;
   };
 
-  /** What cloud-init does with the user data. */
+  /** Does what cloud-init does with the user data. */
   const boot = ({ publicKey }: Job) => {
     const directory = join(world.directory, 'keys', world.vm('vm').instance);
     mkdirSync(directory, { recursive: true });

@@ -35,7 +35,7 @@ describe('mint-ssh key', { timeout: 300_000 }, () => {
         dev: {
           sshdLines: [
             `AuthorizedKeysFile ${file}`,
-            // Nothing may ever touch the real ~/.ssh of the user who runs the tests.
+            // The test must not touch the real ~/.ssh of its user.
             `ForceCommand ${wrapper}`,
             `SetEnv HOME=${home} MINT_SSHD=${remote}`,
           ],
@@ -90,7 +90,7 @@ describe('mint-ssh key', { timeout: 300_000 }, () => {
     return result;
   }
 
-  /** As a phone would: with the key alone, and no word of ours. */
+  /** Logs in like a phone: with the key only, without mint-ssh. */
   function plainSsh(name: string, ...options: string[]): Promise<Result> {
     const { port, hostKey } = world.sshd('dev');
     const knownHosts = join(remote, 'known_hosts');
@@ -100,7 +100,7 @@ describe('mint-ssh key', { timeout: 300_000 }, () => {
     return world.run('ssh', [...words.split(' '), ...own, `${loginUser}@127.0.0.1`, 'echo in']);
   }
 
-  test('a client with an added key logs in by itself, is told all it needs, and is shut out again', async () => {
+  test('a client with an added key logs in without mint-ssh, gets all it needs, and is removed again', async () => {
     assert.equal((await plainSsh('phone')).status, 255);
     const told = await key('add', 'dev', join(remote, 'phone.pub'));
     const { port, hostKey } = world.sshd('dev');
@@ -138,7 +138,7 @@ describe('mint-ssh key', { timeout: 300_000 }, () => {
     );
   });
 
-  test('a key comes as words, as a file or on stdin, with a comment of its own or another', async () => {
+  test('accepts a key as words, as a file or on stdin, with its own comment or another', async () => {
     await key('add', 'dev', line);
     assert.equal(content(), `${line}\n`);
     await key('remove', 'dev', fingerprint);
@@ -168,7 +168,7 @@ describe('mint-ssh key', { timeout: 300_000 }, () => {
     });
   });
 
-  test('a key that is there is not added twice, and its neighbours stay as they are', async () => {
+  test('does not add a key twice, and does not change other lines', async () => {
     const there = `# mine\r\n\nno-pty ${line.replace(/phone$/, 'old name')}\r\n${securityKeyLine('ed25519')}`;
     put(there);
     assert.match(await key('add', 'dev', line), /^mint-ssh: dev already accepts SHA256/);
@@ -181,7 +181,7 @@ describe('mint-ssh key', { timeout: 300_000 }, () => {
 
   const securityKeyLineOf = (text: string) => text.split('\n').at(-1) ?? '';
 
-  test('an end is set in the VM’s time, counts for sshd, and can be renewed', async () => {
+  test('an expiry is set in the VM’s time, works in sshd, and can be renewed', async () => {
     const told = await key('add', 'dev', line, '--expires', '30d');
     assert.match(
       told,
@@ -211,7 +211,7 @@ describe('mint-ssh key', { timeout: 300_000 }, () => {
     await refused('usage', 'list', 'dev', '--expires', '1d');
   });
 
-  test('security keys are added; of a certificate the key inside is, which logs in with it and without', async () => {
+  test('adds security keys, and the key inside a certificate, which logs in with it and without', async () => {
     const token = securityKeyLine('ecdsa');
     await key('add', 'dev', token);
     const certificate = certify(remote, line, '-V', '+1h');
@@ -229,13 +229,13 @@ describe('mint-ssh key', { timeout: 300_000 }, () => {
       (await plainSsh('phone', '-o', `CertificateFile=${join(remote, 'cert.pub')}`)).stdout,
       'in\n',
     );
-    // The file of someone who did put a certificate there is listed, and removed from, by the key inside.
+    // A certificate that someone added to the file is listed and removed by the key inside.
     put(`${certificate}\n${token}\n`);
     await key('remove', 'dev', fingerprint);
     assert.equal(content(), `${token}\n`);
   });
 
-  test('a hundred hostile comments, and hostile options: no shell sees any of them', async () => {
+  test('no shell reads a hundred hostile comments and hostile options', async () => {
     put('# theirs\n');
     const comments = hostileComments(canary);
     const waiting = comments.map((comment) => {
@@ -275,7 +275,7 @@ describe('mint-ssh key', { timeout: 300_000 }, () => {
     assert.deepEqual(readdirSync(home), ['.ssh']);
   });
 
-  test('a private key given by mistake goes nowhere', async () => {
+  test('a private key given by mistake is not sent', async () => {
     const { stderr } = await refused('key-private', 'add', 'dev', join(remote, 'phone'));
     assert.match(stderr, /hint: give the public key/);
     await refused('key-private', 'add', 'dev', '--', readFileSync(join(remote, 'phone'), 'utf8'));
@@ -286,14 +286,14 @@ describe('mint-ssh key', { timeout: 300_000 }, () => {
     await refused('key-invalid', 'add', 'dev', large);
   });
 
-  test('four at once are all there afterwards', async () => {
+  test('four simultaneous additions are all in the file', async () => {
     const lines = ['a', 'b', 'c', 'd'].map((name) => makeKey(remote, name, '-t', 'ed25519'));
     await Promise.all(lines.map((each) => key('add', 'dev', each)));
     assert.deepEqual(content().trim().split('\n').sort(), [...lines].sort());
     assert.deepEqual(readdirSync(ssh), ['authorized_keys']);
   });
 
-  test('a full disk on the VM: the old file stays whole, and it is said', async () => {
+  test('a full disk on the VM: the old file is unchanged, with an error', async () => {
     const old = `${securityKeyLine('ed25519', 'x'.repeat(850))}\n`;
     put(old);
     // A file may grow to 1,024 bytes and no further.
@@ -306,7 +306,7 @@ describe('mint-ssh key', { timeout: 300_000 }, () => {
     assert.deepEqual([content(), readdirSync(ssh)], [old, ['authorized_keys']]);
   });
 
-  test('ssh explains a login that fails, and mint-ssh an unknown VM', async () => {
+  test('ssh explains a failed login, and mint-ssh an unknown VM', async () => {
     await refused('vm-not-found', 'list', 'build');
     await refused('bad-vm-name', 'list', '-oProxyCommand=x').catch(() =>
       refused('usage', 'list', '-oProxyCommand=x'),

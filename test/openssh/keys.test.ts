@@ -35,7 +35,7 @@ describe('mint-ssh keys', { timeout: 300_000 }, () => {
     return stdout;
   }
 
-  /** By the server's word: the account that runs the tests may have no shell. */
+  /** By the server's log: the account that runs the tests may have no shell. */
   async function logsIn(keyFile: string): Promise<boolean> {
     const options = ['StrictHostKeyChecking=no', 'UserKnownHostsFile=/dev/null', 'IdentitiesOnly=yes'];
     const words = [...options, 'BatchMode=yes', 'IdentityAgent=none'].flatMap((option) => ['-o', option]);

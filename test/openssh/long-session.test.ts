@@ -1,4 +1,4 @@
-/** A session that lasts, by clocks that run fast, and one on a machine that slept meanwhile. */
+/** A long session with fast clocks, and one on a machine that was suspended. */
 import assert from 'node:assert/strict';
 import { renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -51,7 +51,7 @@ describe('a session', { timeout: 300_000 }, () => {
       .filter((line) => line.includes('"login"'))
       .map((line) => Date.parse(JSON.parse(line).timestamp));
 
-  test('lives through a day, and so does the agent, which then lets the next one in', async () => {
+  test('lasts a day, and so does the agent, which then serves the next login', async () => {
     const agent = await startAgent(faked());
     const session = await openSession('dev', faked());
     const pushes = world.cloud.pushes.length;
@@ -64,7 +64,7 @@ describe('a session', { timeout: 300_000 }, () => {
       await answers(session, `word-${words}`);
       await new Promise((resolve) => setTimeout(resolve, 500));
     }
-    // From here on at the usual pace (which has to be said), later than all that has been.
+    // From here on at the normal pace, later than everything before.
     setClock(`+${30 * day} x1`);
     await answers(session, 'still here');
     const { status, stderr } = await world.ssh('dev', 'true');
@@ -82,7 +82,7 @@ describe('a session', { timeout: 300_000 }, () => {
     setClock('+0');
   });
 
-  /** All that runs on this machine stands still, its wall clock goes on, and its monotonic one does not. */
+  /** Suspends the machine: all processes stop, the wall clock continues, and the monotonic one stops. */
   async function sleepThrough(
     sessions: readonly Child[],
     agent: Child,
@@ -94,7 +94,7 @@ describe('a session', { timeout: 300_000 }, () => {
     for (const each of [agent, ...sessions]) each.kill('SIGCONT');
   }
 
-  test('on a laptop that slept goes on where the VM has waited, and ends where it has not', async () => {
+  test('on a suspended laptop continues if the VM has waited, and ends if it has not', async () => {
     setClock('+0');
     const env = { ...faked(), FAKETIME_DONT_FAKE_MONOTONIC: '1' };
     const agent = await startAgent(env);
@@ -114,7 +114,7 @@ describe('a session', { timeout: 300_000 }, () => {
       const login = await world.ssh(vm, 'echo in');
       assert.deepEqual([login.status, login.stdout], [0, 'in\n'], login.stderr);
     }
-    // Neither push of before the sleep was taken for fresh.
+    // No push from before the suspend counts as valid.
     assert.equal(world.cloud.pushes.length, pushes + 2);
     patient.stdin.end();
     assert.equal((await patient.done).status, 0);

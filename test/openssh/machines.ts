@@ -1,4 +1,4 @@
-/** Instances that Mint's tags lead to: each an sshd of its own on an address of its own, all on one port. */
+/** Instances with Mint's tags: each has its own sshd and address, all on one port. */
 import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import type { Instance } from '../../src/demo/instance.ts';
@@ -6,7 +6,7 @@ import { demoRegion } from '../cloud/cloud.ts';
 import { startSshd } from './sshd.ts';
 import { freePort, loginUser, makeWorld, type Sshd, type World } from './world.ts';
 
-/** What STS makes of the key that every world has. */
+/** The identity of the key that every world has, by STS. */
 export const ownOwner = 'akiademodemodemodemo';
 
 export interface Machine {
@@ -17,9 +17,9 @@ export interface Machine {
 export interface Machines {
   readonly world: World;
   readonly port: number;
-  /** An instance with an sshd that says who it is: `echo $MACHINE` there prints its id. */
+  /** An instance with an sshd: `echo $MACHINE` prints its ID. */
   add(address: string, instance: Partial<Instance>): Promise<Machine>;
-  /** An instance that is only on paper. */
+  /** An instance without an sshd. */
   show(instance: Partial<Instance>): string;
   change(id: string, instance: Partial<Instance>): void;
   end(): Promise<void>;

@@ -8,7 +8,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { descendantsOf, processesOf } from './processes.ts';
 import { type Child, makeWorld, type World, waitFor } from './world.ts';
 
-/** 1 GB and a bit: repeated random bytes with a count between them, so that nothing may change places. */
+/** A little over 1 GB: repeated random bytes with a counter in between, so that reordering shows. */
 const block = randomBytes(32 << 20);
 const blocks = 32;
 
@@ -45,7 +45,7 @@ describe('ssh, by the name of a VM', { timeout: 300_000 }, () => {
     await noProxies();
   });
 
-  test('ends at the end of its input, be there any or none', async () => {
+  test('ends at the end of its input, also if that is empty', async () => {
     const nothing = await world.startSsh(['dev', 'cat'], { input: '' }).done;
     assert.deepEqual([nothing.status, nothing.stdout, nothing.stderr], [0, '', '']);
     const devNull = await world.ssh('dev', 'cat');
@@ -114,13 +114,13 @@ describe('ssh, by the name of a VM', { timeout: 300_000 }, () => {
 
   let idle: Child;
   let idleSince: number;
-  test('a session that does nothing begins, beside two that do much', async () => {
+  test('an idle session starts beside two busy ones', async () => {
     idle = world.startSsh(['dev', 'echo in; sleep 16; cat'], { holdInput: true, timeout: 150_000 });
     await idle.until(/in\n/);
     idleSince = performance.now();
   });
 
-  test('1 GB comes down whole', async (context) => {
+  test('downloads 1 GB unchanged', async (context) => {
     const hash = createHash('sha256');
     for (const piece of gigabyte()) hash.update(piece);
     const script = `i=0; while [ $i -lt ${blocks} ]; do echo $i; cat ${path('block')}; i=$((i+1)); done`;
@@ -132,7 +132,7 @@ describe('ssh, by the name of a VM', { timeout: 300_000 }, () => {
     context.diagnostic(`${Math.round(Number(length) / 1000 / down.milliseconds)} MB/s`);
   });
 
-  test('1 GB goes up whole, while the proxy’s memory stays what it was', async (context) => {
+  test('uploads 1 GB unchanged, without growth of the proxy’s memory', async (context) => {
     const hash = createHash('sha256');
     for (const piece of gigabyte()) hash.update(piece);
     const up = world.startSsh(['dev', 'echo in; sha256sum'], {
@@ -153,7 +153,7 @@ describe('ssh, by the name of a VM', { timeout: 300_000 }, () => {
     assert.ok(most < 32, `${most} MB`);
   });
 
-  test('the session that did nothing outlives every time limit of its beginning', async () => {
+  test('the idle session outlives every time limit of the login', async () => {
     await sleep(Math.max(0, 17_000 - (performance.now() - idleSince)));
     idle.stdin.end('still here');
     const { stdout, status } = await idle.done;
@@ -228,7 +228,7 @@ describe('ssh, by the name of a VM', { timeout: 300_000 }, () => {
     await noProxies();
   });
 
-  test('what -v shows of it is in order: no prompt, our key, our host key file', async () => {
+  test('ssh -v shows no prompt, our key and our host key file', async () => {
     const { status, stderr } = await world.ssh('-v', 'dev', 'true');
     assert.equal(status, 0);
     assert.match(stderr, /Host 'dev' is known and matches the ED25519 host key/);

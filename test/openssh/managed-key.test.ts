@@ -1,4 +1,4 @@
-/** A VM that is reached with a key which is kept here (`keys`): served by the agent, pushed to nobody. */
+/** A VM with a managed key (`keys`): the agent serves it, and nothing is pushed. */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
@@ -24,7 +24,7 @@ const passphrase = 'correct horse battery';
 describe('managed keys', () => {
   let world: World;
   const instance = 'i-0123456789abcdef0';
-  /** Whoever sits there has nothing of AWS's. */
+  /** An environment without AWS credentials. */
   const withoutAws = {
     AWS_ACCESS_KEY_ID: undefined,
     AWS_SECRET_ACCESS_KEY: undefined,
@@ -105,7 +105,7 @@ describe('managed keys', () => {
   });
   after(() => world.end());
 
-  test('let in to machines that AWS has no part in, whatever the type of the key: nobody needs credentials', async () => {
+  test('log in to machines outside AWS, with every type of key and without credentials', async () => {
     const before = world.cloud.requests.length;
     for (const vm of ['lab-ed', 'lab-rsa', 'lab-ec']) await logsIn(vm);
     assert.equal(world.cloud.requests.length, before);
@@ -117,7 +117,7 @@ describe('managed keys', () => {
     assert.equal(world.cloud.requests.length, before);
   });
 
-  test('are noted with where and when they were used', async () => {
+  test('are recorded with the time and machine of their last use', async () => {
     await logsIn('lab-ed');
     await waitFor('the note', 15_000, () => /"lab-ed"/.test(world.file('keys/metadata.json') ?? ''));
     const { instances } = JSON.parse(await keys('show', 'ed', '--json')) as { instances: unknown };
@@ -125,7 +125,7 @@ describe('managed keys', () => {
     assert.match(world.file('keys/.mint-ssh/state.json') ?? '', /"name": "lab-ed",[^}]*"last_used": "\d{4}-/);
   });
 
-  test('are found by the KeyName of the instance with no setting at all; nothing is pushed once they are proved', async () => {
+  test('are found by the KeyName of the instance without settings; nothing is pushed once they are proved', async () => {
     await logsIn('launched', {});
     await waitFor(
       'the note',
@@ -137,7 +137,7 @@ describe('managed keys', () => {
     assert.equal(world.cloud.pushes.length, before);
   });
 
-  test('do not take the place of what ssh.toml says', async () => {
+  test('do not override ssh.toml', async () => {
     const { stderr } = await world.startSsh(['pushed', 'true']).done;
     assert.ok(
       world.cloud.pushes.some((push) => push.instance === instance),
@@ -145,7 +145,7 @@ describe('managed keys', () => {
     );
   });
 
-  test('are listed before the proxy starts, and sign for the host and the user of a connection of ours alone', async () => {
+  test('are listed before the proxy starts, and sign only for the host and user of one of our connections', async () => {
     const [, base64 = ''] = (await keys('public', 'ed')).split(' ');
     const blob: Buffer = Buffer.from(base64, 'base64');
     const [host, session] = [new Host(), newSession()];
@@ -186,7 +186,7 @@ describe('managed keys', () => {
     ssh2Client.end();
   });
 
-  test('that the VM does not want, or that are not there, are told of with what mends it', async () => {
+  test('that the VM refuses, or that do not exist, cause an error with a remedy', async () => {
     const refused = await world.startSsh(['stranger', 'true'], { env: withoutAws }).done;
     assert.match(refused.stderr, /refused the managed key stranger, .* \(login-refused\)/);
     assert.match(refused.stderr, /mint-ssh keys public stranger/);
@@ -205,7 +205,7 @@ describe('managed keys', () => {
     await Promise.all([logsIn('locked', { SSH_ASKPASS: '' }), logsIn('locked', { SSH_ASKPASS: '' })]);
     for (const end = performance.now() + 60_000; (await unlocked()).length > 0; )
       assert.ok(performance.now() < end, 'the key stays unlocked');
-    // And once more, on a terminal this time, which does not show it.
+    // And again on a terminal, which does not echo it.
     const command = `ssh -F ${world.sshConfigFile} locked 'echo hello'`;
     const terminal = world.start('script', ['-qec', command, '/dev/null'], {
       holdInput: true,

@@ -1,4 +1,4 @@
-/** Looking into the memory of another process, for what must and what must not be there. */
+/** Reads the memory of another process, to check for keys. */
 import { createPrivateKey, createPublicKey } from 'node:crypto';
 import { closeSync, openSync, readFileSync, readSync } from 'node:fs';
 
@@ -12,7 +12,7 @@ export const pkcs8Prefix = Buffer.from('302e020100300506032b657004220420', 'hex'
 /** How far behind the public key OpenSSL's key structure is searched for the pointer to the seed, in bytes. */
 const structureSize = 256;
 
-/** Whether this process may look: as root, or where the machine lets a user trace what is their own. */
+/** Whether this process may read it: as root, or if the machine lets users trace their own processes. */
 export function mayRead(pid: number): boolean {
   try {
     closeSync(openSync(`/proc/${pid}/mem`, 'r'));
@@ -24,7 +24,7 @@ export function mayRead(pid: number): boolean {
 
 /** Where in the writable memory of a process these bytes stand. */
 export function findInMemory(pid: number, wanted: Buffer): number[] {
-  // Nothing is everywhere.
+  // An empty pattern would match everywhere.
   if (wanted.length === 0) throw new RangeError('there is nothing to look for');
   return withMemory(pid, (read, regions) => {
     const found: number[] = [];
@@ -82,7 +82,7 @@ function withMemory<T>(
     try {
       return bytes.subarray(0, readSync(descriptor, bytes, 0, length, at));
     } catch {
-      // It was given back since the map was read.
+      // It was unmapped after the map was read.
       return bytes.subarray(0, 0);
     }
   };

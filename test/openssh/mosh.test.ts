@@ -1,4 +1,4 @@
-/** `mint-ssh mosh` with the real mosh-server and mosh-client, on a terminal of its own. */
+/** `mint-ssh mosh` with the real mosh-server and mosh-client, on a pseudo-terminal. */
 import assert from 'node:assert/strict';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -33,12 +33,12 @@ describe('mint-ssh mosh', { timeout: 300_000 }, () => {
       env,
     });
 
-  test('starts a server on the VM, talks to it, and gives back the client’s status', async () => {
+  test('starts a server on the VM, connects to it, and returns the client’s status', async () => {
     const child = start(`dev -- sh -c 'echo "in $MINT_SSHD"; read word; echo "got $word"; read more'`);
     await child.until(/in \S*vm-dev/);
     const clients = processesOf(world.directory).filter(({ command }) => command.startsWith('mosh-client'));
     assert.equal(clients.length, 1);
-    // An address and a port: the key is no argument, of nobody.
+    // An address and a port: the key is not an argument of any process.
     assert.match(clients[0]?.command ?? '', /^mosh-client 127\.0\.0\.1 \d+$/);
     child.stdin.write('hello\r');
     await child.until(/got hello/);
@@ -55,7 +55,7 @@ describe('mint-ssh mosh', { timeout: 300_000 }, () => {
     assert.match(login, /"vm_name":"dev".*"event":"login"/);
   });
 
-  test('says what to install where there is no mosh-client, and starts nothing', async () => {
+  test('names the missing package without a mosh-client, and starts nothing', async () => {
     const pushes = world.cloud.pushes.length;
     const { status, stderr } = await world.run(mintProgram, ['mosh', 'dev'], {
       env: { PATH: join(bare, 'bin') },
@@ -65,7 +65,7 @@ describe('mint-ssh mosh', { timeout: 300_000 }, () => {
     assert.equal(world.cloud.pushes.length, pushes);
   });
 
-  test('says what to install where the VM has no mosh-server', async () => {
+  test('names the missing package without a mosh-server on the VM', async () => {
     const { status, stderr } = await world.run(mintProgram, ['mosh', 'bare'], { env: terminal });
     assert.equal(status, 1, stderr);
     assert.match(
@@ -80,7 +80,7 @@ describe('mint-ssh mosh', { timeout: 300_000 }, () => {
     assert.match(stderr, /mosh-server on dev did not start: ".*" \(io-failed\)\n.*LANG=C\.UTF-8/);
   });
 
-  test('a login that fails keeps its own words and status', async () => {
+  test('a failed login keeps its own message and status', async () => {
     const { instance } = world.vm('dev');
     const known = world.cloud.instances.get(instance);
     world.cloud.instances.delete(instance);
@@ -92,14 +92,14 @@ describe('mint-ssh mosh', { timeout: 300_000 }, () => {
     assert.doesNotMatch(stderr, /mosh-server/);
   });
 
-  test('words without -- and a missing name are usage', async () => {
+  test('arguments without --, and a missing name, are usage errors', async () => {
     assert.match((await world.mint('mosh')).stderr, /missing argument: VM \(usage\)/);
     assert.match((await world.mint('mosh', 'dev', 'ls')).stderr, /put the command after -- \(usage\)/);
     assert.equal((await world.mint('mosh', '../dev')).status, 2);
   });
 });
 
-test('a VM behind an Instance Connect Endpoint is said to have no address for mosh', {
+test('a VM behind an Instance Connect Endpoint has no address for mosh', {
   timeout: 300_000,
 }, async (context) => {
   const vm = await makePrivateVm();

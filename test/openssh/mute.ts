@@ -1,4 +1,4 @@
-/** An address where nobody answers, neither yes nor no: as behind a security group that lets nobody in. */
+/** An address that never answers, as behind a security group that drops packets. */
 import { connect, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';

@@ -147,7 +147,7 @@ describe('ordinary EC2 instances', { timeout: 300_000, skip: !canBindPort22 && '
     assert.equal(await effective('build'), 'root 22');
   });
 
-  test('without AWS the blocks keep the users and ports they have', async () => {
+  test('without AWS the blocks keep their users and ports', async () => {
     rmSync(join(world.configDir, 'cache'), { recursive: true });
     const { status, stderr } = await world.run('env', [
       'AWS_ACCESS_KEY_ID=AKIAWRONG',
@@ -163,7 +163,7 @@ describe('ordinary EC2 instances', { timeout: 300_000, skip: !canBindPort22 && '
     assert.equal(await effective('minted'), 'ubuntu 41122');
   });
 
-  test('where AWS cannot be asked, the error says why, and not that there is no such VM', async () => {
+  test('if AWS cannot be asked, the error says why, instead of reporting an unknown VM', async () => {
     startAfresh();
     for (const words of [['ssh', 'build'], ['ssh-config', 'build'], ['ssh-config'], ['vms']]) {
       const wrong = await world.start(world.program, words, { env: { AWS_ACCESS_KEY_ID: 'AKIAWRONG' } }).done;
@@ -199,7 +199,7 @@ describe('ordinary EC2 instances', { timeout: 300_000, skip: !canBindPort22 && '
     world.cloud.instances.delete(id);
   });
 
-  test('without ec2:DescribeImages the VMs are listed, and ssh-config says whose user is assumed', async () => {
+  test('without ec2:DescribeImages the VMs are listed, and ssh-config names the assumed user', async () => {
     startAfresh();
     world.cloud.accessKeys.set('AKIANOIMAGES', { secret: 'x', denied: ['ec2:DescribeImages'] });
     const env = { AWS_ACCESS_KEY_ID: 'AKIANOIMAGES', AWS_SECRET_ACCESS_KEY: 'x' };

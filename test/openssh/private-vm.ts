@@ -1,4 +1,4 @@
-/** A VM that only an EC2 Instance Connect Endpoint leads to, and the endpoint. */
+/** A VM that is reachable only through an EC2 Instance Connect Endpoint, and the endpoint. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Endpoint, startEndpoint } from '../cloud/endpoint.ts';
@@ -22,7 +22,7 @@ export function addEndpoint({ world }: Machines): Promise<Endpoint> {
   return startEndpoint({ cloud: world.cloud, tls: { key, cert } });
 }
 
-/** `dev`: nobody answers at its address but the endpoint's side. */
+/** `dev`: its address answers only to the endpoint. */
 export async function makePrivateVm(
   lines: readonly string[] = ['route = "endpoint"', '[vm.dev]\nport = 22'],
 ): Promise<PrivateVm> {

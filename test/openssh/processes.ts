@@ -1,4 +1,4 @@
-/** What runs, from /proc: which processes carry our directory in their environment or arguments. */
+/** Running processes, from /proc: those with our directory in their environment or arguments. */
 import { readdirSync, readFileSync } from 'node:fs';
 
 export interface RunningProcess {
@@ -60,7 +60,7 @@ function read(path: string): string {
   try {
     return readFileSync(path, 'utf8');
   } catch {
-    // It ended while we looked, or is someone else's.
+    // It ended in the meantime, or belongs to another user.
     return '';
   }
 }

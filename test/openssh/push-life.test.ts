@@ -58,14 +58,14 @@ describe('a pushed key', { timeout: 300_000 }, () => {
     return found;
   }
 
-  test('serves every login of its fifty seconds, each with the same key', async () => {
+  test('serves every login of its fifty seconds with the same key', async () => {
     for (const word of ['one', 'two', 'three'])
       assert.equal((await world.ssh('soon', `echo ${word}`)).status, 0);
     assert.equal(pushesOf('soon').length, 1);
     assert.equal(world.sshd('soon').accepted(), 3);
   });
 
-  test('is one key where two users log in to one VM, pushed for each', async () => {
+  test('is one key for two users of one VM, pushed for each', async () => {
     const host = new Host();
     const session = newSession();
     const [one, other] = await Promise.all([
@@ -92,7 +92,7 @@ describe('a pushed key', { timeout: 300_000 }, () => {
     assert.equal(pushesOf('refused').length, 1);
   });
 
-  test('is not called one before AWS has said yes', async () => {
+  test('is not reported as pushed before AWS has accepted it', async () => {
     const release = world.cloud.faults.hold();
     const proxy = await controlClient(controlPath(world));
     try {
@@ -110,7 +110,7 @@ describe('a pushed key', { timeout: 300_000 }, () => {
 
   test('is good for a minute', async (context) => {
     const host = new Host();
-    // A session that stands; one whose login comes 61 s after its push; three connections that wait.
+    // An established session; one whose login comes 61 s after its push; three waiting connections.
     const session = world.startSsh(['dev', 'echo in; cat; echo out'], { holdInput: true, timeout: 90_000 });
     await session.until(/in\n/);
     const releaseClient = await slowLogin();
@@ -132,7 +132,7 @@ describe('a pushed key', { timeout: 300_000 }, () => {
     const [unsignedKey = Buffer.alloc(0)] = await unsignedClient.list();
 
     pass(0, 51);
-    await context.test('is pushed again, the same key, where a connection took fifty seconds', async () => {
+    await context.test('is pushed again as the same key if a connection took fifty seconds', async () => {
       assert.equal(pushesOf('late').length, 1);
       late.send({ type: 'await-push' });
       await late.reply('pushed');
@@ -142,7 +142,7 @@ describe('a pushed key', { timeout: 300_000 }, () => {
     });
     pass(51, 62);
 
-    await context.test('logs no one in when it is sixty seconds old', async () => {
+    await context.test('logs in no connection when it is sixty seconds old', async () => {
       assert.deepEqual(world.cloud.authorizedKeys(world.vm('slow').instance, loginUser), []);
       const { status, stderr } = await releaseClient();
       assert.equal(status, 255);
@@ -156,7 +156,7 @@ describe('a pushed key', { timeout: 300_000 }, () => {
         assert.equal(await unsignedClient.sign(unsignedKey, data), failure);
       },
     );
-    await context.test('is dropped where no one listed it, although its connection lives on', async () => {
+    await context.test('is dropped if no client listed it, although its connection is open', async () => {
       // Its timer runs when the agent next handles an event, and looks again after a second.
       for (let seconds = 62; (await vmStatus('silent')).key !== undefined; seconds += 1) {
         assert.ok(seconds < 110, 'the key was not dropped');
@@ -164,11 +164,11 @@ describe('a pushed key', { timeout: 300_000 }, () => {
       }
       assert.equal((await vmStatus('silent')).connections, 1);
     });
-    await context.test('leaves the session that it opened alone', async () => {
+    await context.test('does not affect the session that it opened', async () => {
       session.stdin.write('still here\n');
       await session.until(/still here\n/);
     });
-    await context.test('is followed by another push, with a new key where the old was dropped', async () => {
+    await context.test('is followed by another push, with a new key if the old one was dropped', async () => {
       assert.equal((await world.ssh('dev', 'true')).status, 0);
       assert.equal(pushesOf('dev').length, 2);
       const again = await proxyConnection(world, 'silent', host, newSession());
@@ -177,7 +177,7 @@ describe('a pushed key', { timeout: 300_000 }, () => {
       assert.notEqual(first.key, second.key);
       await again.close();
     });
-    await context.test('waits two minutes for the connection of a client that listed it first', async () => {
+    await context.test('is kept two minutes for the connection of a client that listed it first', async () => {
       const connection = await proxyConnection(world, 'listed', host, newSession());
       const pushed = pushesOf('listed').at(-1)?.key.split(' ')[1];
       assert.equal(pushed, listedKey.toString('base64'));

@@ -19,7 +19,7 @@ describe('a VM whose sshd accepts RSA keys only', () => {
     assert.match(stderr, /hint: .*key_type = "rsa-3072" in ssh\.toml/);
   });
 
-  test('is logged in to with key_type = "rsa-3072", again and again and in parallel', async () => {
+  test('accepts logins with key_type = "rsa-3072", repeatedly and in parallel', async () => {
     await world.settings(['key_type = "rsa-3072"']);
     const logins = await Promise.all([1, 2, 3].map((each) => world.ssh('dev', `echo ${each}`)));
     assert.deepEqual(
@@ -32,7 +32,7 @@ describe('a VM whose sshd accepts RSA keys only', () => {
     assert.equal((await world.ssh('dev', 'echo once more')).stdout, 'once more\n');
   });
 
-  test('refuses again, with the hint, when the setting is gone', async () => {
+  test('refuses again, with the hint, when the setting is removed', async () => {
     await world.settings([]);
     const { status, stderr } = await world.ssh('dev', 'true');
     assert.equal(status, 255);

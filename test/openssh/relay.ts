@@ -1,4 +1,4 @@
-/** A TCP relay on loopback that stands for the network between the proxy and the VM. */
+/** A TCP relay on loopback in place of the network between the proxy and the VM. */
 import { once } from 'node:events';
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';

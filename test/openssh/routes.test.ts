@@ -1,4 +1,4 @@
-/** Which of a VM's addresses is dialled, and what comes next where nobody answers there. */
+/** Which of a VM's addresses is dialled, and the next one if it does not answer. */
 import assert from 'node:assert/strict';
 import { networkInterfaces } from 'node:os';
 import { after, before, describe, test } from 'node:test';
@@ -72,7 +72,7 @@ describe('the route to a VM', { timeout: 300_000 }, () => {
   const askedForEndpoints = () =>
     world.cloud.requests.filter(({ operation }) => operation === 'DescribeInstanceConnectEndpoints').length;
 
-  test('is the public address where that answers, and no other is tried', async () => {
+  test('is the public address if that answers, and no other is tried', async () => {
     const publicIp = address();
     const dev = await add('dev', publicIp, { publicIp, privateIp: address() });
     const inside = await add('bystander', machines.world.cloud.instances.get(dev.id)?.privateIp ?? '', {});
@@ -82,7 +82,7 @@ describe('the route to a VM', { timeout: 300_000 }, () => {
     assert.doesNotMatch(inside.sshd.log(), /Connection from/);
   });
 
-  test('is the private address where nobody answers at the public one, without waiting for its time-out', async () => {
+  test('is the private address if the public one does not answer, without waiting for its time-out', async () => {
     const [publicIp, privateIp] = [await silent(), address()];
     const dev = await add('vpn', privateIp, { publicIp, privateIp });
     // A time-out would have used up all the time that dialling has: there would be no login at all.
@@ -90,7 +90,7 @@ describe('the route to a VM', { timeout: 300_000 }, () => {
     assert.match(stderr, new RegExp(`connected to vpn at ${privateIp}\n`));
   });
 
-  test('is the endpoint where neither answers', async () => {
+  test('is the endpoint if neither answers', async () => {
     const privateIp = await silent();
     const dev = await add('far', address(), { publicIp: await silent(), privateIp });
     const { stderr } = await reaches('far', dev);
@@ -101,7 +101,7 @@ describe('the route to a VM', { timeout: 300_000 }, () => {
     assert.deepEqual(endpoint.faults, []);
   });
 
-  test('is the endpoint at once where the addresses refuse', async () => {
+  test('is the endpoint at once if the addresses refuse', async () => {
     const [publicIp, privateIp] = [address(), address()];
     const dev = await add('shut', address(), { publicIp, privateIp });
     assert.match((await reaches('shut', dev)).stderr, /through an EC2 Instance Connect Endpoint/);
@@ -120,7 +120,7 @@ describe('the route to a VM', { timeout: 300_000 }, () => {
     await world.settings([`port = ${machines.port}`, `user = "${world.environment['USER']}"`, ...ownRoutes]);
   });
 
-  test('that leads nowhere is told with every place that was tried', async () => {
+  test('without success: the error lists everything that was tried', async () => {
     const [publicIp, privateIp] = [address(), address()];
     machines.show({ ...tags('gone'), publicIp, privateIp, vpc: 'vpc-0d3f00000000000ff' });
     await fails(
@@ -133,7 +133,7 @@ describe('the route to a VM', { timeout: 300_000 }, () => {
     );
   });
 
-  test('is what ssh.toml says, where it says one: private, public or endpoint', async () => {
+  test('is the one in ssh.toml if set: private, public or endpoint', async () => {
     const [publicIp, privateIp] = [address(), address()];
     const [inside, stranger] = [
       await add('inside', privateIp, { publicIp, privateIp }),
@@ -148,7 +148,7 @@ describe('the route to a VM', { timeout: 300_000 }, () => {
     await fails('outside', /outside \(i-\w+\) has no public address \(dial-failed\)/, /set route/);
   });
 
-  test('through an endpoint that is not there says how to make one', async () => {
+  test('through a missing endpoint: the hint creates one', async () => {
     machines.change(
       [...world.cloud.instances.values()].find(({ tags: all }) => all?.['mint:vm'] === 'hidden')?.id ?? '',
       {
@@ -164,7 +164,7 @@ describe('the route to a VM', { timeout: 300_000 }, () => {
     );
   });
 
-  test('of a host name is whichever of its addresses answers', async () => {
+  test('of a host name is the first of its addresses that answers', async () => {
     const vm = await add('named', '127.0.0.1', {});
     await reaches('named', vm);
   });

@@ -8,7 +8,7 @@ import { findInMemory, mayRead, pkcs8Prefix, seedInMemory } from './memory.ts';
 import { descendantsOf, runningProcesses } from './processes.ts';
 import { type Child, makeWorld, mintProgram, waitFor } from './world.ts';
 
-test('a private key is in the memory of the agent, nowhere else, and in the end not even there', {
+test('a private key is only in the memory of the agent, and finally not even there', {
   timeout: 300_000,
 }, async (context) => {
   const begin = Date.now() - 1000;
@@ -91,7 +91,7 @@ test('a private key is in the memory of the agent, nowhere else, and in the end 
 
 type Form = readonly [name: string, bytes: Buffer];
 
-/** What any private key would begin with. */
+/** The start of any private key. */
 const anyKey: readonly Form[] = [
   ['a PEM', Buffer.from('PRIVATE KEY-----')],
   ['a PKCS#8', pkcs8Prefix],
@@ -102,7 +102,7 @@ const anyKey: readonly Form[] = [
 
 function formsOf(seed: Buffer): Form[] {
   const base64 = [0, 1, 2].flatMap((shift): Form[] => {
-    // What stands before and behind decides the first and the last character.
+    // The bytes before and after it determine the first and the last character.
     const text = Buffer.concat([Buffer.alloc(shift), seed])
       .toString('base64')
       .replace(/=+$/, '');

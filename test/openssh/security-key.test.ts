@@ -95,7 +95,7 @@ describe('identity with access = "injected"', { timeout: 120_000 }, () => {
     assert.equal(world.cloud.pushes.length, 0);
   });
 
-  test('where the key is to be pushed, still says what Instance Connect accepts', async () => {
+  test('if the key has to be pushed, the error still names what Instance Connect accepts', async () => {
     const env = { SSH_AUTH_SOCK: at('token.sock') };
     const { status, stderr } = await world.startSsh(['pushed', 'true'], { env }).done;
     assert.equal(status, 255);

@@ -1,4 +1,4 @@
-/** The first day by `mint-ssh setup`: from the installed program and no file to three logins. */
+/** The first day with `mint-ssh setup`: from the installed program without files to three logins. */
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -43,7 +43,7 @@ describe('mint-ssh setup', { timeout: 180_000, skip: !canBindPort22 && 'needs po
   });
   const setup = (...words: string[]) => world.mint('setup', '--file', world.sshConfigFile, ...words);
 
-  test('without a terminal it wants names, and suggests the nearest one for a misspelt name', async () => {
+  test('requires names without a terminal, and suggests the nearest one for a misspelt name', async () => {
     const nobody = await setup();
     assert.equal(nobody.status, 2);
     assert.match(nobody.stderr, /picking VMs needs a terminal \(usage\)\n.*name them: mint-ssh setup /);
@@ -56,7 +56,7 @@ describe('mint-ssh setup', { timeout: 180_000, skip: !canBindPort22 && 'needs po
     assert.equal(existsSync(join(world.configDir, 'ssh.toml')), false);
   });
 
-  test('nothing is written where no approval can be given', async () => {
+  test('writes nothing if it cannot ask for approval', async () => {
     const { status, stdout, stderr } = await setup('build');
     assert.equal(status, 2, stderr);
     assert.match(stdout, /to be added to .*ssh\.toml":\n\n\[vm\.build\]\ninstance = "i-/);
@@ -78,7 +78,7 @@ describe('mint-ssh setup', { timeout: 180_000, skip: !canBindPort22 && 'needs po
     assert.ok(toml.includes(`[vm.build]\ninstance = "${ids.get('build')}"\nuser = "root"\nport = 22\n`));
   });
 
-  test('what the user wrote in ssh.toml stays, and an entry that is there is not added again', async () => {
+  test('keeps the user’s text in ssh.toml, and does not add an entry twice', async () => {
     const path = join(world.configDir, 'ssh.toml');
     const own = `# mine\nstart = "never"\n\n[vm.build]\ninstance = "${ids.get('build')}"\nuser = "root"\nport = 22`;
     writeFileSync(path, own, { mode: 0o600 });
@@ -89,12 +89,12 @@ describe('mint-ssh setup', { timeout: 180_000, skip: !canBindPort22 && 'needs po
     assert.equal(after.match(/\[vm\.build\]/g)?.length, 1);
   });
 
-  test('where the image has another user than the VM, the usual ones are tried', async () => {
+  test('tries the usual users if the image has another user than the VM', async () => {
     world.cloud.images.set('ami-0000000000000000c', { name: 'debian-12-amd64', owner: '136693071363' });
     rmSync(join(world.configDir, 'ssh.toml'));
     rmSync(join(world.configDir, 'cache'), { recursive: true });
     const { status, stderr, stdout } = await setup('dev', '--yes');
-    // The VM has none of the usual users either: the problem of the first one is told, and nothing is written.
+    // The VM has none of the usual users: it reports the problem of the first one, and writes nothing.
     assert.equal(status, 1, stdout);
     assert.match(stderr, /dev: .*\(login-refused\)\n/);
     assert.equal(existsSync(join(world.configDir, 'ssh.toml')), false);
@@ -145,7 +145,7 @@ describe('mint-ssh alone', { timeout: 60_000 }, () => {
     assert.equal(world.sshd('build').accepted(), 0);
   });
 
-  test('Escape leaves it, and nothing is done', async () => {
+  test('Escape leaves it without any action', async () => {
     const child = world.start('script', ['-qec', world.program, '/dev/null'], {
       env: { TERM: 'xterm' },
       holdInput: true,

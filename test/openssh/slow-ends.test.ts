@@ -15,7 +15,7 @@ const sessions = 24;
 /** Of memory of its own, in MB: what a proxy has in any copy, and room for another Node. */
 const limit = 24;
 
-/** How long all of it may take, in milliseconds. */
+/** The time limit of the whole test, in milliseconds. */
 const patience = 170_000;
 
 describe('a proxy between ends that do not read', { timeout: patience }, () => {
@@ -63,7 +63,7 @@ describe('a proxy between ends that do not read', { timeout: patience }, () => {
       try {
         process.kill(pid, 'SIGCONT');
       } catch {
-        // It has ended.
+        // It has already ended.
       }
     }
   }
@@ -82,7 +82,7 @@ describe('a proxy between ends that do not read', { timeout: patience }, () => {
     ['a server and a client that do not read', () => [...session, master.pid]],
   ] as const;
   for (const [who, which] of stalls) {
-    test(`keeps its size beside ${who}, and goes on with them`, async (t) => {
+    test(`keeps its size beside ${who}, and then continues`, async (t) => {
       stop(...which());
       await standstill();
       const size = megabytes(proxy);

@@ -1,4 +1,4 @@
-/** `mint-ssh ssh VM`: real ssh with a config of its own, and the user's own behind it. */
+/** `mint-ssh ssh VM`: real ssh with a generated config, and the user's own after it. */
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
@@ -40,7 +40,7 @@ function mintSsh(at: Place, ...more: string[]) {
   return spawnSync(process.execPath, words(at, ...more), { encoding: 'utf8', env });
 }
 
-test('ssh gets our values first, and the arguments behind -- as they are', (context) => {
+test('ssh gets our values first, and the arguments after -- unchanged', (context) => {
   const at = place(context);
   const outcome = mintSsh(at, 'Dev', '--', '-G', '-o', 'SendEnv=A B', '-p', '2222');
   assert.equal(outcome.status, 0, outcome.stderr);
@@ -52,7 +52,7 @@ test('ssh gets our values first, and the arguments behind -- as they are', (cont
   assert.ok(outcome.stdout.includes(`--config-dir "${at.mint}" dev %p %r\n`));
 });
 
-test('our own options travel to the proxy', (context) => {
+test('passes our own options to the proxy', (context) => {
   const at = place(context);
   const { stdout } = mintSsh(
     at,
@@ -108,7 +108,7 @@ test('an invalid name, a missing one, and a command on both sides of -- are refu
   assert.equal(mintSsh(at).status, 2);
 });
 
-test('a machine without ssh is told so', (context) => {
+test('reports a machine without ssh', (context) => {
   const at = place(context);
   const env = { ...process.env, PATH: at.temporary };
   const { status, stderr } = spawnSync(process.execPath, words(at, 'dev'), { encoding: 'utf8', env });
@@ -161,7 +161,7 @@ test('~/.ssh/config itself: written, seen by plain ssh, seen behind our block, r
   assert.equal(out('left'), '');
   assert.match(out('behind'), /^user ubuntu$/m);
   assert.match(out('behind'), /^serveraliveinterval 7$/m);
-  // In the default directory the proxy needs no word about it.
+  // In the default directory the proxy needs no option for it.
   assert.match(out('default'), /ProxyCommand ".*\/dist\/mint-ssh" proxy dev %p %r$/m);
   assert.ok(!existsSync(join(at.mint, 'ssh_config')));
 });

@@ -1,4 +1,4 @@
-/** What `ssh-config` writes, put to use: real logins with a hostile config around it. */
+/** Real logins with the blocks of `ssh-config` and a hostile config around them. */
 import assert from 'node:assert/strict';
 import { cpSync, existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -43,7 +43,7 @@ const files: Readonly<Record<string, string | undefined>> = {
   'every hostile line, without a Host line': `${hostile.join('\n')}\n`,
 };
 
-describe('ssh dev logs in, and --remove gives the file back', { timeout: 300_000 }, () => {
+describe('ssh dev logs in, and --remove restores the file', { timeout: 300_000 }, () => {
   let world: World;
   before(async () => {
     world = await makeWorld({ withoutSshConfig: true });
@@ -80,13 +80,13 @@ describe('ssh dev logs in, and --remove gives the file back', { timeout: 300_000
     assert.equal(readFileSync(target, 'utf8'), 'Host *\n  User other\n');
   });
 
-  test('with mint-ssh ssh, which needs no file, and gives the exit status of the command', async () => {
+  test('with mint-ssh ssh, which needs no file, and returns the exit status of the command', async () => {
     const login = await world.mint('ssh', 'dev', '--', 'echo in; exit 7');
     assert.equal(login.stdout, 'in\n', login.stderr);
     assert.equal(login.status, 7);
   });
 
-  test('from a directory whose name a shell and a pattern would both trip over', async () => {
+  test('from a directory whose name is special to a shell and in a pattern', async () => {
     const directory = join(world.directory, "it's (100%) [a]; &");
     mkdirSync(directory, { mode: 0o700 });
     cpSync(join(world.configDir, 'ssh.toml'), join(directory, 'ssh.toml'));

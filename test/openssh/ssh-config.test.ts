@@ -1,4 +1,4 @@
-/** The generated config, read by the real ssh; the command that writes it, run as a person runs it. */
+/** The generated config, read by the real ssh, and the command that writes it, run as by a user. */
 import assert from 'node:assert/strict';
 import { type SpawnSyncReturns, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
@@ -154,7 +154,7 @@ const userFiles: Readonly<Record<string, string>> = {
 };
 
 for (const [name, text] of Object.entries(userFiles)) {
-  test(`${name}: our values win, a second run changes nothing, and --remove gives back every byte`, (context) => {
+  test(`${name}: our values win, a second run changes nothing, and --remove restores every byte`, (context) => {
     const before = Buffer.from(text, 'latin1');
     const at = placeWithConfig(context, before);
     mintWell(at, '--yes');
@@ -181,7 +181,7 @@ for (const [name, text] of Object.entries(userFiles)) {
   });
 }
 
-test('blocks that Mint wrote stay as they are, and ours come before them', (context) => {
+test('does not change Mint’s blocks, and puts ours before them', (context) => {
   const before = `# mine\n${mintBlock('dev-2')}\n${mintBlock('dev')}\nHost *\n  User me\n`;
   const at = placeWithConfig(context, before);
   mintWell(at, '--yes');
@@ -215,7 +215,7 @@ test('the known-hosts file of each block exists as soon as the block is written'
   }
 });
 
-test('a read-only config that includes our file is not touched, and our file is written', (context) => {
+test('does not change a read-only config that includes our file, and writes our file', (context) => {
   const at = placeWithConfig(context, 'Host *\n  User me\n');
   const include = `Include ${join(at.mint, 'ssh_config')}\n`;
   const replace = (text: string) => {
@@ -246,7 +246,7 @@ test('a read-only config that includes our file is not touched, and our file is 
   }
 });
 
-test('it ends with the command that works, also where the file is not ~/.ssh/config', (context) => {
+test('prints the command that works, also if the file is not ~/.ssh/config', (context) => {
   const at = place(context);
   assert.ok(mintWell(at, '--yes').stderr.includes(`ready: ssh -F ${at.config} dev, and 1 more\n`));
 });
@@ -291,7 +291,7 @@ test('no hostile line below Host * reaches a VM, alone or all together', (contex
   }
 });
 
-test('without a Host line above them they do not either, nor under Match', (context) => {
+test('no hostile line reaches a VM without a Host line above it, or under Match', (context) => {
   for (const head of ['', 'Match all\n', 'Match exec "true"\n', 'Match final\n']) {
     const at = placeWithConfig(context, `${head}${hostileOptions.join('\n')}\n`);
     mintWell(at, '--yes');
@@ -299,7 +299,7 @@ test('without a Host line above them they do not either, nor under Match', (cont
   }
 });
 
-test('the agent is forwarded only where the user’s own config says yes, and then the user’s own', (context) => {
+test('the agent is forwarded only if the user’s own config says yes, and then the user’s own', (context) => {
   const block = (at: Place) => readFileSync(join(at.mint, 'ssh_config'), 'utf8');
   const silent = placeWithConfig(context, 'Host *\n  User me\n');
   mintWell(silent, '--yes');
@@ -317,7 +317,7 @@ test('the agent is forwarded only where the user’s own config says yes, and th
   assert.equal(effective(one.config, 'dev').get('forwardagent'), join(one.mint, 'run/forward/dev.sock'));
 });
 
-test('what is missing is made: the file, its directory, the placeholder that -A needs', (context) => {
+test('creates what is missing: the file, its directory, the placeholder for -A', (context) => {
   const at = place(context);
   mintWell(at, '--yes');
   assertOurs(at);
@@ -352,7 +352,7 @@ test('a read-only file is refused before anything is written', (context) => {
   assert.ok(!existsSync(join(at.mint, 'ssh_config')));
 });
 
-test('an Include by hand at the top is enough; below a Host line it is named, and ours goes above it', (context) => {
+test('accepts a manual Include at the top; below a Host line it is reported, and ours goes above it', (context) => {
   const at = placeWithConfig(context, '');
   const byHand = `Include ${quoteInclude(join(at.mint, 'ssh_config'))}\n`;
   writeFileSync(at.config, `# mine\n${byHand}Host *\n  PubkeyAuthentication no\n`);
@@ -367,7 +367,7 @@ test('an Include by hand at the top is enough; below a Host line it is named, an
   assert.equal(readFileSync(at.config, 'utf8'), `Host work\n  User me\n${byHand}`);
 });
 
-test('what the user later puts above the Include moves below it', (context) => {
+test('moves lines that the user later puts above the Include below it', (context) => {
   const at = placeWithConfig(context, 'Host *\n  User me\n');
   mintWell(at, '--yes');
   writeFileSync(at.config, `StrictHostKeyChecking no\n${readFileSync(at.config)}`);
@@ -377,7 +377,7 @@ test('what the user later puts above the Include moves below it', (context) => {
   assert.equal(readFileSync(at.config, 'utf8'), 'StrictHostKeyChecking no\nHost *\n  User me\n');
 });
 
-test('a config that ssh itself refuses is named with its line, and nothing is written', (context) => {
+test('reports a config that ssh refuses with its line, and writes nothing', (context) => {
   const at = placeWithConfig(context, 'Host *\n  UseKeychain yes\n');
   const outcome = mint(at, '--yes');
   assert.equal(outcome.status, 1);
@@ -396,7 +396,7 @@ test('without a terminal and without --yes it shows the diff, changes nothing an
   assert.deepEqual(filesIn(at.mint), ['ssh.toml']);
 });
 
-test('--dry-run shows the same, changes nothing and exits 0', (context) => {
+test('--dry-run shows the diff, changes nothing and exits 0', (context) => {
   const at = placeWithConfig(context, 'Host *\n');
   assert.match(mintWell(at, '--dry-run').stdout, /^\+Include "/m);
   assert.equal(readFileSync(at.config, 'utf8'), 'Host *\n');
@@ -427,7 +427,7 @@ for (const [answer, status] of [
   });
 }
 
-test('without VMs and without AWS it says what is missing, and writes nothing', (context) => {
+test('without VMs and without AWS it reports what is missing, and writes nothing', (context) => {
   for (const settings of ['', 'user = "me"\n']) {
     const at = place(context, settings);
     const outcome = mint(at, '--yes');
@@ -438,7 +438,7 @@ test('without VMs and without AWS it says what is missing, and writes nothing', 
   }
 });
 
-test('a name that already means something to the user is said, and written', (context) => {
+test('reports a name that refers to another host, and writes it', (context) => {
   const vm = (name: string, id: number) =>
     `[vm."${name}"]\ninstance = "i-0123456${id}"\nhost = "127.0.0.1"\n`;
   const settings = ['dev', 'work', 'known', 'hashed', 'db.example', 'localhost'].map(vm).join('');
@@ -459,7 +459,7 @@ test('a name that already means something to the user is said, and written', (co
   assertOurs(at);
 });
 
-test('an alias gives way to a VM of that name', (context) => {
+test('leaves out an alias that is the name of a VM', (context) => {
   const at = place(context, `${twoVms}[vm.mint-dev]\ninstance = "i-01234567"\nhost = "127.0.0.1"\n`);
   mintWell(at, '--yes');
   assertOurs(at);
@@ -467,12 +467,12 @@ test('an alias gives way to a VM of that name', (context) => {
   assert.equal(effective(at.config, 'mint-build').get('hostname'), 'build');
 });
 
-test('ten runs at once leave one Include and whole files', async (context) => {
+test('ten simultaneous runs leave one Include and complete files', async (context) => {
   const at = placeWithConfig(context, 'Host *\n  User me\n');
   const words = ['ssh-config', '--config-dir', at.mint, '--file', at.config, '--yes'];
   const children = Array.from({ length: 10 }, () => spawn(program, words, { stdio: 'ignore' }));
   const codes = await Promise.all(children.map(async (child) => (await once(child, 'exit'))[0] as number));
-  // Who was overtaken says so; at least one got through.
+  // Runs that were overtaken report it; at least one succeeded.
   assert.ok(codes.includes(0) && codes.every((code) => code === 0 || code === 1), String(codes));
   assertOurs(at);
   assert.equal(readFileSync(at.config, 'utf8').split('\nInclude ').length, 2);
@@ -501,7 +501,7 @@ for (const name of possibleNames) {
     mintWell(at, '--yes');
     assertOurs(at);
     assert.match(mintWell(at).stderr, /nothing to do/);
-    // A directory that a careless pattern would match as well has no say.
+    // Another directory that an unescaped pattern would match must not matter.
     assert.equal(readdirSync(join(at.mint, '..')).filter((found) => found === name).length, 1);
     for (const shell of ['/bin/sh', '/bin/bash']) {
       if (existsSync(shell)) assertProxyIsStarted(at, shell);
@@ -585,13 +585,13 @@ test('a directory that others can write to is refused before anything is written
   assert.ok(!existsSync(at.config));
 });
 
-test('a word behind it, and an option it does not have, are usage', (context) => {
+test('an extra word, and an unknown option, are usage errors', (context) => {
   const at = place(context);
   assert.equal(mint(at, 'dev').status, 2);
   assert.equal(mint(at, '--force').status, 2);
 });
 
-test('a path that cannot be written is refused whatever it is for', (context) => {
+test('refuses a path that cannot be quoted, for every keyword', (context) => {
   const at = place(context);
   const paths = resolvePaths({ configDir: at.mint });
   const vm = loadSettings(paths, {}).vm('dev');
@@ -602,7 +602,7 @@ test('a path that cannot be written is refused whatever it is for', (context) =>
   assert.throws(render('relative/mint-ssh'), refusal('ssh-config-unsafe', /not absolute/));
 });
 
-test('of very many VMs each has what all of them share, and no Host line is long', (context) => {
+test('very many VMs all have the shared values, and no Host line is long', (context) => {
   const at = place(context);
   const paths = resolvePaths({ configDir: at.mint });
   const vm = loadSettings(paths, {}).vm('dev');

@@ -1,5 +1,5 @@
 /**
- * A real sshd on loopback that plays a VM with the Instance Connect package: it asks a command for the user's keys, and
+ * A real sshd on loopback that acts as a VM with the Instance Connect package: it asks a command for the user's keys, and
  * the command prints the file that the stand-in cloud keeps for 60 s.
  */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
@@ -32,7 +32,7 @@ export interface Sshd {
   start(): Promise<void>;
   /** Ends the listener; its sessions live on unless told otherwise. */
   stop(options?: { readonly sessions?: boolean }): Promise<void>;
-  /** The same machine, with its host keys, at another address of loopback. */
+  /** Moves the machine, with its host keys, to another address of loopback. */
   moveTo(address: string): Promise<void>;
   /**
    * New host keys behind the same port, which is what recreating the VM does. Sessions are ended.
@@ -215,7 +215,7 @@ function endSession(pid: number, directory: string): void {
       return;
     process.kill(pid, 'SIGKILL');
   } catch {
-    // Gone already.
+    // Already ended.
   }
 }
 

@@ -10,12 +10,12 @@ import { clientBanner, ignore, kexInit, newHostKey, newKeys, reply, serverBanner
 import { descendantsOf } from './processes.ts';
 import { type Child, freePort, loginUser, makeWorld, mintProgram, type World, waitFor } from './world.ts';
 
-/** What a server does with a connection, whatever is said to it. */
+/** What a server does with a connection, regardless of what it receives. */
 type Manner = (socket: Socket) => void | Promise<void>;
 
 interface Strain {
   readonly manner: Manner;
-  /** Of the proxy: 1 where it never was SSH, 3 where packets were not predicted. */
+  /** The proxy's exit status: 1 if it is not SSH, 3 for unpredicted packets. */
   readonly status: 1 | 3;
   readonly form: RegExp;
 }
@@ -31,7 +31,7 @@ const lengthOf = (value: number) => {
   return bytes;
 };
 
-/** Says the same again and again for as long as it is heard, 10 MB a second. */
+/** Sends the same bytes until the connection ends, 10 MB a second. */
 function endlessly(bytes: Buffer, first = Buffer.alloc(0)): Manner {
   const piece = Buffer.concat(Array<Buffer>(Math.ceil(50_000 / bytes.length)).fill(bytes));
   return async (socket) => {
@@ -219,7 +219,7 @@ describe('a server that strains the proxy', { concurrency: true, timeout: 300_00
   });
 
   for (const [name, { form, status }] of Object.entries(strains)) {
-    test(`${name}: told, in time, in little memory`, async (context) => {
+    test(`${name}: an error in time, with little memory`, async (context) => {
       const session = startSsh(name);
       let most = 0;
       const timer = setInterval(() => {
@@ -262,7 +262,7 @@ describe('a server that strains the proxy', { concurrency: true, timeout: 300_00
     });
   }
 
-  test('without a stray packet the other key is a changed one', async () => {
+  test('without an extra packet the other key is a changed one', async () => {
     const session = startSsh('changed-key');
     const { stderr } = await session.child.done;
     assert.match(stderr, /\(host-key-changed\)/);
@@ -272,7 +272,7 @@ describe('a server that strains the proxy', { concurrency: true, timeout: 300_00
 
   for (const [name, { insertions, fools }] of Object.entries(impostures)) {
     if (!fools) continue;
-    test(`${name}: ssh by itself is taken in`, async () => {
+    test(`${name}: ssh without mint-ssh accepts the key`, async () => {
       const impostor = await startImpostor(attacker, insertions);
       const options = ['StrictHostKeyChecking=no', 'UserKnownHostsFile=/dev/null', 'BatchMode=yes'];
       const ssh = world.start('ssh', [
@@ -304,7 +304,7 @@ describe('a server that strains the proxy', { concurrency: true, timeout: 300_00
     assert.match(stderr, /timing: .* · dial [\d.]+ · redial [\d.]+ · banner [\d.]+ · /);
   });
 
-  test('a banner that comes byte by byte is waited for', async () => {
+  test('waits for a banner that arrives byte by byte', async () => {
     const { relay } = world.vm('drip');
     assert.ok(relay);
     const dripping = createServer({ noDelay: true }, (socket) => {
@@ -340,7 +340,7 @@ describe('a server that strains the proxy', { concurrency: true, timeout: 300_00
     return child.done;
   };
 
-  test('a client that says nothing, or not enough, is left in time', async () => {
+  test('a client that sends nothing, or not enough, is closed in time', async () => {
     for (const { status, stderr, milliseconds } of await Promise.all(
       ['', clientBanner].map((words) => silentClient(words)),
     )) {
@@ -350,7 +350,7 @@ describe('a server that strains the proxy', { concurrency: true, timeout: 300_00
     }
   });
 
-  test('a client that speaks something else is refused', async () => {
+  test('refuses a client that does not speak SSH', async () => {
     for (const [words, status] of [
       ['GET / HTTP/1.1\r\n\r\n', 1],
       [randomBytes(100_000), 1],
@@ -363,7 +363,7 @@ describe('a server that strains the proxy', { concurrency: true, timeout: 300_00
     }
   });
 
-  test('a client that leaves in the middle leaves nothing to say', async () => {
+  test('prints nothing if the client disconnects in the middle', async () => {
     for (const input of ['', clientBanner]) {
       const child = world.start(mintProgram, ['proxy', 'drip'], { input });
       const { status, stderr, milliseconds } = await child.done;
@@ -372,7 +372,7 @@ describe('a server that strains the proxy', { concurrency: true, timeout: 300_00
     }
   });
 
-  test('input from a file or from nowhere ends it as well, once the VM has been reached', async () => {
+  test('ends with input from a file or /dev/null, once the VM has been reached', async () => {
     const script = `${mintProgram} proxy drip < /dev/null; ${mintProgram} proxy drip < ${join(world.directory, 'ssh_config')}`;
     const { stderr, milliseconds } = await world.run('sh', ['-c', script]);
     assert.doesNotMatch(stderr, /internal error/);

@@ -21,7 +21,7 @@ describe('a login at a terminal', { timeout: 120_000 }, () => {
   });
 
   // ssh sends the proxy SIGHUP and exits without waiting: on a busy machine the shell may still be faster.
-  test('the words about a refused user name the usual users, and as a rule precede the prompt', async (context) => {
+  test('the message about a refused user names the usual users, and usually precedes the prompt', async (context) => {
     const line = `ssh -F ${world.sshConfigFile} -l nosuchuser dev true; echo PROMPT`;
     let runs = 0;
     let early = 0;
@@ -39,7 +39,7 @@ describe('a login at a terminal', { timeout: 120_000 }, () => {
     assert.equal(early, 3, `before the prompt in ${early} of ${runs} runs`);
   });
 
-  test('after a second there is one line of progress, and it is gone at the end', async () => {
+  test('shows one line of progress after a second, and erases it at the end', async () => {
     const line = `ssh -F ${world.sshConfigFile} silent true`;
     const child = world.start('script', ['-qec', line, '/dev/null'], {
       env: { TERM: 'xterm' },
@@ -51,7 +51,7 @@ describe('a login at a terminal', { timeout: 120_000 }, () => {
     assert.ok(stdout.slice(last).includes(`${erase}mint-ssh: error: `), stdout.slice(last));
   });
 
-  test('there is none on a pipe, and none with TERM=dumb', async () => {
+  test('shows no progress on a pipe, or with TERM=dumb', async () => {
     const words = ['-F', world.sshConfigFile, 'silent', 'true'];
     const piped = await world.start('ssh', words, { timeout: 60_000, env: { TERM: 'xterm' } }).done;
     assert.ok(!piped.stderr.includes('…') && !piped.stderr.includes('\u001b'), piped.stderr);

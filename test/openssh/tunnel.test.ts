@@ -14,7 +14,7 @@ import type { Machine } from './machines.ts';
 import { makePrivateVm, type PrivateVm } from './private-vm.ts';
 import { type Result, type World, waitFor } from './world.ts';
 
-/** What is copied: odd in its length, different all along, and as long as a gigabyte when said so often. */
+/** The copied bytes: of odd length, all different, a gigabyte if repeated that often. */
 const block = randomBytes((64 << 20) + 17);
 const times = 16;
 const total = block.length * times;
@@ -34,7 +34,7 @@ describe('a tunnel', { timeout: 600_000 }, () => {
   });
   after(() => vm.end());
 
-  /** The endpoint does this, and ssh says that. */
+  /** The behaviour of the endpoint, and the output of ssh. */
   async function failing(reception: Endpoint['reception'], ...patterns: RegExp[]): Promise<Result> {
     endpoint.reception = reception;
     const result = await world.ssh('dev', 'true');
@@ -43,7 +43,7 @@ describe('a tunnel', { timeout: 600_000 }, () => {
     return result;
   }
 
-  test('leads ssh to the VM, with its host key pinned as ever', async () => {
+  test('connects ssh to the VM, and pins its host key', async () => {
     const { status, stdout, stderr } = await world.ssh('dev', 'echo $MACHINE');
     assert.equal(status, 0, stderr);
     assert.equal(stdout.trim(), machine.id);
@@ -54,7 +54,7 @@ describe('a tunnel', { timeout: 600_000 }, () => {
     assert.deepEqual(endpoint.faults, []);
   });
 
-  test('is opened with an address that is a secret: it is in no log and on no terminal', async () => {
+  test('is opened with a secret URL, which is in no log and on no terminal', async () => {
     const { status, stderr } = await world.mint('--verbose', 'ssh', 'dev', '--', 'true');
     assert.equal(status, 0, stderr);
     assert.match(stderr, /dev is reached|dev is 10\.9\.0\.31 port/);
@@ -65,7 +65,7 @@ describe('a tunnel', { timeout: 600_000 }, () => {
     }
   });
 
-  test('shows a changed host key for what it is', async () => {
+  test('detects a changed host key', async () => {
     await machine.sshd.replaceHostKey();
     const { status, stderr } = await world.ssh('dev', 'true');
     assert.equal(status, 255);
@@ -90,7 +90,7 @@ describe('a tunnel', { timeout: 600_000 }, () => {
     return hash.digest('hex');
   };
 
-  test('brings a gigabyte down whole', { timeout: 300_000 }, async () => {
+  test('downloads a gigabyte unchanged', { timeout: 300_000 }, async () => {
     const file = join(world.directory, 'block');
     writeFileSync(file, block);
     const command = `for i in $(seq ${times}); do cat ${file}; done`;
@@ -101,7 +101,7 @@ describe('a tunnel', { timeout: 600_000 }, () => {
     assert.deepEqual(endpoint.faults, []);
   });
 
-  test('takes a gigabyte up whole, in frames that AWS takes', { timeout: 300_000 }, async () => {
+  test('uploads a gigabyte unchanged, in frames that AWS accepts', { timeout: 300_000 }, async () => {
     const file = join(world.directory, 'block');
     writeFileSync(file, block);
     const command = `for i in $(seq ${times}); do cat ${file}; done | ssh -F ${world.sshConfigFile} ${fast.join(' ')} dev sha256sum`;
@@ -112,7 +112,7 @@ describe('a tunnel', { timeout: 600_000 }, () => {
     assert.deepEqual(endpoint.faults, []);
   });
 
-  test('in which nothing moves for a while loses nothing', async () => {
+  test('that is idle for a while loses nothing', async () => {
     const child = world.start('ssh', ['-F', world.sshConfigFile, 'dev', 'echo begun; sha256sum'], {
       holdInput: true,
       timeout: 60_000,
@@ -141,7 +141,7 @@ describe('a tunnel', { timeout: 600_000 }, () => {
     assert.match(stdout, new RegExp(hash.digest('hex')));
   });
 
-  test('that is refused says what AWS said, and the permission that it takes', async () => {
+  test('that is refused: the error has AWS’s message and the permission', async () => {
     const refuse = (status: number, body: string) => ({ kind: 'refuse', status, body }) as const;
     await failing(
       refuse(403, '{"message":"User: arn:aws:iam::1:user/anna is not authorized"}'),
@@ -161,7 +161,7 @@ describe('a tunnel', { timeout: 600_000 }, () => {
     assert.ok(stderr.length < 1500);
   });
 
-  test('with credentials that AWS does not take is no tunnel', async () => {
+  test('with invalid credentials is refused', async () => {
     const key = world.cloud.accessKeys.get(demoAccessKey.id);
     assert.ok(key);
     const again = async () => (await world.ssh('dev', 'true')).stderr;
@@ -184,7 +184,7 @@ describe('a tunnel', { timeout: 600_000 }, () => {
     assert.equal(await again(), '');
   });
 
-  test('that is closed before the VM has spoken says the reason, and shows it safely', async () => {
+  test('that is closed before the VM has sent anything: the error has the reason, escaped', async () => {
     const closing = (code: number, reason: string) =>
       ({ kind: 'open', act: (tunnel) => tunnel.close(code, reason) }) as Endpoint['reception'];
     await failing(
@@ -202,7 +202,7 @@ describe('a tunnel', { timeout: 600_000 }, () => {
     await machine.sshd.start();
   });
 
-  test('that is closed in a session says the reason, and the next one works', async () => {
+  test('that is closed in a session: the error has the reason, and the next one works', async () => {
     const session = world.startSsh(['dev', 'echo in; cat'], { holdInput: true });
     await session.until(/in\n/);
     endpoint.tunnels[0]?.socket.close(1008, 'The hour is over');
@@ -223,7 +223,7 @@ describe('a tunnel', { timeout: 600_000 }, () => {
     assert.equal((await world.ssh('dev', 'true')).status, 0);
   });
 
-  test('in which something else than bytes comes is ended at once', async () => {
+  test('with invalid frames is ended at once', async () => {
     const says = (...data: (string | Buffer)[]) =>
       ({ kind: 'open', act: (tunnel) => void data.map((one) => tunnel.send(one)) }) as Endpoint['reception'];
     const bad = /cannot reach dev: eice-\w+ does not follow the protocol of an endpoint: /;
@@ -244,7 +244,7 @@ describe('a tunnel', { timeout: 600_000 }, () => {
     }
   });
 
-  test('to whoever has another certificate is refused, and AWS_CA_BUNDLE is named', async () => {
+  test('to a server with another certificate is refused, and the hint names AWS_CA_BUNDLE', async () => {
     const { status, stderr } = await world.startSsh(['dev', 'true'], { env: { AWS_CA_BUNDLE: '' } }).done;
     assert.equal(status, 255);
     assert.match(
@@ -254,7 +254,7 @@ describe('a tunnel', { timeout: 600_000 }, () => {
     assert.match(stderr, /set AWS_CA_BUNDLE to your company's CA file/);
   });
 
-  test('goes through HTTPS_PROXY, and past it where NO_PROXY says so', async () => {
+  test('goes through HTTPS_PROXY, and past it by NO_PROXY', async () => {
     const asked: string[] = [];
     const sockets = new Set<Socket>();
     const proxy = createServer((near) => {
@@ -291,7 +291,7 @@ describe('a tunnel', { timeout: 600_000 }, () => {
     }
   });
 
-  test('that nobody opens, and TLS that nobody speaks, are given up in time', async () => {
+  test('that is not opened, and TLS that is not answered, time out', async () => {
     const sockets = new Set<Socket>();
     const mute = createServer((socket) => sockets.add(socket.on('error', () => {})));
     await new Promise<void>((resolve) => mute.listen(0, '127.0.0.1', resolve));
@@ -306,7 +306,7 @@ describe('a tunnel', { timeout: 600_000 }, () => {
         ...shown,
         dnsName: `127.0.0.1:${(mute.address() as AddressInfo).port}`,
       });
-      // Another environment is another worker, which looks for the endpoint anew.
+      // Another environment is another worker, which looks for the endpoint again.
       const hung = world.startSsh(['dev', 'true'], { env: { AWS_FOR_THIS: 'hang' } }).done;
       for (const { status, stderr } of await Promise.all([silent, hung])) {
         assert.equal(status, 255);
@@ -322,7 +322,7 @@ describe('a tunnel', { timeout: 600_000 }, () => {
     }
   });
 
-  test('tells minutes before that its hour is over, however the clock got there', async () => {
+  test('warns minutes before its hour is over, also after a change of the clock', async () => {
     const clock = new MovableClock(join(world.directory, 'clock'));
     const env = clock.wallClockOnly;
     const session = world.startSsh(['dev', 'echo in; cat'], { holdInput: true, timeout: 60_000, env });

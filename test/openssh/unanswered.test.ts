@@ -16,7 +16,7 @@ async function passForty(clock: MovableClock, { done }: Child): Promise<void> {
   clock.set(41);
 }
 
-describe('a question that nobody answers ends after 40 seconds, with the connection blocked', {
+describe('an unanswered prompt ends after 40 seconds, with the connection blocked', {
   concurrency: true,
   timeout: 100_000,
 }, () => {

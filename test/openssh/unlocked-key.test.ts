@@ -1,4 +1,4 @@
-/** An agent that holds a key which a passphrase has unlocked: who typed it should not have to again before its time. */
+/** An agent with a key that was unlocked by a passphrase: the user is not asked again before it is locked. */
 import assert from 'node:assert/strict';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -47,7 +47,7 @@ describe('an agent with an unlocked key', () => {
   });
   after(() => world.end());
 
-  /** So many minutes of the agent's, by its clocks and its timers, since it began. */
+  /** Sets the agent's clocks and timers to so many minutes after its start. */
   function pass(minutes: number): void {
     clock.set(minutes * 60);
   }
@@ -64,9 +64,9 @@ describe('an agent with an unlocked key', () => {
 
   const unlocked = async () => (await ask()).unlockedKeys;
 
-  test('does not end for want of connections before the key is locked again', async () => {
+  test('does not end without connections before the key is locked again', async () => {
     const [{ pid } = { pid: 0 }] = world.agents();
-    // The first question has the timers run that are due, the second would find nobody.
+    // The first request makes due timers run. The second would find no agent.
     pass(40);
     assert.deepEqual(await unlocked(), ['locked']);
     assert.deepEqual(await unlocked(), ['locked']);
@@ -86,7 +86,7 @@ describe('an agent with an unlocked key', () => {
     assert.match(world.file('run/agent.log') ?? '', /ends: idle/);
   });
 
-  test('makes no way for a newer program before the key is locked again', async () => {
+  test('is not superseded by a newer program before the key is locked again', async () => {
     const [{ pid } = { pid: 0 }] = world.agents();
     const newer = openRequest(world, 'dev', { version: protocolVersion + 1 });
     const client = await controlClient(controlPath(world));

@@ -1,4 +1,4 @@
-/** An ssh-agent as a user has one, with a key of its own in it. */
+/** A user's own ssh-agent, with one key. */
 import { existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type World, waitFor } from './world.ts';

@@ -41,7 +41,7 @@ describe('a VM behind a jump host', { timeout: 300_000 }, () => {
     await machines.end();
   });
 
-  /** A host that mint-ssh does not know: with a key and a known-hosts file of its own in the user's ssh config. */
+  /** A host unknown to mint-ssh, with its own key and known-hosts file in the user's ssh config. */
   async function addBastion(): Promise<Sshd> {
     const directory = join(world.directory, 'bastion');
     const keys = join(directory, 'keys');

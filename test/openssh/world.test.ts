@@ -47,7 +47,7 @@ describe('a world', { timeout: 300_000 }, () => {
   }
 
   // That the stand-in forgets a key after 60 s is shown by its own test.
-  test('lets a pushed key in through real ssh and sshd, and no other', async () => {
+  test('accepts a pushed key through real ssh and sshd, and no other', async () => {
     const login = await pushKey('dev');
     const first = await world.run('ssh', [...login, 'echo in; cat; exit 7'], { input: 'through the relay' });
     assert.equal(first.stdout, 'in\nthrough the relay');
@@ -61,7 +61,7 @@ describe('a world', { timeout: 300_000 }, () => {
     assert.equal(world.sshd('dev').accepted(), 1);
   });
 
-  test('shows a new host key behind the same port, and keeps or ends sessions as told', async () => {
+  test('has a new host key on the same port, and keeps or ends sessions as requested', async () => {
     const sshd = world.sshd('other');
     const login = await pushKey('other');
     const session = world.start('ssh', [...login, 'echo in; cat; echo out'], { holdInput: true });
@@ -130,18 +130,18 @@ describe('a world', { timeout: 300_000 }, () => {
     ]);
   });
 
-  test('has more instances in its account than its own', () => {
+  test('has other users’ instances in its account', () => {
     const own = [world.vm('dev').instance, world.vm('other').instance];
     const others = [...world.cloud.instances.values()].filter(({ id }) => !own.includes(id));
     assert.ok(others.length > world.cloud.pageSize);
   });
 
-  test('ends a child that takes too long, and says what it printed', async () => {
+  test('ends a child that takes too long, and reports its output', async () => {
     await assert.rejects(world.run('sh', ['-c', 'echo before; sleep 60'], { timeout: 300 }), /before/);
   });
 });
 
-test('a world fails at its end where a process was left, ends it, and leaves no directory', async () => {
+test('a world fails at its end if a process is left, ends it, and leaves no directory', async () => {
   const world = await makeWorld({ withoutSshConfig: true });
   const child = world.start('sleep', ['60']);
   await assert.rejects(world.end(), new RegExp(`left behind:\n${child.pid} sleep 60`));
@@ -150,7 +150,7 @@ test('a world fails at its end where a process was left, ends it, and leaves no 
   assert.deepEqual(processesOf(world.directory), []);
 });
 
-test('a world takes the machine’s ssh through the executable to the real sshd', async () => {
+test('a world connects the machine’s ssh through the executable to the real sshd', async () => {
   const world = await makeWorld({ vms: { dev: { relay: true }, build: {} } });
   try {
     const { status, stdout, stderr } = await world.ssh('dev', 'echo in; exit 3');
@@ -165,7 +165,7 @@ test('a world takes the machine’s ssh through the executable to the real sshd'
   }
 });
 
-test('a world can have a VM with a user of its own whose shell prints', { skip: !canMakeUsers }, async () => {
+test('a world can have a VM with its own user whose shell prints', { skip: !canMakeUsers }, async () => {
   const world = await makeWorld({ vms: { dev: { users: [{ name: 'ubuntu', prints: greeting }] } } });
   try {
     const { status, stdout, stderr } = await world.ssh('dev', 'id -un; pwd');

@@ -1,6 +1,6 @@
 /**
- * A world of its own for an end-to-end test: a cloud, real sshds, a configuration directory, an emptied
- * environment, and the built executable. `end()` removes everything, and throws if a process was left running.
+ * The surroundings of an end-to-end test: a cloud, real sshds, a configuration directory, an emptied environment, and the
+ * built executable. `end()` removes everything, and throws if a process is still running.
  *
  * The world is as unkind as a real account: a VM has host keys of three types and sshd's default `MaxStartups`, its console
  * has scrolled past the keys, and instances of other users, regions and states are beside it. A test that needs it kinder
@@ -45,11 +45,11 @@ export interface VmOptions {
 }
 
 export interface WorldOptions {
-  /** By name; `{ dev: {} }` unless told. */
+  /** By name; default: `{ dev: {} }`. */
   readonly vms?: Readonly<Record<string, VmOptions>>;
   /** Lines for the top of ssh.toml. */
   readonly settings?: readonly string[];
-  /** More variables for every child, undefined to take one away. */
+  /** More variables for every child; undefined removes one. */
   readonly environment?: Readonly<Record<string, string | undefined>>;
   /** Another copy of the executable than the one that was built last. */
   readonly program?: string;
@@ -80,7 +80,7 @@ export interface World {
   readonly environment: Readonly<Record<string, string>>;
   /** What `ssh -F` takes: holds the Include that `ssh-config --yes` wrote. */
   readonly sshConfigFile: string;
-  /** @throws where there is no such VM */
+  /** @throws if there is no such VM */
   vm(name: string): WorldVm;
   /** The VM's real sshd. @throws where it has none */
   sshd(name: string): Sshd;
@@ -94,7 +94,7 @@ export interface World {
   startSsh(args: readonly string[], options?: RunOptions): Child;
   /** Writes ssh.toml anew, with these lines at the top, and runs `ssh-config --yes`. */
   settings(lines: readonly string[]): Promise<void>;
-  /** The contents of a file below the configuration directory; undefined where it is not there. */
+  /** The contents of a file below the configuration directory; undefined if it does not exist. */
   file(name: string): string | undefined;
   /** Agents of this world that run now. */
   agents(): RunningProcess[];
@@ -221,7 +221,7 @@ function sshToml(
   return `${[...lines, ...tables].join('\n\n')}\n`;
 }
 
-/** Ends the agent, what still runs, the sshds and the cloud; then says what ought to have been gone. */
+/** Ends the agent, remaining processes, the sshds and the cloud; then reports processes that should have ended. */
 async function endWorld(
   world: World,
   vms: ReadonlyMap<string, WorldVm>,

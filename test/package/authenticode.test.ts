@@ -6,7 +6,7 @@ import { signatureOf, withoutSignature } from '../../build/authenticode.ts';
 import { nodeFor, targets } from '../../build/node-builds.ts';
 import { root } from './packaging.ts';
 
-test('Node for Windows comes signed, and is the same program without', () => {
+test('removes the signature of Node for Windows, and leaves the program unchanged', () => {
   const { binary } = nodeFor(targets['win-x64'] ?? assert.fail(), join(root, 'dist/nodes'));
   const signed = readFileSync(binary);
   const { offset, size } = signatureOf(signed);
@@ -22,7 +22,7 @@ test('Node for Windows comes signed, and is the same program without', () => {
   assert.equal(withoutSignature(unsigned), unsigned);
 });
 
-test('what is no executable for 64-bit Windows is refused', () => {
+test('refuses a file that is not an executable for 64-bit Windows', () => {
   const header = Buffer.alloc(512);
   header.writeUInt32LE(128, 0x3c);
   assert.throws(() => withoutSignature(header), /no PE executable/);

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { blobMaker, nodeFor, targets } from '../../build/node-builds.ts';
 
-test('a Node build that is not what the lock pins is refused, and not kept', (context) => {
+test('refuses a Node build that does not match the lock, and removes it', (context) => {
   const cache = mkdtempSync(join(tmpdir(), 'mint-cache-'));
   context.after(() => rmSync(cache, { recursive: true }));
   const target = targets['darwin-arm64'] ?? assert.fail();

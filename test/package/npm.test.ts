@@ -43,7 +43,7 @@ describe('npm install -g', { timeout: 300_000 }, () => {
     rmSync(folder, { recursive: true, force: true });
   });
 
-  test('it says its version, and ssh logs in through it', async (context) => {
+  test('prints its version, and ssh logs in through it', async (context) => {
     const { status, stdout, stderr } = await world.mint('--version');
     assert.equal(status, 0, stderr);
     assert.match(stdout, /^mint-ssh \d/);

@@ -48,7 +48,7 @@ describe('with the Node that the macOS executables have', { timeout: 600_000 }, 
     assert.equal(status, 0, stderr + stdout);
     assert.match(stdout, /^Done: /m);
     assert.doesNotMatch(stdout + stderr, /ExperimentalWarning|Warning:/);
-    // A NODE_OPTIONS of the caller's counts for nothing here either.
+    // NODE_OPTIONS of the caller is ignored here too.
     const options = { ...environment, NODE_OPTIONS: '--no-such-option' };
     const told = await startChild(program, ['--version'], options).done;
     assert.deepEqual([told.status, told.stdout, told.stderr], [0, `mint-ssh ${version}\n`, '']);
@@ -90,7 +90,7 @@ describe('for arm64, under qemu', { timeout: 600_000 }, () => {
     await agent.done;
   });
 
-  test('the agent comes up, answers and ends, and keys are made', async () => {
+  test('the agent starts, answers and ends, and keys are made', async () => {
     const agent = world.start(emulated, ['agent'], { timeout: 300_000 });
     await agent.until(/the agent listens on/, 120_000);
     const status = await world.run(emulated, ['agent', 'status'], { timeout: 120_000 });

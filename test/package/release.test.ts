@@ -62,7 +62,7 @@ function person(): {
   };
 }
 
-/** A folder with the release's archive and install.sh, and a SHA256SUMS of the test's own. */
+/** A folder with the release's archive, install.sh and a SHA256SUMS of the test. */
 function folderWith(sums: string | undefined, name = basename(archive)): string {
   folders += 1;
   const folder = join(directory, `download${folders}`);
@@ -148,7 +148,7 @@ describe('a release', { timeout: 600_000 }, () => {
       installedOnce = someone;
     });
 
-    test('is the program, its manual page, the completions and the licences, and nothing else', () => {
+    test('has the program, its manual page, the completions and the licences, and nothing else', () => {
       const { home, program } = installedOnce ?? assert.fail();
       assert.deepEqual(
         filesIn(home),
@@ -158,13 +158,13 @@ describe('a release', { timeout: 600_000 }, () => {
       assert.ok(statSync(program).size <= 118e6, `${statSync(program).size}`);
     });
 
-    test('starts from its code cache, without a word on stderr', async () => {
+    test('starts from its code cache, without output on stderr', async () => {
       const { run, program } = installedOnce ?? assert.fail();
       const { status, stdout, stderr } = await run(program, '--version');
       assert.deepEqual([status, stdout, stderr], [0, `mint-ssh ${version}\n`, '']);
     });
 
-    test('names what is inside: licences, and a bill of materials', () => {
+    test('has the licences, and a bill of materials', () => {
       const { prefix } = installedOnce ?? assert.fail();
       const licences = readFileSync(join(prefix, 'share/doc/mint-ssh/THIRD-PARTY-LICENSES.txt'), 'utf8');
       const bill = JSON.parse(readFileSync(join(release, `mint-ssh-${version}.cdx.json`), 'utf8')) as {
@@ -220,7 +220,7 @@ describe('a release', { timeout: 600_000 }, () => {
       assert.match(stdout, /^Done: /m);
     });
 
-    test('is upgraded under an agent that runs, which goes on', async () => {
+    test('is upgraded under a running agent, which continues', async () => {
       const { run, program, install, home } = installedOnce ?? assert.fail();
       const agent = startChild(program, ['agent'], {
         PATH: testPath,
@@ -242,7 +242,7 @@ describe('a release', { timeout: 600_000 }, () => {
     });
   });
 
-  test('stands beside another installation, and goes without touching it', async () => {
+  test('is installed beside another one, and removed without affecting it', async () => {
     const { install, run, home, prefix } = person();
     const other = join(home, 'other place');
     const at = (place: string, ...words: string[]) =>
@@ -311,26 +311,26 @@ describe('a release', { timeout: 600_000 }, () => {
     test('without a SHA256SUMS beside it', () =>
       refuses(folderWith(undefined), /there is no SHA256SUMS beside/));
 
-    test('where SHA256SUMS has no line for it', () =>
+    test('if SHA256SUMS has no line for it', () =>
       refuses(folderWith(sumsFile().replaceAll(title, 'another')), /SHA256SUMS has no line for/));
 
-    test('where SHA256SUMS has two', () =>
+    test('if SHA256SUMS has two lines for it', () =>
       refuses(folderWith(sumsFile() + sumsFile()), /is not what SHA256SUMS says/));
 
-    test('when a byte of it differs', async () => {
+    test('if a byte of it differs', async () => {
       const changed = folderWith(sumsFile());
       appendFileSync(changed, 'x');
       await refuses(changed, /is not what SHA256SUMS says/);
     });
 
-    test('when it is for another machine, or no release at all', async () => {
+    test('if it is for another machine, or not a release', async () => {
       const arm64 = basename(archive).replace('x64', 'arm64');
       await refuses(folderWith(sumsFile(), arm64), /is for another machine: this one is linux-x64/);
       await refuses(folderWith(sumsFile(), 'something.tar.gz'), /a release archive is called/);
       await refuses(join(directory, `nowhere/${title}.tar.gz`), /there is no /);
     });
 
-    test('when its program does not run here, and the one that is there stays', async () => {
+    test('if its program does not run here, and the installed one stays', async () => {
       const { install, run, home, program } = person();
       mkdirSync(join(home, '.local/bin'), { recursive: true });
       writeFileSync(program, 'the old one');
@@ -372,7 +372,7 @@ describe('a release', { timeout: 600_000 }, () => {
       assert.deepEqual(filesIn(prefix), installed);
     });
 
-    test('is not there: nothing is installed', async () => {
+    test('does not exist: nothing is installed', async () => {
       const { install, home } = person();
       const { status, stderr } = await install('--from', `${url}/v2/${basename(archive)}`);
       assert.equal(status, 1);
@@ -388,7 +388,7 @@ describe('a release', { timeout: 600_000 }, () => {
     });
   });
 
-  test('is built and installed from a checkout by the npm that is there', async () => {
+  test('is built and installed from a checkout by the machine’s npm', async () => {
     const { home, prefix, run } = person();
     const checkout = join(home, 'checkout');
     const tools = join(home, 'tools');
@@ -416,7 +416,7 @@ describe('a release', { timeout: 600_000 }, () => {
     assert.match(elsewhere.stderr, /this is no checkout: give --from with a release archive/);
   });
 
-  test('says what is wrong with the words it is given', async () => {
+  test('reports invalid arguments', async () => {
     const { install } = person();
     for (const words of [['--from'], ['--from', ''], ['--nonsense'], ['--uninstall', '--demo']])
       assert.equal((await install(...words)).status, 2, words.join(' '));
@@ -425,7 +425,7 @@ describe('a release', { timeout: 600_000 }, () => {
     assert.match(stdout, /--from FILE\|URL/);
   });
 
-  test('installs as a Debian package, and is gone when that is removed', async () => {
+  test('installs as a Debian package, and is removed with it', async () => {
     const { run, home } = person();
     const system = join(home, 'root');
     for (const folder of ['info', 'updates', 'triggers'])

@@ -1,4 +1,4 @@
-/** What a release has for Windows, as far as that can be looked at here; `npm run prove:windows` runs it. */
+/** The files of a release for Windows, as far as they can be checked here; `npm run prove:windows` runs it. */
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';

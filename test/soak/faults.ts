@@ -1,4 +1,4 @@
-/** What goes wrong in the soak. Each fault is there for one round of logins, and gone after it. */
+/** The faults of the soak. Each one lasts for one round of logins. */
 import { spawnSync } from 'node:child_process';
 import { closeSync, openSync, readdirSync, rmSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
@@ -11,9 +11,9 @@ export interface Fault {
   readonly name: string;
   /** How many of a hundred rounds have it. */
   readonly share: number;
-  /** What it may lead to besides a code of ours: a connection that is cut, a client whose agent is gone or was killed. */
+  /** Allowed outcomes beside our error codes: a broken connection, a missing agent, a killed client. */
   readonly may?: readonly Outcome['kind'][];
-  /** Why it cannot be had here. */
+  /** Why it is not possible here. */
   readonly missing?: (stage: Stage) => string | undefined;
   /** Before the logins of the round; gives what ends it. */
   readonly begin: (stage: Stage, random: Random) => Promise<() => Promise<void>>;

@@ -1,4 +1,4 @@
-/** What must not grow: looked at between rounds, when nobody is logged in. */
+/** Resources that must not grow, checked between rounds, when no session is open. */
 import { readdirSync, readFileSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import { processesOf } from '../openssh/processes.ts';

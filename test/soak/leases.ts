@@ -1,6 +1,6 @@
 /**
  * `npm run soak:leases [-- --rounds N]`: twenty orchestrators race for one project, a hundred times in files and a
- * hundred times in DynamoDB, with clocks up to a minute apart. Says what it saw, and fails at the first round in which not
+ * hundred times in DynamoDB, with clocks up to a minute apart. Prints the results, and fails at the first round in which not
  * exactly one has what one may have.
  */
 import { mkdtempSync, rmSync } from 'node:fs';

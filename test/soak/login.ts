@@ -1,11 +1,11 @@
-/** One login that carries a payload there and back, and what came of it. */
+/** One login that sends a payload there and back, and its result. */
 import { createHash } from 'node:crypto';
 import type { Child, World } from '../openssh/world.ts';
 
 export type Outcome =
-  /** It went there and came back as it was. */
+  /** The payload came back unchanged. */
   | { readonly kind: 'intact' }
-  /** Failed, and one of our codes says why. */
+  /** It failed with one of our codes. */
   | { readonly kind: 'code'; readonly code: string; readonly message: string }
   /** The connection was cut, and ssh or the proxy says so. */
   | { readonly kind: 'cut'; readonly inSession: boolean }
@@ -13,7 +13,7 @@ export type Outcome =
   | { readonly kind: 'denied' }
   /** The client itself was killed. */
   | { readonly kind: 'killed' }
-  /** What must not be: bytes that differ, a failure in no words of ours, one that has no end. */
+  /** A defect: changed bytes, a failure without a code, or a hang. */
   | { readonly kind: 'broken'; readonly why: string };
 
 export interface Login {

@@ -12,7 +12,7 @@ interface Told {
   readonly rows: readonly { readonly fault: string; readonly logins: number; readonly intact: number }[];
 }
 
-test('whatever breaks, a login is intact or fails in words of ours, the next one works, and nothing is left', {
+test('under every fault a login is intact or fails with a code, the next one works, and nothing is left', {
   timeout: 400_000,
 }, async (context) => {
   const words = ['--logins', '30', '--at-once', '1', '--seed', '7', '--json'];

@@ -1,4 +1,4 @@
-/** Where the soak happens: a world whose disk is small, whose network can be cut, and whose agent has a clock of its own. */
+/** The world of the soak: with a small disk, a network that can break, and an agent with its own clock. */
 import { spawnSync } from 'node:child_process';
 import { copyFileSync, existsSync, mkdirSync, mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';

@@ -1,4 +1,4 @@
-/** What AWS, or whoever answers in its place, may have said. */
+/** Answers of AWS, or of a server in its place. */
 import assert from 'node:assert/strict';
 import { isIP } from 'node:net';
 import { printable } from '../../../src/cli/terminal.ts';

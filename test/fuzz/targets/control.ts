@@ -1,4 +1,4 @@
-/** What a client of the control socket may say. */
+/** Requests of a client of the control socket. */
 import assert from 'node:assert/strict';
 import { encodeLine, lineSplitter, parseRequest } from '../../../src/agent/control/messages.ts';
 import { MintError } from '../../../src/errors.ts';
@@ -22,7 +22,7 @@ function split(chunks: readonly Buffer[]): { messages: unknown[]; failure: strin
   try {
     for (const chunk of chunks) splitter(chunk);
   } catch (error) {
-    // A line that is no JSON is refused by the parser of JSON; whoever listens ends the connection for any error.
+    // The JSON parser refuses a line that is not JSON; the server ends the connection for any error.
     assert.ok(error instanceof MintError || error instanceof SyntaxError, String(error));
     return { messages, failure: error.name };
   }
@@ -64,7 +64,7 @@ export const control: Target = {
     const words = whole.messages.map((message) => {
       const request = attempt(['agent-unavailable'], () => parseRequest(message));
       if (request instanceof Refusal) return request.message.slice(0, 60);
-      // What is understood means the same when it is said again.
+      // An accepted request means the same if it is sent again.
       const again = parseRequest(JSON.parse(encodeLine(request)));
       assert.deepEqual(JSON.parse(encodeLine(again)), JSON.parse(encodeLine(request)));
       return request.type;

@@ -49,7 +49,7 @@ function isName(name: string): boolean {
 const sshConfig = '/home/me/.config/mint/ssh_config';
 const include = quoteInclude(sshConfig);
 
-/** The user's own ssh config, into which a line of ours goes and out of which it comes again. */
+/** The user's own ssh config, to which our line is added and from which it is removed. */
 export const userSshConfig: Target = {
   name: 'ssh-config',
   seeds: () => {

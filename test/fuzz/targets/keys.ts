@@ -1,4 +1,4 @@
-/** Keys as other programs write them: their files, their lines, and what is known of them. */
+/** Keys of other programs: their files, their lines and their metadata. */
 import assert from 'node:assert/strict';
 import { addKey, authorizedKeys, withKey, withoutKeys } from '../../../src/keys/authorized-keys.ts';
 import { parseKeyFile } from '../../../src/keys/store/key-file.ts';
@@ -12,7 +12,7 @@ import { attempt, Refusal, type Target } from '../target.ts';
 const own = Buffer.concat([encodeString('ssh-ed25519'), encodeString(Buffer.alloc(32, 0x99))]);
 const clock = { local: '20260101120000', utc: '20260101110000' };
 
-/** A file that lies on a VM: whatever is in it, nothing of it gets lost. */
+/** A file on a VM: no byte of it may get lost. */
 export const authorizedKeysFile: Target = {
   name: 'authorized-keys',
   seeds: () => [

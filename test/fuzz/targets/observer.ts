@@ -98,7 +98,7 @@ export const observer: Target = {
     for (const side of ['server', 'client'] as const) {
       const said = Buffer.concat(turns.filter((turn) => turn.side === side).map(({ bytes }) => bytes));
       const [more, less] = [passed(pieces, side), passed(whole, side)];
-      // Nothing is lost, added or moved; what came before a refusal in the same chunk is not given back.
+      // No byte is lost, added or moved; bytes before a refusal in the same chunk are not returned.
       assert.ok(said.subarray(0, more.length).equals(more));
       assert.ok(more.subarray(0, less.length).equals(less));
       if (whole.refusal === undefined) assert.equal(more.length, less.length);

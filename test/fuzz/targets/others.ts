@@ -1,4 +1,4 @@
-/** What other programs left in a config, said on a VM or wrote into a table. */
+/** Data of other programs in a config, on a VM or in a table. */
 import assert from 'node:assert/strict';
 import { formatLeases, parseLeases } from '../../../src/ci/leases.ts';
 import { parseMoshServer } from '../../../src/commands/mosh-server.ts';
@@ -45,7 +45,7 @@ const lease = {
   isToEnd: false,
 };
 
-/** A project's leases, as anybody with access to the store can write them. */
+/** A project's leases, as anyone with access to the store can write them. */
 export const leases: Target = {
   name: 'lease',
   seeds: () => [

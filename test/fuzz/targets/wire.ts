@@ -75,7 +75,7 @@ export const agentMessages: Target = {
     const whole = attempt(['not-ssh'], () => new AgentFrames().push(input));
     const frames = new AgentFrames();
     const pieces = attempt(['not-ssh'], () => inPieces(input).flatMap((piece) => frames.push(piece)));
-    // What came before a length that is refused is given back with the pieces, and lost with the whole.
+    // Messages before a refused length are returned if the input is split, and lost if it is not.
     if (whole instanceof Refusal || pieces instanceof Refusal) {
       assert.ok(whole instanceof Refusal && pieces instanceof Refusal);
       return whole.words;

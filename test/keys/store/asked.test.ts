@@ -1,4 +1,4 @@
-/** What `mint-ssh keys` asks on a terminal. */
+/** The prompts of `mint-ssh keys` on a terminal. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
@@ -13,7 +13,7 @@ function typing(place: Place, words: string): Child {
 }
 
 describe('mint-ssh keys on a terminal', () => {
-  test('delete names the instances that use the key, says that they still accept it, and takes only y for a yes', async (context) => {
+  test('delete names the instances that still accept the key, and takes only y for a yes', async (context) => {
     const place = keysPlace(context);
     assert.equal((await place.keys(['create', 'lab'])).status, 0);
     const metadata = join(place.store, 'metadata.json');

@@ -22,7 +22,7 @@ test('fifty processes that create, import, list and delete at once lose nothing 
     if (at % 10 < 4) return ['create', `new-${at}`];
     if (at % 10 < 6) return ['import', `in-${at}`, '--key-file', join(place.directory, 'mine')];
     if (at % 10 < 8) return ['list', '--json'];
-    // All of them want the same one.
+    // All of them use the same one.
     if (at % 10 === 8) return ['create', 'contested'];
     return ['delete', `old-${number}`, '--force'];
   });

@@ -16,7 +16,7 @@ import { makeKey } from '../key-lines.ts';
 import { keysPlace, readDirectory, snapshot } from './keys-program.ts';
 
 describe('mint-ssh keys doctor', () => {
-  test('says so where all is well, and where there is no store', async (context) => {
+  test('reports a valid store, and a missing one', async (context) => {
     const place = keysPlace(context);
     const none = await place.keys(['doctor']);
     assert.deepEqual([none.status, readDirectory(place.store)], [0, []]);
@@ -28,7 +28,7 @@ describe('mint-ssh keys doctor', () => {
     assert.deepEqual(snapshot(place.store), before);
   });
 
-  test('mends modes, a public key that is gone or wrong, and leftovers', async (context) => {
+  test('fixes modes and a missing or wrong public key, and removes leftovers', async (context) => {
     const place = keysPlace(context);
     for (const name of ['one', 'two', 'three']) {
       assert.equal((await place.keys(['create', name])).status, 0);
@@ -50,7 +50,7 @@ describe('mint-ssh keys doctor', () => {
     assert.match((await place.keys(['doctor'])).stderr, /no problems found/);
   });
 
-  test('takes in keys that metadata.json does not name, and makes it anew where it is broken', async (context) => {
+  test('adds keys that metadata.json does not have, and replaces a broken one', async (context) => {
     const place = keysPlace(context);
     assert.equal((await place.keys(['create', 'lab'])).status, 0);
     makeKey(place.store, 'plain', '-t', 'rsa', '-b', '2048', '-m', 'PEM');
@@ -79,7 +79,7 @@ describe('mint-ssh keys doctor', () => {
     }
   });
 
-  test('leaves to a person what no program can mend, and says what to do', async (context) => {
+  test('reports problems that it cannot fix, with a remedy', async (context) => {
     const place = keysPlace(context);
     for (const name of ['gone', 'cut']) assert.equal((await place.keys(['create', name])).status, 0);
     unlinkSync(join(place.store, 'gone'));
@@ -96,7 +96,7 @@ describe('mint-ssh keys doctor', () => {
     assert.doesNotMatch((await place.keys(['doctor'])).stderr, /gone/);
   });
 
-  test('touches neither a store of a later version nor one behind a link', async (context) => {
+  test('changes neither a store of a later version nor one behind a link', async (context) => {
     const place = keysPlace(context);
     assert.equal((await place.keys(['create', 'lab'])).status, 0);
     const metadata = join(place.store, 'metadata.json');
@@ -114,7 +114,7 @@ describe('mint-ssh keys doctor', () => {
     assert.equal(statSync(elsewhere).mode & 0o777, 0o755);
   });
 
-  test('puts a damaged journal aside', async (context) => {
+  test('renames a damaged journal', async (context) => {
     const place = keysPlace(context);
     assert.equal((await place.keys(['create', 'lab'])).status, 0);
     writeFileSync(join(place.store, '.journal'), '{"name": "../x", "entry": null}', { mode: 0o600 });

@@ -27,7 +27,7 @@ async function open(path: string, secret?: string) {
   return { key, type: typeOfBlob(blob), line: publicLine(blob, 'c').split(' ').slice(0, 2).join(' ') };
 }
 
-/** What ssh-keygen says the public half is; undefined when it does not open the file. */
+/** The public key by ssh-keygen; undefined if it does not open the file. */
 function publicByKeygen(path: string, secret: string): string | undefined {
   const { status, stdout } = spawnSync('ssh-keygen', ['-y', '-P', secret, '-f', path], { encoding: 'utf8' });
   return status === 0 ? stdout.trim().split(' ').slice(0, 2).join(' ') : undefined;
@@ -111,7 +111,7 @@ describe('a private key', () => {
     await assert.rejects(open(path), refusal('key-passphrase'));
   }
 
-  test('a wrong passphrase is named as such, also the one in a few hundred that seems to decrypt', async (context) => {
+  test('reports a wrong passphrase, also the one in a few hundred that seems to decrypt', async (context) => {
     const directory = ownDirectory(context);
     makeKey(directory, 'key', '-t', 'ed25519');
     const { key } = await open(join(directory, 'key'));
@@ -122,7 +122,7 @@ describe('a private key', () => {
     }
   });
 
-  test('OpenSSH’s own format is read under every cipher that a library reads, else a way is named', async (context) => {
+  test('reads OpenSSH’s format with every supported cipher, else names a conversion', async (context) => {
     const directory = ownDirectory(context);
     makeKey(directory, 'key', '-t', 'ed25519');
     const ciphers = execFileSync('ssh', ['-Q', 'cipher'], { encoding: 'utf8' }).trim().split('\n');
@@ -140,7 +140,7 @@ describe('a private key', () => {
     }
   });
 
-  test('the files of openssl are read: SEC1 behind its parameters, PKCS#8, CRLF, encrypted of old', async (context) => {
+  test('reads the files of openssl: SEC1 after its parameters, PKCS#8, CRLF, old encryption', async (context) => {
     const directory = ownDirectory(context);
     const openssl = (name: string, command: string, ...words: string[]) => {
       execFileSync('openssl', [command, '-out', join(directory, name), ...words], { stdio: 'ignore' });
@@ -173,7 +173,7 @@ describe('a private key', () => {
     }
   });
 
-  test('what is no key to keep is refused by name', async (context) => {
+  test('refuses unsupported keys with a reason', async (context) => {
     const directory = ownDirectory(context);
     const openssl = (...words: string[]) =>
       execFileSync('openssl', words, { stdio: ['ignore', 'pipe', 'ignore'] });
@@ -212,7 +212,7 @@ describe('a private key', () => {
     }
   });
 
-  test('one that is cut anywhere is refused, and nothing of it is quoted', async (context) => {
+  test('refuses a file that is truncated anywhere, and quotes no part of it', async (context) => {
     const directory = ownDirectory(context);
     makeKey(directory, 'key', '-t', 'ed25519');
     const whole = readFileSync(join(directory, 'key'));

@@ -18,7 +18,7 @@ function killedAt(place: Place, words: readonly string[], step: number): Promise
   return startChild(process.execPath, program, { ...place.env, KILL_AT: String(step) }).done;
 }
 
-/** The names of the keys that are whole; fails where another one has half of its files. */
+/** The names of the complete keys; fails if a key has only one of its files. */
 async function wholeKeys(place: Place): Promise<string[]> {
   const names = listKeys(place.store).map(({ name }) => name);
   for (const name of names) {
@@ -59,7 +59,7 @@ async function killAtEachWrite(
 
 describe('mint-ssh keys, killed at every write', { timeout: 300_000 }, () => {
   for (const word of ['create', 'import'] as const) {
-    test(`of ${word} leaves no key or the whole one, and doctor completes it`, async (context) => {
+    test(`of ${word} leaves no key or a complete one, and doctor completes it`, async (context) => {
       const place = keysPlace(context);
       assert.equal((await place.keys(['create', 'first'])).status, 0);
       makeKey(place.directory, 'mine', '-t', 'ed25519');

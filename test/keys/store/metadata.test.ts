@@ -11,7 +11,7 @@ import { fc } from '../../property.ts';
 import { keygen } from '../key-lines.ts';
 import { keysPlace } from './keys-program.ts';
 
-/** As an older system wrote it, with fields of its own. */
+/** As an older system wrote it, with its own fields. */
 const older = `{
   "keys": {
     "research": {
@@ -46,7 +46,7 @@ const older = `{
 `;
 
 describe('metadata.json', () => {
-  test('of an older system is written back byte for byte, but for the entry that changes', () => {
+  test('of an older system is written back byte for byte, except the changed entry', () => {
     const metadata = parseMetadata(older);
     const entry = metadata.entries['research'] as Readonly<Record<string, unknown>>;
     assert.equal(metadataWith(metadata, 'research', entry), older);
@@ -89,7 +89,7 @@ describe('metadata.json', () => {
     assert.equal(lookUp(twice, 'other')?.name, 'other');
   });
 
-  test('whatever it holds is read or refused by one word', () => {
+  test('is read or refused with one code for any content', () => {
     fc.assert(
       fc.property(fc.json(), (text) => {
         try {
@@ -101,7 +101,7 @@ describe('metadata.json', () => {
     );
   });
 
-  test('every profile becomes a name that is safe as a file, or is refused', () => {
+  test('every profile becomes a safe file name, or is refused', () => {
     fc.assert(
       fc.property(fc.string({ maxLength: 80 }), (profile) => {
         try {
@@ -118,7 +118,7 @@ describe('metadata.json', () => {
 });
 
 describe('the store', () => {
-  test('is the one that is named, else ours, else an older system’s where only that has keys', (context) => {
+  test('is the given one, else ours, else an older system’s if only that has keys', (context) => {
     const home = ownDirectory(context);
     const keys = join(home, 'config', 'keys');
     const environment = { HOME: home };
@@ -142,7 +142,7 @@ describe('the store', () => {
     assert.equal(where('/named', { MINT_KEYS_DIR: '/elsewhere' }), '/named');
   });
 
-  test('of an older system is used as it is: its keys, its metadata, its directory', async (context) => {
+  test('of an older system is used in place: its keys, its metadata, its directory', async (context) => {
     const place = keysPlace(context);
     const store = join(place.env['HOME'] ?? '', '.cloudworkstation', 'keys');
     mkdirSync(store, { recursive: true, mode: 0o700 });
@@ -181,7 +181,7 @@ describe('the store', () => {
     assert.match(again.stdout, /"eu-central-1": "cws-big-lab-eu-central-1"/);
   });
 
-  test('takes the region from the settings, from the environment, and none where there is none', async (context) => {
+  test('uses the region of the settings or the environment, or none', async (context) => {
     const place = keysPlace(context);
     assert.equal((await place.keys(['create', 'none'])).status, 0);
     assert.equal((await place.start(['create', 'one'], { AWS_REGION: 'eu-west-1' }).done).status, 0);

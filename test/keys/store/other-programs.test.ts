@@ -52,7 +52,7 @@ function rewrittenByPrism(directory: string, change: (metadata: Metadata) => voi
 }
 
 describe('a store of Prism', () => {
-  test('with names that mint-ssh does not serve is used for all others, and those are listed and left alone', async (context) => {
+  test('with names that are invalid in mint-ssh is used for all others, and those are listed and not changed', async (context) => {
     const place = prismStore(context);
     const { keysDirectory } = place;
     const before = snapshot(keysDirectory);
@@ -96,7 +96,7 @@ describe('a store of Prism', () => {
     assert.match(readFileSync(join(keysDirectory, `${profile}.pub`), 'utf8'), /^ssh-rsa /);
   });
 
-  test('names new keys as the newest key of the store is named', async (context) => {
+  test('names new keys like its newest key', async (context) => {
     const place = prismStore(context);
     rewrittenByPrism(place.keysDirectory, ({ keys }) => {
       const { research } = keys;
@@ -132,7 +132,7 @@ describe('a store of Prism', () => {
     assert.ok(existsSync(join(keysDirectory, '.mint-ssh/labs-key.old')));
   });
 
-  test('that was cut off while Prism wrote it is repaired with every entry that can be read', async (context) => {
+  test('that was truncated while Prism wrote it is repaired with every readable entry', async (context) => {
     const place = prismStore(context);
     const { keysDirectory } = place;
     const whole = readFileSync(fixture, 'utf8');
@@ -148,7 +148,7 @@ describe('a store of Prism', () => {
     assert.equal(keys['research']?.type, 'rsa-2048', 'made again from its file');
   });
 
-  test('with an entry of a wrong shape is used for all others, and doctor leaves that entry as it is', async (context) => {
+  test('with a malformed entry is used for all others, and doctor does not change that entry', async (context) => {
     const place = prismStore(context);
     const { keysDirectory } = place;
     const wrong = { ...read(keysDirectory).keys['research'], instances: 'my-workstation' };

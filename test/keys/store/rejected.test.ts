@@ -1,4 +1,4 @@
-/** What `mint-ssh keys` must not do: refused with a word for it, and no file of the store is other than before. */
+/** Refusals of `mint-ssh keys`: each with an error, and without a change of the store. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { chmodSync, mkdirSync, readFileSync, rmSync, symlinkSync, unlinkSync, writeFileSync } from 'node:fs';
@@ -20,14 +20,14 @@ async function refused(
   assert.equal(ended.status, status, told);
   assert.equal(ended.stdout, '', told);
   const after = snapshot(place.directory);
-  // What stands for the person at the other end is not the store's.
+  // The other user's directory is not part of the store.
   for (const files of [before, after]) for (const name of ['askpass', 'answers']) delete files[name];
   assert.deepEqual(after, before, told);
   return ended.stderr;
 }
 
 describe('mint-ssh keys refuses, and writes nothing', () => {
-  test('names that no key may have', async (context) => {
+  test('invalid key names', async (context) => {
     const place = keysPlace(context);
     const names = ['../x', 'metadata.json', '', 'x'.repeat(300), 'a/b', 'a\n', 'Kelvin-\u212a', '.journal'];
     for (const name of names) {
@@ -38,7 +38,7 @@ describe('mint-ssh keys refuses, and writes nothing', () => {
     await refused(place, ['delete', 'a.pub', '--force'], ['key-name', 2]);
   });
 
-  test('words and options that do not belong together', async (context) => {
+  test('arguments and options that contradict each other', async (context) => {
     const place = keysPlace(context);
     for (const words of [
       ['turn', 'x'],
@@ -65,7 +65,7 @@ describe('mint-ssh keys refuses, and writes nothing', () => {
     }
   });
 
-  test('two profiles that meet in one name', async (context) => {
+  test('two profiles with the same key name', async (context) => {
     const place = keysPlace(context);
     assert.equal((await place.keys(['create', 'My Lab'])).status, 0);
     for (const other of ['my_lab', 'my-lab', 'MY LAB', 'My Lab']) {
@@ -78,7 +78,7 @@ describe('mint-ssh keys refuses, and writes nothing', () => {
     assert.equal((await place.keys(['public', 'my_lab'])).status, 0);
   });
 
-  test('files that hold no key to keep, or that others can read', async (context) => {
+  test('files without a supported key, or that others can read', async (context) => {
     const place = keysPlace(context);
     assert.equal((await place.keys(['create', 'there'])).status, 0);
     const line = makeKey(place.directory, 'good', '-t', 'ed25519');
@@ -139,7 +139,7 @@ describe('mint-ssh keys refuses, and writes nothing', () => {
     await refused(place, exporting, ['key-passphrase', 1], ['wrong', 'these four words', 'these four words']);
   });
 
-  test('an output that is there already, and a format that cannot hold the key', async (context) => {
+  test('an existing output file, and a format that does not support the key', async (context) => {
     const place = keysPlace(context);
     assert.equal((await place.keys(['create', 'lab'])).status, 0);
     const output = place.file('there', 'mine');
@@ -175,7 +175,7 @@ describe('mint-ssh keys refuses, and writes nothing', () => {
     await refused(place, ['list'], ['unsafe-permissions', 3]);
   });
 
-  test('files that are gone, or open to others: each is named with what mends it', async (context) => {
+  test('missing files, and files that others can read: each is named with a remedy', async (context) => {
     const place = keysPlace(context);
     assert.equal((await place.keys(['create', 'lab'])).status, 0);
     const path = join(place.store, 'lab');
@@ -205,7 +205,7 @@ describe('mint-ssh keys refuses, and writes nothing', () => {
     assert.match(await refused(place, ['list'], ['unsafe-permissions', 3]), /hint: chmod go-rwx/);
   });
 
-  test('a key of someone else’s that stands where the new one would', async (context) => {
+  test('another program’s key at the path of the new one', async (context) => {
     const place = keysPlace(context);
     mkdirSync(place.store, { recursive: true, mode: 0o700 });
     makeKey(place.store, 'lab', '-t', 'ed25519');

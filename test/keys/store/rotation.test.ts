@@ -102,7 +102,7 @@ describe('a rotation in the store', () => {
     assert.deepEqual(record?.instances, ['one', 'two'], 'for other programs');
   });
 
-  test('keeps the old key where no login has proved the new one, unless it is forced', async (context) => {
+  test('keeps the old key if no login has proved the new one, unless it is forced', async (context) => {
     const { store, fingerprint } = await begun(context);
     for (const name of ['one', 'two']) forgetMachine(store, 'lab', to(name));
     switchKeys(store, 'lab', { proven: [], left: nothingLeft, fingerprint });
@@ -163,7 +163,7 @@ describe('a rotation in the store', () => {
     ]);
   });
 
-  test('asks a machine that is first met while it is open for a proof as well', async (context) => {
+  test('also requires a proof from a machine that is first seen during the rotation', async (context) => {
     const { store, old, fingerprint } = await begun(context);
     switchKeys(store, 'lab', { proven: [to('one')], left: nothingLeft, fingerprint });
     for (const name of ['one', 'two']) noteMachine(store, 'lab', to(name), 'done', fingerprint);
@@ -177,7 +177,7 @@ describe('a rotation in the store', () => {
     ]);
   });
 
-  test('an instance that another program has entered under its name and its id is one machine', async (context) => {
+  test('counts an instance that another program has entered by name and by ID as one machine', async (context) => {
     const { store, old, fingerprint } = await begun(context);
     const instance = 'i-0123456789abcdef0';
     addMachines(store, 'lab', [to('One', instance)]);
@@ -195,7 +195,7 @@ describe('a rotation in the store', () => {
     assert.notEqual(readPublicKey(store, 'lab'), old);
   });
 
-  test('takes an instance that is not known for one with the old key only where EC2 still has that', async (context) => {
+  test('assumes the old key for an unknown instance only if EC2 still has that key', async (context) => {
     const { store, old, next, fingerprint } = await begun(context);
     const left = { regions: ['us-east-1'], unasked: ['eu-west-1'] };
     addEc2Name(store, 'lab', 'eu-west-1', 'cws-lab-eu-west-1');
@@ -207,7 +207,7 @@ describe('a rotation in the store', () => {
     assert.deepEqual(['us-east-1', 'eu-west-1', 'ap-south-1'].map(served), [old, old, next]);
   });
 
-  test('knows a machine by its instance id and its user; a name decides only where there is no more', () => {
+  test('identifies a machine by instance ID and user; a name counts only if the ID is unknown', () => {
     const [first, second] = ['i-0123456789abcdef0', 'i-0fedcba9876543210'];
     assert.equal(isSameMachine(to('dev', first), to('dev', second)), false);
     assert.equal(isSameMachine(to('dev', first), to('renamed', first)), true);
@@ -229,7 +229,7 @@ describe('a rotation in the store', () => {
     assert.deepEqual(readDirectory(nowhere), []);
   });
 
-  test('each use is noted with its time, and no more often than once a minute', async (context) => {
+  test('records each use with its time, at most once a minute', async (context) => {
     const { store, old } = await begun(context);
     const state = join(store, '.mint-ssh/state.json');
     const use = (name = 'lab') =>
@@ -250,7 +250,7 @@ describe('a rotation in the store', () => {
     assert.equal(use(), undefined);
   });
 
-  test('a state file that is not ours is refused, whatever it holds', () => {
+  test('refuses an invalid state file with any content', () => {
     const file = (key: unknown) => JSON.stringify({ version: 1, keys: { lab: key } });
     const whole = { machines: [], ec2_names: [], rotation: null };
     assert.deepEqual(parseState(file(whole))['lab'], { machines: [], ec2Names: [], rotation: undefined });
@@ -279,7 +279,7 @@ describe('a rotation in the store', () => {
     );
   });
 
-  test('the rule says why the old key is needed, in every case', () => {
+  test('the rule gives the reason to keep the old key, in every case', () => {
     const machine = (accepts: Machine['accepts']): Machine => {
       return { ...to('a'), lastUsed: undefined, proved: undefined, accepts };
     };
@@ -298,7 +298,7 @@ describe('a rotation in the store', () => {
   });
 });
 
-test('what an earlier version wrote is taken over: its fields, its open rotation, its journal', async (context) => {
+test('converts the store of an earlier version: its fields, its open rotation, its journal', async (context) => {
   const store = join(ownDirectory(context), 'keys');
   addKey(store, { ...lab, region: undefined }, await materialOf(await generateKey('ed25519'), 'lab'));
   const old = await materialOf(await generateKey('ed25519'), 'lab');
@@ -346,7 +346,7 @@ test('what an earlier version wrote is taken over: its fields, its open rotation
   assert.deepEqual(files(store), ['cut', 'cut.pub', 'lab', 'lab.pub', 'metadata.json']);
 });
 
-test('a journal of an earlier version that is damaged changes nothing, and doctor puts it aside', async (context) => {
+test('a damaged journal of an earlier version changes nothing, and doctor renames it', async (context) => {
   const { store, old } = await begun(context);
   const metadata = readFileSync(join(store, 'metadata.json'), 'utf8');
   for (const text of [
@@ -363,7 +363,7 @@ test('a journal of an earlier version that is damaged changes nothing, and docto
   assert.equal(keyForMachine(store, lab, to('one'))?.publicKey, old);
 });
 
-test('a switch that was cut off right after its commit is finished by the next command', async (context) => {
+test('the next command finishes a switch that was killed right after its commit', async (context) => {
   const { store, next, fingerprint } = await begun(context);
   const kept = ['lab', 'lab.pub'].map((file) => readFileSync(join(store, file)));
   const newPair = ['lab.next', 'lab.next.pub'].map((file) => readFileSync(join(store, '.mint-ssh', file)));

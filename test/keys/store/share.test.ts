@@ -1,4 +1,4 @@
-/** Keys shared through files of age: the real `age` opens ours, and what it writes is taken in. */
+/** Keys shared in age files: the real `age` opens ours, and import reads its files. */
 import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
 import { chmodSync, readFileSync, statSync } from 'node:fs';
@@ -23,7 +23,7 @@ async function shared(context: TestContext) {
 }
 
 describe('mint-ssh keys share', () => {
-  test('writes one file for all recipients: age opens it, import takes it in, no one else does', async (context) => {
+  test('writes one file for all recipients: age and import open it, and no other identity does', async (context) => {
     const { place, first, second, third, key } = await shared(context);
     const list = place.file('team', `# the team\n\n${second.recipient}\n`);
     const output = join(place.directory, 'lab.age');
@@ -83,7 +83,7 @@ describe('mint-ssh keys share', () => {
     assert.equal((await place.keys(taking, ['correct horse'])).status, 0);
   });
 
-  test('takes in what age itself has written, armored or not', async (context) => {
+  test('imports files that age has written, armored or not', async (context) => {
     const { place, first } = await shared(context);
     for (const armor of [[], ['-a']]) {
       const file = join(place.directory, `made${armor.length}`);
@@ -95,7 +95,7 @@ describe('mint-ssh keys share', () => {
     }
   });
 
-  test('refuses what is no recipient, and files that are cut off', async (context) => {
+  test('refuses invalid recipients, and truncated files', async (context) => {
     const { place, first } = await shared(context);
     const output = join(place.directory, 'lab.age');
     const wrong = `${first.recipient.slice(0, -1)}${first.recipient.endsWith('q') ? 'p' : 'q'}`;

@@ -1,4 +1,4 @@
-/** What `mint-ssh keys` and `mint-ssh key` say where a word, a mode or a path is wrong. */
+/** Errors of `mint-ssh keys` and `mint-ssh key` for a wrong subcommand, mode or path. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { chmodSync, existsSync } from 'node:fs';
@@ -8,7 +8,7 @@ import { startChild } from '../../openssh/child.ts';
 import { keysPlace, mainProgram } from './keys-program.ts';
 
 describe('mint-ssh keys', () => {
-  test('and mint-ssh key name each other where a subcommand is of the other one', async (context) => {
+  test('and mint-ssh key name each other if a subcommand belongs to the other one', async (context) => {
     const place = keysPlace(context);
     const add = await place.keys(['add', 'dev', 'line']);
     assert.equal(add.status, 2);
@@ -26,7 +26,7 @@ describe('mint-ssh keys', () => {
     assert.match((await place.keys(['frobnicate'])).stderr, /unknown command: keys frobnicate \(usage\)/);
   });
 
-  test('list ends with status 3 where a key is open to others', async (context) => {
+  test('list ends with status 3 if others can read a key', async (context) => {
     const place = keysPlace(context);
     assert.equal((await place.keys(['create', 'lab'])).status, 0);
     chmodSync(join(place.store, 'lab'), 0o644);

@@ -28,7 +28,7 @@ describe('mint-ssh keys', { timeout: 300_000 }, () => {
     return (JSON.parse(stdout) as { instances: string[] }).instances;
   };
 
-  test('attach has the VM let the key in, which is the one of "default" made for it; detach ends that', async () => {
+  test('attach authorizes the new key of "default" on the VM; detach removes it', async () => {
     const { stderr } = await place.keys(0, 'attach', 'default', 'DEV');
     assert.match(stderr, /made the key of "default"/);
     assert.match(stderr, /dev accepts the key of default$/m);
@@ -45,7 +45,7 @@ describe('mint-ssh keys', { timeout: 300_000 }, () => {
     assert.match((await place.keys(1, 'detach', 'default', 'dev')).stderr, /\(key-not-found\)/);
   });
 
-  test('a VM that does not let it in is no instance of the key; one that is gone is forgotten by --force', async () => {
+  test('a VM that refuses the key is not recorded as its instance; --force forgets a terminated one', async () => {
     await place.keys(0, 'create', 'lab');
     await place.keys(0, 'attach', 'lab', 'dev');
     const { sshd } = place.world.vm('dev');
@@ -81,7 +81,7 @@ describe('mint-ssh keys', { timeout: 300_000 }, () => {
     assert.deepEqual(place.lines('picky'), [publicFile('curve')]);
   });
 
-  test('attach says where the key is of another region than the VM', async () => {
+  test('attach reports a key of another region than the VM', async () => {
     await place.keys(0, 'create', 'west', '--region', 'us-west-2');
     const { stderr } = await place.keys(0, 'attach', 'west', 'dev');
     assert.match(stderr, /note: west is a key of us-west-2, and dev is in us-east-1/);

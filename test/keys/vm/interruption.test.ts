@@ -1,4 +1,4 @@
-/** `rotate` and `migrate`, cut off at every write, with an instance that is logged in to for real. */
+/** `rotate` and `migrate`, killed at every write, with real logins to an instance. */
 import assert from 'node:assert/strict';
 import { chmodSync, cpSync, existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
@@ -15,14 +15,14 @@ import { type KeyWorld, makeKeyWorld } from './key-world.ts';
 
 const preload = join(import.meta.dirname, '../store/programs/copied-at-step.ts');
 
-describe('mint-ssh keys, cut off at every write', { timeout: 300_000 }, () => {
+describe('mint-ssh keys, killed at every write', { timeout: 300_000 }, () => {
   let place: KeyWorld;
-  /** Where older systems keep theirs. */
+  /** The directory of older systems. */
   let older: string;
   let copies: string;
 
   before(async () => {
-    // The way in is the key alone: what is locked out stays so.
+    // Only the key is authorized, so that a lost key shows.
     place = await makeKeyWorld(['dev'], ['access = "key:lab"']);
     older = join(place.world.directory, 'older');
     copies = join(place.world.directory, 'copies');
@@ -51,7 +51,7 @@ describe('mint-ssh keys, cut off at every write', { timeout: 300_000 }, () => {
     return steps;
   }
 
-  /** What the next command finds: the one key that is served for the VM, and nothing that nobody knows of. */
+  /** The state for the next command: the key that is served for the VM, and no unknown files. */
   async function servedAt(step: number): Promise<{ blob: Buffer | undefined; letIn: Buffer[] }> {
     const [store = '', remote = ''] = [0, 1].map((at) => join(copies, String(step), String(at)));
     const file = join(remote, 'authorized_keys');
@@ -65,7 +65,7 @@ describe('mint-ssh keys, cut off at every write', { timeout: 300_000 }, () => {
     const blob = publicBlob(await openKeyFile(parseKeyFile(served.privateKey), undefined));
     assert.deepEqual(blobOfLine(served.publicKey), blob);
     const { rotation } = served.record;
-    // Each private key on the disk is one that somebody knows of: in use, or a role of the rotation.
+    // Each private key on the disk is known: in use, or part of the rotation.
     const others = readDirectory(join(store, '.mint-ssh')).filter((name) => /\.(?:next|old)$/.test(name));
     const isOver = rotation !== undefined && needsOldKey(served.record).length === 0;
     if (rotation !== undefined && !isOver) assert.ok(others.includes('lab.old'), `at write ${step}`);
@@ -73,7 +73,7 @@ describe('mint-ssh keys, cut off at every write', { timeout: 300_000 }, () => {
     return { blob, letIn };
   }
 
-  test('of rotate, the key that is served for an instance is one that it lets in', async () => {
+  test('of rotate, the instance accepts the key that is served for it', async () => {
     await place.keys(0, 'create', 'lab');
     place.letIn(readFileSync(join(place.store, 'lab.pub'), 'utf8'), 'dev');
     await place.keys(0, 'attach', 'lab', 'dev');
@@ -89,7 +89,7 @@ describe('mint-ssh keys, cut off at every write', { timeout: 300_000 }, () => {
     }
     assert.equal(served.size, 2, 'the old key and then the new one');
 
-    // And with a real SIGKILL: the next run ends what was begun.
+    // And with a real SIGKILL: the next run finishes the rotation.
     for (const killAt of [0.2, 0.45, 0.7].map((part) => Math.round(part * steps))) {
       restore(before, place.store);
       place.letIn(line, 'dev');
@@ -106,7 +106,7 @@ describe('mint-ssh keys, cut off at every write', { timeout: 300_000 }, () => {
     }
   });
 
-  test('of attach, a VM that has the line is one that the store knows of', async () => {
+  test('of attach, the store knows every VM that has the line', async () => {
     await place.keys(0, 'create', 'lab');
     await place.keys(0, 'create', 'other');
     const way = readFileSync(join(place.store, 'lab.pub'), 'utf8');

@@ -1,4 +1,4 @@
-/** VMs whose users have home directories of the test's own, and the kept keys that let in there. */
+/** VMs whose users have temporary home directories, and the managed keys for them. */
 import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { loginUser, makeWorld, mintProgram, type Result, type World } from '../../openssh/world.ts';
@@ -13,11 +13,11 @@ export interface KeyWorld {
   lines(vm: string): string[];
   /** The directory with it. */
   sshDirectory(vm: string): string;
-  /** Lets this line in on the VMs, and nothing else. */
+  /** Authorizes this line on the VMs, and no other. */
   letIn(line: string, ...vms: readonly string[]): void;
-  /** Whether `ssh VM` gets a session, by whatever lets in. */
+  /** Whether `ssh VM` gets a session, with any key. */
   letsIn(vm: string): Promise<boolean>;
-  /** Whether a plain ssh gets one with this private key and no word of ours. */
+  /** Whether plain ssh without mint-ssh gets a session with this private key. */
   opens(vm: string, keyFile: string): Promise<boolean>;
   end(): Promise<void>;
 }
@@ -36,7 +36,7 @@ export async function makeKeyWorld(
   const file = (vm: string) => join(home(vm), '.ssh', 'authorized_keys');
   const sshdLines = (vm: string) => [
     `AuthorizedKeysFile ${file(vm)} ${join(home(vm), '.ssh', 'more_keys')}`,
-    // Nothing may ever touch the real ~/.ssh of whoever runs the tests.
+    // The test must not touch the real ~/.ssh of its user.
     `ForceCommand ${join(remote, 'wrapper')}`,
     `SetEnv HOME=${home(vm)} MINT_SSHD=${home(vm)}`,
   ];

@@ -1,4 +1,4 @@
-/** `mint-ssh keys rotate` and instances that only EC2 knows: launched with the key, and perhaps never logged in to. */
+/** `mint-ssh keys rotate` with instances that are only in EC2: launched with the key, and perhaps never logged in to. */
 import assert from 'node:assert/strict';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -109,7 +109,7 @@ describe('mint-ssh keys rotate, with instances that EC2 shows', { timeout: 240_0
     assert.match(stderr, /no rotation of research is open|nothing to do/);
   });
 
-  test('where EC2 cannot be asked, the old key stays; a terminated instance is forgotten', async () => {
+  test('if EC2 cannot be asked, the old key stays; a terminated instance is forgotten', async () => {
     const before = publicKey();
     change('two', { state: 'terminated' });
     const { cloud } = place.world;
@@ -129,7 +129,7 @@ describe('mint-ssh keys rotate, with instances that EC2 shows', { timeout: 240_0
     assert.match(shown, /^instance: +one \(i-\S+, running \d+ s ago, last login /m);
   });
 
-  test('--force says what it breaks, and then removes the old key', async () => {
+  test('--force names the instances it locks out, and removes the old key', async () => {
     await place.world.sshd('away').stop();
     await place.keys(1, 'rotate', 'research');
     const { stderr } = await place.keys(0, 'rotate', 'research', '--force');
@@ -167,7 +167,7 @@ describe('mint-ssh keys rotate, with instances that EC2 shows', { timeout: 240_0
     assert.deepEqual([told['host'], told['port']], ['127.0.0.1', port]);
   });
 
-  test('an old key that is accepted from another file is not called removed', async () => {
+  test('an old key that another file still authorizes is not reported as removed', async () => {
     await place.keys(0, 'create', 'twice');
     await place.keys(0, 'attach', 'twice', 'second');
     writeFileSync(

@@ -1,4 +1,4 @@
-/** `mint-ssh keys migrate`: what older systems left in ~/.ssh, with a real sshd that lets it in or does not. */
+/** `mint-ssh keys migrate`: keys of older systems in ~/.ssh, with a real sshd that accepts or refuses them. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import {
@@ -40,7 +40,7 @@ describe('mint-ssh keys migrate', { timeout: 300_000 }, () => {
     return JSON.parse(stdout) as Record<string, unknown>[];
   };
 
-  test('takes every shape in under its profile, with what is known of it, and removes the originals', async () => {
+  test('imports every form under its profile, with its properties, and removes the originals', async () => {
     const line = makeKey(from, 'cws-big-lab-us-gov-west-1', '-t', 'rsa', '-b', '2048', '-m', 'PEM');
     makeKey(from, 'prism-research-us-west-2', '-t', 'ed25519');
     renameSync(join(from, 'prism-research-us-west-2'), join(from, 'prism-research-us-west-2.pem'));
@@ -88,7 +88,7 @@ describe('mint-ssh keys migrate', { timeout: 300_000 }, () => {
     assert.match((await place.keys(0, 'migrate')).stderr, /no cws-\* or prism-\* keys in/);
   });
 
-  test('leaves an original until each of its instances lets the key in, and asks EC2 which they are', async () => {
+  test('keeps an original until each of its instances accepts the key, and asks EC2 which they are', async () => {
     const line = makeKey(from, 'cws-lab-us-east-1', '-t', 'ed25519');
     const originals = readDirectory(from);
     const { instance } = place.world.vm('dev');
@@ -113,7 +113,7 @@ describe('mint-ssh keys migrate', { timeout: 300_000 }, () => {
     place.world.cloud.instances.set(instance, known);
   });
 
-  test('leaves what ~/.ssh/config names, what is not one key, and what the profile has another key for', async () => {
+  test('keeps files that ~/.ssh/config names, that are not one key, or whose profile has another key', async () => {
     makeKey(from, 'cws-named-us-east-1', '-t', 'ed25519');
     writeFileSync(join(from, 'config'), 'Host x\n  IdentityFile ~/.ssh/cws-named-us-east-1\n', {
       mode: 0o600,

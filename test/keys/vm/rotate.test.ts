@@ -73,7 +73,7 @@ describe('mint-ssh keys rotate', { timeout: 300_000 }, () => {
     assert.equal(place.world.cloud.pushes.length, pushes, 'nothing was pushed');
   });
 
-  test('serves the old key to those that were down, and finishes each by itself at its first login', async () => {
+  test('serves the old key to those that were down, and finishes each at its first login', async () => {
     assert.deepEqual(otherKeys(), ['team.old', 'team.old.pub']);
     const shown = (await place.keys(0, 'show', 'team')).stdout;
     assert.match(shown, /^rotation: +not finished, since /m);
@@ -110,7 +110,7 @@ describe('mint-ssh keys rotate', { timeout: 300_000 }, () => {
     assert.match(readFileSync(join(place.store, '.mint-ssh/state.json'), 'utf8'), /"rotation": null/);
   });
 
-  test('changes nothing where no instance can be given a new key', async () => {
+  test('changes nothing if no instance can get a new key', async () => {
     for (const vm of all) await place.world.sshd(vm).stop();
     const { stderr } = await place.keys(1, 'rotate', 'team');
     assert.match(stderr, /no instance could be given a new key: team is .* as before/);
