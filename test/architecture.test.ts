@@ -97,7 +97,7 @@ test('no file imports itself through others, by value or by type', () => {
   assert.deepEqual(circlesIn(imports), knownCircles);
 });
 
-test('a circle is found whatever kind of import closes it', () => {
+test('finds a circle through every kind of import', () => {
   const arrow = (from: string, to: string, typeOnly = false) => ({ from, to, typeOnly });
   assert.deepEqual(
     circlesIn([arrow('a', 'b'), arrow('b', 'c', true), arrow('c', 'a', true), arrow('c', 'd')]),

@@ -93,7 +93,7 @@ test('a user name with more in it than a name is refused by the proxy', () => {
     assert.equal(status, 2, user);
     assert.match(stderr, /invalid USER: .* \(usage\)/, user);
   }
-  // A name that is one gets as far as finding that there is no such VM.
+  // A valid name gets as far as the error for an unknown VM.
   for (const user of ['ec2-user', 'anna@corp', 'svc$']) {
     assert.match(mint('proxy', 'dev', '22', user).stderr, /\(vm-not-found\)/, user);
   }

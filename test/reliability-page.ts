@@ -4,7 +4,7 @@ import { join } from 'node:path';
 
 const page = join(import.meta.dirname, '..', 'docs', 'reliability.md');
 
-/** Replaces what stands between `<!-- NAME:begin -->` and `<!-- NAME:end -->`. @throws Error where they are not there */
+/** Replaces the text between `<!-- NAME:begin -->` and `<!-- NAME:end -->`. @throws Error if they are missing */
 export function writeSection(name: string, text: string): void {
   const [begin, end] = [`<!-- ${name}:begin -->\n`, `<!-- ${name}:end -->\n`];
   const before = readFileSync(page, 'utf8');
@@ -13,7 +13,7 @@ export function writeSection(name: string, text: string): void {
   writeFileSync(page, `${before.slice(0, start + begin.length)}\n${text.trim()}\n\n${before.slice(stop)}`);
 }
 
-/** A table in Markdown; the columns after the first are numbers and stand to the right where `numbers` says so. */
+/** A table in Markdown; with `numbers`, the columns after the first are aligned to the right. */
 export function table(
   head: readonly string[],
   rows: readonly (readonly string[])[],

@@ -89,13 +89,15 @@ async function run(files: readonly string[], atOnce: number, scratch: string): P
 
 /** Runs the files that failed again, by themselves. @returns those that passed */
 async function repeat(first: Outcome, failed: readonly string[], scratch: string): Promise<string[]> {
-  print(`\ntest: once more, each by itself: ${failed.join(' ')}`);
+  print(`\ntest: once more, each alone: ${failed.join(' ')}`);
   const steady: string[] = [];
   for (const file of failed) {
     if ((await run([file], 1, scratch)).good) steady.push(file);
   }
   for (const file of steady) {
-    print(`\ntest: UNSTEADY: ${file} failed, and passed by itself (its output is above). What failed first:`);
+    print(
+      `\ntest: UNSTEADY: ${file} failed, and passed when it ran alone (its output is above). What failed first:`,
+    );
     for (const { name, error } of first.failures.filter((each) => relative(root, each.file) === file))
       print(`${name}\n${error}`);
   }

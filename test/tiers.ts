@@ -1,7 +1,7 @@
 /**
  * Which tests run when. `npm test` (and `npm cit`) runs the quick tier, `npm run test:all` every tier in turn.
  *
- * A new file is in the quick tier. Add it to a table below where it takes more than 20 s by itself, needs a platform that is
+ * A new file is in the quick tier. Add it to a table below where it takes more than 20 s alone, needs a platform that is
  * emulated, or shows something that README does not promise.
  */
 import { matchesGlob } from 'node:path';
@@ -29,7 +29,7 @@ const slow: readonly string[] = [
   'test/trust/interruption.test.ts',
 ];
 
-/** Files that measure, or that load the machine: each runs by itself. */
+/** Files that measure, or that load the machine: each runs alone. */
 const alone: readonly string[] = ['test/bench/**', 'test/soak/**', 'test/trust/writers.test.ts'];
 
 export const tiers = ['quick', 'slow', 'alone'] as const;

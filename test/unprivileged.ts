@@ -9,7 +9,7 @@ export const nobody = 65_534;
 const root = join(import.meta.dirname, '..');
 
 /**
- * The words that start Node as `nobody` on a module of the test's own.
+ * The words that start Node as `nobody` on a module of the test.
  *
  * A checkout may stand where that user cannot go (a home directory of root's): so Node starts as root, drops
  * its rights, and loads everything from a copy that anyone may read.

@@ -169,7 +169,7 @@ export class HostKeyChecks {
       }
       const answer = await ask(changedKeyQuestion(vm, seen, cause, answerSeconds));
       if (answer === 'yes') return accept('the user');
-      return answer === 'no' ? 'refused' : answer === 'timeout' ? 'unanswered' : 'nobody';
+      return answer === 'no' ? 'refused' : answer === 'timeout' ? 'unanswered' : 'cannot-ask';
     });
     if (settled === 'accepted') return;
     log(`${vm}: blocked the changed host key ${key.fingerprint}: ${settled}`);
@@ -179,7 +179,7 @@ export class HostKeyChecks {
       isElsewhere(pin, seen)
         ? `it is another VM of that name; for both, add [vm.NAME] with instance = "${instance}" and its profile to ssh.toml`
         : `if you expected that: mint-ssh hosts accept ${vm} ${key.fingerprint}`,
-      settled === 'nobody' ? changedKeyWarning(vm, seen, cause) : undefined,
+      settled === 'cannot-ask' ? changedKeyWarning(vm, seen, cause) : undefined,
     );
   }
 

@@ -1,10 +1,10 @@
 /** Questions to the user: through the proxy of one connection, or shared by all connections that wait for the answer. */
 import type { AgentReply, Answer, QuestionText, SecretAnswer, SecretQuestion } from './control/protocol.ts';
 
-/** Asks through one connection. Resolves to `nobody` if that has no terminal or askpass program, or has ended. */
+/** Asks through one connection. Resolves to `cannot-ask` if that has no terminal or askpass program, or has ended. */
 export type AskUser = (question: QuestionText) => Promise<Answer>;
 
-/** Asks for a secret, which is not echoed. Resolves to `nobody` as `AskUser` does. */
+/** Asks for a secret, which is not echoed. Resolves to `cannot-ask` as `AskUser` does. */
 export type AskSecret = (question: SecretQuestion) => Promise<SecretAnswer>;
 
 /** The questions that the agent puts through one proxy. */
@@ -20,7 +20,7 @@ export class ConnectionPrompt {
   }
 
   readonly ask: AskUser = (question) => {
-    if (this.#isClosed) return Promise.resolve('nobody');
+    if (this.#isClosed) return Promise.resolve('cannot-ask');
     return new Promise((resolve) => {
       this.#onAnswer = resolve;
       this.#reply({ type: 'question', question });
@@ -28,7 +28,7 @@ export class ConnectionPrompt {
   };
 
   readonly askSecret: AskSecret = (question) => {
-    if (this.#isClosed) return Promise.resolve('nobody');
+    if (this.#isClosed) return Promise.resolve('cannot-ask');
     return new Promise((resolve) => {
       this.#onSecret = resolve;
       this.#reply({ type: 'secret-question', question });
@@ -45,15 +45,15 @@ export class ConnectionPrompt {
     this.#onSecret(secret);
   }
 
-  /** The connection has ended: open questions get the answer `nobody`. */
+  /** The connection has ended: open questions get the answer `cannot-ask`. */
   close(): void {
     this.#isClosed = true;
-    this.#onAnswer('nobody');
-    this.#onSecret('nobody');
+    this.#onAnswer('cannot-ask');
+    this.#onSecret('cannot-ask');
   }
 }
 
-export type Decision = 'accepted' | 'refused' | 'unanswered' | 'nobody';
+export type Decision = 'accepted' | 'refused' | 'unanswered' | 'cannot-ask';
 
 interface OpenQuestion {
   readonly subject: string;
@@ -95,7 +95,7 @@ export class SharedPrompt {
 async function askFirst(waiting: AskUser[], question: QuestionText): Promise<Answer> {
   for (let ask = waiting.shift(); ask !== undefined; ask = waiting.shift()) {
     const answer = await ask(question);
-    if (answer !== 'nobody') return answer;
+    if (answer !== 'cannot-ask') return answer;
   }
-  return 'nobody';
+  return 'cannot-ask';
 }

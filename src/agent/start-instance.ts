@@ -109,7 +109,7 @@ export class InstanceStarts {
           ? 'refused'
           : answer === 'timeout'
             ? 'unanswered'
-            : 'nobody';
+            : 'cannot-ask';
     });
     if (decision !== 'accepted') throw notRunning(vm, settings);
   }

@@ -19,9 +19,9 @@ export interface Question {
 
 /**
  * `timeout`: the user did not answer in time, or the question was withdrawn.
- * `nobody`: the user cannot be asked: no terminal and no SSH_ASKPASS program.
+ * `cannot-ask`: the user cannot be asked: no terminal and no SSH_ASKPASS program.
  */
-export type Answer = 'yes' | 'no' | 'timeout' | 'nobody';
+export type Answer = 'yes' | 'no' | 'timeout' | 'cannot-ask';
 
 /**
  * OpenSSH's rules (confirm() in sshconnect.c): an empty line is a no. Beyond those, `y` and `n` are enough, except for

@@ -32,7 +32,7 @@ export function askpassUse(environment: NodeJS.ProcessEnv): 'first' | 'last' | '
  */
 export async function askThroughProgram(question: Question, environment: NodeJS.ProcessEnv): Promise<Answer> {
   const program = environment['SSH_ASKPASS'] ?? usualProgram;
-  if (program === '') return 'nobody';
+  if (program === '') return 'cannot-ask';
   const { accepts, prompt, seconds, signal } = question;
   const { SSH_ASKPASS_PROMPT: _, ...withoutHint } = environment;
   const withHint = { ...withoutHint, SSH_ASKPASS_PROMPT: 'confirm' };
@@ -56,9 +56,9 @@ export async function askSecretThroughProgram(
   prompt: string,
   environment: NodeJS.ProcessEnv,
   limits: Limits,
-): Promise<{ readonly text: string } | 'no' | 'timeout' | 'nobody'> {
+): Promise<{ readonly text: string } | 'no' | 'timeout' | 'cannot-ask'> {
   const program = environment['SSH_ASKPASS'] ?? usualProgram;
-  if (program === '') return 'nobody';
+  if (program === '') return 'cannot-ask';
   const { SSH_ASKPASS_PROMPT: _, ...env } = environment;
   const answer = await run(program, prompt, env, limits);
   if (typeof answer === 'string') return answer === 'yes' ? 'no' : answer;
@@ -71,7 +71,7 @@ interface Limits {
   readonly signal: AbortSignal | undefined;
 }
 
-/** Runs the program. @returns its output if it exited with 0, else the outcome: `no`, `timeout` or `nobody` */
+/** Runs the program. @returns its output if it exited with 0, else the outcome: `no`, `timeout` or `cannot-ask` */
 function run(
   program: string,
   text: string,
@@ -81,7 +81,7 @@ function run(
   const left = deadline - performance.now();
   if (left <= 0 || signal?.aborted) return Promise.resolve('timeout');
   const child = start(program, text, env);
-  if (child === undefined) return Promise.resolve('nobody');
+  if (child === undefined) return Promise.resolve('cannot-ask');
   return new Promise((resolve) => {
     let written = Buffer.alloc(0);
     const settle = (outcome: Answer | { readonly text: string }) => {
@@ -100,7 +100,7 @@ function run(
       written = Buffer.concat([written, bytes]);
       if (written.length > answerLimit) settle('no');
     });
-    child.once('error', () => settle('nobody'));
+    child.once('error', () => settle('cannot-ask'));
     child.once('close', (status) => settle(status === 0 ? { text: written.toString() } : 'no'));
   });
 }

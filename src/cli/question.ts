@@ -17,7 +17,7 @@ export async function ask(question: Question, environment = process.env): Promis
   const use = askpassUse(environment);
   if (use !== 'first') {
     const answer = await askOnTerminal(question, environment);
-    if (answer !== 'nobody' || use === 'never') return answer;
+    if (answer !== 'cannot-ask' || use === 'never') return answer;
   }
   return askThroughProgram(question, environment);
 }

@@ -5,10 +5,10 @@ import { openTerminal } from './open-terminal.ts';
 import { printable } from './terminal.ts';
 
 /**
- * `no`: the user gave up. `timeout`: the user did not answer in time, or the question was withdrawn. `nobody`: the user
+ * `no`: the user gave up. `timeout`: the user did not answer in time, or the question was withdrawn. `cannot-ask`: the user
  * cannot be asked: no terminal and no SSH_ASKPASS program.
  */
-export type Secret = { readonly text: string } | 'no' | 'timeout' | 'nobody';
+export type Secret = { readonly text: string } | 'no' | 'timeout' | 'cannot-ask';
 
 export interface SecretLimits {
   /** How long to wait for an answer; no limit by default. */
@@ -37,15 +37,15 @@ export async function askSecret(
   const deadline = performance.now() + seconds * 1000;
   if (use !== 'first') {
     const answer = await askHidden(plain, () => performance.now() >= deadline || signal?.aborted === true);
-    if (answer !== 'nobody' || use === 'never') return answer;
+    if (answer !== 'cannot-ask' || use === 'never') return answer;
   }
   return askSecretThroughProgram(plain, environment, { deadline, signal });
 }
 
 async function askHidden(prompt: string, isOver: () => boolean): Promise<Secret> {
-  if (!system.isInForeground()) return 'nobody';
+  if (!system.isInForeground()) return 'cannot-ask';
   const terminal = openTerminal();
-  if (terminal === undefined) return 'nobody';
+  if (terminal === undefined) return 'cannot-ask';
   let reveal: (() => void) | undefined;
   let typed: number[] = [];
   try {
@@ -70,7 +70,7 @@ async function askHidden(prompt: string, isOver: () => boolean): Promise<Secret>
         terminal.discardInput();
         reveal = terminal.hide();
         // Do not ask for a passphrase that would be echoed.
-        if (reveal === undefined) return 'nobody';
+        if (reveal === undefined) return 'cannot-ask';
         terminal.write(`\r${prompt}`);
         // Read at the next poll: Ctrl-Z right after the prompt would stop this process between the check and the read.
         continue;

@@ -15,13 +15,13 @@ import type { Terminal } from './tty.ts';
 /**
  * Asks on the controlling terminal. Ignores what was typed before the question was shown.
  *
- * @returns `nobody` without a terminal, and in a background job
+ * @returns `cannot-ask` without a terminal, and in a background job
  */
 export async function askOnTerminal(question: Question, environment = process.env): Promise<Answer> {
-  if (!system.isInForeground()) return 'nobody';
+  if (!system.isInForeground()) return 'cannot-ask';
   hideProgress();
   const terminal = openTerminal();
-  if (terminal === undefined) return 'nobody';
+  if (terminal === undefined) return 'cannot-ask';
   try {
     return await converse(terminal, question, environment);
   } finally {

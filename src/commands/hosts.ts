@@ -163,8 +163,8 @@ async function askAboutRefused(store: TrustStore, vm: string): Promise<string | 
     attempts: 1,
   };
   // If stdin is a file or a pipe, a script calls: it has to name the fingerprint.
-  const answer = isatty(0) ? await askOnTerminal(question) : 'nobody';
-  if (answer === 'nobody') {
+  const answer = isatty(0) ? await askOnTerminal(question) : 'cannot-ask';
+  if (answer === 'cannot-ask') {
     throw new MintError('usage', 'accept without a fingerprint needs a terminal', {
       hint: `mint-ssh hosts accept ${vm} ${key.fingerprint}`,
     });

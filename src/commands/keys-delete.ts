@@ -57,7 +57,7 @@ async function isConfirmed(name: string, uses: readonly string[]): Promise<boole
     // Anything but a yes is a no.
     attempts: 1,
   });
-  if (answer !== 'nobody') return answer === 'yes';
+  if (answer !== 'cannot-ask') return answer === 'yes';
   if (uses.length > 0) say(`${name} is used by ${printable(uses.join(', '))}`);
   throw new MintError('usage', 'asking needs a terminal; nothing was deleted', {
     hint: 'run it again with --force',

@@ -21,7 +21,7 @@ export async function openWithPassphrase(
 /** Asks for a passphrase. @throws MintError `key-passphrase` if the user gives none or cannot be asked */
 export async function askPassphrase(prompt: string): Promise<string> {
   const answer = await askSecret(prompt);
-  if (answer === 'nobody') {
+  if (answer === 'cannot-ask') {
     throw new MintError('key-passphrase', 'cannot ask for the passphrase', {
       hint: 'run it on a terminal, or set SSH_ASKPASS and SSH_ASKPASS_REQUIRE=force',
     });

@@ -31,7 +31,7 @@ export class TerminalTasks {
   /** Asks the user. The answer goes only to the agent that asked. */
   ask(question: QuestionText): void {
     const withdraw = new AbortController();
-    const asked = askUser(question, withdraw.signal).catch((): Answer => 'nobody');
+    const asked = askUser(question, withdraw.signal).catch((): Answer => 'cannot-ask');
     const answer = asked.then((said) => {
       if (this.#question?.withdraw !== withdraw) return said;
       this.#send({ type: 'answer', answer: said });
@@ -45,7 +45,7 @@ export class TerminalTasks {
   async askSecret(question: SecretQuestion): Promise<void> {
     const withdraw = new AbortController();
     this.#secretQuestion = withdraw;
-    const answer = await askUserSecret(question, withdraw.signal).catch((): SecretAnswer => 'nobody');
+    const answer = await askUserSecret(question, withdraw.signal).catch((): SecretAnswer => 'cannot-ask');
     if (this.#secretQuestion === withdraw) this.#send({ type: 'secret', answer });
     if (typeof answer !== 'string') answer.secret.fill(0);
   }

@@ -15,7 +15,7 @@ export async function askApproval(question: string): Promise<boolean> {
     seconds: Number.POSITIVE_INFINITY,
     attempts: 1,
   });
-  if (answer === 'nobody') {
+  if (answer === 'cannot-ask') {
     throw new MintError('usage', 'there is no terminal for the question, and nothing was changed', {
       hint: 'check the changes above, then run the command again with --yes',
     });

@@ -185,7 +185,7 @@ describe('a forwarded socket', { timeout: 180_000 }, () => {
       if (answered) return;
       await new Promise((resolve) => setTimeout(resolve, 20));
     }
-    assert.fail('nobody is let in any more');
+    assert.fail('no new connection is accepted');
   });
 
   test('evicts silent connections for active ones', async () => {

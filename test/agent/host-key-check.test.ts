@@ -34,7 +34,7 @@ async function makeChecks(t: TestContext, toml = '') {
     caller: { environment: environment() },
     ask: async () => {
       questions.push('asked');
-      return 'nobody';
+      return 'cannot-ask';
     },
     isMintVm: true,
     ...more,
@@ -92,7 +92,7 @@ describe('a changed key', () => {
 
   test('is accepted only by a yes', async (t) => {
     const { checks, presented, trust } = await recreated(t);
-    for (const answer of ['no', 'timeout', 'nobody'] as const) {
+    for (const answer of ['no', 'timeout', 'cannot-ask'] as const) {
       await assert.rejects(
         checks.check(presented(fresh, { ask: async () => answer })),
         refusal('host-key-changed'),

@@ -120,10 +120,10 @@ describe('the agent’s sockets', { timeout: 300_000 }, () => {
     'an unknown type': '{"type":"push"}\n',
     'an open without an environment': '{"type":"open","version":1,"vm":"dev"}\n',
     'an open with a number for a name': '{"type":"open","version":1,"vm":7,"environment":{}}\n',
-    'a variable that is no text': '{"type":"open","version":1,"vm":"dev","environment":{"A":1}}\n',
+    'a variable that is not text': '{"type":"open","version":1,"vm":"dev","environment":{"A":1}}\n',
     'a line without an end': 'x'.repeat(257 * 1024),
     'a nest of brackets': `${'['.repeat(200_000)}\n`,
-    'bytes that are no UTF-8': '\u0000\u00ff\u00fe\n',
+    'bytes that are not UTF-8': '\u0000\u00ff\u00fe\n',
   };
   for (const [what, text] of Object.entries(nonsense)) {
     test(`on the control socket ${what} ends that connection, and no other`, async () => {

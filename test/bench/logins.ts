@@ -144,7 +144,7 @@ export async function coldLogins(stage: Stage, world: World, plan: Plan): Promis
   return times.cold;
 }
 
-/** What people write without us: push with the AWS CLI, then nc. Undefined where there is no CLI. */
+/** A login without mint-ssh: a push with the AWS CLI, then nc. Undefined without the CLI. */
 export async function awsCliLogins(
   stage: Stage,
   world: World,

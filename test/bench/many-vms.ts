@@ -1,6 +1,6 @@
 /**
  * What 1,000 VMs cost, against two: `node test/bench/many-vms.ts [ROUNDS]`. Logins alternate between two worlds that
- * differ in that alone, so that whatever else the machine does falls on both. Prints the medians, in milliseconds;
+ * differ in that alone, so that other load of the machine affects both. Prints the medians, in milliseconds;
  * nothing here decides whether a test passes.
  */
 import { type Machines, makeMachines, tags } from '../openssh/machines.ts';

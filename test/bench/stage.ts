@@ -29,7 +29,7 @@ export interface RunOptions {
 
 export interface Stage {
   readonly directory: string;
-  /** Its private key; the sshds let it in as they let in a pushed one. */
+  /** Its private key; the sshds accept it like a pushed one. */
   readonly keyFile: string;
   /** One sshd with the key exchange fixed to curve25519-sha256, one with its own default. */
   readonly fixed: Sshd;

@@ -130,5 +130,5 @@ test('only numbers and our own names become part of a script', () => {
   assert.throws(() => armProgram({ ...wrong, lease, nonce: 'x; reboot' }), RangeError);
   const { command, input } = armProgram({ nonce, lease, seconds: 1, endCommand: '$(reboot)' });
   assert.match(command, /^exec sh -c 'eval "\$\(dd bs=1 count=\d+ 2>\/dev\/null\)"'$/);
-  assert.ok(input.toString().endsWith('$(reboot)'), 'it stands behind the script, as data');
+  assert.ok(input.toString().endsWith('$(reboot)'), 'it follows the script, as data');
 });

@@ -173,7 +173,7 @@ function namespaceFlag(): string | undefined {
   );
 }
 
-/** Under whatever name it is called, it notes that, and does what its machine is set to. */
+/** Records the name under which it is called, and does what its machine is set to. */
 function fixture(name: string, state: string): string {
   const head = `#!/bin/sh
 state='${state}'

@@ -29,8 +29,8 @@ const clocks = [0, 30, -30, 0, 15];
 const program = join(import.meta.dirname, 'programs', 'race-for-leases.ts');
 
 /**
- * In turn: a project nobody has; one whose holder died and is past its time; one whose holder died, and whose time to
- * destroy is not over. Exactly one has it, one, and nobody. @returns how many rounds there were of each
+ * In turn: a free project, one whose holder died and is past its time, and one whose holder died and whose time to destroy
+ * is not over. One orchestrator, one, and none must get it. @returns the number of rounds of each
  */
 export async function race({
   configDir,

@@ -38,7 +38,7 @@ describe('debug access is refused', { timeout: 300_000 }, () => {
     assert.deepEqual(openFiles(), []);
     assert.deepEqual(debug.destroyed(), []);
     assert.ok(!vm.isArmed() && !vm.isOff());
-    if (code === 'usage') assert.equal(vm.sshd.accepted(), accepted, 'nobody even logged in');
+    if (code === 'usage') assert.equal(vm.sshd.accepted(), accepted, 'no login was made');
     return result.stderr;
   }
 

@@ -36,7 +36,7 @@ export function askWithout({ env = {}, question = {} }: Options = {}): Child {
   return startChild(process.execPath, words, { ...environment, ...env }, { timeout: 60_000 });
 }
 
-/** The answer that came, once the program has ended by itself. */
+/** The answer, once the program has ended. */
 export async function answerOf(child: Child): Promise<string> {
   const { stdout, stderr } = await child.done;
   return /\[answer: (\w+)\]\r?\n$/.exec(stdout)?.[1] ?? `none: ${stdout}${stderr}`;

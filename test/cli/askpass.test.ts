@@ -88,7 +88,11 @@ describe('the question through SSH_ASKPASS', () => {
     writeFileSync(plain, '#!/bin/sh\necho yes\n');
     chmodSync(plain, 0o644);
     for (const program of [join(directory, 'none'), plain, directory, '']) {
-      assert.equal(await answerOf(askWithout({ env: { ...env, SSH_ASKPASS: program } })), 'nobody', program);
+      assert.equal(
+        await answerOf(askWithout({ env: { ...env, SSH_ASKPASS: program } })),
+        'cannot-ask',
+        program,
+      );
     }
   });
 });
@@ -101,11 +105,11 @@ describe('the choice between the terminal and SSH_ASKPASS', () => {
   for (const [require, displays, without, otherwise] of [
     [undefined, display, 'program', 'terminal'],
     [undefined, wayland, 'program', 'terminal'],
-    [undefined, none, 'nobody', 'terminal'],
-    ['never', display, 'nobody', 'terminal'],
+    [undefined, none, 'cannot-ask', 'terminal'],
+    ['never', display, 'cannot-ask', 'terminal'],
     ['prefer', display, 'program', 'program'],
     ['prefer', wayland, 'program', 'program'],
-    ['prefer', none, 'nobody', 'terminal'],
+    ['prefer', none, 'cannot-ask', 'terminal'],
     ['force', none, 'program', 'program'],
     ['FORCE', none, 'program', 'program'],
     ['something', display, 'program', 'terminal'],
@@ -114,7 +118,7 @@ describe('the choice between the terminal and SSH_ASKPASS', () => {
     test(`SSH_ASKPASS_REQUIRE=${require} with ${shown.join(' ') || 'no display'}: ${without} without a terminal, else the ${otherwise}`, async (context) => {
       const { env } = scripted(context, 'yes');
       const all = { ...env, ...displays, ...(require && { SSH_ASKPASS_REQUIRE: require }) };
-      assert.equal(await answerOf(askWithout({ env: all })), without === 'program' ? 'yes' : 'nobody');
+      assert.equal(await answerOf(askWithout({ env: all })), without === 'program' ? 'yes' : 'cannot-ask');
       const child = askOnTerminal({ env: all });
       if (otherwise === 'terminal') {
         await child.until(/\(yes\/no\/\[fingerprint\]\)\? /);

@@ -90,6 +90,6 @@ describe('a passphrase', () => {
   test('is not asked without terminal and SSH_ASKPASS, and never read from stdin', async () => {
     const env = { PATH: process.env['PATH'] };
     const { stdout } = await startChild(process.execPath, [program], env, { input: 'geheim\n' }).done;
-    assert.match(stdout, /\[no: nobody\]/);
+    assert.match(stdout, /\[no: cannot-ask\]/);
   });
 });

@@ -183,7 +183,7 @@ describe('the question and job control', () => {
     const child = onTerminal(shell);
     await child.until(/\$ /);
     child.stdin.write(`${askCommand()} &\n`);
-    await child.until(/\[answer: nobody\]/);
+    await child.until(/\[answer: cannot-ask\]/);
     child.stdin.write('jobs; exit\n');
     const { stdout } = await child.done;
     assert.doesNotMatch(stdout, /Stopped/);

@@ -22,7 +22,7 @@ describe('editors that run ssh without a terminal', { timeout: 300_000 }, () => 
   test('VS Code Remote-SSH: a script on stdin, a SOCKS port, ConnectTimeout, nothing asked', async () => {
     const port = await freePort();
     const words = ['-v', '-T', '-D', String(port), '-o', 'ConnectTimeout=15', '-F', world.sshConfigFile];
-    // setsid: no terminal, whatever the tests run in.
+    // setsid: without a terminal, also if the tests run in one.
     const session = world.start('setsid', ['-w', 'ssh', ...words, 'code', 'bash'], {
       env: environment,
       holdInput: true,

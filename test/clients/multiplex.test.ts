@@ -39,7 +39,7 @@ describe('multiplex', { timeout: 300_000 }, () => {
     const { status, stdout, stderr } = await world.ssh(vm, `echo ${word}`);
     assert.deepEqual([status, stdout, stderr], [0, `${word}\n`, '']);
   };
-  /** As a person has it: on a terminal, where ssh gives the proxy no stderr. */
+  /** As for a user: on a terminal, where ssh gives the proxy no stderr. */
   const onTerminal = (vm: string, command: string): Child =>
     world.start('script', ['-qec', `ssh -F ${world.sshConfigFile} ${vm} ${command}`, '/dev/null'], {
       holdInput: true,

@@ -210,7 +210,7 @@ describe('an invalid push', { timeout: 180_000 }, () => {
     'a key with options': [{ SSHPublicKey: `command="x" ${freshEd25519Line()}` }, 'InvalidArgsException'],
     'two keys': [{ SSHPublicKey: `${freshEd25519Line()}\n${freshEd25519Line()}` }, 'InvalidArgsException'],
     'an availability zone of another region': [{ AvailabilityZone: 'eu-west-1a' }, 'InvalidArgsException'],
-    'an instance nobody started': [{ InstanceId: 'i-0fffffffffffffff0' }, 'EC2InstanceNotFoundException'],
+    'an unknown instance': [{ InstanceId: 'i-0fffffffffffffff0' }, 'EC2InstanceNotFoundException'],
   };
   for (const [what, [input, name]] of Object.entries(cases)) {
     test(`is refused: ${what}`, async () => {

@@ -3,7 +3,7 @@
  * forms that real images print.
  *
  * cloud-init's `write-ssh-key-fingerprints` prints two blocks, the fingerprints through `logger -s` and the keys with
- * `cat`. What stands before each line depends on the image: nothing, the kernel's time and the unit's name
+ * `cat`. The prefix of each line depends on the image: nothing, the kernel's time and the unit's name
  * (`journal+console`), syslog's priority, date and tag, or the tag alone.
  */
 import { createHash } from 'node:crypto';

@@ -22,8 +22,8 @@ import { programFile } from '../programs.ts';
 import { fences, pages, pageText, root, section, tableRows } from './pages.ts';
 
 /**
- * What becomes of a command: it is run as it stands (`as`: with these words in place of an ellipsis, a file or a
- * question); or another test runs it, one that has these words in it; or it is not run.
+ * How a command is tested: it is run unchanged (`as`: with these words instead of an ellipsis, a file or a prompt); or
+ * another test runs it, a file that contains these words; or it is not run.
  */
 type Handling =
   | { readonly run: true | string; readonly prints?: RegExp }
@@ -107,7 +107,7 @@ const handled: Readonly<Record<string, Readonly<Record<string, Handling>>>> = {
   },
 };
 
-/** What becomes of `npm run …`, with whatever options, by the script's name. */
+/** How `npm run …` is tested with any options, by the script's name. */
 const scripts: Readonly<Record<string, Handling>> = {
   build: { not: 'what these tests run was built by it a moment ago' },
   package: { shown: 'test/package/release.test.ts', with: 'makeRelease(' },
@@ -119,7 +119,7 @@ const scripts: Readonly<Record<string, Handling>> = {
   'soak:leases': { not: 'a hundred rounds; the tests run a few' },
 };
 
-/** What becomes of a command; undefined where nobody said it. */
+/** How a command is tested; undefined if it is not listed. */
 function handlingOf(page: string, line: string): Handling | undefined {
   const own = handled[page]?.[line] ?? handled['README.md']?.[line] ?? handled['docs/usage.md']?.[line];
   return own ?? scripts[/^npm run (?:-s )?([a-z:]+)(?: -- .*)?$/.exec(line)?.[1] ?? ''];
@@ -149,7 +149,7 @@ test('every command of the documents is run, shown by another test, or listed wi
   assert.deepEqual(gone, [], 'no document has these commands any more');
 });
 
-test('what other tests are said to show stands in them, and every npm script is there', () => {
+test('the named test files contain the words, and every npm script exists', () => {
   const own = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as {
     scripts: Readonly<Record<string, string>>;
   };
@@ -181,7 +181,7 @@ test('every mint-ssh that a document names has a command and options that there 
     for (const words of [...inline, ...fenced]) {
       const [own = ''] = words.replaceAll('\\|', '|').split(/ -- /);
       const options = [...own.matchAll(/(?<![\w-])--([a-z][a-z-]*)/g)].map(([, option = '']) => option);
-      // `COMMAND` stands for any.
+      // `COMMAND` is a placeholder.
       const word = own.split(' ').find((each) => /^[a-z]/.test(each));
       if (word === 'help' || word === 'version') continue;
       const entry = word === undefined ? undefined : (commands[word] ?? hiddenCommands[word]);
@@ -195,7 +195,7 @@ test('every mint-ssh that a document names has a command and options that there 
 });
 
 describe('the commands of README and docs/usage.md', { timeout: 300_000 }, () => {
-  /** The VM's side: a home directory of the test's own, whoever runs the tests. */
+  /** The VM's side: a temporary home directory, for every user who runs the tests. */
   let remote: string;
   let home: string;
   let world: World;
@@ -207,7 +207,7 @@ describe('the commands of README and docs/usage.md', { timeout: 300_000 }, () =>
     mkdirSync(join(home, '.ssh'), { recursive: true, mode: 0o700 });
     const wrapper = join(remote, 'wrapper');
     const asked = `command=\${SSH_ORIGINAL_COMMAND:-true}`;
-    // sshd's own sftp server is none that a wrapper could start.
+    // A wrapper cannot start sshd's internal sftp server.
     const sftp = '[ "$command" != internal-sftp ] || command=/usr/lib/openssh/sftp-server';
     const lines = ['#!/bin/sh', `cd ${home}`, asked, sftp, 'exec sh -c "$command"', ''];
     writeFileSync(wrapper, lines.join('\n'), { mode: 0o755 });

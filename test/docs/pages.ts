@@ -19,7 +19,7 @@ export function pageText(page: string): string {
 export interface Fence {
   readonly page: string;
   readonly line: number;
-  /** What stands behind the backticks: `sh`, `toml`, … */
+  /** The word after the backticks: `sh`, `toml`, … */
   readonly language: string;
   readonly text: string;
 }
@@ -51,12 +51,12 @@ export function tableRows(text: string): string[][] {
     );
 }
 
-/** What stands in backticks, in its order. */
+/** The texts in backticks, in order. */
 export function codeWords(text: string): string[] {
   return [...text.matchAll(/`([^`]+)`/g)].map(([, word = '']) => word);
 }
 
-/** From a heading's line to the next heading of the same level or above. @throws where there is none */
+/** From a heading's line to the next heading of the same level or above. @throws if there is none */
 export function section(page: string, heading: string): string {
   const text = pageText(page);
   const start = text.indexOf(`\n${heading}\n`);

@@ -100,7 +100,7 @@ test('the policies of docs/iam.md are JSON, and allow exactly the calls the prog
   const table = [...commands.matchAll(/([A-Z]\w+)Command\b/g)].map(
     ([, operation]) => `dynamodb:${operation}`,
   );
-  // A tunnel is no call of the SDK's, but a URL that is signed.
+  // A tunnel is not a call of the SDK, but a signed URL.
   const tunnel = sources.some((text) => text.includes("'/openTunnel'"))
     ? ['ec2-instance-connect:OpenTunnel']
     : [];

@@ -22,7 +22,7 @@ export function securityKeyLine(kind: 'ed25519' | 'ecdsa', comment = 'token'): s
     kind === 'ed25519' ? generateKeyPairSync('ed25519') : generateKeyPairSync('ec', { namedCurve: 'P-256' });
   const der = pair.publicKey.export({ type: 'spki', format: 'der' });
   const type = kind === 'ed25519' ? 'sk-ssh-ed25519@openssh.com' : 'sk-ecdsa-sha2-nistp256@openssh.com';
-  // The key stands at the end of its SubjectPublicKeyInfo: 32 bytes, or a point of 65.
+  // The key is at the end of its SubjectPublicKeyInfo: 32 bytes, or a point of 65.
   const key = kind === 'ed25519' ? [der.subarray(-32)] : [Buffer.from('nistp256'), der.subarray(-65)];
   const blob = Buffer.concat([type, ...key, 'ssh:'].map((field) => encodeString(field)));
   return `${type} ${blob.toString('base64')} ${comment}`;

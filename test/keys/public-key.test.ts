@@ -79,7 +79,7 @@ test('refuses a key with any single error', async (context) => {
     'base64 padded': `${line.split(' ').slice(0, 2).join(' ')}==`,
     base64url: `${type} ${base64.slice(0, -2)}-_`,
     'another type inside': as(blob, 'ssh-rsa'),
-    'a type nobody knows': as(Buffer.concat([encodeString('ssh-future'), blob.subarray(15)]), 'ssh-future'),
+    'an unknown type': as(Buffer.concat([encodeString('ssh-future'), blob.subarray(15)]), 'ssh-future'),
     'too short': as(blob.subarray(0, -1)),
     'too long': as(Buffer.concat([blob, Buffer.from('x')])),
     'a length beyond its end': as(Buffer.concat([encodeString(type), Buffer.from([255, 255, 255, 255])])),

@@ -58,7 +58,7 @@ const running = new Set<ChildProcess>();
 process.once('exit', () => {
   for (const child of running) killGroup(child, 'SIGKILL');
 });
-// The runner ends a file that hangs with SIGTERM, which by itself would run no exit handler.
+// The runner ends a hanging file with SIGTERM, whose default action would run no exit handler.
 process.once('SIGTERM', () => process.exit(143));
 
 /** Starts a program with exactly this environment. */

@@ -8,7 +8,7 @@ export class MovableClock {
 
   /**
    * @param path a file that is made here. An agent drops the variable that names it: for one it is `.faketimerc` in its home
-   *   directory, where libfaketime looks by itself.
+   *   directory, where libfaketime looks by default.
    */
   constructor(path: string) {
     this.#path = path;

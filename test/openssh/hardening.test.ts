@@ -200,7 +200,7 @@ describe('debugger ports, core files and coverage', { timeout: 300_000 }, () => 
     assert.equal(coreLimit(agent.pid), '0 0');
     const variables = readFileSync(told, 'utf8').split('\n');
     assert.ok(variables.some((line) => line.startsWith('HOME=')));
-    // The agent points the SDK away from the shared files by itself.
+    // The agent itself points the SDK away from the shared files.
     const kept = variables.filter((line) => /AWS|PROXY|MINT/i.test(line) && !line.endsWith('=/dev/null'));
     assert.deepEqual(
       kept.filter((line) => !/^(?:PATH|HOME|PWD)=/.test(line)),

@@ -42,7 +42,7 @@ export function findInMemory(pid: number, wanted: Buffer): number[] {
 
 /**
  * The seed of an Ed25519 key that a process holds: what OpenSSL's key structure points to near the public
- * key, known for the seed by the public key that follows from it. Undefined where there is none.
+ * key, known for the seed by the public key that follows from it. Undefined if there is none.
  */
 export function seedInMemory(pid: number, publicKey: Buffer): Buffer | undefined {
   const places = findInMemory(pid, publicKey);

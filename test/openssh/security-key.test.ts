@@ -16,7 +16,7 @@ import {
 import { encodeByte, encodeString, encodeUint32 } from '../../src/ssh/wire.ts';
 import { loginUser, makeWorld, type World, waitFor } from './world.ts';
 
-/** An agent that holds one security key, as PROTOCOL.u2f has it, and touches it by itself. */
+/** An agent that holds one security key, as in PROTOCOL.u2f, and needs no touch. */
 function securityKeyAgent(socket: string): Promise<{ readonly line: string; readonly server: net.Server }> {
   const type = 'sk-ssh-ed25519@openssh.com';
   const { publicKey, privateKey } = generateKeyPairSync('ed25519');

@@ -44,9 +44,9 @@ describe('mint-ssh setup', { timeout: 180_000, skip: !canBindPort22 && 'needs po
   const setup = (...words: string[]) => world.mint('setup', '--file', world.sshConfigFile, ...words);
 
   test('requires names without a terminal, and suggests the nearest one for a misspelt name', async () => {
-    const nobody = await setup();
-    assert.equal(nobody.status, 2);
-    assert.match(nobody.stderr, /picking VMs needs a terminal \(usage\)\n.*name them: mint-ssh setup /);
+    const unasked = await setup();
+    assert.equal(unasked.status, 2);
+    assert.match(unasked.stderr, /picking VMs needs a terminal \(usage\)\n.*name them: mint-ssh setup /);
     const misspelt = await setup('bulid', '--yes');
     assert.equal(misspelt.status, 1);
     assert.match(

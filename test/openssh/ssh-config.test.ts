@@ -147,7 +147,7 @@ const userFiles: Readonly<Record<string, string>> = {
     { length: 1250 },
     (_, at) => `Host h${at}\n  User u${at}\n  Port ${at + 1}\n\n`,
   ).join(''),
-  'comments and bytes that are no text': '# \u00ff\u0080\n\n',
+  'comments and bytes that are not text': '# \u00ff\u0080\n\n',
   'blocks of Mint’s, one of a VM that is not ours': `Host *\n  User me\n\n${mintBlock('dev-2')}\n${mintBlock('dev')}\n${mintBlock('build')}`,
   'IgnoreUnknown with options unknown here':
     'IgnoreUnknown UseKeychain,Later*\nHost *\n  UseKeychain yes\n  LaterOption 1\n',

@@ -92,7 +92,7 @@ export interface World {
   ssh(...args: readonly string[]): Promise<Result>;
   /** The same in the background, with options. */
   startSsh(args: readonly string[], options?: RunOptions): Child;
-  /** Writes ssh.toml anew, with these lines at the top, and runs `ssh-config --yes`. */
+  /** Replaces ssh.toml, with these lines at the top, and runs `ssh-config --yes`. */
   settings(lines: readonly string[]): Promise<void>;
   /** The contents of a file below the configuration directory; undefined if it does not exist. */
   file(name: string): string | undefined;

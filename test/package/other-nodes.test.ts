@@ -63,7 +63,7 @@ describe('for arm64, under qemu', { timeout: 600_000 }, () => {
       const program = await programWith('linux-arm64');
       // sshd's patience too is meant for machines that are not emulated.
       world = await makeWorld({ vms: { dev: { sshdLines: ['LoginGraceTime 600'] } } });
-      // The kernel here starts no arm64 programs by itself, and qemu's own children would be that.
+      // The kernel cannot start arm64 programs, and qemu's children would be such programs.
       emulated = join(world.directory, 'emulated');
       const start = `exec qemu-aarch64 -L /usr/aarch64-linux-gnu ${program} "$@"`;
       writeFileSync(emulated, `#!/bin/sh\n${start}\n`, { mode: 0o755 });

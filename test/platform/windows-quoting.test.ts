@@ -38,7 +38,7 @@ test('refuses text that cannot be written in a line', () => {
     assert.throws(() => quotePath(path, 'win32'), refusal('ssh-config-unsafe'), path);
     assert.ok(!isWritablePath(path, 'win32'), path);
   }
-  // A backslash is no escape in a pattern there, so nothing in one can be escaped.
+  // A backslash is not an escape in a pattern on Windows, so special characters cannot be escaped.
   for (const path of ['C:\\[x]\\c', 'C:\\100%\\c', 'C:\\?\\c', 'C:\\*'])
     assert.throws(() => quoteInclude(path, 'win32'), refusal('ssh-config-unsafe'), path);
   assert.equal(quoteInclude(`${profile}\\c`, 'win32'), '"C:/Users/Zoë Müller/c"');

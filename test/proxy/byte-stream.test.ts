@@ -110,7 +110,7 @@ describe('one side of the connection', { concurrency: true, timeout: 300_000 }, 
     far.end(all);
     for (let count = 0; count < 20; count += 1) {
       await sleep(20);
-      reader.write('a word that nobody reads yet');
+      reader.write('a word that is not read yet');
     }
     const received: Buffer[] = [];
     for await (const bytes of reader) received.push(bytes as Buffer);

@@ -79,7 +79,7 @@ describe('an early dial of the last address', { timeout: 300_000 }, () => {
     const server = await greeter();
     const port = await freePort();
     const early = new EarlyDial({ host, port });
-    // Known to have failed by now: a connection made after it stands.
+    // The dial has failed by now, because a later connection is established.
     await once(net.connect(server.port, host), 'data');
     const again = net.createServer((socket) => socket.end('here now'));
     listeners.push(again);

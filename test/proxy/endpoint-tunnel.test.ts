@@ -90,7 +90,7 @@ async function standstill(feeding: { readonly taken: number }): Promise<void> {
   let last = -1;
   for (let quiet = 0; quiet < 4; quiet += feeding.taken === last ? 1 : 0) {
     last = feeding.taken;
-    assert.ok(last < most, `${last >> 20} MB were taken, and nobody read them`);
+    assert.ok(last < most, `${last >> 20} MB were taken, and not read`);
     await sleep(150);
   }
 }

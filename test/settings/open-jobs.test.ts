@@ -54,7 +54,7 @@ describe('the record of open jobs', () => {
     'no object': [],
     'no version': { jobs: [job] },
     'a later version': { version: 2, jobs: [job] },
-    'jobs that are no list': { version: 1, jobs: { job } },
+    'jobs that are not a list': { version: 1, jobs: { job } },
     'a job that is not an object': { version: 1, jobs: ['build-7'] },
     'a name that is a path': { version: 1, jobs: [{ ...job, name: '../x' }] },
     'a user with an option': { version: 1, jobs: [{ ...job, user: '-oProxyCommand=x' }] },
@@ -62,7 +62,7 @@ describe('the record of open jobs', () => {
     'an invalid port': { version: 1, jobs: [{ ...job, port: 0 }] },
     'a port in words': { version: 1, jobs: [{ ...job, port: '22' }] },
     'a public key with a comment': { version: 1, jobs: [{ ...job, publicKey: `${job.publicKey} x` }] },
-    'a host key that is no fingerprint': { version: 1, jobs: [{ ...job, hostKey: 'x' }] },
+    'a host key that is not a fingerprint': { version: 1, jobs: [{ ...job, hostKey: 'x' }] },
     'a date with more behind it': { version: 1, jobs: [{ ...job, begunAt: `${job.begunAt}\n` }] },
   };
   for (const [what, file] of Object.entries(damages)) {

@@ -19,7 +19,7 @@ function withSettings(context: TestContext, sshToml: string | Buffer, configToml
   return paths;
 }
 
-test('without any file there are no VMs', (context) => {
+test('has no VMs without any file', (context) => {
   const settings = loadSettings(resolvePaths({ configDir: ownDirectory(context) }), {});
   assert.deepEqual(settings.vms, []);
   assert.equal(settings.vm('dev'), undefined);

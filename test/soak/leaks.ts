@@ -45,9 +45,7 @@ export async function lookForLeaks(stage: Stage): Promise<Tide> {
     });
   const megabytes = agent === undefined ? 0 : privateMegabytes(agent.pid);
   if (megabytes > mostMegabytes) throw new Leak(`the agent has ${megabytes} MB`);
-  await noLeak('files that nobody needs', () =>
-    filesBelow(world.configDir).filter((file) => !isExpected(file)),
-  );
+  await noLeak('unneeded files', () => filesBelow(world.configDir).filter((file) => !isExpected(file)));
   return {
     agentDescriptors: agent === undefined ? 0 : descriptorsOf(agent.pid),
     agentMegabytes: megabytes,

@@ -7,9 +7,9 @@ export type Outcome =
   | { readonly kind: 'intact' }
   /** It failed with one of our codes. */
   | { readonly kind: 'code'; readonly code: string; readonly message: string }
-  /** The connection was cut, and ssh or the proxy says so. */
+  /** The connection broke, with a message of ssh or the proxy. */
   | { readonly kind: 'cut'; readonly inSession: boolean }
-  /** The VM refused, and ssh alone says so: its agent did not answer. */
+  /** The VM refused, with a message of ssh only: its agent did not answer. */
   | { readonly kind: 'denied' }
   /** The client itself was killed. */
   | { readonly kind: 'killed' }

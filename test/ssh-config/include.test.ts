@@ -17,7 +17,7 @@ const files: Readonly<Record<string, string>> = {
   'byte order mark': '\u00ef\u00bb\u00bfHost *\n',
   'byte order mark alone': '\u00ef\u00bb\u00bf',
   'blank lines first': '\n\n# mine\nHost *\n',
-  'bytes that are no text': 'Host \u00ff\u0000\u0080\n',
+  'bytes that are not text': 'Host \u00ff\u0000\u0080\n',
   'carriage returns alone': 'Host *\rUser me\r',
 };
 

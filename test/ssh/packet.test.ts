@@ -68,7 +68,7 @@ const lengths: readonly [string, number][] = [
   ['0', 0],
   ['1', 1],
   ['4, which leaves nothing for a number', 4],
-  ['13, which is no multiple of eight with its own four bytes', 13],
+  ['13, which is not a multiple of eight with its own four bytes', 13],
   ['35,001', 35_001],
   ['35,004, the next one that is a multiple of eight', 35_004],
   ['0x7fffffff', 0x7fffffff],

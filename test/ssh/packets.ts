@@ -70,7 +70,7 @@ export function group(
   return message(31, modulus, generator);
 }
 
-/** A reply, under 31, or 33 in group exchange. The signature is none: the observer cannot verify one. */
+/** A reply, under 31, or 33 in group exchange. The signature is invalid, because the observer cannot verify it. */
 export function reply(hostKey: Buffer, number = 31): Buffer {
   return message(number, encodeString(hostKey), encodeString(Buffer.alloc(32, 9)), encodeString(signature));
 }

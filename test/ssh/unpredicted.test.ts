@@ -71,7 +71,7 @@ refused('message 255', beforeReply, fromServer(message(255)));
 refused('a reply behind a disconnect message', beforeReply, fromServer(disconnect, reply(pinned)));
 refused('an init of the server', beforeInit, fromServer(init));
 refused('a second init of the client', beforeReply, fromClient(init));
-refused('a request for a group where there is none', beforeInit, fromClient(groupRequest));
+refused('a request for a group in another method', beforeInit, fromClient(groupRequest));
 
 refused('in group exchange, a reply under 31', beforeGroup, fromServer(reply(pinned)));
 refused('in group exchange, a second group', beforeGroupInit, fromServer(group()));

@@ -116,7 +116,7 @@ test('accepts by evidence only if all conditions hold', () => {
     ['the instance is the same', { ...pinned, instance: 'i-0bbbbbbbbbbbbbbbb' }, strict],
     ['the old instance is unknown', { ...pinned, instance: undefined }, strict],
     ['the old instance lives', pinned, { ...strict, oldIsGone: false }],
-    ['nobody knows whether it lives', pinned, { ...strict, oldIsGone: undefined }],
+    ['it is unknown whether the instance exists', pinned, { ...strict, oldIsGone: undefined }],
     ['another account', { ...pinned, account: '999999999999' }, strict],
     ['an unknown account', { ...pinned, account: undefined }, strict],
     ['another region', { ...pinned, region: 'us-east-1' }, strict],

@@ -119,7 +119,7 @@ describe('a first key', () => {
     assert.deepEqual(decide(key, here, nothing, notAsked), { outcome: 'ask-console' });
   });
 
-  test('that was refused before stays blocked, whatever AWS says or does not say', () => {
+  test('that was refused before stays blocked, with every answer of AWS', () => {
     const before: Known = { pins: [], refused: [refused(other), refused(key, 'i-1')] };
     for (const console of [notAsked, silent, shows(key), shows(other)]) {
       assert.equal(decide(key, here, before, console).outcome, 'refused-before');

@@ -18,7 +18,7 @@ function store(paths: Paths, operation: string, key: HostKey, killAt: number): P
   });
 }
 
-/** Runs the operation from the same beginning, killed before its first call, its second, … until it ends by itself. */
+/** Runs the operation from the same start, killed before its first call, its second, … until it completes. */
 async function killAtEachStep(
   paths: Paths,
   operation: string,

@@ -227,7 +227,7 @@ describe('Mint’s file', () => {
     assert.equal(await outcome(store, curve), 'pinned');
     assert.equal(await outcome(store, old), 'type-not-pinned');
     const elsewhere = await store.check({ vm: 'dev', instance: 'i-2', key: old });
-    assert.equal(elsewhere.outcome, 'changed', 'that there is no line does not mean that Mint removed it');
+    assert.equal(elsewhere.outcome, 'changed', 'a missing line does not mean that Mint removed it');
   });
 
   test('loses the line of another type that an older version wrote, and gets the ed25519 key’s', async (context) => {

@@ -18,7 +18,7 @@ describe('reading what the file says about a VM', () => {
     'a name in capitals, as Mint may write it': `Dev=${a}\n`,
     'two spellings with the same key': `Dev=${a}\ndev=${a}\n`,
     'a line beside names that contain it': `dev-2=${b}\nmydev=${b}\ndev=${a}\ndev.json=${b}\nx=dev\n`,
-    'a line beside bytes that are no UTF-8': `\xff\xfe\x80=dev\ndev=${a}\n`,
+    'a line beside bytes that are not UTF-8': `\xff\xfe\x80=dev\ndev=${a}\n`,
   };
   for (const [what, text] of Object.entries(pins)) {
     test(`${what} is a pin`, () => assert.deepEqual(findPin(text, 'dev'), { kind: 'pin', fingerprint: a }));

@@ -35,7 +35,7 @@ interface LoginOptions {
 }
 
 /**
- * Stands for ssh.exe, of which there is none here: says its version, and to `-G` nothing, which ssh-config takes for a
+ * A stand-in for ssh.exe: prints its version, and nothing for `-G`, which ssh-config takes for a
  * config that is in no one's way.
  */
 async function writeSsh(output: string): Promise<void> {

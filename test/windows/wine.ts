@@ -35,7 +35,7 @@ export async function startWine(root: string, environment: Readonly<Record<strin
   const variables = {
     ...environment,
     PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin',
-    // Git Bash sets one too: nobody may go by it.
+    // Git Bash sets one too, which must be ignored.
     HOME: '/root',
     WINEPREFIX: prefix,
     WINEPATH: `Z:${home.replaceAll('/', '\\')}\\bin`,

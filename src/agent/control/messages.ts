@@ -191,7 +191,7 @@ export function parseRequest(message: unknown): AgentRequest {
 /** Anything but a known word counts as no. */
 function answer(fields: Fields): Answer {
   const said = fields['answer'];
-  return said === 'yes' || said === 'timeout' || said === 'nobody' ? said : 'no';
+  return said === 'yes' || said === 'timeout' || said === 'cannot-ask' ? said : 'no';
 }
 
 const sourceKinds: ReadonlySet<unknown> = new Set<Source['kind']>([
@@ -260,7 +260,7 @@ function key(fields: Fields, name: string): string {
 function secretAnswer(fields: Fields): SecretAnswer {
   const outcome = fields['outcome'];
   if (outcome === 'told') return { secret: secret(fields, 'secret') };
-  return outcome === 'timeout' || outcome === 'nobody' ? outcome : 'no';
+  return outcome === 'timeout' || outcome === 'cannot-ask' ? outcome : 'no';
 }
 
 /**

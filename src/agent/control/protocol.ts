@@ -164,8 +164,8 @@ export type AgentReply =
   | JobReply
   | FailureReply;
 
-/** `nobody`: there is no terminal and no askpass program to ask through. */
-export type Answer = 'yes' | 'no' | 'timeout' | 'nobody';
+/** `cannot-ask`: there is no terminal and no askpass program to ask through. */
+export type Answer = 'yes' | 'no' | 'timeout' | 'cannot-ask';
 
 /** A question for the user, and the full words that count as yes. */
 export interface QuestionText {
@@ -182,7 +182,7 @@ export interface SecretQuestion {
   readonly seconds: number;
 }
 
-export type SecretAnswer = { readonly secret: Buffer } | 'no' | 'timeout' | 'nobody';
+export type SecretAnswer = { readonly secret: Buffer } | 'no' | 'timeout' | 'cannot-ask';
 
 export interface FailureReply {
   readonly type: 'error';

@@ -343,10 +343,10 @@ async function openManagedKey(
 async function askFirst(waiting: AskSecret[], question: SecretQuestion): Promise<SecretAnswer> {
   for (let [ask] = waiting; ask !== undefined; [ask] = waiting) {
     const answer = await ask(question);
-    if (answer !== 'nobody') return answer;
+    if (answer !== 'cannot-ask') return answer;
     waiting.shift();
   }
-  return 'nobody';
+  return 'cannot-ask';
 }
 
 function typed(answer: SecretAnswer, name: string): Buffer {
@@ -354,7 +354,7 @@ function typed(answer: SecretAnswer, name: string): Buffer {
   const why = {
     no: 'and none was given',
     timeout: 'and there was no answer',
-    nobody: 'and there is no terminal to ask on',
+    'cannot-ask': 'and there is no terminal to ask on',
   }[answer];
   throw new MintError('key-passphrase', `the key ${name} has a passphrase, ${why}`, {
     hint: 'connect on a terminal, or with SSH_ASKPASS set; the key then stays unlocked for `key_lifetime`',

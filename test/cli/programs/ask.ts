@@ -1,6 +1,6 @@
 /**
- * Asks as the proxy does and prints `[answer: …]` on stdout; ends by itself, so nothing of the question may
- * keep it alive. Argument: the parts of a Question that differ, as JSON, `withdrawAfter` milliseconds, and
+ * Asks as the proxy does and prints `[answer: …]` on stdout. It does not call exit, so the question must not keep the
+ * process alive. Argument: the parts of a Question that differ, as JSON, `withdrawAfter` milliseconds, and
  * `answerTo`, a file for the answer of a program that outlives its terminal.
  */
 import { writeFileSync } from 'node:fs';

@@ -49,7 +49,7 @@ export const control: Target = {
       'host',
       'answer',
       'timeout',
-      'nobody',
+      'cannot-ask',
       'profile',
       'region',
       'status',

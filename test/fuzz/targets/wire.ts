@@ -100,7 +100,7 @@ function answerOf(message: Buffer): string {
   return bind instanceof Refusal ? bind.words : `bind ${bind.isForwarding}`;
 }
 
-/** The bytes that a request stands for: what is read must be all that was there. */
+/** Encodes a request again: the parser must have read all bytes. */
 function encoded(request: AgentRequest, message: Buffer): Buffer {
   switch (request.type) {
     case 'request-identities':
@@ -174,7 +174,7 @@ export const hostKeys: Target = {
       Buffer.from('what it would have signed'),
       input.subarray(4 + length),
     );
-    assert.equal(isSigned, false, 'a signature that nobody made');
+    assert.equal(isSigned, false, 'a false signature');
     return keyTypes.includes(key.type) ? key.type : 'another type';
   },
 };

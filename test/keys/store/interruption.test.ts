@@ -37,7 +37,7 @@ function expectedFiles(names: readonly string[]): string[] {
   return names.flatMap((name) => [name, `${name}.pub`]).sort();
 }
 
-/** Kills the command before its first write, its second, … until it ends by itself. */
+/** Kills the command before its first write, its second, … until it completes. */
 async function killAtEachWrite(
   place: Place,
   words: readonly string[],

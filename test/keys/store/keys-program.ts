@@ -1,4 +1,4 @@
-/** Runs `mint-ssh keys` from its sources, in a place of the test's own; and what stands there afterwards. */
+/** Runs `mint-ssh keys` from its sources in a temporary directory, and reads the files there. */
 import { chmodSync, lstatSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';

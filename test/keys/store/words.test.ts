@@ -35,7 +35,7 @@ describe('mint-ssh keys', () => {
     assert.match(stderr, /\(unsafe-permissions\)/);
   });
 
-  test('export into a directory that does not exist says so, with the command that makes it', async (context) => {
+  test('export into a missing directory fails, with the command that creates it', async (context) => {
     const place = keysPlace(context);
     assert.equal((await place.keys(['create', 'lab'])).status, 0);
     const output = join(place.directory, 'not there', 'lab');
@@ -45,7 +45,7 @@ describe('mint-ssh keys', () => {
     assert.equal(existsSync(join(place.directory, 'not there')), false);
   });
 
-  test('share prints a command that imports the file as it stands', async (context) => {
+  test('share prints a command that imports the file', async (context) => {
     const place = keysPlace(context);
     assert.equal((await place.keys(['create', 'lab'])).status, 0);
     const identity = join(place.directory, 'key.txt');

@@ -66,7 +66,7 @@ describe('mint-ssh keys', { timeout: 300_000 }, () => {
     assert.match(unknown.stderr, /\(vm-not-found\)/);
   });
 
-  test('a VM that does not accept the key after all keeps no line of it, or the message says so', async () => {
+  test('removes the line from a VM that does not accept the key, or reports that it could not', async () => {
     await place.keys(0, 'create', 'curve', '--type', 'ecdsa-p256');
     const refused = await place.keys(1, 'attach', 'curve', 'picky');
     assert.match(
@@ -136,7 +136,7 @@ describe('mint-ssh keys', { timeout: 300_000 }, () => {
     }
   });
 
-  test('a dedicated key has a name that no profile can have, whatever the VM is called', async () => {
+  test('a dedicated key has a name that no profile can have, for any name of the VM', async () => {
     await place.keys(0, 'create', 'dev');
     assert.match((await place.keys(0, 'dedicated', 'dev')).stderr, /made dev\.vm, a key for dev alone/);
     await place.keys(0, 'dedicated', 'Dev.pub', '--type', 'rsa-2048');

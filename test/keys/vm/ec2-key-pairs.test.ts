@@ -38,7 +38,7 @@ describe('mint-ssh keys with --aws', { timeout: 300_000 }, () => {
     return awsFingerprint(blobOfLine(line) ?? Buffer.alloc(0));
   }
 
-  test('create and import put the key there under its name; the same one again is no error', async () => {
+  test('create and import put the key into EC2 under its name; the same key again is not an error', async () => {
     const { stderr } = await place.keys(0, 'create', 'My_Lab', '--aws');
     assert.match(stderr, /EC2 has it now as cws-my-lab-us-east-1 in us-east-1/);
     assert.equal(inEc2('cws-my-lab-us-east-1')?.publicKey, publicFile('my-lab'));

@@ -136,7 +136,7 @@ describe('mint-ssh keys rotate, with instances that EC2 shows', { timeout: 240_0
     assert.match(stderr, /--force: away accepts only the old key; the old key is removed all the same/);
     assert.match(stderr, /SHA256:\S+ is removed from the store/);
     await place.world.sshd('away').start();
-    // Its KeyName still leads to the key, which it refuses: the login falls back to Instance Connect, and says so.
+    // Its KeyName still leads to the key, which it refuses: the login falls back to Instance Connect, with a note.
     const { status, stderr: told } = await place.world.ssh('away', 'true');
     assert.equal(status, 0, told);
     assert.match(
