@@ -39,5 +39,5 @@ export function askWithout({ env = {}, question = {} }: Options = {}): Child {
 /** The answer, once the program has ended. */
 export async function answerOf(child: Child): Promise<string> {
   const { stdout, stderr } = await child.done;
-  return /\[answer: (\w+)\]\r?\n$/.exec(stdout)?.[1] ?? `none: ${stdout}${stderr}`;
+  return /\[answer: ([\w-]+)\]\r?\n$/.exec(stdout)?.[1] ?? `none: ${stdout}${stderr}`;
 }
