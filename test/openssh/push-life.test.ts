@@ -177,12 +177,15 @@ describe('a pushed key', { timeout: 300_000 }, () => {
       assert.notEqual(first.key, second.key);
       await again.close();
     });
-    await context.test('is kept two minutes for the connection of a client that listed it first', async () => {
-      const connection = await proxyConnection(world, 'listed', host, newSession());
-      const pushed = pushesOf('listed').at(-1)?.key.split(' ')[1];
-      assert.equal(pushed, listedKey.toString('base64'));
-      await connection.close();
-    });
+    await context.test(
+      'is kept two minutes for the connection of a client that listed it first',
+      async () => {
+        const connection = await proxyConnection(world, 'listed', host, newSession());
+        const pushed = pushesOf('listed').at(-1)?.key.split(' ')[1];
+        assert.equal(pushed, listedKey.toString('base64'));
+        await connection.close();
+      },
+    );
 
     session.stdin.end();
     assert.equal((await session.done).status, 0);
