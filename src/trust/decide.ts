@@ -52,7 +52,7 @@ export function decide(presented: HostKey, at: Place, known: Known, console: Con
   const { fingerprint, type } = presented;
   const block = console.kind === 'block' ? console.block : undefined;
 
-  // What was pinned at first use is not trusted against AWS's word, whichever key is presented now.
+  // A pin of a first use does not override AWS, whichever key is presented now.
   const denied = block && contradicted(pins, block);
   if (block !== undefined && denied !== undefined) {
     return { outcome: 'contradicted', pin: denied, shown: block.keys };
@@ -94,8 +94,8 @@ export function typeOf({ type }: { readonly type?: string | undefined }): string
 }
 
 /**
- * The first pinned key that rests on its first use alone (ours or Mint's) and that the console of the very instance
- * does not list.
+ * @returns the first pinned key whose only evidence is its first use (ours or Mint's) and which the console of the same
+ *   instance does not list
  */
 export function contradicted(pins: readonly Pin[], block: ConsoleBlock): Pin | undefined {
   return pins.find(

@@ -20,7 +20,7 @@ import {
 } from './pin.ts';
 import { pinsOf, type TrustRecord } from './record.ts';
 
-/** The keys that count without regard to where the VM is now: Mint's line decides. */
+/** @returns the keys that count, wherever the VM is now: Mint's line decides */
 export function countingKeys(finding: Finding, record: TrustRecord | undefined): readonly PinnedKey[] {
   const keys = record?.keys ?? [];
   if (finding.kind !== 'pin' || keys.some(({ fingerprint }) => fingerprint === finding.fingerprint))
@@ -29,11 +29,12 @@ export function countingKeys(finding: Finding, record: TrustRecord | undefined):
 }
 
 /**
- * The pins that count for a connection. If Mint's line is gone and the name refers to another instance than the one on
- * record, Mint removed the line because the VM was recreated.
+ * If Mint's line is gone and the name refers to another instance than the one on record, Mint removed the line because
+ * the VM was recreated.
  *
  * @param read the record as the file has it
- * @param record the same with what ssh has added and dropped
+ * @param record the record with the keys that ssh has added and dropped
+ * @returns the pins that count for a connection
  */
 export function countingPins(
   finding: Finding,
@@ -48,12 +49,12 @@ export function countingPins(
   return isRemoved ? [] : pinsOf(record);
 }
 
-/** Our record knows a key that has a line in Mint's file. */
+/** Whether the record has a key of the type that has a line in Mint's file. */
 export function hasMintKey(record: TrustRecord | undefined): boolean {
   return record?.keys.some((one) => typeOf(one) === mintType) ?? false;
 }
 
-/** The fingerprint for Mint's file: the ed25519 key's; while the VM rotates it, the one in the file. */
+/** @returns the fingerprint of the ed25519 key, for Mint's file; while the VM rotates that key, the one in the file */
 export function lineFor(keys: readonly PinnedKey[], finding: Finding): string | undefined {
   const fitting = keys.filter((one) => typeOf(one) === mintType).map(({ fingerprint }) => fingerprint);
   if (finding.kind === 'pin' && fitting.includes(finding.fingerprint)) return finding.fingerprint;
@@ -61,8 +62,8 @@ export function lineFor(keys: readonly PinnedKey[], finding: Finding): string | 
 }
 
 /**
- * What the console of this instance said before. A whole block counts from then on, because it cannot change in the life
- * of an instance. A part of one counts where it contradicts the pin, and where AWS does not answer now.
+ * Adds what the console of this instance showed before. A complete block counts from then on, because it cannot change in
+ * the life of an instance. A partial one counts if it contradicts the pin, or if AWS does not answer now.
  */
 export function withRemembered(
   console: ConsoleAnswer,
@@ -78,13 +79,13 @@ export function withRemembered(
   return isNews ? answer : console;
 }
 
-/** The block to keep of two of one instance: a whole one is never given up for a part. */
+/** @returns the block to keep of two: a complete one of an instance is never replaced by a partial one */
 export function blockToKeep(known: ConsoleBlock | undefined, shown: ConsoleBlock): ConsoleBlock {
   const isKnown = known?.instance === shown.instance && (known.isWhole || !shown.isWhole);
   return isKnown ? known : shown;
 }
 
-/** The pinned keys, those that the block lists as verified by it, and the block's keys of other types. */
+/** @returns the pinned keys, with `console` as the evidence of those that the block lists, and the block's keys of other types */
 export function withConsoleKeys(keys: readonly PinnedKey[], block: ConsoleBlock): PinnedKey[] {
   const now = new Date().toISOString();
   const isListed = (one: PinnedKey) => block.keys.some(({ fingerprint }) => fingerprint === one.fingerprint);
@@ -140,7 +141,7 @@ export function withProved(
   };
 }
 
-/** The pinned keys that stay beside an accepted one. */
+/** @returns the pinned keys that are kept beside an accepted one */
 export function keptBeside(
   accepted: PinnedKey,
   keys: readonly PinnedKey[],
@@ -150,7 +151,7 @@ export function keptBeside(
   const { console } = record;
   const isDenied = (some: readonly PinnedKey[]) =>
     console !== undefined && contradicted(pinsOf({ ...record, keys: some }), console) !== undefined;
-  // What a host with a contradicted key has proved goes with that key.
+  // Keys that a host with a contradicted key has proved are dropped with that key.
   if (pinned === undefined && isDenied(keys)) return [];
   return keys.filter(
     (one) => one.fingerprint !== accepted.fingerprint && typeOf(one) !== typeOf(accepted) && !isDenied([one]),
@@ -178,7 +179,7 @@ export function withKey(keys: readonly HostKey[], key: HostKey): HostKey[] {
   return keys.some(({ blob }) => blob.equals(key.blob)) ? [...keys] : [...keys, key];
 }
 
-/** Whether the files have all that a sighting of a pinned key could add. */
+/** Whether the files already have everything that a sighting of a pinned key can add. */
 export function isComplete(pins: readonly Pin[], { key, ...place }: Sighting, finding: Finding): boolean {
   const pin = pins.find(({ fingerprint }) => fingerprint === key.fingerprint);
   const line = lineFor(pins, finding);

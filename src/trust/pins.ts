@@ -2,9 +2,9 @@
  * The pinned keys of all VMs on the disk: what users read and change of them (list, show, accept, forget), and what the
  * agent learns of them outside of a host key check. Commands do this beside a running agent.
  *
- * Mint's file says which ed25519 key counts. Where its line is one that our record knows, the record's other keys
- * count too; where it is another one, Mint has pinned another machine and the record's keys are of the past. A line
- * that was lost comes back from the record.
+ * Mint's file decides which ed25519 key counts. If its line has a key of our record, the record's other keys count too.
+ * If it has another key, Mint has pinned another machine, and the record's keys no longer count. A line that was lost is
+ * restored from the record.
  */
 import { existsSync } from 'node:fs';
 import { MintError } from '../errors.ts';
@@ -55,7 +55,7 @@ export interface HostEntry {
   readonly vm: string;
   /** Mint's type first. */
   readonly pins: readonly Pin[];
-  /** The first of them; undefined where nothing is pinned, or what is pinned cannot be read. */
+  /** The first of them; undefined if no key is pinned, or the pins cannot be read. */
   readonly pin: Pin | undefined;
   /** Keys of our record that do not count, because Mint's file has another key. */
   readonly replaced: readonly PinnedKey[];
@@ -83,8 +83,8 @@ export class Pins {
   }
 
   /**
-   * Whether all that AWS can say later is on record: the console's host keys and the account.
-   * @throws MintError
+   * Whether everything that AWS can still tell is on record: the console's host keys and the account.
+   * @throws MintError `unsafe-permissions`, `io-failed`
    */
   knowsInstance(vm: string, instance: string): boolean {
     const { console, account } = this.files.record(vm).record ?? emptyRecord;
@@ -102,7 +102,7 @@ export class Pins {
   }
 
   /**
-   * One VM; undefined when nothing is known of it.
+   * @returns one VM; undefined if nothing is known of it
    * @throws MintError as `list`
    */
   show(vm: string): HostEntry | undefined {
@@ -110,13 +110,14 @@ export class Pins {
   }
 
   /**
-   * Trusts a fingerprint because the user said so. It takes the place of the pinned keys of its type; on another
-   * instance than the one on record, or against AWS's console output, of all keys that this concerns. The key itself
-   * is known where it was refused, pinned or printed to the console before; any other is pinned by its fingerprint
-   * and counts as an ed25519 key until it is seen.
+   * Trusts a fingerprint because the user accepts it. It replaces the pinned keys of its type. If the key was refused on
+   * another instance than the one on record, or if the console contradicts the pin, it replaces the other keys too. The
+   * key itself is known if it was refused, pinned or printed to the console before; otherwise it is pinned by its
+   * fingerprint, and counts as an ed25519 key until it is seen.
    *
-   * @throws MintError `usage` when it is not a fingerprint; `known-hosts-corrupt` when Mint's file as a whole is
-   *   refused; `io-failed`, `unsafe-permissions`
+   * @returns the new pin
+   * @throws MintError `usage` if it is not a fingerprint; `known-hosts-corrupt` if Mint's file as a whole is refused;
+   *   `io-failed`, `unsafe-permissions`
    */
   accept(vm: string, fingerprint: string): Pin {
     if (!isFingerprint(fingerprint)) {
@@ -152,17 +153,18 @@ export class Pins {
   }
 
   /**
-   * Removes every trace of a VM; false when there was none.
-   * @throws MintError
+   * Removes every trace of a VM.
+   * @returns false if there was no trace of it
+   * @throws MintError `known-hosts-corrupt`, `io-failed`, `unsafe-permissions`
    */
   forget(vm: string): boolean {
-    // Where there is nothing, nothing is made either: not even the lock.
+    // Without a trace of the VM nothing is created, not even the lock.
     if (!existsSync(this.files.paths.hosts) && findPin(this.files.text(), vm).kind === 'absent') return false;
     return this.files.locked(() => {
       // A file that is refused as a whole is refused before anything is removed.
       const hasLine = findPin(this.files.text(), vm).kind !== 'absent';
       const { record, knownHosts, libsshKnownHosts } = this.files.of(vm);
-      // The record goes first: were it to outlive the line, it would bring the line back.
+      // The record goes first: a record that is left without its line would restore the line.
       const hadFiles = [record, knownHosts, `${knownHosts}.old`, libsshKnownHosts]
         .map(removeFile)
         .includes(true);
@@ -172,10 +174,10 @@ export class Pins {
   }
 
   /**
-   * Keeps what the console of an instance shows, once it is there: it vouches for the pinned keys it lists and adds
-   * the VM's other keys, or contradicts the pin.
+   * Keeps the host keys that the console of an instance shows. They verify the pinned keys that are listed and add the
+   * VM's other keys, or they contradict the pin.
    *
-   * @returns undefined where nothing of that instance is pinned any more, or it cannot be written
+   * @returns undefined if no key of that instance is pinned any more, or the record cannot be written
    */
   learn(vm: string, block: ConsoleBlock, place: Place): 'agrees' | 'contradicts' | undefined {
     let answer: 'agrees' | 'contradicts' | undefined;
@@ -199,7 +201,10 @@ export class Pins {
     return written ? answer : undefined;
   }
 
-  /** Which account and region the pinned instance is in. False where it is another one, or it cannot be written. */
+  /**
+   * Records the account and region of the pinned instance.
+   * @returns false if it cannot be written
+   */
   learnPlace(vm: string, place: Place): boolean {
     return succeeds(() => {
       const { record } = this.files.record(vm);
@@ -274,7 +279,11 @@ export class Pins {
   }
 }
 
-/** For what may fail without harm. A file that others can write to is never harmless. */
+/**
+ * Runs an action that may fail.
+ * @returns false if it failed
+ * @throws MintError `unsafe-permissions`: a file that other users can write to is never ignored
+ */
 export function succeeds(action: () => void): boolean {
   try {
     action();

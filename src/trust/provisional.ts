@@ -9,11 +9,11 @@ export interface Provisional {
    * @throws MintError `host-key-changed` when another key was pinned meanwhile; those of writing
    */
   pin(): void;
-  /** The connection has ended. When it was the last one and nothing was pinned, nothing stays. */
+  /** The connection has ended. After the last one the key is removed, unless it was pinned. */
   release(): void;
 }
 
-/** Why the key is to be pinned: with the console block that lists it, where that is the evidence. */
+/** The evidence for a key, with the console block that lists it if that is the evidence. */
 export interface Grounds {
   readonly evidence: Evidence;
   readonly block?: ConsoleBlock | undefined;

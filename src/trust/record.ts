@@ -1,6 +1,6 @@
 /**
  * Our own record of a VM, `hosts/<vm>.json`: its pinned keys with their evidence, the host keys that its instance
- * printed to the console, and the keys that were refused. Mint's file has room for none of that.
+ * printed to the console, and the keys that were refused. Mint's file cannot hold any of these.
  *
  * Version 2. A record of version 1 had one key, one refused key and flat fields; it is read as a set of one key and
  * written back in the new form at the next change. Fields that we do not know are kept.
@@ -42,7 +42,7 @@ export const emptyRecord: TrustRecord = {
 
 const version = 2;
 const maxRecordBytes = 256 * 1024;
-/** So many refused keys are remembered. */
+/** How many refused keys are kept. */
 export const maxRefused = 16;
 const maxRecordKeys = 64;
 
@@ -117,7 +117,7 @@ const firstVersionEvidence: ReadonlyMap<string, Evidence> = new Map([
   ['accepted', 'accepted'],
 ]);
 
-/** One key, whose fields and place stood flat in the object; `consoleShows` was another key that AWS showed. */
+/** Version 1: one key, with its fields and place in the object itself; `consoleShows` was another key that AWS showed. */
 function parseFirstVersion(fields: Fields): TrustRecord {
   const { path } = fields;
   const refused = fields.take('refused');

@@ -68,12 +68,11 @@ export class TrustStore extends Pins {
   }
 
   /**
-   * Checks the key of one connection. When the promise resolves to `pinned` or `new`, the derived file holds the
-   * VM's keys and this one. Takes up to 200 ms where Mint is rewriting its file, and as long where a line is missing
-   * that our record knows; else it waits for nothing.
+   * Checks the key of one connection. If the result is `pinned` or `new`, the derived file has the VM's keys and this
+   * one. Waits up to 200 ms while Mint is rewriting its file, or if a line is missing that our record has.
    *
-   * @param console what AWS shows; with `not-asked` the answer may be `ask-console`
-   * @param mayAdopt whether what ssh wrote to the derived file can be believed; see `#adopt`
+   * @param console what AWS shows; for `not-asked` the result may be `ask-console`
+   * @param mayAdopt whether the keys that ssh wrote to the derived file can be trusted: see `#adopt`
    * @throws MintError `known-hosts-corrupt`, `host-key-type` (a type that is never accepted, or another type is being
    *   pinned at this moment), `host-key-changed` (another first key is being pinned), `io-failed`, `unsafe-permissions`
    */
@@ -86,7 +85,7 @@ export class TrustStore extends Pins {
     this.files.prepare();
     const { vm, key } = sighting;
     const finding = await this.files.find(vm, () => hasMintKey(this.files.record(vm).record));
-    // From here to the end nothing waits, so that two connections cannot be given different first keys.
+    // From here on nothing is awaited, so two connections cannot get different first keys.
     const { record: read, damage } = this.files.record(vm);
     if (finding.kind === 'absent' && damage !== undefined) throw damage;
     const derived = readDerived(this.files.of(vm).knownHosts);
@@ -122,8 +121,8 @@ export class TrustStore extends Pins {
 
   /**
    * Pins a key without a connection: it came from the command that put it into the VM's user data.
-   * @returns false where a key of the VM is pinned already
-   * @throws MintError
+   * @returns false if a key of the VM is pinned already
+   * @throws MintError `io-failed`, `unsafe-permissions`, `known-hosts-corrupt`
    */
   pinForJob(vm: string, key: HostKey): boolean {
     return this.files.locked(() => {
@@ -134,14 +133,14 @@ export class TrustStore extends Pins {
   }
 
   /**
-   * Pins a key that the server of a first use owns as well, while nothing of its type is pinned.
-   * @throws MintError
+   * Pins another key that the server of a first use owns, unless a key of its type is pinned.
+   * @throws MintError `io-failed`, `unsafe-permissions`, `known-hosts-corrupt`
    */
   addFirstUse(sighting: Sighting): void {
     this.files.locked(() => {
       const { record } = this.files.record(sighting.vm);
       const counting = countingKeys(findPin(this.files.text(), sighting.vm), record);
-      // What was accepted or verified meanwhile does not vouch for it.
+      // A pin that was accepted or verified meanwhile is no evidence for it.
       if (!counting.some(({ evidence }) => evidence === 'first-use')) return;
       if (counting.some((one) => typeOf(one) === sighting.key.type)) return;
       this.#pinLocked(sighting, { evidence: 'first-use' });
@@ -162,13 +161,13 @@ export class TrustStore extends Pins {
   }
 
   /**
-   * What ssh has written to the derived file since (`UpdateHostKeys yes`). ssh adds a key only inside a session
-   * whose host key is in the file, after the host has signed the session id with the key it adds, and drops keys
-   * that this host no longer offers. Believed only where the file still has a key that is pinned now; a session that
-   * began with another key, before the VM was forgotten or its key accepted, could add its own key beside it, so the
-   * caller says whether one is open (`mayAdopt`).
+   * Takes over what ssh has written to the derived file (`UpdateHostKeys yes`). ssh adds a key only inside a session whose
+   * host key is in the file, after the host has signed the session id with the new key; it drops keys that this host no
+   * longer offers. The file is trusted only if it still has a key that is pinned now. A session that began with another
+   * key, before the VM was forgotten or its key accepted, could add its own key, so the caller says whether such a session
+   * is open (`mayAdopt`).
    *
-   * @returns the record with these keys; written down as far as possible
+   * @returns the record with these keys, which is written if possible
    */
   #adopt(vm: string, record: TrustRecord, derived: string | undefined, mayAdopt: () => boolean): TrustRecord {
     if (derived === undefined) return record;
@@ -198,7 +197,7 @@ export class TrustStore extends Pins {
         const { record = emptyRecord } = this.files.record(vm);
         const line = findPin(this.files.text(), vm);
         const counting = countingKeys(line, record);
-        // Changed by another process since: the next connection sees to it.
+        // Another process has changed it: the next connection completes it.
         if (!counting.some(({ fingerprint }) => fingerprint === key.fingerprint)) return;
         const completed = counting.map((one) =>
           one.fingerprint === key.fingerprint
@@ -327,7 +326,7 @@ export class TrustStore extends Pins {
     return this.#provisional.of(vm).map(({ key }) => key);
   }
 
-  /** Leaves the file alone where it is another key's by now. */
+  /** Does nothing if the file has another key by now. */
   #removeProvisional({ vm, key }: Sighting): void {
     succeeds(() => {
       const { knownHosts } = this.files.of(vm);
@@ -366,7 +365,7 @@ function pinnedMeanwhile(vm: string, pinned: string, presented: string): MintErr
 }
 
 /**
- * A first use counts for nothing against what another connection has learnt since this one's key was checked.
+ * A first use does not override what another connection has learned since this one's key was checked.
  * @throws MintError `host-key-unverified`
  */
 function refuseDenied({ refused, console }: TrustRecord, { vm, key, ...at }: Sighting): void {

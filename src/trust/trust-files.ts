@@ -9,7 +9,7 @@ import { type Finding, findPin, withoutPin, withPin } from './known-hosts.ts';
 import { badLine, findSettledPin, readKnownHosts, updateKnownHosts } from './known-hosts-file.ts';
 import { formatRecord, readRecord, type TrustRecord } from './record.ts';
 
-/** Writers hold the lock for as long as a disk takes to be sure: a hundred of them, on a slow one, for ten seconds. */
+/** A writer holds the lock until the disk has the data: a hundred writers on a slow disk take ten seconds. */
 const lockMs = 30_000;
 
 /** A record, or the reason why it cannot be read. */
@@ -58,8 +58,8 @@ export class TrustFiles {
   }
 
   /**
-   * What Mint's file says about a VM, see `findSettledPin`.
-   * @param expected whether our record knows a key that should have a line: it is then looked for longer
+   * Reads the VM's line in Mint's file: see `findSettledPin`.
+   * @param expected whether our record has a key that should have a line; the line is then looked for longer
    */
   async find(vm: string, expected: () => boolean): Promise<Exclude<Finding, { kind: 'bad' }>> {
     const look = (isExpected: boolean) =>
@@ -68,7 +68,7 @@ export class TrustFiles {
     return finding.kind === 'absent' && expected() ? await look(true) : finding;
   }
 
-  /** A damaged record is handed back as such: where Mint's file has the answer, it does not matter. */
+  /** Returns a damaged record as such: it does not matter if Mint's file has the answer. */
   record(vm: string): RecordFinding {
     try {
       return { record: readRecord(this.of(vm).record) };
@@ -101,8 +101,8 @@ export class TrustFiles {
   }
 
   /**
-   * Edits the VM's line where it is missing or one of these keys'. Any other line was written by Mint since it was read
-   * here, and is the newer word. Under the lock.
+   * Edits the VM's line if it is missing or has one of these keys. Mint has written any other line since it was read here,
+   * and that line stays. Under the lock.
    *
    * @param choose the fingerprint for the line as it is now; undefined for none
    * @throws MintError `host-key-changed` when another key has a line, `known-hosts-corrupt` when the line is bad
