@@ -1,4 +1,5 @@
 /** Asks for a passphrase: on the terminal without echo, else through SSH_ASKPASS. All secrets go through this file. */
+import { Interrupted } from '../errors.ts';
 import { system } from '../platform/system/system.ts';
 import { askpassUse, askSecretThroughProgram } from './askpass.ts';
 import { openTerminal } from './open-terminal.ts';
@@ -26,6 +27,8 @@ const keys = { interrupt: 3, end: 4, erase: [8, 127], clear: 21, enter: [10, 13]
 /**
  * Asks for a secret; it is never taken from stdin. The channel is chosen as for every other question. `prompt` is one
  * line with its last blank.
+ *
+ * @throws Interrupted on Ctrl-C, after SIGINT went to every process in the foreground of the terminal
  */
 export async function askSecret(
   prompt: string,
@@ -80,6 +83,12 @@ async function askHidden(prompt: string, isOver: () => boolean): Promise<Secret>
       const outcome = bytes === 'end' ? 'no' : edit(typed, bytes ?? Buffer.alloc(0));
       if (outcome === 'more') continue;
       terminal.write('\n');
+      if (outcome === 'interrupted') {
+        reveal();
+        reveal = undefined;
+        system.interruptForeground();
+        throw new Interrupted();
+      }
       return outcome === 'done' ? { text: Buffer.from(typed).toString() } : 'no';
     }
   } finally {
@@ -89,10 +98,11 @@ async function askHidden(prompt: string, isOver: () => boolean): Promise<Secret>
 }
 
 /** Applies one typed byte to the line, as the terminal's own line editing would. */
-function edit(line: number[], bytes: Buffer): 'more' | 'done' | 'no' {
+function edit(line: number[], bytes: Buffer): 'more' | 'done' | 'no' | 'interrupted' {
   for (const byte of bytes) {
     if (isOneOf(keys.enter, byte)) return 'done';
-    if (byte === keys.interrupt || (byte === keys.end && line.length === 0)) return 'no';
+    if (byte === keys.interrupt) return 'interrupted';
+    if (byte === keys.end && line.length === 0) return 'no';
     if (byte === keys.clear) line.length = 0;
     else if (isOneOf(keys.erase, byte)) eraseCharacter(line);
     else if (byte >= 0x20 || byte === 9) line.push(byte);

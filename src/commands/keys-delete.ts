@@ -52,7 +52,7 @@ async function isConfirmed(name: string, uses: readonly string[]): Promise<boole
   const answer = await askOnTerminal({
     framed,
     prompt: uses.length === 0 ? `Delete key '${name}'? [y/N] ` : 'Delete anyway? [y/N] ',
-    accepts: ['y', 'yes'],
+    accepts: ['yes'],
     seconds: Number.POSITIVE_INFINITY,
     // Anything but a yes is a no.
     attempts: 1,

@@ -1,6 +1,7 @@
 /** Logs in with managed keys to the machines that accept them; opens each key once. */
 import type { KeyObject } from 'node:crypto';
-import { MintError } from '../errors.ts';
+import { hint, say } from '../cli/terminal.ts';
+import { Interrupted, MintError } from '../errors.ts';
 import type { KeptKey, Outcome } from '../keys/key-change.ts';
 import { parseKeyFile } from '../keys/store/key-file.ts';
 import { type KeyRecord, lookUp } from '../keys/store/key-store.ts';
@@ -82,7 +83,7 @@ export function usesKey(access: string | undefined, record: KeyRecord): boolean 
  * refuses.
  *
  * @returns the outcome of each
- * @throws MintError `io-failed` after Ctrl-C, which ends the sessions that run
+ * @throws Interrupted after Ctrl-C, which ends the sessions that run
  */
 export async function onEach(
   request: KeysRequest,
@@ -108,7 +109,11 @@ export async function onEach(
   } finally {
     process.off('SIGINT', interrupt);
   }
-  if (isInterrupted) throw new MintError('io-failed', 'interrupted', { hint: 'run it again to continue' });
+  if (isInterrupted) {
+    say('interrupted');
+    hint('run it again to continue');
+    throw new Interrupted();
+  }
   return outcomes;
 }
 

@@ -31,7 +31,6 @@ describe('a passphrase', () => {
     ['wrong\x15right\r', 'right'],
     ['\x7f\x7fa\r', 'a'],
     ['\r', ''],
-    ['half\x03', '(no)'],
     ['\x04', '(no)'],
     [`${'x'.repeat(1100)}\r`, '(no)'],
   ] as const) {
@@ -45,6 +44,16 @@ describe('a passphrase', () => {
       }
     });
   }
+
+  test('that Ctrl-C ends is none: every process in the foreground gets SIGINT, and the status is 130', async () => {
+    const inner = `trap 'echo "interrupted."' INT; '${process.execPath}' '${program}'; echo "status $?."; stty -a`;
+    const child = onTerminal(inner);
+    await child.until(asked);
+    child.stdin.write('half\x03');
+    const { stdout } = await child.done;
+    assert.match(stdout, /interrupted\.\r\nstatus 130\.[\s\S]* icanon[\s\S]* echo /);
+    assert.doesNotMatch(stdout, /half|\[no/);
+  });
 
   test('that is not completed in time is discarded, and leaves no input for the shell', async () => {
     const child = onTerminal(`'${process.execPath}' '${program}' 2; stty -a; head -n 1 >&2`);

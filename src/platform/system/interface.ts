@@ -66,6 +66,11 @@ export interface System {
    */
   isInForeground(): boolean;
   /**
+   * Does what a terminal does on Ctrl-C where it is not in raw mode: sends SIGINT to its foreground processes, such as ssh
+   * and the proxy that asks. Called in the foreground only. Without a handler, this process ends here.
+   */
+  interruptForeground(): void;
+  /**
    * @returns whether what is written to an open descriptor is lost
    * @throws the system's error if it is not open
    */

@@ -40,6 +40,8 @@ export const unix: System = {
 
   processGroup: (leader) => -leader,
 
+  interruptForeground: () => void process.kill(0, 'SIGINT'),
+
   isInForeground() {
     try {
       if (hasProc) {

@@ -49,6 +49,7 @@ export const windows: System = {
 
   /** No program is stopped for touching its console. */
   isInForeground: () => true,
+  interruptForeground: () => {},
 
   /** Only Unix needs this: ssh on Windows has no ControlPersist, which leaves a proxy without its stderr. */
   isNullDevice(descriptor) {
