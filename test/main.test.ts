@@ -4,6 +4,8 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { globalOptions } from '../src/cli/arguments.ts';
+import type { Command } from '../src/cli/command.ts';
 import { commandHelp, overview } from '../src/cli/help.ts';
 import { commands } from '../src/commands/table.ts';
 
@@ -54,6 +56,48 @@ test('an unknown command, option or VM is answered with what was probably meant'
   assert.match(stderr, /unknown command: x{40} \(usage\)\n.*`mint-ssh help`/);
 });
 
+test('a mistyped subcommand is answered with the near one, and a stray option with the help to read', () => {
+  for (const [words, near] of [
+    [['keys', 'lst'], 'keys list'],
+    [['key', 'lst'], 'key list'],
+    [['job', 'strat'], undefined],
+    [['job', 'bgin'], 'job begin'],
+    [['debug', 'opne'], 'debug open'],
+    [['agent', 'sttus'], 'agent status'],
+    [['hosts', 'acept'], 'hosts accept'],
+  ] as const) {
+    const { status, stderr } = mint(...words);
+    assert.equal(status, 2, stderr);
+    assert.match(stderr, new RegExp(`unknown command: ${words.join(' ')} \\(usage\\)`));
+    assert.match(
+      stderr,
+      near === undefined ? / --help` lists/ : new RegExp(`did you mean: mint-ssh ${near}\n`),
+    );
+  }
+  const { status, stderr } = mint('keys', 'list', '--force');
+  assert.equal(status, 2);
+  assert.match(stderr, /--force is not an option of keys list \(usage\)\n.*`mint-ssh keys list --help`/);
+});
+
+test('a profile that does not exist is answered with the near one', (context) => {
+  const directory = mkdtempSync(join(tmpdir(), 'mint-main-'));
+  context.after(() => rmSync(directory, { recursive: true }));
+  const config = join(directory, 'aws');
+  writeFileSync(
+    config,
+    '[default]\nregion = eu-west-1\n[profile work]\nregion = eu-west-1\n[profile other]\nregion = eu-west-1\n',
+  );
+  const env = { HOME: directory, AWS_CONFIG_FILE: config, AWS_SHARED_CREDENTIALS_FILE: '/nowhere' };
+  const vms = (toml: string, ...words: string[]) => {
+    writeFileSync(join(directory, 'ssh.toml'), toml, { mode: 0o600 });
+    const args = [main, '--config-dir', directory, 'vms', '--region', 'us-east-1', ...words];
+    return spawnSync(process.execPath, args, { encoding: 'utf8', env }).stderr;
+  };
+  assert.match(vms('', '--profile', 'wrok'), /\(aws-credentials\)\n.*did you mean work\?/);
+  assert.match(vms('profile = "ohter"\n'), /\(aws-credentials\)\n.*did you mean other\?/);
+  assert.doesNotMatch(vms('', '--profile', 'something'), /did you mean/);
+});
+
 test('a VM is not a command: the error says what to type', (context) => {
   const directory = mkdtempSync(join(tmpdir(), 'mint-main-'));
   context.after(() => rmSync(directory, { recursive: true }));
@@ -65,6 +109,36 @@ test('a VM is not a command: the error says what to type', (context) => {
     stderr,
     /unknown command: dev \(usage\)\n.*dev is a VM; to log in: ssh dev, or mint-ssh ssh dev\n/,
   );
+});
+
+test('the help of a subcommand lists its own options, and no other', async () => {
+  let checked = 0;
+  for (const [name, { load }] of Object.entries(commands)) {
+    const { command }: { command: Command } = await load();
+    const all = Object.entries(command.options).filter(([, { hidden }]) => hidden !== true);
+    for (const word of new Set((command.words ?? []).map(([form]) => form.split(' ')[0] ?? ''))) {
+      const forms = (command.words ?? []).filter(([form]) => form.split(' ')[0] === word);
+      const own = new Set(forms.flatMap(([, , options]) => options));
+      for (const option of own)
+        assert.ok(Object.hasOwn(command.options, option), `${name} ${word}: ${option}`);
+      const listed = [...commandHelp(command, word).matchAll(/^ {2}(?:-\w, )?--([\w-]+)/gm)].map(
+        ([, option]) => option,
+      );
+      const expected = all.map(([option]) => option).filter((option) => own.has(option));
+      const globals = Object.keys(globalOptions).filter(
+        (option) => option !== 'version' && option !== 'help',
+      );
+      assert.deepEqual(listed, [...expected, ...globals, 'help'], `${name} ${word}`);
+      checked += 1;
+    }
+  }
+  assert.ok(checked > 35);
+  assert.match(mint('keys', 'create', '--help').stdout, /--type TYPE +the type of the key: ed25519, /);
+  assert.match(
+    mint('job', 'begin', '--help').stdout,
+    /--format FORM +the form of the output: cloud-config, /,
+  );
+  assert.doesNotMatch(mint('debug', 'open', '--help').stdout, /--json/);
 });
 
 test('no line of any help is longer than 80 columns', async () => {

@@ -8,6 +8,7 @@
 import { statSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
+import { closest } from '../cli/suggest.ts';
 import { MintError } from '../errors.ts';
 import { runCredentialProcess } from './credential-process.ts';
 import { explainNoCredentials, noCredentialsAt, profileOption, quoteForeign } from './errors.ts';
@@ -324,6 +325,8 @@ function noSuchProfile(
   const known = [...new Set([...Object.keys(config), ...Object.keys(credentials)])].filter(
     (name) => !name.includes('.'),
   );
+  const near = closest(profile, known);
+  const meant = near === undefined ? '' : `did you mean ${quoteForeign(near)}? `;
   const shown = known
     .slice(0, 5)
     .map((name) => quoteForeign(name))
@@ -335,7 +338,7 @@ function noSuchProfile(
       hint:
         known.length === 0
           ? `there are no profiles: aws configure sso${profileOption(profile)}`
-          : `the profiles are ${shown}${known.length > 5 ? ', …' : ''}; aws configure list-profiles lists all`,
+          : `${meant}the profiles are ${shown}${known.length > 5 ? ', …' : ''}; aws configure list-profiles lists all`,
     },
   );
 }

@@ -5,6 +5,7 @@
 import type { Readable } from 'node:stream';
 import { command } from '../cli/shell-command.ts';
 import { printable, show } from '../cli/terminal.ts';
+import { isoTime } from '../cli/time.ts';
 import { MintError } from '../errors.ts';
 import type { Lease } from './leases.ts';
 
@@ -111,15 +112,16 @@ interface Facts {
   readonly known_hosts: string;
   /** For a shell: the known_hosts file, then ssh. */
   readonly commands: readonly string[];
-  readonly authorized: readonly string[];
+  readonly authorized_fingerprints: readonly string[];
   /** ISO 8601, in UTC. */
   readonly ends_at: string;
   readonly armed_by: string;
   /** For a shell on the VM, on the caller's machine, and without mint-ssh. */
   readonly end_inside: string;
   readonly end_outside: string;
-  readonly end_by_aws?: string;
-  readonly private_key?: string;
+  /** Null for a VM that is not an EC2 instance. */
+  readonly end_by_aws: string | null;
+  readonly private_key: string | null;
 }
 
 function factsOf(announcement: Announcement): Facts {
@@ -140,17 +142,16 @@ function factsOf(announcement: Announcement): Facts {
     host_key_fingerprint: hostKey.fingerprint,
     known_hosts: known,
     commands: [`echo '${known}' > ${knownHosts}`, `ssh ${options}${identity} -p ${port} ${user}@${host}`],
-    authorized,
-    ends_at: new Date(endsAt).toISOString(),
+    authorized_fingerprints: authorized,
+    ends_at: isoTime(endsAt) ?? '',
     armed_by: armedBy,
     end_inside: 'sudo poweroff',
     end_outside: `mint-ssh debug end ${id}${endOptions}`,
-    ...(destroy.kind === 'command'
-      ? {}
-      : {
-          end_by_aws: command`aws ec2 terminate-instances --region ${destroy.region} --instance-ids ${destroy.instance}`,
-        }),
-    ...(privateKey === undefined ? {} : { private_key: privateKey }),
+    end_by_aws:
+      destroy.kind === 'command'
+        ? null
+        : command`aws ec2 terminate-instances --region ${destroy.region} --instance-ids ${destroy.instance}`,
+    private_key: privateKey ?? null,
   };
 }
 
@@ -169,11 +170,11 @@ function body(facts: Facts, now: number): string[] {
     ['user', facts.user],
     ['host key', `${facts.host_key_fingerprint} (${facts.host_key_type})`],
     ['known_hosts', facts.known_hosts],
-    ['authorized', facts.authorized.join(', ')],
+    ['authorized', facts.authorized_fingerprints.join(', ')],
     ['ends', `${facts.ends_at}, in ${minutes} min (${facts.armed_by} on the VM); it cannot be extended`],
   ] as const;
   const key =
-    facts.private_key === undefined
+    facts.private_key === null
       ? []
       : [
           `(umask 077; cat > mint-debug-${facts.lease}.key) <<'END'`,
@@ -190,7 +191,7 @@ function body(facts: Facts, now: number): string[] {
     'To end it early:',
     `${facts.end_inside.padEnd(40)} # on the VM`,
     inert(facts.end_outside),
-    ...(facts.end_by_aws === undefined ? [] : [facts.end_by_aws]),
+    ...(facts.end_by_aws === null ? [] : [facts.end_by_aws]),
     '',
     'At the end the VM is destroyed, with all its data.',
   ];

@@ -5,6 +5,7 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { hint, say } from '../cli/terminal.ts';
+import { shownTime } from '../cli/time.ts';
 import { MintError } from '../errors.ts';
 import type { Connect } from '../keys/remote-file.ts';
 import { appendAudit } from '../platform/audit.ts';
@@ -292,12 +293,11 @@ async function pause(ms: number, signal: AbortSignal): Promise<void> {
 
 function limit(lease: Lease): MintError {
   const { id, project, holder, endsAt } = lease;
-  const at = (time: number) => new Date(time).toISOString();
   return new MintError(
     'debug-limit',
-    `debug access of ${project} is already open: ${holder}, until ${at(endsAt)}`,
+    `debug access of ${project} is already open: ${holder}, until ${shownTime(endsAt)}`,
     {
-      hint: `the project is free at ${at(freeAt(lease))} at the latest, or after: mint-ssh debug end ${id}`,
+      hint: `the project is free at ${shownTime(freeAt(lease))} at the latest, or after: mint-ssh debug end ${id}`,
     },
   );
 }

@@ -2,6 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { columns } from '../cli/columns.ts';
 import { hint, printable, say } from '../cli/terminal.ts';
+import { isoTime, shownTime } from '../cli/time.ts';
 import { MintError } from '../errors.ts';
 import type { Paths } from '../platform/paths.ts';
 import { type Ending, endLease } from './destruction.ts';
@@ -109,18 +110,18 @@ function notFound(id: string, records: readonly ProjectLeases[]): MintError {
 export function leaseTable(leases: readonly Lease[], now: number): string {
   const rows = leases.map((lease) => {
     const { id, project, vm, endsAt, holder } = lease;
-    return [id, project, vm, stateOf(lease, now), new Date(endsAt).toISOString(), holder];
+    return [id, project, vm, stateOf(lease, now), shownTime(endsAt), holder];
   });
   return columns(['ID', 'PROJECT', 'VM', 'STATE', 'ENDS', 'HOLDER'], rows);
 }
 
-/** @returns the output of `--json` */
-export function leaseJson(leases: readonly Lease[], now: number): string {
-  const shown = leases.map((lease) => {
+/** @returns the rows of `--json` */
+export function leaseJson(leases: readonly Lease[], now: number): Record<string, unknown>[] {
+  return leases.map((lease) => {
     const { id, project, vm, host, port, user, holder, startedAt, endsAt, destroy } = lease;
     const instance = destroy.kind === 'terminate' ? destroy : undefined;
     return {
-      id,
+      lease: id,
       project,
       vm,
       host,
@@ -128,15 +129,14 @@ export function leaseJson(leases: readonly Lease[], now: number): string {
       user,
       state: stateOf(lease, now),
       holder,
-      started_at: new Date(startedAt).toISOString(),
-      ends_at: new Date(endsAt).toISOString(),
+      started_at: isoTime(startedAt),
+      ends_at: isoTime(endsAt),
       destroy: destroy.kind,
       instance: instance?.instance ?? null,
       region: instance?.region ?? null,
       account: instance?.account ?? null,
     };
   });
-  return JSON.stringify(shown, undefined, 2);
 }
 
 function stateOf({ isToEnd, endsAt }: Lease, now: number): 'open' | 'ending' | 'overdue' {

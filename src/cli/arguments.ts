@@ -1,7 +1,7 @@
 /** argv → the command word, its options and positionals, by `util.parseArgs`. */
 import { parseArgs } from 'node:util';
 import { MintError } from '../errors.ts';
-import type { Command, GlobalOptions, Invocation, Options } from './command.ts';
+import type { Command, GlobalOptions, Invocation, Options, Word } from './command.ts';
 import { closest } from './suggest.ts';
 import { printable } from './terminal.ts';
 
@@ -12,8 +12,8 @@ export const globalOptions = {
     value: 'DIR',
     description: 'use DIR instead of ~/.config/mint (or $MINT_CONFIG_DIR)',
   },
-  profile: { type: 'string', value: 'NAME', description: 'AWS profile' },
-  region: { type: 'string', value: 'NAME', description: 'AWS region' },
+  profile: { type: 'string', value: 'NAME', description: 'AWS profile', values: 'profiles' },
+  region: { type: 'string', value: 'NAME', description: 'AWS region', values: 'regions' },
   timing: { type: 'boolean', description: 'say where the time went' },
   verbose: { type: 'boolean', description: 'explain each decision, and show stacks of errors' },
   help: { type: 'boolean', short: 'h', description: 'what the command does, and its options' },
@@ -105,5 +105,44 @@ function misused(error: unknown, command: Command, options: Options): MintError 
   const [reason = ''] = String(message).split(/\. |[\r\n]/);
   return new MintError('usage', printable(reason.charAt(0).toLowerCase() + reason.slice(1, 80)), {
     hint: usage,
+  });
+}
+
+/**
+ * The forms of a subcommand in the command's table.
+ *
+ * @throws MintError `usage` if the command has no subcommand of this name
+ */
+export function subcommand(command: Command, word: string): readonly Word[] {
+  const { usage, words = [] } = command;
+  const found = words.filter(([form]) => form.split(' ')[0] === word);
+  if (found.length > 0) return found;
+  const [name = ''] = usage.split(' ');
+  const near = closest(
+    word,
+    words.map(([form]) => form.split(' ')[0] ?? ''),
+  );
+  throw new MintError('usage', `unknown command: ${name} ${printable(word.slice(0, 40))}`, {
+    hint:
+      near === undefined
+        ? `\`mint-ssh ${name} --help\` lists the subcommands`
+        : `did you mean: mint-ssh ${name} ${near}`,
+  });
+}
+
+/**
+ * Refuses options of the command that the subcommand does not take.
+ *
+ * @throws MintError `usage`, also if the command has no subcommand of this name
+ */
+export function checkSubcommand(command: Command, word: string, values: Invocation['values']): void {
+  const allowed = subcommand(command, word).flatMap(([, , options]) => options);
+  const stray = Object.keys(values).find(
+    (name) => Object.hasOwn(command.options, name) && !allowed.includes(name),
+  );
+  if (stray === undefined) return;
+  const [name = ''] = command.usage.split(' ');
+  throw new MintError('usage', `--${stray} is not an option of ${name} ${word}`, {
+    hint: `\`mint-ssh ${name} ${word} --help\` lists its options`,
   });
 }

@@ -25,19 +25,21 @@ export interface Option {
   readonly multiple?: boolean;
   /** The placeholder for its value in help: `PATH`, `DIR`, `NAME`. */
   readonly value?: string;
-  /** One line without a full stop. Required unless the option is hidden. */
+  /** One line without a full stop. Required unless the option is hidden. Help adds the subcommands and the values. */
   readonly description?: string;
+  /** The words that it accepts, or for each subcommand its own; or what shells ask `mint-ssh completion` for. */
+  readonly values?: Values | Readonly<Record<string, readonly string[]>>;
   /** Used only by mint-ssh itself; not shown in help. */
   readonly hidden?: boolean;
 }
 
+/** A list of words, or the kind of names that `mint-ssh completion KIND` prints. */
+export type Values = readonly string[] | 'profiles' | 'regions';
+
 export type Options = Readonly<Record<string, Option>>;
 
-/**
- * A subcommand with what it takes (`show VM`), one line about it, and the names of the options that its own help shows;
- * without them its help shows all options of the command.
- */
-export type Word = readonly [usage: string, description: string, options?: readonly string[]];
+/** A subcommand: what it takes (`show VM`), one line about it, and the names of the options that it takes. */
+export type Word = readonly [usage: string, description: string, options: readonly string[]];
 
 /** A command. The parser, `--help`, shell completion and the manual page are made from the table of commands. */
 export interface Command {

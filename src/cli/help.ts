@@ -1,7 +1,7 @@
 /** The texts of `--help`, for a command and for the program. */
 import { version } from '../version.ts';
 import { globalOptions } from './arguments.ts';
-import type { Command, CommandTable, Option, Options } from './command.ts';
+import type { Command, CommandTable, Option, Options, Word } from './command.ts';
 import { wrap } from './wrap.ts';
 
 /** An option in the help: how it is written, and what it does. */
@@ -14,7 +14,35 @@ export interface OptionText {
 export function optionTexts(options: Options): OptionText[] {
   return Object.entries(options)
     .filter(([, option]) => option.hidden !== true)
-    .map(([name, option]) => ({ form: optionForm(name, option), description: option.description ?? '' }));
+    .map(([name, option]) => ({ form: optionForm(name, option), description: describe(option) }));
+}
+
+/** The options of a command; each description begins with the subcommands that take it, unless all do. */
+export function commandOptionTexts({ options, words = [] }: Command): OptionText[] {
+  const shown = Object.entries(options).filter(([, { hidden }]) => hidden !== true);
+  return shown.map(([name, option]) => {
+    const takers = words.filter(([, , own]) => own.includes(name)).map(([form]) => form.split(' ')[0]);
+    const form = optionForm(name, option);
+    const description = describe(option);
+    const isCommon = takers.length === words.length || isByWord(option.values);
+    if (isCommon) return { form, description };
+    const who = takers.length === 0 ? 'without a subcommand' : [...new Set(takers)].join(', ');
+    return { form, description: `${who}: ${description}` };
+  });
+}
+
+function isByWord(values: Option['values']): values is Readonly<Record<string, readonly string[]>> {
+  return typeof values === 'object' && !Array.isArray(values);
+}
+
+/** The description with the accepted values: those of one subcommand, if a `word` is given. */
+function describe({ description = '', values }: Option, word = ''): string {
+  if (values === undefined || typeof values === 'string') return description;
+  if (!isByWord(values)) return `${description}: ${values.join(', ')}`;
+  const own = values[word];
+  if (own !== undefined) return `${description}: ${own.join(', ')}`;
+  const lists = Object.entries(values).map(([taker, list]) => `${taker}: ${list.join(', ')}`);
+  return lists.join('; ');
 }
 
 /** `-y, --yes` or `--file PATH`. */
@@ -39,15 +67,20 @@ export function commandHelp(command: Command, word?: string): string {
     chosen.length === 0
       ? [usageText(usage), reflow(help), lines(words)]
       : chosen.flatMap(([form, description]) => [usageText(`${name} ${form}`), reflow(description)]);
-  const named = chosen.flatMap(([, , own]) => own ?? []);
-  const shown =
-    named.length === 0
-      ? options
-      : Object.fromEntries(Object.entries(options).filter(([key]) => named.includes(key)));
-  const own = optionTexts(shown).map(asPair);
+  const own = (chosen.length === 0 ? commandOptionTexts(command) : subcommandTexts(options, chosen)).map(
+    asPair,
+  );
   const width = widthOf([...own, ...globalPairs]);
   const parts = [...about, lines(own, width)];
   return [...parts.filter((part) => part !== ''), `${lines(globalPairs, width)}\n`].join('\n\n');
+}
+
+function subcommandTexts(options: Options, chosen: readonly Word[]): OptionText[] {
+  const named = chosen.flatMap(([, , own]) => own);
+  const [word] = chosen[0]?.[0].split(' ') ?? [];
+  return Object.entries(options)
+    .filter(([name]) => named.includes(name))
+    .map(([name, option]) => ({ form: optionForm(name, option), description: describe(option, word) }));
 }
 
 export function overview(commands: CommandTable): string {

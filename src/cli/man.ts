@@ -3,7 +3,7 @@
 import { version } from '../version.ts';
 import { globalOptions } from './arguments.ts';
 import type { CommandText } from './grammar.ts';
-import { type OptionText, optionTexts } from './help.ts';
+import { commandOptionTexts, type OptionText, optionTexts } from './help.ts';
 
 export function manualPage(commands: readonly CommandText[]): string {
   return `${[
@@ -65,7 +65,7 @@ function commandSection({ command }: CommandText): string[] {
     `.SS mint\\-ssh ${literal(command.usage)}`,
     ...prose(command.help),
     ...(command.words ?? []).flatMap(([form, about]) => tagged({ form, description: about })),
-    ...optionTexts(command.options).flatMap(tagged),
+    ...commandOptionTexts(command).flatMap(tagged),
   ];
 }
 

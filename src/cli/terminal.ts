@@ -79,6 +79,11 @@ export function print(text: string): void {
   }
 }
 
+/** Prints the result of a command with `--json`. docs/json.md has the fields of each, and what holds for all of them. */
+export function printJson(value: object | null): void {
+  print(JSON.stringify(value, undefined, 2));
+}
+
 /**
  * Prints a result that exists only once, such as a job's user data, and fails if it cannot be written.
  *

@@ -10,8 +10,10 @@ import {
   failureReply,
 } from '../agent/control/protocol.ts';
 import { alreadyRunning, runAgent } from '../agent/daemon.ts';
+import { checkSubcommand } from '../cli/arguments.ts';
 import type { Command, Invocation } from '../cli/command.ts';
-import { print, printable, say } from '../cli/terminal.ts';
+import { print, printJson, say } from '../cli/terminal.ts';
+import { isoTime, shownTime } from '../cli/time.ts';
 import { MintError } from '../errors.ts';
 import { type Paths, resolvePaths } from '../platform/paths.ts';
 import { system } from '../platform/system/system.ts';
@@ -22,14 +24,14 @@ export const command: Command = {
   help: `Without a subcommand, runs the agent in the foreground. This is seldom needed: a connection starts the agent when
 none is running.`,
   words: [
-    ['status', 'show what the agent holds; exit status 1 if it is not running'],
-    ['stop', 'stop the agent; open sessions continue'],
-    ['install', 'start the agent at login: a systemd user unit, or a launchd agent on macOS'],
-    ['uninstall', 'remove what install added'],
+    ['status', 'show what the agent holds; exit status 1 if it is not running', ['json']],
+    ['stop', 'stop the agent; open sessions continue', ['force']],
+    ['install', 'start the agent at login: a systemd user unit, or a launchd agent on macOS', []],
+    ['uninstall', 'remove what install added', ['force']],
   ],
   options: {
-    json: { type: 'boolean', description: 'status: print JSON' },
-    force: { type: 'boolean', description: 'stop, uninstall: even if the keys of open jobs are lost' },
+    json: { type: 'boolean', description: 'print JSON: see docs/json.md' },
+    force: { type: 'boolean', description: 'even if the keys of open jobs are lost' },
     stay: {
       type: 'boolean',
       description: 'do not exit when idle; if an agent is running, wait for it to end',
@@ -47,7 +49,8 @@ const pollIntervalMs = 1000;
 async function run({ positionals, values, globals }: Invocation): Promise<number> {
   const [word, ...more] = positionals;
   const paths = resolvePaths({ configDir: globals.configDir });
-  if (more.length === 0 && word === undefined) {
+  if (word !== undefined) checkSubcommand(command, word, values);
+  if (word === undefined) {
     return values['stay'] === true ? stay(paths) : serve(paths, values['background'] === true);
   }
   if (more.length === 0 && word === 'status') return showStatus(paths, values['json'] === true);
@@ -56,7 +59,7 @@ async function run({ positionals, values, globals }: Invocation): Promise<number
   if (more.length === 0 && word === 'uninstall') {
     return uninstallAgent(paths, () => ask(paths, { type: 'stop', force: values['force'] === true }));
   }
-  throw new MintError('usage', `unknown command: agent ${printable(positionals.join(' ').slice(0, 60))}`, {
+  throw new MintError('usage', `too many arguments for agent ${word}`, {
     hint: `usage: mint-ssh ${command.usage}`,
   });
 }
@@ -97,7 +100,7 @@ function leaveStderr(): void {
 async function showStatus(paths: Paths, json: boolean): Promise<number> {
   const reply = await ask(paths, { type: 'status' });
   const status = reply?.type === 'status' ? reply.status : undefined;
-  if (json) print(JSON.stringify(status ?? null));
+  if (json) printJson(status === undefined ? null : toJson(status));
   else if (status === undefined) say('no agent runs');
   else print(describe(status));
   return status === undefined ? 1 : 0;
@@ -113,7 +116,29 @@ function describe({ pid, version, startedAt, connections, vms, jobs, unlockedKey
   });
   if (jobs.length > 0) lines.push(`  keys of jobs: ${jobs.join(', ')}`);
   if (unlockedKeys.length > 0) lines.push(`  unlocked keys: ${unlockedKeys.join(', ')}`);
-  return [`agent ${version}, pid ${pid}, since ${startedAt}, ${count(connections)}`, ...lines].join('\n');
+  return [
+    `agent ${version}, pid ${pid}, since ${shownTime(startedAt)}, ${count(connections)}`,
+    ...lines,
+  ].join('\n');
+}
+
+function toJson({ pid, version, startedAt, connections, jobs, unlockedKeys, vms }: AgentStatus) {
+  return {
+    pid,
+    version,
+    started_at: isoTime(startedAt),
+    connections,
+    jobs,
+    unlocked_keys: unlockedKeys,
+    vms: vms.map((vm) => ({
+      vm: vm.name,
+      socket: vm.socket,
+      connections: vm.connections,
+      public_key: vm.key ?? null,
+      push_seconds_left: vm.pushSecondsLeft ?? null,
+      forwarding_refused: vm.forwardingRefused ?? null,
+    })),
+  };
 }
 
 function count(connections: number): string {

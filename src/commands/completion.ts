@@ -1,11 +1,14 @@
+import { namesInAwsFiles } from '../aws/profile-names.ts';
 import type { Command, CommandTable } from '../cli/command.ts';
 import { bashCompletion } from '../cli/completion/bash.ts';
 import { fishCompletion } from '../cli/completion/fish.ts';
 import { zshCompletion } from '../cli/completion/zsh.ts';
-import { type CommandWord, commandWords, loadCommands } from '../cli/grammar.ts';
+import { type CommandWord, commandWords, loadCommands, type NameKind } from '../cli/grammar.ts';
 import { print } from '../cli/terminal.ts';
 import { MintError } from '../errors.ts';
-import { resolvePaths } from '../platform/paths.ts';
+import { listKeys } from '../keys/store/key-store.ts';
+import { keyStoreDirectory } from '../keys/store/location.ts';
+import { type Paths, resolvePaths } from '../platform/paths.ts';
 import { knownNames } from '../vms/known-names.ts';
 
 const usage = 'completion bash|zsh|fish';
@@ -24,9 +27,9 @@ shells look for it; by hand:
   eval "$(mint-ssh completion zsh)"                                   in ~/.zshrc, behind compinit
   mint-ssh completion fish >~/.config/fish/completions/mint-ssh.fish  once`,
   words: [
-    ['bash', 'print the script for bash'],
-    ['zsh', 'print the script for zsh'],
-    ['fish', 'print the script for fish'],
+    ['bash', 'print the script for bash', []],
+    ['zsh', 'print the script for zsh', []],
+    ['fish', 'print the script for fish', []],
   ],
   options: {},
 };
@@ -42,8 +45,13 @@ async function run(
   [shell = '', ...more]: readonly string[],
   configDir: string | undefined,
 ): Promise<number> {
-  // The completion scripts call this form for the names of the VMs.
-  if (shell === 'vms') return printVms(configDir);
+  // The completion scripts call these forms.
+  if (isNameKind(shell)) {
+    const found = names[shell](resolvePaths({ configDir }));
+    const plain = [...found].filter((name) => plainName.test(name));
+    if (plain.length > 0) print(plain.join('\n'));
+    return 0;
+  }
   const script = Object.hasOwn(shells, shell) && more.length === 0 ? shells[shell] : undefined;
   if (script === undefined) {
     throw new MintError('usage', 'completion is for bash, zsh or fish', {
@@ -54,9 +62,23 @@ async function run(
   return 0;
 }
 
-/** Prints the names of the known VMs, one a line. */
-function printVms(configDir: string | undefined): number {
-  const vms = knownNames(resolvePaths({ configDir }));
-  if (vms.size > 0) print([...vms].join('\n'));
-  return 0;
+/** A name that no shell changes. Others are not offered. */
+const plainName = /^[\w@%+:,./-]+$/;
+
+/** The names that a shell completes, by kind. AWS is not asked. */
+const names: Readonly<Record<NameKind, (paths: Paths) => Iterable<string>>> = {
+  vms: knownNames,
+  keys: (paths) => {
+    try {
+      return listKeys(keyStoreDirectory(paths, undefined)).map(({ name }) => name);
+    } catch {
+      return [];
+    }
+  },
+  profiles: () => namesInAwsFiles(process.env).profiles,
+  regions: () => namesInAwsFiles(process.env).regions,
+};
+
+function isNameKind(word: string): word is NameKind {
+  return Object.hasOwn(names, word);
 }

@@ -1,12 +1,13 @@
 /** `mint-ssh debug`: temporary access to the VM of a failed job, which is destroyed at the end. */
-import { buildLogBlock, parseLogFormat } from '../ci/build-log.ts';
+import { buildLogBlock, logFormats, parseLogFormat } from '../ci/build-log.ts';
 import { parseDestruction } from '../ci/destruction.ts';
 import { giveDebugAccess, locatedJob } from '../ci/holder.ts';
 import { onEndSignal } from '../ci/job-run.ts';
 import { parseLeaseId } from '../ci/leases.ts';
 import { endNow, leaseJson, leaseTable, reapOverdue, sayUnreadable } from '../ci/reaper.ts';
+import { checkSubcommand } from '../cli/arguments.ts';
 import type { Command, Invocation } from '../cli/command.ts';
-import { print, printable, printOrFail, say } from '../cli/terminal.ts';
+import { print, printJson, printOrFail, say } from '../cli/terminal.ts';
 import { MintError } from '../errors.ts';
 import { forbidCoreFiles } from '../platform/hardening.ts';
 import { type Paths, resolvePaths } from '../platform/paths.ts';
@@ -30,15 +31,19 @@ MINT_VM, MINT_HOST, MINT_PORT, MINT_USER, MINT_PROJECT and MINT_LEASE in its env
   mint-ssh debug open build-17 --project web --authorize ~/anna.keys --instance i-0123456789abcdef0
   mint-ssh debug reap --leases dynamodb:mint-leases`,
   words: [
-    ['open NAME', 'open the VM of the job NAME; runs until the access ends'],
-    ['list', 'list the VMs that are open or overdue'],
-    ['end ID', 'end the access now'],
-    ['reap', 'destroy the VMs whose time has expired'],
+    [
+      'open NAME',
+      'open the VM of the job NAME; runs until the access ends',
+      ['format', ...Object.keys(accessOptions)],
+    ],
+    ['list', 'list the VMs that are open or overdue', ['leases', 'json']],
+    ['end ID', 'end the access now', ['leases', 'destroy']],
+    ['reap', 'destroy the VMs whose time has expired', ['leases', 'destroy', 'json']],
   ],
   options: {
     ...accessOptions,
-    format: { type: 'string', value: 'FORM', description: 'open: text, github, gitlab or json' },
-    json: { type: 'boolean', description: 'list, reap: print JSON' },
+    format: { type: 'string', value: 'FORM', description: 'the form of the output', values: logFormats },
+    json: { type: 'boolean', description: 'print JSON: see docs/json.md' },
   },
   run,
 };
@@ -50,37 +55,22 @@ interface DebugInvocation extends Invocation {
   readonly words: readonly string[];
 }
 
-interface Action {
-  readonly run: (invocation: DebugInvocation) => Promise<number>;
-  readonly options: readonly string[];
-}
+type Action = (invocation: DebugInvocation) => Promise<number>;
 
-const actions: Readonly<Record<string, Action>> = {
-  open: { run: open, options: ['format', ...Object.keys(accessOptions)] },
-  list: { run: list, options: ['leases', 'json'] },
-  end: { run: end, options: ['leases', 'destroy'] },
-  reap: { run: reap, options: ['leases', 'destroy', 'json'] },
-};
-
-const globalOptions = ['config-dir', 'profile', 'region', 'verbose', 'timing'];
+const actions: Readonly<Record<string, Action>> = { open, list, end, reap };
 
 async function run(invocation: Invocation): Promise<number> {
   forbidCoreFiles({ wait: true });
   const { positionals, values, rest, globals } = invocation;
-  const [word = '', ...words] = positionals;
-  const action = Object.hasOwn(actions, word) ? actions[word] : undefined;
-  if (action === undefined) {
-    throw misused(
-      word === '' ? 'missing subcommand' : `unknown command: debug ${printable(word.slice(0, 40))}`,
-    );
-  }
+  const [word, ...words] = positionals;
+  if (word === undefined) throw misused('missing subcommand');
+  checkSubcommand(command, word, values);
+  const action = actions[word];
+  if (action === undefined) throw misused(`unknown command: debug ${word}`);
   if (rest !== undefined) throw misused(`debug ${word} takes nothing after --`);
-  const known = new Set([...action.options, ...globalOptions]);
-  const stray = Object.keys(values).find((name) => !known.has(name));
-  if (stray !== undefined) throw misused(`--${stray} is not an option of debug ${word}`);
   const paths = resolvePaths({ configDir: globals.configDir });
   const settings = loadSettings(paths, { profile: globals.profile, region: globals.region });
-  return await action.run({ ...invocation, paths, settings, words });
+  return await action({ ...invocation, paths, settings, words });
 }
 
 async function open({ paths, settings, words, values, globals }: DebugInvocation): Promise<number> {
@@ -112,7 +102,7 @@ async function list({ paths, settings, words, values }: DebugInvocation): Promis
   if (words.length > 0) throw misused('debug list takes no argument');
   const records = await withStore(values, paths, elsewhere(settings), (store) => store.readAll());
   const leases = records.flatMap((record) => record.leases);
-  if (values['json'] === true) print(leaseJson(leases, Date.now()));
+  if (values['json'] === true) printJson(leaseJson(leases, Date.now()));
   else if (leases.length === 0) say('no VM has debug access');
   else print(leaseTable(leases, Date.now()));
   const failure = sayUnreadable(records);
@@ -138,7 +128,7 @@ async function reap({ paths, settings, words, values }: DebugInvocation): Promis
   const { ended, failure } = await withStore(values, paths, at, (store) =>
     reapOverdue({ paths, store, profile: at.profile, command }),
   );
-  if (values['json'] === true) print(leaseJson(ended, Date.now()));
+  if (values['json'] === true) printJson(leaseJson(ended, Date.now()));
   else for (const { vm, id, holder } of ended) say(`${vm} (${id}) is destroyed; its holder was ${holder}`);
   if (failure !== undefined) throw failure;
   return 0;

@@ -3,7 +3,7 @@ import { painter, type Style } from '../cli/colour.ts';
 import { outputWidth } from '../cli/columns.ts';
 import type { Command, Invocation } from '../cli/command.ts';
 import { startProgress } from '../cli/progress.ts';
-import { print, printable } from '../cli/terminal.ts';
+import { print, printable, printJson } from '../cli/terminal.ts';
 import { wrap } from '../cli/wrap.ts';
 import { Aws } from '../doctor/aws.ts';
 import { type Finding, failed, runChecks, type Status } from '../doctor/check.ts';
@@ -142,7 +142,7 @@ async function tell(checks: Checks, json: boolean): Promise<number> {
     print(`${paint(style, label.padEnd(4))}  ${name.padEnd(nameWidth)}  ${lines(message)}`);
     if (hint !== undefined) print(`${indent}${lines(`hint: ${hint}`)}`);
   });
-  if (json) print(JSON.stringify(rows, undefined, 2));
+  if (json) printJson(rows);
   return status;
 }
 

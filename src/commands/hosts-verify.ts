@@ -2,7 +2,7 @@
 import { type Asker, askConsole, askInstance } from '../agent/evidence.ts';
 import { ownAws } from '../aws/own-credentials.ts';
 import type { Invocation } from '../cli/command.ts';
-import { print, printable, say } from '../cli/terminal.ts';
+import { print, printable, printJson, say } from '../cli/terminal.ts';
 import { MintError } from '../errors.ts';
 import { thisCaller } from '../platform/caller.ts';
 import type { Paths } from '../platform/paths.ts';
@@ -96,10 +96,10 @@ function report(verified: readonly Verified[], json: boolean): void {
       fingerprint: pin.fingerprint,
       type: pin.type ?? null,
       console: finding,
-      console_shows: shown?.fingerprint ?? null,
-      why: why ?? null,
+      console_fingerprint: shown?.fingerprint ?? null,
+      problem: why ?? null,
     }));
-    print(JSON.stringify(rows, undefined, 2));
+    printJson(rows);
     return;
   }
   if (verified.length === 0) say('no host key is pinned yet');

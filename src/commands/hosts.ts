@@ -1,16 +1,18 @@
 /** `mint-ssh hosts`: shows the host keys that are trusted, and lets the user change them. */
 import { isatty } from 'node:tty';
+import { checkSubcommand } from '../cli/arguments.ts';
 import { columns } from '../cli/columns.ts';
 import type { Command, Invocation } from '../cli/command.ts';
-import { hint, print, printable, say } from '../cli/terminal.ts';
+import { hint, print, printable, printJson, say } from '../cli/terminal.ts';
 import { askOnTerminal } from '../cli/terminal-question.ts';
+import { isoTime, shownTime } from '../cli/time.ts';
 import { MintError } from '../errors.ts';
 import { appendAudit } from '../platform/audit.ts';
 import { resolvePaths } from '../platform/paths.ts';
 import { vmName } from '../settings/vm-name.ts';
 import { closest } from '../trust/changed-key.ts';
 import { typeOf } from '../trust/decide.ts';
-import type { Evidence, Pin } from '../trust/pin.ts';
+import type { Pin } from '../trust/pin.ts';
 import { type HostEntry, TrustStore } from '../trust/store.ts';
 import { comparison } from '../trust/warning.ts';
 
@@ -19,14 +21,14 @@ export const command: Command = {
   help: `The host keys that are trusted: a VM has one of each type. Mint's known_hosts has the ed25519 key, records beside it
 have the rest.`,
   words: [
-    ['list', 'list every VM with its keys: why each is trusted, since when, on which instance'],
-    ['show VM', 'show all that is known about one VM, and the key that was refused last'],
-    ['accept VM FINGERPRINT', 'trust this key from now on, in place of the pinned one of its type'],
-    ['accept VM', 'show the key that was refused last, and ask whether to trust it'],
-    ['verify [VM]', 'compare the pinned keys with the console output that AWS shows'],
-    ['forget VM', 'trust the next key that VM presents, as if it were new'],
+    ['list', 'list every VM with its keys: why each is trusted, since when, on which instance', ['json']],
+    ['show VM', 'show all that is known about one VM, and the key that was refused last', ['json']],
+    ['accept VM FINGERPRINT', 'trust this key from now on, in place of the pinned one of its type', ['json']],
+    ['accept VM', 'show the key that was refused last, and ask whether to trust it', ['json']],
+    ['verify [VM]', 'compare the pinned keys with the console output that AWS shows', ['json']],
+    ['forget VM', 'trust the next key that VM presents, as if it were new', ['json']],
   ],
-  options: { json: { type: 'boolean', description: 'print JSON' } },
+  options: { json: { type: 'boolean', description: 'print JSON: see docs/json.md' } },
   run,
 };
 
@@ -40,6 +42,7 @@ const actions: Readonly<
 
 async function run({ positionals, values, globals }: Invocation): Promise<number> {
   const [action = 'list', ...words] = positionals;
+  checkSubcommand(command, action, values);
   const paths = resolvePaths({ configDir: globals.configDir });
   const store = new TrustStore(paths);
   const json = values['json'] === true;
@@ -54,9 +57,7 @@ async function run({ positionals, values, globals }: Invocation): Promise<number
     const { verify } = await import('./hosts-verify.ts');
     return verify(paths, store, name, json, globals);
   }
-  const chosen = Object.hasOwn(actions, action) ? actions[action] : undefined;
-  if (chosen === undefined) throw misused(`hosts cannot "${printable(action.slice(0, 40))}"`);
-  chosen(store, words, json);
+  actions[action]?.(store, words, json);
   if (action === 'forget') {
     appendAudit(paths, { event: 'host-key-forgotten', command: 'hosts forget', vm: onlyName(words) });
   }
@@ -67,7 +68,7 @@ function list(store: TrustStore, words: readonly string[], json: boolean): void 
   if (words.length > 0) throw misused('list takes no name: `show VM` does');
   const entries = store.list();
   if (json) {
-    print(JSON.stringify(entries.map(toJson), undefined, 2));
+    printJson(entries.map(toJson));
     return;
   }
   const pinned = entries.filter((entry) => entry.pin !== undefined);
@@ -77,7 +78,7 @@ function list(store: TrustStore, words: readonly string[], json: boolean): void 
     if (contradiction !== undefined) say(`${vm}: blocked: ${contradicts(contradiction)}`);
     if (problem !== undefined) say(`${vm}: ${printable(problem)}`);
     if (refused !== undefined)
-      say(`${vm}: the key ${refused.key.fingerprint} was refused, ${printable(refused.seenAt)}`);
+      say(`${vm}: the key ${refused.key.fingerprint} was refused at ${shownTime(refused.seenAt)}`);
   }
 }
 
@@ -86,7 +87,7 @@ function showVm(store: TrustStore, words: readonly string[], json: boolean): voi
   const entry = store.show(vm);
   if (entry === undefined) throw unknown(vm);
   if (json) {
-    print(JSON.stringify(toJson(entry), undefined, 2));
+    printJson(toJson(entry));
     return;
   }
   const { pin, pins, refused, problem, contradiction } = entry;
@@ -95,17 +96,17 @@ function showVm(store: TrustStore, words: readonly string[], json: boolean): voi
     ...pins.flatMap((one): [string, string | undefined][] => [
       ['fingerprint', one.fingerprint],
       ['type', one.type],
-      ['trusted', howTrusted(one.evidence)],
-      ['first seen', one.firstSeen],
-      ['pinned', one.pinnedAt],
+      ['evidence', evidenceOf(one)],
+      ['first seen', one.firstSeen && shownTime(one.firstSeen)],
+      ['pinned', one.pinnedAt && shownTime(one.pinnedAt)],
     ]),
     ['blocked', contradiction && contradicts(contradiction)],
-    ['last login', pin?.lastLogin],
+    ['last login', pin?.lastLogin && shownTime(pin.lastLogin)],
     ['instance', pin?.instance],
     ['account', pin?.account],
     ['region', pin?.region],
     ['refused', refused && `${refused.key.fingerprint} (${refused.key.type})`],
-    ['refused at', refused?.seenAt],
+    ['refused at', refused && shownTime(refused.seenAt)],
     ['refused on', refused?.instance],
     ['problem', problem],
   ];
@@ -116,7 +117,7 @@ function showVm(store: TrustStore, words: readonly string[], json: boolean): voi
 function forget(store: TrustStore, words: readonly string[], json: boolean): void {
   const vm = onlyName(words);
   if (!store.forget(vm)) throw unknown(vm);
-  if (json) print(JSON.stringify({ vm, forgotten: true }));
+  if (json) printJson({ vm, forgotten: true });
   else say(`forgot the host key of ${vm}: the next key it presents will be trusted`);
 }
 
@@ -135,7 +136,7 @@ async function accept(
   const pin = store.accept(vm, fingerprint);
   if (json) {
     const entry = store.show(vm);
-    if (entry !== undefined) print(JSON.stringify(toJson(entry), undefined, 2));
+    if (entry !== undefined) printJson(toJson(entry));
     return { vm, fingerprint: pin.fingerprint };
   }
   say(`the host key of ${vm} is now ${pin.fingerprint}`);
@@ -154,9 +155,12 @@ async function askAboutRefused(store: TrustStore, vm: string): Promise<string | 
   }
   const { key, seenAt } = refused;
   const question = {
-    framed: ['', ...comparison(vm, pin, key), '', `Trust the key that was seen ${seenAt} from now on?`].join(
-      '\n',
-    ),
+    framed: [
+      '',
+      ...comparison(vm, pin, key),
+      '',
+      `Trust the key that was seen at ${shownTime(seenAt)} from now on?`,
+    ].join('\n'),
     prompt: 'Type yes or its fingerprint: ',
     accepts: ['yes', key.fingerprint],
     seconds: Number.POSITIVE_INFINITY,
@@ -178,25 +182,17 @@ function table(entries: readonly HostEntry[]): string {
       at === 0 ? vm : '',
       pin.fingerprint,
       shortType(pin),
-      howTrusted(pin.evidence),
+      evidenceOf(pin),
       pin.pinnedAt?.slice(0, 10) ?? '',
       at === 0 ? (pin.instance ?? '') : '',
     ]),
   );
-  return columns(['VM', 'FINGERPRINT', 'TYPE', 'TRUSTED', 'PINNED', 'INSTANCE'], rows);
+  return columns(['VM', 'FINGERPRINT', 'TYPE', 'EVIDENCE', 'PINNED', 'INSTANCE'], rows);
 }
 
-const evidenceWords: Readonly<Record<Evidence, string>> = {
-  console: 'verified',
-  job: 'job',
-  accepted: 'accepted',
-  proved: 'proved',
-  'first-use': 'first use',
-};
-
-/** How the key came to be trusted; a key without evidence was pinned by Mint. */
-function howTrusted(evidence: Evidence | undefined): string {
-  return evidence === undefined ? 'by mint' : evidenceWords[evidence];
+/** A key without evidence was pinned by Mint. */
+function evidenceOf({ evidence }: Pin): string {
+  return evidence ?? 'by-mint';
 }
 
 /** The short name of a key type: `ed25519`, `ecdsa`, `rsa`. An unknown type is shown as it is. */
@@ -215,28 +211,28 @@ function toJson({ vm, pins, pin, refused, contradiction, problem }: HostEntry): 
   const ofKey = (one: Pin | undefined) => ({
     fingerprint: one?.fingerprint ?? null,
     type: one?.type ?? null,
-    proof: one?.evidence ?? null,
-    first_seen: one?.firstSeen ?? null,
-    pinned_at: one?.pinnedAt ?? null,
+    evidence: one?.evidence ?? null,
+    first_seen_at: isoTime(one?.firstSeen),
+    pinned_at: isoTime(one?.pinnedAt),
   });
   return {
     vm,
     ...ofKey(pin),
     keys: pins.map(ofKey),
-    console_shows:
+    console_fingerprint:
       contradiction === undefined
         ? null
         : (closest(contradiction.shown, typeOf(contradiction.pin))?.fingerprint ?? null),
     instance: pin?.instance ?? null,
     account: pin?.account ?? null,
     region: pin?.region ?? null,
-    last_login: pin?.lastLogin ?? null,
+    last_login_at: isoTime(pin?.lastLogin),
     refused: refused
       ? {
           fingerprint: refused.key.fingerprint,
           type: refused.key.type,
           reason: refused.reason,
-          seen_at: refused.seenAt,
+          seen_at: isoTime(refused.seenAt),
           instance: refused.instance ?? null,
         }
       : null,

@@ -1,6 +1,6 @@
 /** `mint-ssh job`: a key in the agent's memory for a VM that lives as long as a CI job. */
 import { generateKeyPairSync, type KeyObject } from 'node:crypto';
-import { buildLogBlock, parseLogFormat } from '../ci/build-log.ts';
+import { buildLogBlock, logFormats, parseLogFormat } from '../ci/build-log.ts';
 import { cloudConfig } from '../ci/cloud-config.ts';
 import { type DebugRequest, giveDebugAccess, locatedJob } from '../ci/holder.ts';
 import { onEndSignal, runOnVm, waitForVm } from '../ci/job-run.ts';
@@ -14,8 +14,10 @@ import {
   refreshJobBlock,
   setJob,
 } from '../ci/jobs.ts';
+import { checkSubcommand } from '../cli/arguments.ts';
 import type { Command, Invocation, Options } from '../cli/command.ts';
-import { hint, print, printable, printOrFail, reportError, say, show } from '../cli/terminal.ts';
+import { hint, print, printJson, printOrFail, reportError, say, show } from '../cli/terminal.ts';
+import { isoTime, shownTime } from '../cli/time.ts';
 import { type ErrorCode, MintError } from '../errors.ts';
 import { type Paths, resolvePaths } from '../platform/paths.ts';
 import { readOpenJobs } from '../settings/open-jobs.ts';
@@ -29,16 +31,18 @@ import { accessOptions, debugRequest, parseDuration, withStore } from './debug-o
 
 const usage = 'job [begin NAME | set NAME --host H | run NAME -- CMD… | end NAME | list]';
 
+const beginFormats = ['cloud-config', 'authorized-key', 'json'];
+
 const beginOptions = {
   user: {
     type: 'string',
     value: 'NAME',
-    description: 'begin: log in as this user instead of the image’s own',
+    description: 'log in as this user instead of the image’s own',
   },
-  sudo: { type: 'boolean', description: 'begin: that user may become root, which debug access needs' },
+  sudo: { type: 'boolean', description: 'that user may become root, which debug access needs' },
   'host-key': {
     type: 'boolean',
-    description: 'begin: give the VM a host key, so that even the first connection is verified',
+    description: 'give the VM a host key, so that even the first connection is verified',
   },
 } as const satisfies Options;
 
@@ -60,28 +64,37 @@ for at most 30 minutes; then the VM is destroyed. See \`mint-ssh debug --help\`.
   mint-ssh job run build-17 --wait 10m -- make test
   mint-ssh job end build-17`,
   words: [
-    ['begin NAME', 'make the key, and print user data that authorizes it'],
-    ['set NAME', 'set the address of the VM: --host, and --port if it is not 22'],
-    ['run NAME -- CMD…', 'run a command on the VM; exits with its status'],
-    ['end NAME', 'wipe the key and the host key, and free the name'],
-    ['list', 'list the open jobs'],
+    [
+      'begin NAME',
+      'make the key, and print user data that authorizes it',
+      [...Object.keys(beginOptions), 'format'],
+    ],
+    ['set NAME', 'set the address of the VM: --host, and --port if it is not 22', ['host', 'port']],
+    [
+      'run NAME -- CMD…',
+      'run a command on the VM; exits with its status',
+      ['wait', 'debug-on-failure', 'format', ...Object.keys(accessOptions)],
+    ],
+    ['end NAME', 'wipe the key and the host key, and free the name', []],
+    ['list', 'list the open jobs', ['json']],
   ],
   options: {
     ...beginOptions,
     format: {
       type: 'string',
       value: 'FORM',
-      description: 'begin: cloud-config, authorized-key, json; of debug access: text, github, gitlab, json',
+      description: 'the form of the output',
+      values: { begin: beginFormats, run: logFormats },
     },
-    host: { type: 'string', value: 'HOST', description: 'set: an address or a host name' },
-    port: { type: 'string', value: 'PORT', description: 'set: the port of its sshd' },
+    host: { type: 'string', value: 'HOST', description: 'an address or a host name' },
+    port: { type: 'string', value: 'PORT', description: 'the port of its sshd' },
     wait: {
       type: 'string',
       value: 'TIME',
-      description: 'run: how long the VM may take to answer, such as 10m',
+      description: 'how long the VM may take to answer, such as 10m',
     },
-    json: { type: 'boolean', description: 'list: print JSON' },
-    'debug-on-failure': { type: 'boolean', description: 'run: open the VM for debugging if CMD fails' },
+    json: { type: 'boolean', description: 'print JSON: see docs/json.md' },
+    'debug-on-failure': { type: 'boolean', description: 'open the VM for debugging if CMD fails' },
     ...accessOptions,
   },
   run,
@@ -93,41 +106,24 @@ interface JobInvocation extends Invocation {
   readonly name: string;
 }
 
-interface Action {
-  readonly run: (invocation: JobInvocation) => Promise<number>;
-  readonly options: readonly string[];
-}
+type Action = (invocation: JobInvocation) => Promise<number>;
 
-const actions: Readonly<Record<string, Action>> = {
-  begin: { run: begin, options: [...Object.keys(beginOptions), 'format'] },
-  set: { run: set, options: ['host', 'port'] },
-  run: { run: runCommand, options: ['wait', 'debug-on-failure', 'format', ...Object.keys(accessOptions)] },
-  end: { run: end, options: [] },
-};
-
-const globalOptions = ['config-dir', 'profile', 'region', 'verbose', 'timing'];
+/** All but `list`, which takes no name. */
+const actions: Readonly<Record<string, Action>> = { begin, set, run: runCommand, end };
 
 async function run(invocation: Invocation): Promise<number> {
   const { positionals, values, rest, globals } = invocation;
-  const [word = '', given, ...more] = positionals;
+  const [word, given, ...more] = positionals;
+  if (word === undefined) throw misused('missing subcommand');
+  checkSubcommand(command, word, values);
   const paths = resolvePaths({ configDir: globals.configDir });
-  const action = Object.hasOwn(actions, word) ? actions[word] : undefined;
-  if (action === undefined && word !== 'list') {
-    throw misused(
-      word === '' ? 'missing subcommand' : `unknown command: job ${printable(word.slice(0, 40))}`,
-    );
-  }
-  const known = new Set([...(action?.options ?? ['json']), ...globalOptions]);
-  const stray = Object.keys(values).find((name) => !known.has(name));
-  if (stray !== undefined) throw misused(`--${stray} is not an option of job ${word}`);
+  const action = actions[word];
   if (more.length > 0) throw misused(`too many arguments for job ${word}`);
   if (rest !== undefined && word !== 'run') throw misused(`job ${word} takes nothing after --`);
   if (action === undefined) return await list(paths, given, values['json'] === true);
   if (given === undefined) throw misused('missing argument: NAME');
-  return await action.run({ ...invocation, paths, name: vmName(given) });
+  return await action({ ...invocation, paths, name: vmName(given) });
 }
-
-const beginFormats = ['cloud-config', 'authorized-key', 'json'];
 
 async function begin({ paths, name, values, globals }: JobInvocation): Promise<number> {
   const format = (values['format'] as string | undefined) ?? 'cloud-config';
@@ -163,16 +159,13 @@ async function begin({ paths, name, values, globals }: JobInvocation): Promise<n
 }
 
 function jobJson(job: Job, authorizedKey: string, text: string, hostKey: KeyObject | undefined): string {
-  const host =
-    hostKey === undefined
-      ? null
-      : {
-          public_key: publicKeyLine(hostKey),
-          fingerprint: parseHostKey(publicKeyBlob(hostKey)).fingerprint,
-        };
   const { name, user } = job;
+  const host = {
+    host_public_key: hostKey === undefined ? null : publicKeyLine(hostKey),
+    host_key_fingerprint: hostKey === undefined ? null : parseHostKey(publicKeyBlob(hostKey)).fingerprint,
+  };
   return JSON.stringify(
-    { name, user, authorized_key: authorizedKey, host_key: host, cloud_config: text },
+    { vm: name, user, public_key: authorizedKey, ...host, cloud_config: text },
     undefined,
     2,
   );
@@ -214,16 +207,16 @@ async function list(paths: Paths, given: string | undefined, json: boolean): Pro
   const jobs = await listJobs(paths);
   if (json) {
     const shown = jobs.map(({ name, user, host, port, publicKey, hostKey, begunAt, state }) => ({
-      name,
+      vm: name,
       state,
       user,
       host: host ?? null,
       port,
       public_key: publicKey,
       host_key_fingerprint: hostKey ?? null,
-      begun_at: begunAt,
+      started_at: isoTime(begunAt),
     }));
-    print(JSON.stringify(shown, undefined, 2));
+    printJson(shown);
   } else if (jobs.length === 0) say('no job is open');
   else print(jobs.map(describe).join('\n'));
   return 0;
@@ -231,7 +224,7 @@ async function list(paths: Paths, given: string | undefined, json: boolean): Pro
 
 function describe({ name, user, host, port, begunAt, state }: Job): string {
   const where = host === undefined ? 'no address yet' : `${user}@${host} port ${port}`;
-  return `${name}: ${where}, since ${begunAt}${state === 'lost' ? ', its key is lost' : ''}`;
+  return `${name}: ${where}, since ${shownTime(begunAt)}${state === 'lost' ? ', its key is lost' : ''}`;
 }
 
 /** Runs CMD. The options of debug access are checked first, so that a mistake in them shows before CMD fails. */

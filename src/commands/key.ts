@@ -1,7 +1,8 @@
 /** `mint-ssh key`: keys in a VM's authorized_keys, for clients that cannot use Instance Connect. */
+import { checkSubcommand } from '../cli/arguments.ts';
 import type { Command, Invocation } from '../cli/command.ts';
 import { command as shellCommand } from '../cli/shell-command.ts';
-import { hint, print, printable, say } from '../cli/terminal.ts';
+import { hint, print, printable, printJson, say } from '../cli/terminal.ts';
 import { MintError } from '../errors.ts';
 import { type AuthorizedKey, addKey, authorizedKeys, withoutKeys } from '../keys/authorized-keys.ts';
 import { isoExpiry, shownExpiry } from '../keys/expiry.ts';
@@ -31,19 +32,20 @@ comment and options. Of a certificate, the key inside is added: authorized_keys 
     [
       'add VM KEY|FILE|-',
       'authorize this public key (in quotes, its file, or stdin), and print what the client needs',
+      ['expires', 'comment', 'json'],
     ],
-    ['list VM', 'list the authorized keys'],
-    ['remove VM FINGERPRINT', 'remove every line of the key with this fingerprint'],
+    ['list VM', 'list the authorized keys', ['json']],
+    ['remove VM FINGERPRINT', 'remove every line of the key with this fingerprint', ['json']],
   ],
   logsIn: true,
   options: {
     expires: {
       type: 'string',
       value: 'TIME',
-      description: 'add: expire after TIME (90m, 12h, 30d, 2w); for an authorized key, restart the time',
+      description: 'expire after TIME (90m, 12h, 30d, 2w); for an authorized key, restart the time',
     },
-    comment: { type: 'string', value: 'TEXT', description: 'add: use this comment instead of the key’s own' },
-    json: { type: 'boolean', description: 'print JSON' },
+    comment: { type: 'string', value: 'TEXT', description: 'use this comment instead of the key’s own' },
+    json: { type: 'boolean', description: 'print JSON: see docs/json.md' },
   },
   run,
 };
@@ -63,18 +65,14 @@ const actions: Readonly<Record<string, (request: Request) => Promise<void>>> = {
 
 async function run({ positionals, values, rest, globals }: Invocation): Promise<number> {
   const [word, given, ...words] = [...positionals, ...(rest ?? [])];
-  const action = word !== undefined && Object.hasOwn(actions, word) ? actions[word] : undefined;
-  if (action === undefined) {
-    throw unknownWord(word);
-  }
+  if (word === undefined) throw misused('missing command: add, list or remove');
+  if (managedKeyWords.has(word)) throw meantKeys(word);
+  checkSubcommand(command, word, values);
   if (given === undefined) throw misused('missing argument: VM');
-  for (const option of ['expires', 'comment']) {
-    if (word !== 'add' && values[option] !== undefined) throw misused(`--${option} goes with add`);
-  }
   const name = vmName(given);
   const paths = resolvePaths({ configDir: globals.configDir });
   const settings = loadSettings(paths, { profile: globals.profile, region: globals.region });
-  await action({ login: { paths, vm: knownVm(settings, name), globals }, words, values });
+  await actions[word]?.({ login: { paths, vm: knownVm(settings, name), globals }, words, values });
   return 0;
 }
 
@@ -136,9 +134,9 @@ function reportClient(
       fingerprint: key.fingerprint,
       type: key.type,
       comment: key.comment,
-      expires: isoExpiry(expires),
+      expires_at: isoExpiry(expires),
     };
-    print(JSON.stringify({ vm: vm.name, outcome: kind, ...added, ...client, ...host }, undefined, 2));
+    printJson({ vm: vm.name, outcome: kind, ...added, ...client, ...host });
     return;
   }
   const type = pin?.type === undefined ? '' : ` (${pin.type})`;
@@ -170,7 +168,7 @@ async function list({ login, words, values }: Request): Promise<void> {
   }));
   const keys = authorizedKeys(bytes);
   if (values['json'] === true) {
-    print(JSON.stringify(keyListJson(keys, clock), undefined, 2));
+    printJson(keyListJson(keys, clock));
     return;
   }
   if (keys.length === 0) say(`authorized_keys on ${login.vm.name} has no keys`);
@@ -197,7 +195,7 @@ async function remove({ login, words, values }: Request): Promise<void> {
     });
   }
   note(login, 'key-removed', 'key remove', fingerprint);
-  if (values['json'] === true) print(JSON.stringify({ vm, fingerprint, removed_lines: count }));
+  if (values['json'] === true) printJson({ vm, fingerprint, removed_lines: count });
   else say(`removed ${fingerprint} from ${vm}${count === 1 ? '' : ` (${count} lines)`}`);
 }
 
@@ -234,9 +232,7 @@ function existingKey(vm: string, key: AuthorizedKey, kind: 'bound' | 'expired'):
 }
 
 /** `key` and `keys` are easily confused: names the one that was meant. */
-function unknownWord(word: string | undefined): MintError {
-  if (word === undefined) return misused('missing command: add, list or remove');
-  if (!managedKeyWords.has(word)) return misused(`unknown command: key ${printable(word.slice(0, 40))}`);
+function meantKeys(word: string): MintError {
   return new MintError('usage', `unknown command: key ${word}`, {
     hint: `${shellCommand`mint-ssh keys ${word}`} manages the private keys that mint-ssh keeps; mint-ssh key edits authorized_keys on a VM`,
   });

@@ -1,12 +1,13 @@
 /** The request that every subcommand of `mint-ssh keys` gets, and functions that several of them use. */
 import { join } from 'node:path';
 import type { GlobalOptions, Invocation } from '../cli/command.ts';
-import { hint, print, say } from '../cli/terminal.ts';
+import { hint, printJson, say } from '../cli/terminal.ts';
 import { MintError } from '../errors.ts';
 import { materialOf } from '../keys/store/key-material.ts';
 import { addKey, checkFree, type KeyRecord, listKeys, lookUp } from '../keys/store/key-store.ts';
-import { type InstanceUse, type KeyDetails, managedKeyJson } from '../keys/store/key-table.ts';
+import { type InstanceUse, type KeyDetails, keyJson } from '../keys/store/key-table.ts';
 import { blobOfLine, generateKey } from '../keys/store/key-type.ts';
+import type { Machine } from '../keys/store/own-state.ts';
 import { awsKeyName, profileName } from '../keys/store/profile-name.ts';
 import { keyFiles, readPublicKey } from '../keys/store/store-files.ts';
 import { quoted } from '../platform/files.ts';
@@ -62,7 +63,7 @@ export async function makeDefault(request: KeysRequest): Promise<void> {
 export function reportMade({ directory, values }: KeysRequest, key: KeyRecord): number {
   const details = detailsOf(directory, key);
   if (values['json'] === true) {
-    printKey(key, details);
+    printJson(keyJson(key, usesOfRecord(key), details));
     return 0;
   }
   say(`${key.name} is ${details.fingerprint} (${key.type}), in ${quoted(directory)}`);
@@ -72,16 +73,23 @@ export function reportMade({ directory, values }: KeysRequest, key: KeyRecord): 
   return 0;
 }
 
-export function printKey(
-  key: KeyRecord,
-  { path, fingerprint, publicKey }: KeyDetails,
-  uses: readonly InstanceUse[] = [],
-): void {
-  const used = uses.map(({ name, instance = null, state = null, lastUsed = null, waits = null }) => {
-    return { name, instance, state, last_used: lastUsed, waits_for: waits };
-  });
-  const json = { ...managedKeyJson(key), path, fingerprint, public_key: publicKey, used_by: used };
-  print(JSON.stringify(json, undefined, 2));
+/** The VMs that accept a key, as far as its own record knows them. */
+export function usesOfRecord(key: KeyRecord): InstanceUse[] {
+  return key.machines.map((machine) => ({
+    ...machine,
+    state: undefined,
+    stateAge: undefined,
+    waits: waiting(machine.accepts, key),
+  }));
+}
+
+/** What a rotation has still to do on a machine that accepts these keys. */
+export function waiting(
+  accepts: Machine['accepts'],
+  { rotation, hasNext }: Pick<KeyRecord, 'rotation' | 'hasNext'>,
+): InstanceUse['waits'] {
+  if (rotation === undefined) return hasNext ? 'new key' : undefined;
+  return accepts === undefined ? undefined : accepts === 'old' ? 'new key' : 'end of the old key';
 }
 
 /** @throws MintError `key-store` */

@@ -1,16 +1,16 @@
 /** `keys list`, `show` and `public`: prints what the store knows about the keys. Asks neither AWS nor a VM. */
 
-import { hint, print, say } from '../cli/terminal.ts';
+import { hint, print, printJson, say } from '../cli/terminal.ts';
 import { MintError } from '../errors.ts';
 import { findKey, type KeyRecord, readStore } from '../keys/store/key-store.ts';
 import {
   type InstanceUse,
-  managedKeyJson,
+  keyJson,
   managedKeyTable,
   managedKeyText,
+  unusableJson,
 } from '../keys/store/key-table.ts';
 import { shownName } from '../keys/store/metadata.ts';
-import type { Machine } from '../keys/store/own-state.ts';
 import { machineOf } from '../keys/store/rotation.ts';
 import { readPrivateKey, readPublicKey } from '../keys/store/store-files.ts';
 import { thisCaller } from '../platform/caller.ts';
@@ -19,15 +19,14 @@ import { listCached } from '../vms/list-vms.ts';
 import { VmCache } from '../vms/vm-cache.ts';
 import { usesKey } from './keys-logins.ts';
 import { plainName } from './keys-machines.ts';
-import { detailsOf, type KeysRequest, makeDefault, printKey } from './keys-request.ts';
+import { detailsOf, type KeysRequest, makeDefault, usesOfRecord, waiting } from './keys-request.ts';
 import { span } from './vm-rows.ts';
 
 /** Exit status of the worst problem: 3 where a file is open to others. */
 export async function listAll({ directory, values }: KeysRequest): Promise<number> {
   const { keys, unusable } = readStore(directory);
   if (values['json'] === true) {
-    const others = unusable.map(({ name, why }) => ({ name, unusable: why }));
-    print(JSON.stringify([...keys.map(managedKeyJson), ...others], undefined, 2));
+    printJson([...keys.map((key) => listedJson(directory, key)), ...unusable.map(unusableJson)]);
   } else if (keys.length + unusable.length > 0) print(managedKeyTable(keys, unusable));
   else say(`no keys in ${quoted(directory)}; to make one: mint-ssh keys create PROFILE`);
   for (const { name, why } of unusable)
@@ -42,6 +41,12 @@ export async function listAll({ directory, values }: KeysRequest): Promise<numbe
   return Math.max(0, ...problems.map(({ exitStatus }) => exitStatus));
 }
 
+function listedJson(directory: string, key: KeyRecord): Record<string, unknown> {
+  const problem = problemOf(directory, key.name)?.message;
+  const details = problem === undefined ? detailsOf(directory, key) : undefined;
+  return keyJson(key, usesOfRecord(key), details, problem);
+}
+
 export async function showKey(request: KeysRequest): Promise<number> {
   const { directory, profile, values } = request;
   await makeDefault(request);
@@ -49,7 +54,7 @@ export async function showKey(request: KeysRequest): Promise<number> {
   readPrivateKey(directory, key.name);
   const details = detailsOf(directory, key);
   const uses = usesOf(request, key);
-  if (values['json'] === true) printKey(key, details, uses);
+  if (values['json'] === true) printJson(keyJson(key, uses, details));
   else print(managedKeyText(key, details, uses));
   return 0;
 }
@@ -72,21 +77,16 @@ function usesOf(request: KeysRequest, key: KeyRecord): InstanceUse[] {
     .map((name) => settings.named(name))
     .filter(({ access }) => usesKey(access, key))
     .filter((vm) => machineOf(key.machines, vm) === undefined)
-    .map(({ name, instance }) => ({ name, instance, lastUsed: undefined, accepts: undefined }));
-  return [...key.machines, ...configured].map((machine) => {
-    const { name, instance, lastUsed } = machine;
+    .map(({ name, instance, user, region }) => ({
+      ...{ name, instance, user, region },
+      ...{ lastUsed: undefined, proved: undefined, accepts: undefined },
+    }));
+  return [...key.machines, ...configured].map(({ accepts, ...machine }) => {
+    const { name, instance } = machine;
     const vm = instance === undefined ? vms.get(plainName(name)) : byId.get(instance);
     const stateAge = vm && span(Date.now() - vm.seenAt);
-    return { name, instance, state: vm?.state, stateAge, lastUsed, waits: waiting(machine, key) };
+    return { ...machine, state: vm?.state, stateAge, waits: waiting(accepts, key) };
   });
-}
-
-function waiting(
-  { accepts }: Pick<Machine, 'accepts'>,
-  { rotation, hasNext }: KeyRecord,
-): InstanceUse['waits'] {
-  if (rotation === undefined) return hasNext ? 'new key' : undefined;
-  return accepts === undefined ? undefined : accepts === 'old' ? 'new key' : 'end of the old key';
 }
 
 function problemOf(directory: string, name: string): MintError | undefined {

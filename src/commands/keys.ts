@@ -1,10 +1,11 @@
 /** `mint-ssh keys`: the private keys that mint-ssh keeps, one for each profile. */
+import { checkSubcommand } from '../cli/arguments.ts';
 import type { Command, Invocation } from '../cli/command.ts';
 import { command as shellCommand } from '../cli/shell-command.ts';
-import { printable } from '../cli/terminal.ts';
 import { MintError } from '../errors.ts';
 import { keyTypes } from '../keys/store/key-type.ts';
 import { keyStoreDirectory } from '../keys/store/location.ts';
+import { keyFormats } from '../keys/store/private-key.ts';
 import { forbidCoreFiles } from '../platform/hardening.ts';
 import { resolvePaths } from '../platform/paths.ts';
 import { loadSettings } from '../settings/settings.ts';
@@ -26,26 +27,44 @@ The keys are in keys/ in the configuration directory, or in an older system's st
 ~/.prism/keys) if only that has keys. A profile's key is named in lower case, with hyphens for spaces and
 underscores; PROFILE may also be the key's name in EC2.`,
   words: [
-    ['list', 'list every key: name, profile, region, number of instances, date, type'],
-    ['show PROFILE', 'show all that is known about one key'],
+    ['list', 'list every key: name, profile, region, number of instances, date, type', ['store', 'json']],
+    ['show PROFILE', 'show all that is known about one key', ['store', 'json']],
     [
       'public [PROFILE]',
       'print the public key, for an authorized_keys; makes the key of "default" if needed',
+      ['store'],
     ],
-    ['create PROFILE', 'make a key'],
+    ['create PROFILE', 'make a key', ['store', 'type', 'aws', 'json']],
     [
       'import PROFILE',
       'add the key in --key-file, or one that was shared; with --aws alone: to one more region',
+      ['store', 'key-file', 'identity', 'aws', 'json'],
     ],
-    ['export PROFILE', 'write the private key to --output'],
-    ['share PROFILE', 'write the key to --output, encrypted with age for --to or with a passphrase'],
-    ['delete PROFILE', 'remove the key; shows which instances use it, and asks'],
-    ['rotate PROFILE [VM]', 'replace the key on every instance, proved by logins; again to continue'],
-    ['attach PROFILE VM', 'add the key to authorized_keys on the VM, and try it; makes the key if needed'],
-    ['detach PROFILE VM', 'remove the key from authorized_keys on the VM'],
-    ['dedicated VM', 'make a key for this VM alone (its name is VM.vm), and attach it'],
-    ['migrate', 'move the cws-* and prism-* keys of --from into the store, once logins have proved them'],
-    ['doctor', 'check every file of the store, and repair what can be repaired'],
+    ['export PROFILE', 'write the private key to --output', ['store', 'output', 'format', 'passphrase']],
+    [
+      'share PROFILE',
+      'write the key to --output, encrypted with age for --to or with a passphrase',
+      ['store', 'output', 'to', 'passphrase'],
+    ],
+    ['delete PROFILE', 'remove the key; shows which instances use it, and asks', ['store', 'force', 'aws']],
+    [
+      'rotate PROFILE [VM]',
+      'replace the key on every instance, proved by logins; again to continue',
+      ['store', 'type', 'aws', 'force'],
+    ],
+    [
+      'attach PROFILE VM',
+      'add the key to authorized_keys on the VM, and try it; makes the key if needed',
+      ['store'],
+    ],
+    ['detach PROFILE VM', 'remove the key from authorized_keys on the VM', ['store', 'force']],
+    ['dedicated VM', 'make a key for this VM alone (its name is VM.vm), and attach it', ['store', 'type']],
+    [
+      'migrate',
+      'move the cws-* and prism-* keys of --from into the store, once logins have proved them',
+      ['store', 'from', 'dry-run', 'keep-originals', 'force', 'aws'],
+    ],
+    ['doctor', 'check every file of the store, and repair what can be repaired', ['store']],
   ],
   logsIn: true,
   options: {
@@ -53,89 +72,88 @@ underscores; PROFILE may also be the key's name in EC2.`,
     type: {
       type: 'string',
       value: 'TYPE',
-      description: `create, dedicated, rotate: ${keyTypes.join(', ')} (or the old type)`,
+      description: 'the type of the key',
+      values: keyTypes,
     },
-    'key-file': { type: 'string', value: 'FILE', description: 'import: OpenSSH, PKCS#1, PKCS#8, SEC1, age' },
+    'key-file': {
+      type: 'string',
+      value: 'FILE',
+      description: 'the key: OpenSSH, PKCS#1, PKCS#8, SEC1, or encrypted with age',
+    },
     identity: {
       type: 'string',
       value: 'FILE',
-      description: 'import: the identity file of age that opens it',
+      description: 'the identity file of age that opens the key file',
     },
-    output: { type: 'string', value: 'FILE', description: 'export, share: a file that is not there yet' },
-    format: { type: 'string', value: 'FORMAT', description: 'export: openssh (unless told), pem, pkcs8' },
+    output: { type: 'string', value: 'FILE', description: 'a file that does not exist yet' },
+    format: { type: 'string', value: 'FORMAT', description: 'the format of the file', values: keyFormats },
     passphrase: {
       type: 'boolean',
-      description: 'export, share: ask for a passphrase that protects the file',
+      description: 'ask for a passphrase that protects the file',
     },
     to: {
       type: 'string',
       value: 'RECIPIENT',
       multiple: true,
-      description: 'share: age1…, or a file of such lines; again for more',
+      description: 'age1…, or a file of such lines; again for more',
     },
-    from: { type: 'string', value: 'DIR', description: 'migrate: instead of ~/.ssh' },
-    'dry-run': { type: 'boolean', description: 'migrate: only print what would be done' },
-    'keep-originals': { type: 'boolean', description: 'migrate: remove nothing' },
+    from: { type: 'string', value: 'DIR', description: 'the directory to read, instead of ~/.ssh' },
+    'dry-run': { type: 'boolean', description: 'only print what would be done' },
+    'keep-originals': { type: 'boolean', description: 'remove nothing' },
     aws: {
       type: 'boolean',
-      description: 'create, import, delete, rotate: in EC2 as well',
+      description: 'in EC2 as well',
     },
     force: {
       type: 'boolean',
-      description: 'delete: do not ask; detach, rotate, migrate: go on where a VM cannot be reached',
+      description: 'do not ask; go on where a VM cannot be reached',
     },
-    json: { type: 'boolean', description: 'list, show, create, import: print JSON' },
+    json: { type: 'boolean', description: 'print JSON: see docs/json.md' },
   },
   run,
 };
 
-/** A word: what does it, what it is given, and which options it takes besides --store. */
+/** A subcommand: its function, and what it is given. */
 interface Action {
   readonly run: (request: KeysRequest) => Promise<number>;
   readonly given: readonly ('profile' | 'vm')[];
   /** The last of them may be left out. */
   readonly isLastOptional?: boolean;
-  readonly options: readonly string[];
   /** The profile that is meant where none is given. */
   readonly profile?: string;
 }
 
 const actions: Readonly<Record<string, Action>> = {
-  list: { run: listAll, given: [], options: ['json'] },
-  show: { run: showKey, given: ['profile'], options: ['json'] },
-  public: { run: printPublic, given: ['profile'], options: [], profile: 'default' },
-  create: { run: createKey, given: ['profile'], options: ['type', 'aws', 'json'] },
-  import: { run: importKey, given: ['profile'], options: ['key-file', 'identity', 'aws', 'json'] },
-  export: { run: exportKey, given: ['profile'], options: ['output', 'format', 'passphrase'] },
-  share: { run: shareKey, given: ['profile'], options: ['output', 'to', 'passphrase'] },
-  delete: { run: deleteKey, given: ['profile'], options: ['force', 'aws'] },
+  list: { run: listAll, given: [] },
+  show: { run: showKey, given: ['profile'] },
+  public: { run: printPublic, given: ['profile'], profile: 'default' },
+  create: { run: createKey, given: ['profile'] },
+  import: { run: importKey, given: ['profile'] },
+  export: { run: exportKey, given: ['profile'] },
+  share: { run: shareKey, given: ['profile'] },
+  delete: { run: deleteKey, given: ['profile'] },
   rotate: {
     run: rotateKey,
     given: ['profile', 'vm'],
     isLastOptional: true,
-    options: ['type', 'aws', 'force'],
   },
-  attach: { run: attachKey, given: ['profile', 'vm'], options: [] },
-  detach: { run: detachKey, given: ['profile', 'vm'], options: ['force'] },
-  dedicated: { run: dedicateKey, given: ['vm'], options: ['type'] },
+  attach: { run: attachKey, given: ['profile', 'vm'] },
+  detach: { run: detachKey, given: ['profile', 'vm'] },
+  dedicated: { run: dedicateKey, given: ['vm'] },
   migrate: {
     run: migrateKeys,
     given: [],
-    options: ['from', 'dry-run', 'keep-originals', 'force', 'aws'],
   },
-  doctor: { run: ({ directory }) => repairKeys(directory), given: [], options: [] },
+  doctor: { run: ({ directory }) => repairKeys(directory), given: [] },
 };
 
 async function run({ positionals, values, globals }: Invocation): Promise<number> {
   forbidCoreFiles({ wait: true });
   const [word = 'list', ...words] = positionals;
-  const action = Object.hasOwn(actions, word) ? actions[word] : undefined;
-  if (action === undefined) throw unknownWord(word);
-  for (const option of Object.keys(values)) {
-    const own = Object.hasOwn(command.options, option) && option !== 'store';
-    if (own && !action.options.includes(option))
-      throw misused(`--${option} cannot be used with keys ${word}`);
-  }
+  if (word === 'add' || word === 'remove') throw meantKey(word);
+  checkSubcommand(command, word, values);
+  const action = actions[word];
+  if (action === undefined) throw misused(`unknown command: keys ${word}`);
   const { given, isLastOptional = false, profile: usual } = action;
   if (words.length > given.length) throw misused(`${word} takes ${taken(given)}`);
   const named = new Map(given.map((what, at) => [what, words[at]]));
@@ -164,9 +182,7 @@ async function run({ positionals, values, globals }: Invocation): Promise<number
 }
 
 /** `key` and `keys` are easily confused: names the one that was meant. */
-function unknownWord(word: string): MintError {
-  const shown = printable(word.slice(0, 40));
-  if (!['add', 'remove'].includes(word)) return misused(`unknown command: keys ${shown}`);
+function meantKey(word: string): MintError {
   return new MintError('usage', `unknown command: keys ${word}`, {
     hint: `${shellCommand`mint-ssh key ${word}`} edits authorized_keys on a VM; mint-ssh keys manages the private keys that mint-ssh keeps`,
   });

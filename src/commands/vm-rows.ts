@@ -1,10 +1,12 @@
 /** One row for each VM that ssh.toml, our blocks or AWS know, as `vms` and the picker show it. */
 import type { Settings, VmSettings } from '../settings/settings.ts';
-import { isElsewhere } from '../trust/pin.ts';
+import { type Evidence, isElsewhere } from '../trust/pin.ts';
 import type { HostEntry } from '../trust/store.ts';
 import { candidatesFor } from '../vms/candidates.ts';
 import type { LocatedVm } from '../vms/located-vm.ts';
 import { usualLogin } from '../vms/usual-login.ts';
+
+type HostKeyState = 'unknown' | 'pinned' | 'blocked' | 'damaged' | 'another-vm';
 
 export interface VmRow {
   readonly name: string;
@@ -14,7 +16,10 @@ export interface VmRow {
   readonly address: string | undefined;
   readonly instance: string | undefined;
   readonly region: string | undefined;
-  readonly hostKey: string;
+  /** The values that docs/json.md documents. */
+  readonly hostKey: HostKeyState;
+  /** Why its first pinned key is trusted; undefined for one that Mint pinned, and for none. */
+  readonly evidence: Evidence | undefined;
   readonly lastUsed: string | undefined;
 }
 
@@ -39,20 +44,19 @@ export function readRows(
       instance: own.instance ?? vm?.instance,
       region: vm?.region ?? own.region,
       hostKey: hostKeyState(entry, vm),
+      evidence: entry?.pin?.evidence,
       lastUsed: entry?.pin?.lastLogin,
     };
   });
 }
 
-/** The values that docs/json.md documents. */
-function hostKeyState(entry: HostEntry | undefined, vm: LocatedVm | undefined): string {
+function hostKeyState(entry: HostEntry | undefined, vm: LocatedVm | undefined): HostKeyState {
   // The pin belongs to a VM of the same name in another account: this VM's key would look changed.
-  if (entry?.pin !== undefined && vm !== undefined && isElsewhere(entry.pin, vm)) return 'another VM';
+  if (entry?.pin !== undefined && vm !== undefined && isElsewhere(entry.pin, vm)) return 'another-vm';
   if (entry?.problem !== undefined) return 'damaged';
   if (entry?.contradiction !== undefined) return 'blocked';
   if (entry?.refused !== undefined && entry.refused.reason !== 'type') return 'blocked';
-  if (entry?.pin === undefined) return 'unknown';
-  return entry.pin.evidence === 'console' ? 'verified' : 'pinned';
+  return entry?.pin === undefined ? 'unknown' : 'pinned';
 }
 
 export function stateOf(vm: LocatedVm | undefined): string {

@@ -5,7 +5,8 @@ import { columns, outputWidth } from '../cli/columns.ts';
 import type { Command, Invocation } from '../cli/command.ts';
 import { withProgress } from '../cli/progress.ts';
 import { shellWord } from '../cli/shell-command.ts';
-import { hint, print, printable, say } from '../cli/terminal.ts';
+import { hint, print, printable, printJson, say } from '../cli/terminal.ts';
+import { isoTime } from '../cli/time.ts';
 import { MintError } from '../errors.ts';
 import { thisCaller } from '../platform/caller.ts';
 import { resolvePaths } from '../platform/paths.ts';
@@ -51,7 +52,7 @@ async function run({ positionals, values, globals }: Invocation): Promise<number
   const isComplete = !isAsked || (await refresh(cache, request));
   const known = listCached(cache, request);
   const rows = readRows(settings, known.vms, written.all, new TrustStore(paths).list());
-  if (values['json'] === true) print(JSON.stringify(rows.map(toJson), undefined, 2));
+  if (values['json'] === true) printJson(rows.map(toJson));
   else if (rows.length > 0) print(table(rows));
   else if (isComplete) {
     say(
@@ -128,7 +129,7 @@ function table(rows: readonly VmRow[]): string {
     stateOf(vm),
     hasBlock ? 'yes' : 'no',
     address ?? '-',
-    hostKey,
+    hostKey === 'another-vm' ? 'another VM' : hostKey,
     lastUsed === undefined ? '-' : `${span(Date.now() - Date.parse(lastUsed))} ago`,
     instance ?? '-',
     region ?? '-',
@@ -136,21 +137,22 @@ function table(rows: readonly VmRow[]): string {
   return columns(head, cells, { maxWidth: outputWidth(), optional: [7, 6, 5] });
 }
 
-function toJson({ name, vm, own, hasBlock, address, instance, region, hostKey, lastUsed }: VmRow) {
+function toJson({ name, vm, own, hasBlock, address, instance, region, ...row }: VmRow) {
   return {
     vm: name,
     state: vm?.state ?? null,
     bootstrap: vm?.bootstrap ?? null,
     instance: instance ?? null,
-    address: address ?? null,
+    host: address ?? null,
     port: own.port,
     user: own.user,
     region: region ?? null,
     account: vm?.account ?? null,
     owner: vm?.owner ?? null,
     has_block: hasBlock,
-    host_key: hostKey.replace(' ', '-'),
-    last_login: lastUsed ?? null,
-    seen_at: vm === undefined ? null : new Date(vm.seenAt).toISOString(),
+    host_key: row.hostKey,
+    evidence: row.evidence ?? null,
+    last_login_at: isoTime(row.lastUsed),
+    seen_at: isoTime(vm?.seenAt),
   };
 }

@@ -1,4 +1,5 @@
 /** Checks the pinned host keys of a VM, and whether Mint's file, our record and AWS agree. */
+import { shownTime } from '../cli/time.ts';
 import type { Paths } from '../platform/paths.ts';
 import type { VmSettings } from '../settings/settings.ts';
 import { closest } from '../trust/changed-key.ts';
@@ -84,18 +85,18 @@ function judgeRefusal({ vm, pin, refused }: HostEntry, loggedIn: boolean): reado
   if (reason === 'type') {
     return [
       warn(
-        `the VM showed a client its ${key.type} host key at ${seenAt}, which is not pinned (host-key-type)`,
+        `the VM showed a client its ${key.type} host key at ${shownTime(seenAt)}, which is not pinned (host-key-type)`,
         `run \`ssh ${vm} true\` once: in it, the VM proves its other keys`,
       ),
     ];
   }
   if (loggedIn || (pin?.lastLogin !== undefined && pin.lastLogin > seenAt)) {
-    const message = `another key was blocked at ${seenAt}, and logins since then showed the pinned one`;
+    const message = `another key was blocked at ${shownTime(seenAt)}, and logins since then showed the pinned one`;
     return [warn(message, 'find out which machine had it: `mint-ssh hosts show` shows the key')];
   }
   return [
     fail(
-      `another key was blocked at ${seenAt}: ${key.fingerprint} (${reason === 'unverified' ? 'host-key-unverified' : 'host-key-changed'})`,
+      `another key was blocked at ${shownTime(seenAt)}: ${key.fingerprint} (${reason === 'unverified' ? 'host-key-unverified' : 'host-key-changed'})`,
       `if the VM was recreated: mint-ssh hosts accept ${vm} ${key.fingerprint}`,
     ),
   ];

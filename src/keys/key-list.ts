@@ -30,7 +30,7 @@ export function keyListJson(keys: readonly AuthorizedKey[], clock: Clock): Recor
     type,
     comment,
     options,
-    expires: isoExpiry(expires),
+    expires_at: isoExpiry(expires),
     expired: isPast(expires, clock),
   }));
 }

@@ -1,4 +1,5 @@
 import { printable } from '../cli/terminal.ts';
+import { shownTime } from '../cli/time.ts';
 import type { HostKey } from '../ssh/hostkey.ts';
 import { closest } from './changed-key.ts';
 import { type ConsoleKey, isElsewhere, type Pin, type Place, type Refusal } from './pin.ts';
@@ -149,7 +150,7 @@ export function refusedBeforeWarning(vm: string, { key, seenAt, reason }: Refusa
     ...comparison(vm, undefined, key),
     '',
     ...wrapped(
-      `It was refused at ${printable(minutes(seenAt))}, because ` +
+      `It was refused at ${shownTime(seenAt)}, because ` +
         (reason === 'unverified' ? 'it is not one that AWS shows' : 'another key was pinned') +
         ', and stays blocked until you accept it or the VM is another instance. Nothing was sent that could log anyone in.',
     ),
@@ -200,14 +201,10 @@ function described({ type, pinnedAt, instance }: Pin): string[] {
   if (type === undefined && pinnedAt === undefined) {
     return ['            written by Mint: neither type nor date is known'];
   }
-  const date = pinnedAt === undefined ? 'date unknown' : `pinned ${minutes(pinnedAt)}`;
+  const date = pinnedAt === undefined ? 'date unknown' : `pinned ${shownTime(pinnedAt)}`;
   const lines = [`${type ?? 'type unknown'}, ${date}`, ...(instance === undefined ? [] : [`on ${instance}`])];
   // What comes from a file is shown as text, and cut.
   return lines.map((line) => `            ${printable(line).slice(0, width - 12)}`);
-}
-
-function minutes(date: string): string {
-  return `${date.slice(0, 16).replace('T', ' ')} UTC`;
 }
 
 /** A command on one line if it fits, else split so that it can be copied unchanged. */

@@ -37,7 +37,7 @@ describe('the agent’s sockets', { timeout: 300_000 }, () => {
     assert.match(short.stdout, /^256 SHA256:\S{43} mint-ssh dev \(ED25519\)\n$/);
     const { stdout } = await sshAdd('-L');
     const status = JSON.parse((await world.mint('agent', 'status', '--json')).stdout);
-    assert.equal(stdout, `${status.vms[0].key} mint-ssh dev\n`);
+    assert.equal(stdout, `${status.vms[0].public_key} mint-ssh dev\n`);
   });
 
   test('requests that change or lock an agent get a failure reply, and change nothing', async () => {

@@ -37,7 +37,7 @@ describe('debug access', { timeout: 300_000 }, () => {
     const ways = ['--destroy', debug.destroy, '--', 'echo working; exit 7'];
     const holder = debug.start('job', 'run', 'build-1', '--debug-on-failure', ...words, ...ways);
     const block = await debug.block(holder);
-    assert.deepEqual([block.armed_by, block.private_key], ['systemd-run', undefined]);
+    assert.deepEqual([block.armed_by, block.private_key], ['systemd-run', null]);
     const [line = ''] = vm.authorizedKeys().slice(-1);
     assert.match(line, /^restrict,pty,expiry-time="\d{14}" ssh-ed25519 \S+ mint-debug-build-1$/);
     assert.match(

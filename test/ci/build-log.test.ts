@@ -65,7 +65,7 @@ describe('the block', () => {
         announcement.hostKey.fingerprint,
         `[203.0.113.7]:41122 ssh-ed25519 ${announcement.hostKey.base64}`,
         'ssh -o UserKnownHostsFile=mint-debug-0123456789ab.known_hosts -o StrictHostKeyChecking=yes -p 41122 ubuntu@203.0.113.7',
-        '2026-01-01T12:30:00.000Z',
+        '2026-01-01T12:30:00Z',
         'sudo poweroff',
         'aws ec2 terminate-instances --region eu-west-1 --instance-ids i-0123456789abcdef0',
         'mint-ssh debug end 0123456789ab',
@@ -103,7 +103,7 @@ describe('the block', () => {
     assert.match(lines.at(-1) ?? '', /^==== end of debug access =+$/);
     assert.deepEqual(commandsOf(block('text')), []);
     assert.equal(block('json').split('\n').length, 2);
-    assert.equal(JSON.parse(block('json')).private_key, undefined);
+    assert.equal(JSON.parse(block('json')).private_key, null);
   });
 
   test('has a known_hosts line that ssh accepts, with brackets for other ports', () => {

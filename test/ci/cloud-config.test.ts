@@ -195,10 +195,10 @@ describe('a VM that was booted with the user data', { timeout: 300_000 }, () => 
       assert.deepEqual([status, stdout], [2, ''], words.join(' '));
     }
     const jobs = JSON.parse((await world.mint('job', 'list', '--json')).stdout) as {
-      readonly name: string;
+      readonly vm: string;
     }[];
     assert.deepEqual(
-      jobs.map(({ name }) => name),
+      jobs.map(({ vm }) => vm),
       ['boot'],
     );
   });

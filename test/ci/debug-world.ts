@@ -45,10 +45,10 @@ export interface Block {
   readonly host_key_fingerprint: string;
   readonly end_inside: string;
   readonly end_outside: string;
-  readonly end_by_aws?: string;
+  readonly end_by_aws: string | null;
   readonly ends_at: string;
   readonly armed_by: string;
-  readonly private_key?: string;
+  readonly private_key: string | null;
 }
 
 export async function makeDebugWorld(options: WorldOptions = {}): Promise<DebugWorld> {
@@ -95,10 +95,10 @@ export async function makeDebugWorld(options: WorldOptions = {}): Promise<DebugW
     async person(block, command) {
       const [known = '', login = ''] = block.commands;
       const key = join(person, 'key');
-      if (block.private_key !== undefined) {
+      if (block.private_key !== null) {
         writeFileSync(join(person, `mint-debug-${block.lease}.key`), block.private_key, { mode: 0o600 });
       }
-      const identity = block.private_key === undefined ? `-i ${key} -o IdentitiesOnly=yes` : '';
+      const identity = block.private_key === null ? `-i ${key} -o IdentitiesOnly=yes` : '';
       const line = `${known} && ${login.replace(/^ssh /, `ssh -F none -o BatchMode=yes ${identity} `)} "$1"`;
       return await world.run('sh', ['-c', line, 'sh', command], { cwd: person });
     },

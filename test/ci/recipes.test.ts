@@ -449,12 +449,12 @@ esac
           '--leases',
           'dynamodb:mint-leases',
         );
-        const [lease] = JSON.parse(stdout) as { readonly id: string; readonly project: string }[];
-        assert.equal(lease?.project, 'group-web');
+        const [open] = JSON.parse(stdout) as { readonly lease: string; readonly project: string }[];
+        assert.equal(open?.project, 'group-web');
         const ended = await debug.world.mint(
           'debug',
           'end',
-          lease?.id ?? '',
+          open?.lease ?? '',
           '--leases',
           'dynamodb:mint-leases',
         );

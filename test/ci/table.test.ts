@@ -68,7 +68,10 @@ describe('two machines with one table of leases', { timeout: 300_000 }, () => {
     assert.equal(block.end_outside, `mint-ssh debug end ${block.lease} --leases dynamodb:mint-leases`);
     assert.equal(debug.world.cloud.instances.get(id)?.shutdownBehaviour, 'terminate');
     const listed = await elsewhere(['list']);
-    assert.match(listed.stdout, new RegExp(`^${block.lease}  web +first +open +20.*Z  .*, pid \\d+$`, 'm'));
+    assert.match(
+      listed.stdout,
+      new RegExp(`^${block.lease}  web +first +open +20.* UTC  .*, pid \\d+$`, 'm'),
+    );
     assert.equal((await elsewhere(['end', block.lease])).status, 0);
     assert.equal((await holder.done).status, 0);
     assert.equal(stateOf(id), 'terminated');

@@ -8,6 +8,8 @@ import { after, before, describe, test } from 'node:test';
 import { globalOptions } from '../../src/cli/arguments.ts';
 import { loadCommands } from '../../src/cli/grammar.ts';
 import { commands } from '../../src/commands/table.ts';
+import { keyTypes } from '../../src/keys/store/key-type.ts';
+import { keyFormats } from '../../src/keys/store/private-key.ts';
 import { resolvePaths } from '../../src/platform/paths.ts';
 import { scopeKey } from '../../src/vms/names.ts';
 import { VmCache } from '../../src/vms/vm-cache.ts';
@@ -31,6 +33,16 @@ before(() => {
   writeFileSync(join(directory, 'ssh.toml'), ['dev', 'dev-2', 'build'].map(table).join('\n'), {
     mode: 0o600,
   });
+  mkdirSync(join(directory, '.aws'));
+  writeFileSync(
+    join(directory, '.aws', 'config'),
+    '[default]\nregion = eu-central-1\n[profile work]\nregion=us-east-1\n[sso-session corp]\n[profile $(touch ran)]\n',
+  );
+  writeFileSync(join(directory, '.aws', 'credentials'), '[work]\naws_access_key_id = x\n[old-work]\n');
+  const made = spawnSync(process.execPath, [main, 'keys', 'create', 'research'], {
+    env: { HOME: directory, MINT_CONFIG_DIR: directory },
+  });
+  assert.equal(made.status, 0);
   environment = {
     PATH: `${bin}:${testPath}`,
     HOME: directory,
@@ -127,7 +139,20 @@ describe('bash', () => {
     const asked = (line: string) => bashOffers(line, 'compopt() { echo "$@" >&3; }; exec 3>&1');
     assert.deepEqual(asked('mint-ssh ssh-config --file '), ['-o default']);
     assert.deepEqual(asked('mint-ssh --config-dir '), ['-o dirnames']);
-    assert.deepEqual(asked('mint-ssh --region '), []);
+  });
+
+  test('offers the values of options, and the names of keys and profiles', () => {
+    assert.deepEqual(bashOffers('mint-ssh keys create lab --type ed'), ['ed25519']);
+    assert.deepEqual(bashOffers('mint-ssh keys export lab --format '), [...keyFormats]);
+    assert.ok(bashOffers('mint-ssh job begin x --format ').includes('cloud-config'));
+    assert.deepEqual(bashOffers('mint-ssh debug open x --format git'), ['github', 'gitlab']);
+    assert.deepEqual(bashOffers('mint-ssh --profile '), ['default', 'work', 'old-work']);
+    assert.deepEqual(bashOffers('mint-ssh vms --profile w'), ['work']);
+    assert.deepEqual(bashOffers('mint-ssh --region '), ['eu-central-1', 'us-east-1']);
+    assert.deepEqual(bashOffers('mint-ssh keys show '), ['research']);
+    assert.deepEqual(bashOffers('mint-ssh keys attach '), ['research']);
+    assert.deepEqual(bashOffers('mint-ssh keys attach research b'), ['build']);
+    assert.deepEqual(bashOffers('mint-ssh keys dedicated b'), ['build']);
   });
 });
 
@@ -162,6 +187,11 @@ test('zsh offers the same', (context) => {
   lists('mint-ssh hosts show ', 'build', 'dev', 'dev-2');
   lists('mint-ssh --region x ssh d', 'dev', 'dev-2');
   lists('mint-ssh hosts --', '--json', '--region');
+  lists('mint-ssh keys create lab --type ', ...keyTypes);
+  lists('mint-ssh keys export lab --format ', ...keyFormats);
+  lists('mint-ssh --profile ', 'default', 'work', 'old-work');
+  lists('mint-ssh vms --region ', 'eu-central-1', 'us-east-1');
+  lists('mint-ssh keys attach research ', 'build', 'dev', 'dev-2');
 });
 
 test('fish offers the same', (context) => {
@@ -188,6 +218,12 @@ test('fish offers the same', (context) => {
   assert.deepEqual(offers('mint-ssh hosts list '), []);
   assert.ok(offers('mint-ssh hosts --').includes('--json'));
   assert.ok(!offers('mint-ssh demo --').includes('--json'));
+  assert.deepEqual(offers('mint-ssh keys create lab --type ed'), ['ed25519']);
+  assert.deepEqual(offers('mint-ssh keys export lab --format '), [...keyFormats].sort());
+  assert.deepEqual(offers('mint-ssh --profile '), ['default', 'old-work', 'work']);
+  assert.deepEqual(offers('mint-ssh vms --region '), ['eu-central-1', 'us-east-1']);
+  assert.deepEqual(offers('mint-ssh keys show '), ['research']);
+  assert.deepEqual(offers('mint-ssh keys attach research '), ['build', 'dev', 'dev-2']);
 });
 
 test('prints nothing without VMs, and with invalid settings', () => {

@@ -36,7 +36,7 @@ test('escapes text that groff would read as a request or an escape', () => {
   const command = {
     usage: 'x \\*(xx',
     help: hostile,
-    words: [[".de 'y'", '.ig']] as const,
+    words: [[".de 'y'", '.ig', ['o']]] as const,
     options: { o: { type: 'boolean', description: "'ig \\" } as const },
     run: () => Promise.resolve(0),
   };

@@ -7,7 +7,7 @@ import { type World, waitFor } from '../openssh/world.ts';
  */
 export async function assertBound(world: World, vm: string): Promise<void> {
   const { stdout, stderr } = await world.mint('hosts', 'show', vm, '--json');
-  assert.equal(JSON.parse(stdout || 'null')?.proof, 'first-use', `${vm}: ${stdout}${stderr}`);
+  assert.equal(JSON.parse(stdout || 'null')?.evidence, 'first-use', `${vm}: ${stdout}${stderr}`);
   await waitFor('the login in audit.log', 15_000, () =>
     (world.file('audit.log') ?? '')
       .split('\n')

@@ -61,7 +61,7 @@ describe('a VM that requires a second factor', { timeout: 300_000 }, () => {
     const { stdout, stderr, status } = await world.startSsh(['both', 'true'], { env: environment }).done;
     assert.deepEqual([status, stdout], [0, 'in\n'], stderr);
     const shown = await world.mint('hosts', 'show', 'both', '--json');
-    assert.equal(JSON.parse(shown.stdout).proof, 'first-use');
+    assert.equal(JSON.parse(shown.stdout).evidence, 'first-use');
     assert.ok(existsSync(join(world.directory, 'asked')));
   });
 

@@ -57,17 +57,24 @@ describe('the agent as a process', { timeout: 300_000 }, () => {
     const text = await world().mint('agent', 'status');
     assert.match(
       text.stdout,
-      /^agent \S+, pid \d+, since \S+, 1 connection\n {2}dev: 1 connection, pushed, good for \d+ s\n$/,
+      /^agent \S+, pid \d+, since \S+ \S+ UTC, 1 connection\n {2}dev: 1 connection, pushed, good for \d+ s\n$/,
     );
     const { stdout } = await world().mint('agent', 'status', '--json');
     const { vms, pid, connections } = JSON.parse(stdout);
     assert.equal(pid, oneAgent().pid);
     assert.equal(connections, 1);
     assert.deepEqual(
-      { ...vms[0], pushSecondsLeft: 0 },
-      { name: 'dev', socket: run('agent/dev.sock'), connections: 1, key: vms[0].key, pushSecondsLeft: 0 },
+      { ...vms[0], push_seconds_left: 0 },
+      {
+        vm: 'dev',
+        socket: run('agent/dev.sock'),
+        connections: 1,
+        public_key: vms[0].public_key,
+        push_seconds_left: 0,
+        forwarding_refused: null,
+      },
     );
-    assert.match(vms[0].key, /^ssh-ed25519 \S{68}$/);
+    assert.match(vms[0].public_key, /^ssh-ed25519 \S{68}$/);
     await isAlive(session);
     assert.equal((await world().mint('agent', 'restart')).status, 2);
   });

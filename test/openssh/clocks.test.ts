@@ -6,7 +6,6 @@ import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, afterEach, before, describe, test } from 'node:test';
-import type { AgentStatus } from '../../src/agent/control/protocol.ts';
 import {
   controlClient,
   controlPath,
@@ -53,7 +52,8 @@ describe('the agent under other clocks', { timeout: 300_000 }, () => {
 
   async function secondsLeft(vm: string): Promise<number | undefined> {
     const { stdout } = await world.mint('agent', 'status', '--json');
-    return (JSON.parse(stdout) as AgentStatus).vms.find(({ name }) => name === vm)?.pushSecondsLeft;
+    const { vms } = JSON.parse(stdout) as { vms: { vm: string; push_seconds_left: number | null }[] };
+    return vms.find((one) => one.vm === vm)?.push_seconds_left ?? undefined;
   }
 
   const pushes = () => world.cloud.pushes.length;
@@ -62,7 +62,7 @@ describe('the agent under other clocks', { timeout: 300_000 }, () => {
     await startAgent(clock.environment);
     const status = async () => {
       const { stdout } = await world.mint('agent', 'status', '--json');
-      return JSON.parse(stdout) as AgentStatus | null;
+      return JSON.parse(stdout) as { connections: number } | null;
     };
     const proxy = await controlClient(controlPath(world));
     proxy.send(openRequest(world, 'dev', { established: true }));

@@ -536,7 +536,7 @@ describe('mint-ssh vms', { timeout: 300_000 }, () => {
       [cached.vm, cached.state, cached.host_key, more.length],
       ['dev', 'running', 'pinned', 1],
     );
-    assert.ok(Date.now() - Date.parse(cached.last_login) < 60_000);
+    assert.ok(Date.now() - Date.parse(cached.last_login_at) < 60_000);
     assert.equal(world.cloud.requests.length, asked, 'the command asked AWS');
     const [fresh] = JSON.parse((await world.mint('vms', '--refresh', '--json')).stdout);
     assert.equal(fresh.state, 'stopped');

@@ -45,7 +45,7 @@ describe('debugger ports, core files and coverage', { timeout: 300_000 }, () => 
     return proxy.pid;
   }
 
-  async function agentStatus(): Promise<{ pid: number; vms: { key: string }[] }> {
+  async function agentStatus(): Promise<{ pid: number; vms: { public_key: string }[] }> {
     return JSON.parse((await world.mint('agent', 'status', '--json')).stdout);
   }
 
@@ -103,7 +103,7 @@ describe('debugger ports, core files and coverage', { timeout: 300_000 }, () => 
 
   test('a crash leaves no core file, with `ulimit -c unlimited`, and the seed is in no file', async (context) => {
     const { pid: agent, vms } = await agentStatus();
-    const publicKey = Buffer.from(vms[0]?.key.split(' ')[1] ?? '', 'base64').subarray(-32);
+    const publicKey = Buffer.from(vms[0]?.public_key.split(' ')[1] ?? '', 'base64').subarray(-32);
     const seed = mayRead(agent) ? seedInMemory(agent, publicKey) : undefined;
     if (seed === undefined) context.diagnostic('NOT shown: the agent’s memory cannot be read here');
     const keys = await waitingKeysCommand('crashed');

@@ -41,8 +41,12 @@ function showConsole(world: World, lines: readonly string[]): void {
 const hostKeyLines = (sshd: Sshd) => sshd.hostKeys.map(({ line }) => line);
 
 interface Listed {
-  readonly console_shows: string | null;
-  readonly keys: readonly { readonly type: string; readonly proof: string; readonly fingerprint: string }[];
+  readonly console_fingerprint: string | null;
+  readonly keys: readonly {
+    readonly type: string;
+    readonly evidence: string;
+    readonly fingerprint: string;
+  }[];
 }
 
 async function listed(world: World): Promise<Listed | undefined> {
@@ -101,7 +105,7 @@ describe('a machine in the middle at first contact', { timeout: 300_000 }, () =>
       assert.equal(world.file('known_hosts') ?? '', '');
       await assertRealVmLogsIn();
       assert.equal(
-        (await listed(world))?.keys.every(({ proof }) => proof === 'console'),
+        (await listed(world))?.keys.every(({ evidence }) => evidence === 'console'),
         true,
       );
     } finally {
@@ -206,7 +210,7 @@ describe('a VM with host keys of three types', { timeout: 300_000 }, () => {
       assert.equal(second.status, 0, second.stderr);
     }
     await assertAllIsWell();
-    const types = (await listed(world))?.keys.map(({ type, proof }) => `${type} ${proof}`);
+    const types = (await listed(world))?.keys.map(({ type, evidence }) => `${type} ${evidence}`);
     assert.deepEqual(types, ['ssh-ed25519 first-use', 'ecdsa-sha2-nistp256 proved', 'ssh-rsa proved']);
   });
 
@@ -233,7 +237,7 @@ describe('a VM with host keys of three types', { timeout: 300_000 }, () => {
       assert.deepEqual([stdout, stderr], ['in\n', ''], type);
     }
     assert.deepEqual(
-      (await listed(world))?.keys.map(({ proof }) => proof),
+      (await listed(world))?.keys.map(({ evidence }) => evidence),
       ['console', 'console', 'console'],
     );
     await assertAllIsWell();

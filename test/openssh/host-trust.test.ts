@@ -23,8 +23,8 @@ function bootConsole(...lines: string[]): string {
 interface HostEntry {
   readonly vm: string;
   readonly fingerprint: string;
-  readonly proof: string;
-  readonly console_shows: string | null;
+  readonly evidence: string;
+  readonly console_fingerprint: string | null;
 }
 
 async function entry(world: World): Promise<HostEntry | undefined> {
@@ -78,7 +78,7 @@ describe('a first host key', () => {
     ended(async () => {
       show(world, bootConsole(world.sshd('dev').hostKey.line));
       assert.equal((await world.ssh('dev', 'true')).status, 0);
-      assert.equal((await entry(world))?.proof, 'console');
+      assert.equal((await entry(world))?.evidence, 'console');
     }),
   );
 
@@ -105,9 +105,9 @@ describe('a first host key', () => {
     'that the console does not show yet is trusted, and verified when the console output arrives',
     ended(async () => {
       assert.equal((await world.ssh('dev', 'true')).status, 0);
-      assert.equal((await entry(world))?.proof, 'first-use');
+      assert.equal((await entry(world))?.evidence, 'first-use');
       show(world, bootConsole(world.sshd('dev').hostKey.line));
-      await until('the late verification', 8000, async () => (await entry(world))?.proof === 'console');
+      await until('the late verification', 8000, async () => (await entry(world))?.evidence === 'console');
     }),
   );
 
@@ -118,7 +118,7 @@ describe('a first host key', () => {
       await until('a pin', 15_000, async () => (await entry(world)) !== undefined);
       const other = await makeOtherKey(world);
       show(world, bootConsole(other));
-      await until('the contradiction', 15_000, async () => (await entry(world))?.console_shows != null);
+      await until('the contradiction', 15_000, async () => (await entry(world))?.console_fingerprint != null);
       assert.equal(session.stderr, '');
       session.stdin.write('still here\n');
       await session.until(/still here/);

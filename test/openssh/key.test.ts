@@ -204,9 +204,11 @@ describe('mint-ssh key', { timeout: 300_000 }, () => {
     );
     assert.equal(content().split('\n').length, 2);
     assert.equal((await plainSsh('phone')).stdout, 'in\n');
-    const [entry] = JSON.parse(await key('list', 'dev', '--json')) as [{ expires: string; expired: boolean }];
+    const [entry] = JSON.parse(await key('list', 'dev', '--json')) as [
+      { expires_at: string; expired: boolean },
+    ];
     assert.equal(entry.expired, false);
-    assert.match(entry.expires, /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d$/);
+    assert.match(entry.expires_at, /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d$/);
     await refused('usage', 'add', 'dev', line, '--expires', '1y');
     await refused('usage', 'list', 'dev', '--expires', '1d');
   });

@@ -55,7 +55,7 @@ describe('managed keys', () => {
 
   const unlocked = async (): Promise<readonly string[]> => {
     const { stdout } = await world.mint('agent', 'status', '--json');
-    return (JSON.parse(stdout) as { unlockedKeys: string[] }).unlockedKeys;
+    return (JSON.parse(stdout) as { unlocked_keys: string[] }).unlocked_keys;
   };
 
   const logsIn = async (vm: string, env: Readonly<Record<string, string | undefined>> = withoutAws) => {
@@ -120,8 +120,8 @@ describe('managed keys', () => {
   test('are recorded with the time and machine of their last use', async () => {
     await logsIn('lab-ed');
     await waitFor('the note', 15_000, () => /"lab-ed"/.test(world.file('keys/metadata.json') ?? ''));
-    const { instances } = JSON.parse(await keys('show', 'ed', '--json')) as { instances: unknown };
-    assert.match(JSON.stringify(instances), /lab-ed/);
+    const { vms } = JSON.parse(await keys('show', 'ed', '--json')) as { vms: unknown };
+    assert.match(JSON.stringify(vms), /lab-ed/);
     assert.match(world.file('keys/.mint-ssh/state.json') ?? '', /"name": "lab-ed",[^}]*"last_used": "\d{4}-/);
   });
 

@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import type { AgentStatus } from '../../src/agent/control/protocol.ts';
 import {
   type ControlClient,
   controlClient,
@@ -19,6 +18,14 @@ import {
 } from '../agent/clients.ts';
 import { MovableClock } from './faketime.ts';
 import { loginUser, makeWorld, mintProgram, type World, waitFor } from './world.ts';
+
+/** A row of `vms` in `agent status --json`. */
+interface VmStatus {
+  readonly vm: string;
+  readonly push_seconds_left: number | null;
+  readonly public_key: string | null;
+  readonly connections: number;
+}
 
 describe('a pushed key', { timeout: 300_000 }, () => {
   let world: World;
@@ -51,9 +58,9 @@ describe('a pushed key', { timeout: 300_000 }, () => {
   }
   const pushesOf = (vm: string) =>
     world.cloud.pushes.filter(({ instance }) => instance === world.vm(vm).instance);
-  async function vmStatus(name: string): Promise<AgentStatus['vms'][number]> {
+  async function vmStatus(name: string): Promise<VmStatus> {
     const { stdout } = await world.mint('agent', 'status', '--json');
-    const found = (JSON.parse(stdout) as AgentStatus).vms.find((vm) => vm.name === name);
+    const found = (JSON.parse(stdout) as { vms: VmStatus[] }).vms.find(({ vm }) => vm === name);
     assert.ok(found);
     return found;
   }
@@ -98,13 +105,13 @@ describe('a pushed key', { timeout: 300_000 }, () => {
     try {
       proxy.send(openRequest(world, 'pending'));
       await proxy.reply('target');
-      assert.equal((await vmStatus('pending')).pushSecondsLeft, undefined);
+      assert.equal((await vmStatus('pending')).push_seconds_left, null);
     } finally {
       release();
     }
     proxy.send({ type: 'await-push' });
     await proxy.reply('pushed');
-    assert.ok(((await vmStatus('pending')).pushSecondsLeft ?? 0) > 40);
+    assert.ok(((await vmStatus('pending')).push_seconds_left ?? 0) > 40);
     await proxy.close();
   });
 
@@ -158,7 +165,7 @@ describe('a pushed key', { timeout: 300_000 }, () => {
     );
     await context.test('is dropped if no client listed it, although its connection is open', async () => {
       // Its timer runs when the agent next handles an event, and looks again after a second.
-      for (let seconds = 62; (await vmStatus('silent')).key !== undefined; seconds += 1) {
+      for (let seconds = 62; (await vmStatus('silent')).public_key !== null; seconds += 1) {
         assert.ok(seconds < 110, 'the key was not dropped');
         clock.set(seconds);
       }

@@ -24,7 +24,7 @@ test('a private key is only in the memory of the agent, and finally not even the
     });
     await session.until(/in\n/);
     const status = JSON.parse((await world.mint('agent', 'status', '--json')).stdout);
-    const publicKey = Buffer.from(status.vms[0].key.split(' ')[1], 'base64').subarray(-32);
+    const publicKey = Buffer.from(status.vms[0].public_key.split(' ')[1], 'base64').subarray(-32);
     const agent: number = status.pid;
     const elsewhere = () => filesBelow(tmpdir()).filter((path) => isNewerThan(path, begin));
     const client = session.pid;

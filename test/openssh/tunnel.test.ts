@@ -50,7 +50,7 @@ describe('a tunnel', { timeout: 600_000 }, () => {
     assert.equal(stderr, '');
     assert.equal(world.file('known_hosts'), `dev=${machine.sshd.hostKey.fingerprint}\n`);
     const { stdout: shown } = await world.mint('hosts', 'show', 'dev', '--json');
-    assert.equal(JSON.parse(shown).proof, 'first-use');
+    assert.equal(JSON.parse(shown).evidence, 'first-use');
     assert.deepEqual(endpoint.faults, []);
   });
 

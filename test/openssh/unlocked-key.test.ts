@@ -4,13 +4,20 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, afterEach, before, beforeEach, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type AgentStatus, protocolVersion } from '../../src/agent/control/protocol.ts';
+import { protocolVersion } from '../../src/agent/control/protocol.ts';
 import { controlClient, controlPath, openRequest } from '../agent/clients.ts';
 import { MovableClock } from './faketime.ts';
 import { type Child, loginUser, makeWorld, mintProgram, type World, waitFor } from './world.ts';
 
 const askpass = join(import.meta.dirname, '../cli/programs/askpass.sh');
 const passphrase = 'correct horse battery';
+
+/** Of `agent status --json`. */
+interface StatusJson {
+  readonly pid: number;
+  readonly connections: number;
+  readonly unlocked_keys: readonly string[];
+}
 
 describe('an agent with an unlocked key', () => {
   let world: World;
@@ -57,12 +64,12 @@ describe('an agent with an unlocked key', () => {
       assert.ok(performance.now() < end, `it does not come about that ${what}`);
   }
 
-  async function ask(): Promise<AgentStatus> {
+  async function ask(): Promise<StatusJson> {
     const { stdout } = await world.mint('agent', 'status', '--json');
-    return JSON.parse(stdout) as AgentStatus;
+    return JSON.parse(stdout) as StatusJson;
   }
 
-  const unlocked = async () => (await ask()).unlockedKeys;
+  const unlocked = async () => (await ask()).unlocked_keys;
 
   test('does not end without connections before the key is locked again', async () => {
     const [{ pid } = { pid: 0 }] = world.agents();

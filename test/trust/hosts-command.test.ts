@@ -79,9 +79,9 @@ describe('mint-ssh hosts', () => {
       .map((line) => line.split(/ {2,}/));
     const today = new Date().toISOString().slice(0, 10);
     assert.deepEqual(rows, [
-      ['VM', 'FINGERPRINT', 'TYPE', 'TRUSTED', 'PINNED', 'INSTANCE'],
-      ['build', next.fingerprint, '-', 'by mint'],
-      ['dev', old.fingerprint, 'ed25519', 'first use', today, 'i-1'],
+      ['VM', 'FINGERPRINT', 'TYPE', 'EVIDENCE', 'PINNED', 'INSTANCE'],
+      ['build', next.fingerprint, '-', 'by-mint'],
+      ['dev', old.fingerprint, 'ed25519', 'first-use', today, 'i-1'],
     ]);
     assert.ok(stderr.includes(`dev: the key ${next.fingerprint} was refused`));
   });
@@ -90,11 +90,11 @@ describe('mint-ssh hosts', () => {
     const paths = temporaryPaths(context);
     await changed(paths);
     const { stdout } = await hosts(paths, 'show', 'DEV');
-    for (const part of [old.fingerprint, next.fingerprint, 'ssh-ed25519', 'i-1', 'i-2', 'first use']) {
+    for (const part of [old.fingerprint, next.fingerprint, 'ssh-ed25519', 'i-1', 'i-2', 'first-use']) {
       assert.ok(stdout.includes(part), part);
     }
     const shown = JSON.parse((await hosts(paths, 'show', 'dev', '--json')).stdout);
-    assert.deepEqual([shown.vm, shown.fingerprint, shown.proof], ['dev', old.fingerprint, 'first-use']);
+    assert.deepEqual([shown.vm, shown.fingerprint, shown.evidence], ['dev', old.fingerprint, 'first-use']);
     assert.deepEqual([shown.refused.fingerprint, shown.refused.instance], [next.fingerprint, 'i-2']);
     assert.deepEqual(JSON.parse((await hosts(paths, 'list', '--json')).stdout), [shown]);
   });

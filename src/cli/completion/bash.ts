@@ -1,8 +1,8 @@
 import { type CommandWord, globalOptionWords, type OptionWord } from '../grammar.ts';
 
 /**
- * A completion script for bash, from 3.2 (macOS) on. What it asks for at run time, the names of the VMs, is
- * compared and never expanded.
+ * A completion script for bash, from 3.2 (macOS) on. The names that it asks for at run time, such as those of the VMs,
+ * are compared and never expanded.
  */
 export function bashCompletion(commands: readonly CommandWord[]): string {
   const all = [...globalOptionWords(), ...commands.flatMap(({ options }) => options)];
@@ -24,8 +24,8 @@ _mint_ssh() {
     esac
   done
   COMPREPLY=()
-  case "$before" in
-${valueCases(all)}
+  case "$command $before" in
+${[...commands.flatMap(({ word, options }) => valueCases(options, word)), ...valueCases(globalOptionWords())].join('\n')}
   esac
   local words=''
   if [[ $current == -* ]]; then
@@ -46,41 +46,51 @@ ${commands.flatMap(commandCases).join('\n')}
   COMPREPLY+=($(compgen -W "$words" -- "$current"))
 }
 
-_mint_ssh_vms() {
+_mint_ssh_names() {
   local name
   while IFS= read -r name; do
     [[ $name == "$current"* ]] && COMPREPLY+=("$name")
-  done < <(mint-ssh completion vms 2>/dev/null)
+  done < <(mint-ssh completion "$1" 2>/dev/null)
 }
 
 complete -F _mint_ssh mint-ssh
 `;
 }
 
-function commandCases({ word, takesVm, actions }: CommandWord): string[] {
-  const cases: string[] = [];
+function commandCases({ word, takes, actions }: CommandWord): string[] {
   const words = actions.map((action) => action.word);
-  const does = [
+  const first = [
     ...(words.length > 0 ? [`words='${words.join(' ')}'`] : []),
-    ...(takesVm ? ['_mint_ssh_vms'] : []),
+    ...(takes[0] === undefined ? [] : [`_mint_ssh_names ${takes[0]}`]),
   ];
-  if (does.length > 0) cases.push(`      '1 ${word} ') ${does.join('; ')} ;;`);
-  const behind = actions.filter((action) => action.takesVm).map((action) => `'2 ${word} ${action.word}'`);
-  if (behind.length > 0) cases.push(`      ${behind.join('|')}) _mint_ssh_vms ;;`);
-  return cases;
+  const arguments_ = actions.flatMap((action) =>
+    action.takes.flatMap((kind, at) =>
+      kind === undefined ? [] : [`      '${at + 2} ${word} ${action.word}') _mint_ssh_names ${kind} ;;`],
+    ),
+  );
+  return [...(first.length > 0 ? [`      '1 ${word} ') ${first.join('; ')} ;;`] : []), ...arguments_];
 }
 
-/** With files and directories bash itself knows best; an older one completes nothing there. */
-function valueCases(options: readonly OptionWord[]): string {
-  const kinds = { file: 'default', directory: 'dirnames', other: undefined };
-  return Object.entries(kinds)
-    .map(([kind, how]) => [forms(options.filter(({ value }) => value === kind)), how] as const)
-    .filter(([words]) => words.length > 0)
-    .map(([words, how]) => {
-      const action = how === undefined ? 'return' : `compopt -o ${how} 2>/dev/null; return`;
-      return `    ${words.join('|')}) ${action} ;;`;
-    })
-    .join('\n');
+/**
+ * What completes the values of options. With files and directories bash itself knows best; an older one completes nothing
+ * there.
+ * @param command undefined for the options of every command
+ */
+function valueCases(options: readonly OptionWord[], command?: string): string[] {
+  return options.flatMap((option) => {
+    if (option.value === undefined) return [];
+    const patterns = forms([option]).map((form) =>
+      command === undefined ? `*' ${form}'` : `'${command} ${form}'`,
+    );
+    return [`    ${patterns.join('|')}) ${valueAction(option)}; return ;;`];
+  });
+}
+
+function valueAction({ value, values }: OptionWord): string {
+  if (typeof values === 'string') return `_mint_ssh_names ${values}`;
+  if (values !== undefined) return `COMPREPLY=($(compgen -W '${values.join(' ')}' -- "$current"))`;
+  if (value === 'other') return ':';
+  return `compopt -o ${value === 'file' ? 'default' : 'dirnames'} 2>/dev/null`;
 }
 
 function plain(options: readonly OptionWord[]): string {

@@ -1,4 +1,4 @@
-import { type CommandWord, globalOptionWords, type OptionWord } from '../grammar.ts';
+import { type CommandWord, globalOptionWords, type NameKind, type OptionWord } from '../grammar.ts';
 
 /** Completions for fish, from 3.0 on. */
 export function fishCompletion(commands: readonly CommandWord[]): string {
@@ -26,6 +26,13 @@ function __mint_ssh_at
     test (string join ' ' (__mint_ssh_words) '') = (string join ' ' $argv '')
 end
 
+# Whether the words are these, and behind them as many more as the first argument says.
+function __mint_ssh_behind
+    set -l words (__mint_ssh_words)
+    set -l wanted $argv[2..-1]
+    test (count $words) -eq (math $argv[1] + (count $wanted)); and test "$words[1..2]" = "$wanted"
+end
+
 function __mint_ssh_in
     set -l words (__mint_ssh_words)
     test (count $words) -gt 0; and test $words[1] = $argv[1]
@@ -40,26 +47,30 @@ ${commands.map(commandLines).join('\n\n')}
 `;
 }
 
-function commandLines({ word, description, takesVm, options, actions }: CommandWord): string {
+function commandLines({ word, description, takes, options, actions }: CommandWord): string {
   const lines = [`complete -c mint-ssh -n __mint_ssh_at -a ${word} -d ${quoted(description)}`];
   lines.push(...options.map((option) => optionLine(option, ` -n '__mint_ssh_in ${word}'`)));
-  if (takesVm) lines.push(vms(word));
+  if (takes[0] !== undefined) lines.push(names(`__mint_ssh_at ${word}`, takes[0]));
   for (const action of actions) {
     const condition = ` -n '__mint_ssh_at ${word}'`;
     lines.push(`complete -c mint-ssh${condition} -a ${action.word} -d ${quoted(action.description)}`);
-    if (action.takesVm) lines.push(vms(`${word} ${action.word}`));
+    for (const [at, kind] of action.takes.entries()) {
+      if (kind !== undefined) lines.push(names(`__mint_ssh_behind ${at} ${word} ${action.word}`, kind));
+    }
   }
   return lines.join('\n');
 }
 
-function vms(words: string): string {
-  return `complete -c mint-ssh -n '__mint_ssh_at ${words}' -a '(mint-ssh completion vms 2>/dev/null)' -d VM`;
+function names(condition: string, kind: NameKind): string {
+  return `complete -c mint-ssh -n '${condition}' -a '(mint-ssh completion ${kind} 2>/dev/null)' -d ${kind}`;
 }
 
-function optionLine({ long, short, value, description }: OptionWord, condition: string): string {
+function optionLine({ long, short, value, values, description }: OptionWord, condition: string): string {
   const takes = { file: ' -r -F', directory: " -x -a '(__fish_complete_directories)'", other: ' -x' };
   const form = short === undefined ? `-l ${long}` : `-s ${short} -l ${long}`;
-  const argument = value === undefined ? '' : takes[value];
+  const words =
+    typeof values === 'string' ? `(mint-ssh completion ${values} 2>/dev/null)` : values?.join(' ');
+  const argument = value === undefined ? '' : words === undefined ? takes[value] : ` -x -a '${words}'`;
   return `complete -c mint-ssh${condition} ${form}${argument} -d ${quoted(description)}`;
 }
 

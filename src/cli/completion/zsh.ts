@@ -31,11 +31,15 @@ _mint-ssh_words() {
   _describe -t $tag $tag words_with_text
 }
 
-_mint-ssh_vms() {
+_mint-ssh_names() {
   local -a names
-  names=(\${(f)"$(mint-ssh completion vms 2>/dev/null)"})
-  compadd -X VM -a names
+  names=(\${(f)"$(mint-ssh completion $1 2>/dev/null)"})
+  compadd -a names
 }
+_mint-ssh_vms() { _mint-ssh_names vms }
+_mint-ssh_keys() { _mint-ssh_names keys }
+_mint-ssh_profiles() { _mint-ssh_names profiles }
+_mint-ssh_regions() { _mint-ssh_names regions }
 
 ${commands
   .filter(({ actions }) => actions.length > 0)
@@ -49,32 +53,39 @@ fi
 `;
 }
 
-function commandCase({ word, takesVm, options, actions }: CommandWord): string {
+function commandCase({ word, takes, options, actions }: CommandWord): string {
   const lines = ['$globals', ...options.map((option) => optionLine(option).trim())];
-  if (actions.length > 0) lines.push(`'1: :_mint-ssh_${word}'`, `'2: :_mint-ssh_${word}_vm'`);
-  else if (takesVm) lines.push("'1:VM:_mint-ssh_vms'");
+  if (actions.length > 0) {
+    lines.push(`'1: :_mint-ssh_${word}'`, `'2: :_mint-ssh_${word}_2'`, `'3: :_mint-ssh_${word}_3'`);
+  } else if (takes[0] !== undefined) lines.push(`'1:name:_mint-ssh_${takes[0]}'`);
   if (word === 'ssh') lines.push("'*:argument of ssh:_default'");
   return `        ${word}) _arguments ${lines.join(' ')} ;;`;
 }
 
-/** Whether the second word is a VM depends on the first. */
-function actionFunctions({ word, takesVm, actions }: CommandWord): string {
-  const behind = actions.filter((action) => action.takesVm).map((action) => action.word);
-  const vm = behind.length === 0 ? ':' : `[[ $line[1] == (${behind.join('|')}) ]] && _mint-ssh_vms`;
+/** What the second and the third word are depends on the first. */
+function actionFunctions({ word, actions }: CommandWord): string {
+  const argument = (at: number) => {
+    const cases = actions.flatMap((action) => {
+      const kind = action.takes[at];
+      return kind === undefined ? [] : [`    ${action.word}) _mint-ssh_${kind} ;;`];
+    });
+    return `_mint-ssh_${word}_${at + 2}() {\n  case $line[1] in\n${[...cases, '    *) ;;'].join('\n')}\n  esac\n}`;
+  };
   return `_mint-ssh_${word}() {
-  _mint-ssh_words word ${actions.map(described).join(' ')}${takesVm ? '\n  _mint-ssh_vms' : ''}
+  _mint-ssh_words word ${actions.map(described).join(' ')}
 }
 
-_mint-ssh_${word}_vm() {
-  ${vm}
-}
+${argument(0)}
+
+${argument(1)}
 `;
 }
 
-function optionLine({ long, short, value, description }: OptionWord): string {
+function optionLine({ long, short, value, values, description }: OptionWord): string {
   const text = `[${description.replaceAll(/[[\]:\\]/g, '\\$&')}]`;
   const action = { file: ':file:_files', directory: ':directory:_files -/', other: ':value: ' };
-  const takes = value === undefined ? '' : action[value];
+  const named = typeof values === 'string' ? `:name:_mint-ssh_${values}` : `:value:(${values?.join(' ')})`;
+  const takes = value === undefined ? '' : values === undefined ? action[value] : named;
   if (short === undefined) return `    ${quoted(`--${long}${text}${takes}`)}`;
   return `    ${quoted(`(-${short} --${long})-${short}${text}${takes}`)} ${quoted(`(-${short} --${long})--${long}${text}${takes}`)}`;
 }

@@ -71,8 +71,7 @@ export function formatState(keys: OwnState): string {
   return `${JSON.stringify({ version, keys: Object.fromEntries(entries) }, undefined, 2)}\n`;
 }
 
-/** @returns the machine in the form of state.json and `--json` */
-export function machineEntry(machine: Machine): JsonObject {
+function machineEntry(machine: Machine): JsonObject {
   return {
     instance: machine.instance,
     name: machine.name,
@@ -84,7 +83,7 @@ export function machineEntry(machine: Machine): JsonObject {
   };
 }
 
-export function rotationEntry(rotation: Rotation | undefined): JsonObject | null {
+function rotationEntry(rotation: Rotation | undefined): JsonObject | null {
   if (rotation === undefined) return null;
   const { startedAt, regions, unasked, isUnproved } = rotation;
   return { started_at: startedAt, aws_regions: regions, unasked_regions: unasked, unproved: isUnproved };

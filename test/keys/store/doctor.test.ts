@@ -64,8 +64,8 @@ describe('mint-ssh keys doctor', () => {
     assert.equal(aside.length, 1);
     assert.equal(readFileSync(join(place.store, aside[0] ?? ''), 'utf8'), '{"keys": {"lab"');
     const { stdout } = await place.keys(['list', '--json']);
-    const types = (JSON.parse(stdout) as { name: string; type: string }[]).map(({ name, type }) => [
-      name,
+    const types = (JSON.parse(stdout) as { profile: string; type: string }[]).map(({ profile, type }) => [
+      profile,
       type,
     ]);
     assert.deepEqual(types.sort(), [

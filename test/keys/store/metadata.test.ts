@@ -153,11 +153,11 @@ describe('the store', () => {
     cpSync(store, kept, { recursive: true });
 
     const { stdout } = await place.keys(['list']);
-    assert.match(stdout, /^KEY +PROFILE +REGION +INSTANCES +CREATED +TYPE$/m);
-    assert.match(stdout, /^research +research +us-west-2 +1 +2025-10-17 +rsa-2048$/m);
+    assert.match(stdout, /^PROFILE +REGION +INSTANCES +CREATED +TYPE$/m);
+    assert.match(stdout, /^research +us-west-2 +1 +2025-10-17 +rsa-2048$/m);
     const shown = await place.keys(['show', 'cws-big-lab-eu-central-1', '--json']);
     const told = JSON.parse(shown.stdout) as Record<string, unknown>;
-    assert.deepEqual([told['name'], told['path']], ['big-lab', join(store, 'big-lab')]);
+    assert.deepEqual([told['profile'], told['path']], ['big-lab', join(store, 'big-lab')]);
     const output = join(place.directory, 'out');
     assert.equal((await place.keys(['export', 'research', '--output', output])).status, 0);
     for (const name of ['research', 'research.pub']) {
@@ -178,7 +178,7 @@ describe('the store', () => {
     );
     assert.match(written, /\n {4}"new": \{\n {6}"aws_key_name": "cws-new-us-west-2",\n {6}"profile": "new",/);
     const again = await place.keys(['show', 'cws-big-lab-eu-central-1', '--json']);
-    assert.match(again.stdout, /"eu-central-1": "cws-big-lab-eu-central-1"/);
+    assert.match(again.stdout, /"cws-big-lab-eu-central-1"/);
   });
 
   test('uses the region of the settings or the environment, or none', async (context) => {
@@ -188,7 +188,9 @@ describe('the store', () => {
     writeFileSync(join(place.directory, 'config', 'ssh.toml'), 'region = "eu-central-1"\n', { mode: 0o600 });
     assert.equal((await place.start(['create', 'two'], { AWS_REGION: 'eu-west-1' }).done).status, 0);
     const { stdout } = await place.keys(['list', '--json']);
-    const names = (JSON.parse(stdout) as { aws_key_name: string | null }[]).map((key) => key.aws_key_name);
-    assert.deepEqual(names, [null, 'cws-one-eu-west-1', 'cws-two-eu-central-1']);
+    const names = (JSON.parse(stdout) as { ec2_key_pairs: { name: string }[] }[]).map(
+      (key) => key.ec2_key_pairs[0]?.name,
+    );
+    assert.deepEqual(names, [undefined, 'cws-one-eu-west-1', 'cws-two-eu-central-1']);
   });
 });

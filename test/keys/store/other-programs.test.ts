@@ -64,11 +64,11 @@ describe('a store of Prism', () => {
       assert.match(listed.stderr, new RegExp(`note: "${name.replace('.', '\\.')}" is left as it is: `));
     }
     const json = JSON.parse((await place.keys(['list', '--json'])).stdout) as {
-      name: string;
-      unusable?: string;
+      profile: string;
+      problem: string | null;
     }[];
     assert.deepEqual(
-      json.filter(({ unusable }) => unusable !== undefined).map(({ name }) => name),
+      json.filter(({ problem }) => problem !== null).map(({ profile }) => profile),
       notServed,
     );
     const doctor = await place.keys(['doctor']);

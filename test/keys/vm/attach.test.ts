@@ -25,7 +25,7 @@ describe('mint-ssh keys', { timeout: 300_000 }, () => {
   const publicFile = (name: string) => readFileSync(join(place.store, `${name}.pub`), 'utf8').trim();
   const instances = async (name: string) => {
     const { stdout } = await place.keys(0, 'show', name, '--json');
-    return (JSON.parse(stdout) as { instances: string[] }).instances;
+    return (JSON.parse(stdout) as { vms: { vm: string }[] }).vms.map(({ vm }) => vm);
   };
 
   test('attach authorizes the new key of "default" on the VM; detach removes it', async () => {

@@ -54,8 +54,10 @@ describe('mint-ssh keys with --aws', { timeout: 300_000 }, () => {
     assert.equal(inEc2('cws-far-eu-west-1', 'eu-west-1')?.publicKey, publicFile('far'));
     const { stdout } = await place.keys(0, 'show', 'cws-far-eu-west-1', '--json');
     const told = JSON.parse(stdout) as Record<string, unknown>;
-    assert.deepEqual(told['aws_key_names'], { 'eu-west-1': 'cws-far-eu-west-1' });
-    assert.equal(told['aws_key_name'], 'cws-far-us-east-1');
+    assert.deepEqual(told['ec2_key_pairs'], [
+      { name: 'cws-far-us-east-1', region: 'us-east-1' },
+      { name: 'cws-far-eu-west-1', region: 'eu-west-1' },
+    ]);
     const { stderr } = await place.keys(0, 'delete', 'far', '--aws', '--force');
     assert.match(stderr, /no longer key pair cws-far-us-east-1/);
     assert.match(stderr, /no longer key pair cws-far-eu-west-1/);

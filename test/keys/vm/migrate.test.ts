@@ -73,8 +73,8 @@ describe('mint-ssh keys migrate', { timeout: 300_000 }, () => {
     );
     assert.deepEqual(readDirectory(from), ['id_ed25519', 'id_ed25519.pub']);
     const told = (await listed()).map((key) => [
-      key['name'],
-      key['aws_key_name'],
+      key['profile'],
+      (key['ec2_key_pairs'] as { name: string }[])[0]?.name,
       key['region'],
       key['type'],
     ]);
