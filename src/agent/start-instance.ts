@@ -174,6 +174,7 @@ function keyOf(instance: string, port: number): string {
   return `${instance} ${port}`;
 }
 
+/** Whether EC2 reported the instance as `running`. */
 export function isRunning(vm: LocatedVm): boolean {
   return vm.state === 'running';
 }

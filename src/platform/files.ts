@@ -178,9 +178,10 @@ function readAll(
 }
 
 /**
- * Replaces a file so that a reader sees the old bytes or the new ones and nothing between, even after a
- * crash. A link in its place is replaced, not followed. `beforeRename` may still throw to leave everything
- * as it was. Throws `io-failed` and leaves no temporary file.
+ * Replaces a file so that a reader sees the old bytes or the new ones, even after a crash. A link in its place is replaced,
+ * not followed.
+ * @param options `beforeRename`: called last; if it throws, the file stays as it was
+ * @throws MintError `io-failed`; no temporary file is left
  */
 export function writeAtomic(
   path: string,
@@ -243,7 +244,10 @@ function syncDirectory(directory: string): void {
   }
 }
 
-/** Throws `unsafe-permissions` unless the file is ours, or (where `root` is fine) root's. */
+/**
+ * @param root whether root may own the file too
+ * @throws MintError `unsafe-permissions` if another user owns it
+ */
 function checkOwner(path: string, found: Stats, root: boolean): void {
   if (user === undefined || found.uid === user || (root && found.uid === 0)) return;
   throw unsafe(

@@ -5,16 +5,19 @@ import { type Paths, vmPaths } from './paths.ts';
 import { hasForwardSockets } from './sockets.ts';
 
 /**
- * Makes sure that there is something at `run/forward.sock` before ssh starts: without it every login prints
- * an error, and `-A` forwards the VM's own agent instead of the user's. An empty file will do until the
- * agent puts its socket there. Throws `unsafe-permissions` or `io-failed`.
+ * Creates `run/forward.sock` as an empty file if it does not exist; the agent replaces it by its socket. ssh needs it
+ * before it starts: otherwise every login prints an error, and `-A` forwards the VM's own agent instead of the user's.
+ * @throws MintError `unsafe-permissions`, `io-failed`
  */
 export function ensureForwardSocket(paths: Paths): void {
   ensureClosedDirectory(paths.run);
   ensurePlaceholder(paths.forward);
 }
 
-/** Makes the placeholders that the blocks of these VMs name, `run/forward/VM.sock`, in the same way. */
+/**
+ * Creates `run/forward/VM.sock` as an empty file for each of these VMs that has none: their blocks name it.
+ * @throws MintError `unsafe-permissions`, `io-failed`
+ */
 export function ensureForwardSockets(paths: Paths, vms: Iterable<string>): void {
   ensureClosedDirectory(paths.forwardSockets);
   for (const vm of vms) ensurePlaceholder(vmPaths(paths, vm).forward);

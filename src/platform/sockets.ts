@@ -75,7 +75,10 @@ export function privateSocket(directory: string): string {
   return system.hasPipes ? singlePipeName() : socketPath(join(directory, 'key.sock'));
 }
 
-/** Throws `agent-unavailable` when a socket cannot have this path; gives the path back when it can. */
+/**
+ * @returns the path, if a socket can have it
+ * @throws MintError `agent-unavailable` if it is too long
+ */
 export function socketPath(path: string): string {
   if (system.hasPipes || Buffer.byteLength(path) <= socketPathBytes) return path;
   throw new MintError(

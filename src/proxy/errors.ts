@@ -90,6 +90,7 @@ export function reasonOf(error: NodeJS.ErrnoException): string {
   }
 }
 
+/** Whether an error code of Node or OpenSSL is about a TLS certificate or the TLS protocol. */
 export function isCertificateError(code: string): boolean {
   return /^(?:CERT_|(?:DEPTH_ZERO_)?SELF_SIGNED_CERT|UNABLE_TO_|ERR_TLS_|ERR_SSL_|EPROTO)/.test(code);
 }

@@ -92,7 +92,7 @@ export function putDerived(path: string, text: string, found: string | undefined
 /**
  * Removes the derived files in `hosts` that have no record, and what interrupted writes left. An empty one stays: it is there
  * from the moment the VM's block is written, for clients that read it before they connect.
- * @throws MintError
+ * @throws MintError `io-failed`
  */
 export function removeOrphans(hosts: string): void {
   const names = new Set(namesIn(hosts));
@@ -105,7 +105,7 @@ export function removeOrphans(hosts: string): void {
 
 /**
  * The VMs that have a record in `hosts`.
- * @throws MintError
+ * @throws MintError `io-failed`
  */
 export function recordedNames(hosts: string): string[] {
   return namesIn(hosts)

@@ -158,23 +158,28 @@ export function keptBeside(
   );
 }
 
+/** @returns the key as one of a pin, without evidence and dates */
 export function pinnedKey(key: HostKey): { fingerprint: string; key: HostKey; type: string } {
   return { fingerprint: key.fingerprint, key, type: key.type };
 }
 
+/** @returns a refused key as one of a pin, first seen when it was refused */
 export function seenKey({ key, seenAt }: Refusal): PinnedKey {
   return { ...pinnedKey(key), firstSeen: seenAt };
 }
 
+/** @returns the key with this fingerprint in a console block; undefined if the block does not list it */
 export function shownKey(console: ConsoleBlock | undefined, fingerprint: string): PinnedKey | undefined {
   const shown = console?.keys.find((one) => one.fingerprint === fingerprint);
   return shown && { fingerprint, key: shown.key, type: shown.type };
 }
 
+/** @returns the keys that are known in full; of the others only the fingerprint is known */
 export function blobsOf(keys: readonly PinnedKey[]): HostKey[] {
   return keys.flatMap(({ key }) => key ?? []);
 }
 
+/** @returns a copy of the keys, with `key` at the end if it is not one of them */
 export function withKey(keys: readonly HostKey[], key: HostKey): HostKey[] {
   return keys.some(({ blob }) => blob.equals(key.blob)) ? [...keys] : [...keys, key];
 }
@@ -190,12 +195,14 @@ export function isComplete(pins: readonly Pin[], { key, ...place }: Sighting, fi
   );
 }
 
+/** Whether `place` has a part that is unknown or different in `known`. */
 export function addsPlace(place: Place, known: Place): boolean {
   return (['instance', 'account', 'region'] as const).some(
     (part) => place[part] !== undefined && place[part] !== known[part],
   );
 }
 
+/** @returns a copy without the fields that are undefined, so that spreading it overwrites nothing with undefined */
 export function withoutUndefined(key: PinnedKey): PinnedKey {
   return Object.fromEntries(
     Object.entries(key).filter(([, value]) => value !== undefined),

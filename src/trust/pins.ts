@@ -294,6 +294,7 @@ export function succeeds(action: () => void): boolean {
   }
 }
 
+/** Whether an ISO 8601 date is less than `milliseconds` from now, in either direction. */
 export function isRecent(date: string | undefined, milliseconds: number): boolean {
   return date !== undefined && Math.abs(Date.now() - Date.parse(date)) < milliseconds;
 }

@@ -150,7 +150,7 @@ export class TrustStore extends Pins {
   /**
    * Removes from the derived file every key that is neither pinned nor a first key of an open connection: what an ssh
    * added in a session with a host whose key is not pinned now.
-   * @throws MintError
+   * @throws MintError `io-failed`, `unsafe-permissions`, `known-hosts-corrupt`
    */
   restoreDerived(vm: string): void {
     const { knownHosts } = this.files.of(vm);

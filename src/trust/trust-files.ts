@@ -37,7 +37,7 @@ export class TrustFiles {
 
   /**
    * Runs `action` while no other process of ours writes.
-   * @throws MintError
+   * @throws MintError `io-failed` after 30 s, `unsafe-permissions`, and what `action` throws
    */
   locked<T>(action: () => T): T {
     this.prepare();

@@ -65,6 +65,7 @@ const formerNames: ReadonlyMap<unknown, string> = new Map([
 /** The longest line either side accepts, in bytes. */
 const lineLimit = 256 * 1024;
 
+/** @returns the message as one line of JSON, with its newline */
 export function encodeLine(message: AgentRequest | AgentReply): string {
   return message.type === 'secret' ? encodeSecret(message.answer) : `${JSON.stringify(message)}\n`;
 }

@@ -9,6 +9,7 @@ import { runInNewContext } from 'node:vm';
  */
 export type Age = () => number;
 
+/** @returns the age of this moment, which counts from now */
 export function startAge(): Age {
   const wall = Date.now();
   const monotonic = performance.now();
