@@ -1,9 +1,9 @@
-/** What AWS says of a changed host key, and what follows from it. */
+/** The evidence of AWS about a changed host key, and the likely cause. */
 import type { HostKey } from '../ssh/hostkey.ts';
 import { type ConsoleAnswer, lookUp } from './decide.ts';
 import { type ConsoleKey, isElsewhere, type Pin, type Place } from './pin.ts';
 
-/** What AWS says of an instance; parts are absent where it did not say. */
+/** An instance as AWS returned it; unknown parts are absent. */
 export interface InstanceFacts {
   readonly instance: string;
   readonly account?: string | undefined;
@@ -15,20 +15,20 @@ export interface InstanceFacts {
 
 export interface ChangeEvidence {
   readonly console: ConsoleFinding;
-  /** Undefined where AWS did not say. */
+  /** Undefined if AWS did not return it. */
   readonly current: InstanceFacts | undefined;
-  /** Whether the instance that the old key was pinned on is gone; undefined where AWS did not say. */
+  /** Whether the instance of the old key was terminated; undefined if AWS did not return it. */
   readonly oldIsGone: boolean | undefined;
-  /** The caller's own owner tag, by Mint's rule. */
+  /** The caller's owner tag, by Mint's rule. */
   readonly callersOwner: string | undefined;
 }
 
-/** What the console says of one key. */
+/** Whether the console lists a key. */
 export type ConsoleFinding =
   | { readonly kind: 'shown'; readonly startsAtBoot: boolean }
   /** The console lists the instance's host keys, and this is not one of them. */
   | { readonly kind: 'differs'; readonly shown: readonly ConsoleKey[] }
-  /** @param why in words for the user: not there yet, denied. */
+  /** `why`: the reason for the user, such as not yet available, or denied. */
   | { readonly kind: 'silent'; readonly why: string };
 
 /** @param startsAtBoot whether nothing earlier can have scrolled out of the console's output */
@@ -42,7 +42,7 @@ export function findingOf(console: ConsoleAnswer, key: HostKey, startsAtBoot: bo
     : { kind: 'differs', shown: console.block.keys };
 }
 
-/** The key that the user is likely to want: of the same type where there is one, else Mint's. */
+/** @returns the listed key that the user probably wants: one of the same type, else Mint's */
 export function closest(shown: readonly ConsoleKey[], type: string): ConsoleKey | undefined {
   const ofType = (wanted: string) => shown.find((key) => key.type === wanted);
   return ofType(type) ?? ofType('ssh-ed25519') ?? shown[0];
@@ -62,9 +62,11 @@ export function likelyCause(
   const { current, console } = evidence;
   const sentences: string[] = [];
   if (pinned.instance === undefined) {
-    sentences.push('On which instance the old key was pinned is not known.');
+    sentences.push('The instance of the old key is unknown.');
   } else if (current === undefined) {
-    sentences.push(`The old key was pinned on ${pinned.instance}; AWS did not say what is behind ${vm} now.`);
+    sentences.push(
+      `The old key was pinned on ${pinned.instance}; AWS did not return the instance of ${vm} now.`,
+    );
   } else if (current.instance === pinned.instance) {
     sentences.push(
       `The instance behind ${vm} is the one the old key was pinned on, ${current.instance}: ` +
@@ -94,9 +96,9 @@ export function likelyCause(
 }
 
 /**
- * Whether the evidence may answer for the user (`accept_changed = "console"`): only if all of it holds. Each
- * condition excludes an attacker: one who swaps the key of a running machine, one who tags a machine of their own, one
- * who lets an old console scroll away, one who restarts a machine that was pinned before.
+ * Decides whether the evidence suffices instead of the user (`accept_changed = "console"`). All conditions must hold. Each
+ * one excludes an attacker: one who replaces the key of a running machine, one who tags their own machine, one who lets an
+ * old console scroll away, one who restarts a machine that was pinned before.
  */
 export function isStrict(
   pinned: Pin,

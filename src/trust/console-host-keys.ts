@@ -3,12 +3,11 @@
  * (`write-ssh-key-fingerprints`, module keys_to_console): fingerprints through `logger -s`, then the keys.
  *
  * The network cannot write to a console; programs on the VM can. An unprivileged user reaches it where the journal or
- * syslog is forwarded there, with a line such as `[   99.1] cloud-init[812]: …` (`logger -t cloud-init`). So only the
- * first block counts, and only where these hold:
+ * syslog is forwarded to it, with a line such as `[   99.1] cloud-init[812]: …` (`logger -t cloud-init`). So only the
+ * first block counts, and only if these conditions hold:
  *
- * - nothing before it says that a user has logged in, or that the machine has booted again: cloud-init prints the keys
- *   once in the life of an instance;
- * - a block whose lines have a time or a program's name before them is the first boot's: the output begins with the
+ * - no line before it shows a login of a user, or a reboot: cloud-init prints the keys once in the life of an instance;
+ * - a block whose lines start with a time or a program's name is from the first boot: the output begins with the
  *   machine's first lines, and no login prompt comes before the block;
  * - a block of bare lines may follow a login prompt, because on many images the prompt comes before cloud-init's last
  *   stage. Then cloud-init's fingerprints of the same keys come right before it.
@@ -18,30 +17,30 @@ import { type ConsoleLine, consoleLines, startsAtBoot } from './console-lines.ts
 import type { ConsoleKey } from './pin.ts';
 
 export interface ConsoleHostKeys {
-  /** One of a type at most; empty where no block counts. */
+  /** At most one of each type; empty if no block counts. */
   readonly keys: readonly ConsoleKey[];
-  /** There is a block, and every key in it could be read: what is not listed is not a host key of the instance. */
+  /** There is a block, and every key in it could be read. Other keys are then not host keys of the instance. */
   readonly isWhole: boolean;
-  /** Nothing earlier has scrolled out: the output has the machine's first lines, and is shorter than EC2 would keep. */
+  /** No earlier output is missing: it has the machine's first lines, and is shorter than EC2's limit. */
   readonly startsAtBoot: boolean;
 }
 
-/** A block of more lines than this was not printed by cloud-init. */
+/** cloud-init prints no longer block, in lines. */
 const maxBlockLines = 64;
 
 const marker = /^-----(BEGIN|END) SSH HOST KEY (KEYS|FINGERPRINTS)-----$/;
-/** What sshd, logind and systemd say of a login where the journal goes to the console. */
+/** Messages of sshd, logind and systemd about a login, if the journal is forwarded to the console. */
 const loggedIn =
   /Accepted (?:publickey|password|keyboard-interactive\/pam) for |New session \S+ of user |Started (?:session-\S+ - )?Session \S+ of [Uu]ser |session opened for user (?!root\b)/;
 const kernelStart = /^(?:\[ {0,8}0\.0{3,9}\] )?Linux version \d/;
-/** The prompt of a getty, which needs a host's name before it. */
+/** The prompt of a getty, after the host name. */
 const prompt = /(?:^|\s)\S+ login:(?: |$)/;
-/** Printed after the kernel has started: another start behind it is another boot. */
+/** Printed after the kernel has started. A later start of a kernel is a reboot. */
 const userspace = / login:|cloud-init|systemd\[1\]: /;
-/** A line that a key was meant to be on: a type's name, or a long run of base64. */
+/** A line that was probably a key: it has a type's name, or much base64. */
 const keyLike = /^(?:ssh-|ecdsa-sha2-|sk-|@)|[A-Za-z0-9+/]{40}/;
 
-/** Reads what GetConsoleOutput returned, at most its first 64 KB. Never throws. */
+/** @param text GetConsoleOutput's answer, of which at most the first 64 KB are read. Never throws. */
 export function readConsoleKeys(text: string): ConsoleHostKeys {
   const lines = consoleLines(text);
   const starts = startsAtBoot(text, lines);
@@ -54,7 +53,7 @@ export function readConsoleKeys(text: string): ConsoleHostKeys {
   const isNamed = ({ fingerprint }: HostKey) =>
     block.fingerprints.some((line) => line.includes(` ${fingerprint} `));
   if (block.isAfterPrompt && !keys.every(isNamed)) return none;
-  // cloud-init can be told not to print a key of some type, and prints its fingerprint all the same.
+  // cloud-init can be configured not to print a key of some type, and still prints its fingerprint.
   const all = [...keys, ...prints.filter(({ type }) => !keys.some((key) => key.type === type))];
   const isUnnamed = (key: HostKey) => block.fingerprints.length > 0 && !isNamed(key);
   const unnamed = new Set(keys.filter(isUnnamed).map(({ type }) => type));
@@ -93,7 +92,7 @@ function firstBlock(lines: readonly ConsoleLine[]): Block | undefined {
       if (open !== undefined || (kind === 'FINGERPRINTS' && fingerprints !== undefined)) return undefined;
       open = { kind, content: [], isBare };
     } else {
-      // An end alone: its beginning, and what stood before it, has scrolled out.
+      // An end without a start: the start, and the text before it, has scrolled out.
       if (open?.kind !== kind) return undefined;
       if (kind === 'KEYS') {
         return {
@@ -138,7 +137,7 @@ function typeNamed(name: string, bits: string): string | undefined {
   return name === 'ECDSA' && /^(?:256|384|521)$/.test(bits) ? `ecdsa-sha2-nistp${bits}` : undefined;
 }
 
-/** An instance prints one key of a type: where it shows two, neither counts. */
+/** An instance prints one key of each type. If there are two, neither counts. */
 function unambiguous(all: readonly (HostKey | ConsoleKey)[]): ConsoleKey[] {
   const isFirst = (one: ConsoleKey, at: number) => all.findIndex(({ type }) => type === one.type) === at;
   const isContested = (one: ConsoleKey) =>

@@ -11,30 +11,30 @@ import {
   type Refusal,
 } from './pin.ts';
 
-/** What is on record of the VM. */
+/** The records of the VM. */
 export interface Known {
-  /** The pinned keys, all of one VM; empty where nothing is pinned. */
+  /** The pinned keys of the VM; empty if none is pinned. */
   readonly pins: readonly Pin[];
   readonly refused: readonly Refusal[];
 }
 
-/** What AWS's console output of the instance shows. */
+/** The answer about the console output of the instance. */
 export type ConsoleAnswer =
   | { readonly kind: 'not-asked' }
-  /** @param why in words for the user: not there yet, denied, no answer in time. */
+  /** `why`: the reason for the user, such as not yet available, denied, or no answer in time. */
   | { readonly kind: 'silent'; readonly why: string }
   | { readonly kind: 'block'; readonly block: ConsoleBlock };
 
 export type Decision =
-  /** The answer depends on the console: ask AWS and decide again. */
+  /** The decision depends on the console: ask AWS, then decide again. */
   | { readonly outcome: 'ask-console' }
   | { readonly outcome: 'pinned'; readonly pin: Pin }
-  /** Not pinned yet: to be pinned with this evidence once the server has proved that it owns the key. */
+  /** Not pinned yet. It is pinned with this evidence once the server has proved that it owns the key. */
   | { readonly outcome: 'new'; readonly evidence: Evidence }
   | { readonly outcome: 'changed'; readonly pin: Pin }
   | Refused;
 
-/** Refused without a question. */
+/** Refused without a prompt. */
 export type Refused =
   | { readonly outcome: 'unverified'; readonly shown: readonly ConsoleKey[] }
   | { readonly outcome: 'type-not-pinned'; readonly pins: readonly Pin[]; readonly why: string }
@@ -43,7 +43,7 @@ export type Refused =
   | { readonly outcome: 'contradicted'; readonly pin: Pin; readonly shown: readonly ConsoleKey[] };
 
 /**
- * Decides about one presented key. A pure function: reads no file and makes no call.
+ * Decides about one presented key. A pure function: it reads no files and makes no calls.
  *
  * @param at the instance that the name refers to now
  */
@@ -66,7 +66,7 @@ export function decide(presented: HostKey, at: Place, known: Known, console: Con
 
   const [otherType] = pins;
   if (otherType !== undefined) {
-    // Another instance took the name: its console vouches for that instance, not for the pinned VM.
+    // Another instance has the name. Its console is evidence for that instance, not for the pinned VM.
     if (isAnotherInstance(otherType, at)) return { outcome: 'changed', pin: otherType };
     if (console.kind === 'not-asked') return { outcome: 'ask-console' };
     const found = search(console, presented);
@@ -88,7 +88,7 @@ export function decide(presented: HostKey, at: Place, known: Known, console: Con
   return { outcome: 'new', evidence: 'first-use' };
 }
 
-/** A key of which only the fingerprint is known is taken for Mint's, which is an ed25519 key. */
+/** @returns the key's type; a key with only a fingerprint counts as Mint's, which is an ed25519 key */
 export function typeOf({ type }: { readonly type?: string | undefined }): string {
   return type ?? mintType;
 }
@@ -111,7 +111,7 @@ type Found =
   | { readonly kind: 'not-listed' }
   | { readonly kind: 'silent'; readonly why: string };
 
-/** What a console block says of one key. */
+/** @returns whether a console block lists the key */
 export function lookUp(
   { keys, isWhole }: ConsoleBlock,
   { fingerprint, type }: { readonly fingerprint: string; readonly type: string },

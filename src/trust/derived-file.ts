@@ -1,9 +1,9 @@
 /**
  * `hosts/<vm>.known_hosts`: the VM's pinned keys in OpenSSH's format, for ssh's own strict check.
  *
- * The agent writes it from the record. ssh writes to it as well (`UpdateHostKeys yes`): inside a session with a host
- * whose key is in the file, that host proves which other keys it owns, and ssh adds those and drops what the host no
- * longer offers. `TrustStore` reads that back; see there for when it is believed.
+ * The agent writes it from the record. ssh writes to it too (`UpdateHostKeys yes`): inside a session with a host whose
+ * key is in the file, that host proves which other keys it owns, and ssh adds those and drops keys that the host no
+ * longer offers. `TrustStore` adopts these changes under the conditions of its method `#adopt`.
  */
 import { lstatSync, readdirSync, unlinkSync } from 'node:fs';
 import { join } from 'node:path';
@@ -11,30 +11,30 @@ import { ioFailed, readPrivateFile, writeAtomic } from '../platform/files.ts';
 import { verifiableKeyTypes } from '../ssh/host-key-algorithm.ts';
 import { type HostKey, parseHostKey } from '../ssh/hostkey.ts';
 
-/** ssh keeps the text it replaced in `<vm>.known_hosts.old`. */
+/** ssh keeps the replaced text in `<vm>.known_hosts.old`. */
 const derivedEndings = ['.known_hosts', '.known_hosts.old', '.libssh_known_hosts'];
 const recordEnding = '.json';
-/** What `writeAtomic` calls a file until it is whole; a killed process leaves it behind. */
+/** The temporary names of `writeAtomic`, which a killed process leaves behind. */
 const temporaryName = /^\..+\.[0-9a-f]{16}\.tmp$/;
-/** What ssh calls it: `mkstemp` of the path and ten letters. */
+/** ssh's temporary names: the path and ten letters, by `mkstemp`. */
 const sshTemporaryName = /\.known_hosts\.[A-Za-z0-9]{6,12}$/;
 const temporaryMs = 60_000;
-/** The largest RSA key takes 3 KB. */
+/** The maximum size of the file; the largest RSA key takes 3 KB. */
 const maxBytes = 64 * 1024;
-/** A server has a handful of host keys. */
+/** The maximum number of keys in the file. */
 export const maxKeys = 16;
 
 /**
- * The text of `hosts/<vm>.known_hosts`. The generated Host block sets HostKeyAlias to the VM's name, so that neither
- * port nor address is in the file.
+ * @returns the text of `hosts/<vm>.known_hosts`. The generated Host block sets HostKeyAlias to the VM's name, so the file
+ *   has neither port nor address
  */
 export function derivedText(vm: string, keys: readonly HostKey[]): string {
   return keys.map((key) => lineOf(vm, key)).join('');
 }
 
 /**
- * The text of `hosts/<vm>.libssh_known_hosts`: libssh does not know HostKeyAlias, and looks for the name with the port.
- * It is a separate file because ssh neither adds nor drops a key that the file has under another name as well.
+ * @returns the text of `hosts/<vm>.libssh_known_hosts`. libssh does not support HostKeyAlias, and looks for the name with
+ *   the port. It is a separate file because ssh does not update keys that the file has under another name too
  */
 export function libsshText(vm: string, keys: readonly HostKey[]): string {
   return keys.map((key) => lineOf(`[${vm}]:*`, key)).join('');
@@ -53,8 +53,8 @@ export function readDerived(path: string): string | undefined {
 }
 
 /**
- * The keys that the text has for the VM, at most 16. Lines of another form (hashed names, markers, patterns,
- * certificates, keys of a type that is not verified here) are passed over.
+ * @returns the keys of the VM in the text, at most 16. Other lines are ignored: hashed names, markers, patterns,
+ *   certificates, and keys of types that cannot be verified
  */
 export function keysIn(text: string, vm: string): HostKey[] {
   const keys: HostKey[] = [];

@@ -1,6 +1,6 @@
 /**
- * A VM's pinned keys as a set: which of them count, which of them Mint's file is about, and what a console or an
- * accepted key makes of them. Values in, values out.
+ * Functions on a VM's pinned keys as a set: which of them count, which one Mint's file has, and how a console block or an
+ * accepted key changes them. They read and write no files.
  */
 
 import { verifiableKeyTypes } from '../ssh/host-key-algorithm.ts';
@@ -32,7 +32,7 @@ export function countingKeys(finding: Finding, record: TrustRecord | undefined):
  * If Mint's line is gone and the name refers to another instance than the one on record, Mint removed the line because
  * the VM was recreated.
  *
- * @param read the record as the file has it
+ * @param read the record in the file
  * @param record the record with the keys that ssh has added and dropped
  * @returns the pins that count for a connection
  */

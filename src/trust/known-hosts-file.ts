@@ -16,7 +16,7 @@ const settleMilliseconds = 200;
 const lookAgainMilliseconds = 10;
 /** A file that ends within a line is incomplete; one that changed this recently may be, at the end of a line. */
 const writingMilliseconds = 20;
-/** How often a write is made again because Mint wrote at the same moment. */
+/** How often a write is repeated because Mint wrote at the same time. */
 const rounds = 10;
 
 /**
@@ -46,7 +46,7 @@ export async function findSettledPin(
     const found = attemptToFind(path, vm);
     const refused = found instanceof MintError;
     if (!refused && found.kind === 'pin') return found;
-    // Looked at after reading: who truncated the file before we read it has changed this time by now.
+    // Checked after reading: if the file was truncated before, its time has changed by now.
     const stats = lstatSync(path, { bigint: true, throwIfNoEntry: false });
     const settled = stats === undefined || !isYoung(stats, settleMilliseconds) || identity(stats) === ours;
     if ((settled && (refused || !expected)) || performance.now() >= deadline) {
@@ -57,7 +57,7 @@ export async function findSettledPin(
   }
 }
 
-/** A bad line as the error it is. */
+/** @returns the error for an invalid line */
 export function badLine(path: string, vm: string, finding: Finding & { kind: 'bad' }): MintError {
   return new MintError(
     'known-hosts-corrupt',
@@ -67,12 +67,12 @@ export function badLine(path: string, vm: string, finding: Finding & { kind: 'ba
 }
 
 /**
- * Replaces the file by what `edit` makes of it, under a lock that the caller holds. Where Mint wrote to the
- * file that our rename replaced, its lines are taken over: the old file is kept open and looked at again.
- * `left` is the identity that the last call gave.
- * Blocks for at most 200 ms at a time, and only while Mint is writing. Gives the identity of the file as we
- * left it, undefined where we left it alone.
+ * Replaces the file by the result of `edit`. The caller holds the lock. If Mint wrote to the file that our rename
+ * replaced, its lines are adopted: the old file stays open and is read again. Blocks for at most 200 ms at a time, and
+ * only while Mint is writing.
  *
+ * @param left the result of the last call
+ * @returns the identity of the new file; undefined if it was not changed
  * @throws MintError what `edit` throws; `known-hosts-corrupt`, `io-failed`, `unsafe-permissions`
  */
 export function updateKnownHosts(
@@ -93,7 +93,7 @@ export function updateKnownHosts(
       if (text === found) return identityOf(path, ours);
       writeAtomic(path, Buffer.from(text, 'latin1'), { mode: 0o600 });
       ours = text;
-      // A Mint that has opened it, and written nothing so far, shows in the time alone where it was empty before.
+      // If the file was empty, a Mint that has opened it and not written yet only changes its time.
       const isUntouched = fstatSync(descriptor, { bigint: true }).mtimeNs === changedAt;
       if (round === rounds || (isUntouched && readAll(path, descriptor) === found))
         return identityOf(path, ours);
@@ -104,7 +104,7 @@ export function updateKnownHosts(
   }
 }
 
-/** A Mint that writes between our look and our rename is met by looking once more right before that. */
+/** Checks again right before the rename, in case Mint wrote in between. */
 function updateClosed(
   path: string,
   left: string | undefined,
@@ -123,7 +123,7 @@ function updateClosed(
     let overtaken = false;
     const beforeRename = () => {
       overtaken = readKnownHosts(path) !== found;
-      if (overtaken) throw ioFailed('write', path, new Error('it changes all the time'));
+      if (overtaken) throw ioFailed('write', path, new Error('it kept changing'));
     };
     try {
       writeAtomic(path, Buffer.from(text, 'latin1'), { mode: 0o600, beforeRename });
@@ -167,7 +167,7 @@ function openOrCreate(path: string): { descriptor: number; created: boolean } {
   }
 }
 
-/** What `read` gives of an open file, after waiting for a writer that seems to be in the middle of it. */
+/** Reads an open file, and waits while a writer seems to be in the middle of it. */
 function readSettled(descriptor: number, left: string | undefined, read: () => string): string {
   const deadline = performance.now() + settleMilliseconds;
   for (;;) {
@@ -208,12 +208,12 @@ function readAll(path: string, descriptor: number): string {
   }
 }
 
-/** A clock that was set back makes a file look older or newer than it is, but not young for ever. */
+/** A clock that was set back makes a file look older or newer than it is, but not new forever. */
 function isYoung(stats: BigIntStats, milliseconds: number): boolean {
   return Math.abs(Date.now() - Number(stats.mtimeMs)) < milliseconds;
 }
 
-/** Undefined when the file is not, or no longer, the one of this text. */
+/** @returns undefined if the file does not have this text, or no longer has it */
 function identityOf(path: string, text: string | undefined): string | undefined {
   const stats = lstatSync(path, { bigint: true, throwIfNoEntry: false });
   return stats === undefined || stats.size !== BigInt(text?.length ?? -1) ? undefined : identity(stats);

@@ -1,14 +1,14 @@
 /**
  * The text of Mint's trust-on-first-use file: a line `<vm>=SHA256:<43 base64 characters>` for each VM.
  *
- * Mint's parser trims a line, skips blank ones and those that start with `#`, splits at the first `=`, and
- * lets the last line win. We read the same lines, and refuse where Mint would see nothing or guess: what
- * looks like a line about a VM but holds no fingerprint must never pass for "no pin yet".
+ * Mint's parser trims a line, skips blank ones and those that start with `#`, splits at the first `=`, and uses the last
+ * line of a name. We read the same lines, and refuse lines that Mint would ignore or guess: a line that is about a VM but
+ * has no fingerprint must never count as "no pin yet".
  *
- * Texts are the file's bytes as latin1, so that what we do not understand goes back as it came.
+ * Texts are the file's bytes as latin1, so that unknown bytes are written back unchanged.
  */
 
-/** What the file says about one VM. Lines are counted from 1. */
+/** The entry of one VM. Lines are counted from 1. */
 export type Finding =
   | { readonly kind: 'absent' }
   | { readonly kind: 'pin'; readonly fingerprint: string }
@@ -18,21 +18,21 @@ export type Finding =
 export const knownHostsBytes = 4 * 1024 * 1024;
 
 const fingerprintPattern = /^SHA256:[A-Za-z0-9+/]{43}$/;
-/** What Mint's trimming takes off a line's ends; never a newline, which ends the line. */
+/** The characters that Mint trims from a line's ends, except the newline. */
 const blanks = ' \t\v\f\r';
 const byteOrderMark = '\xef\xbb\xbf';
 
-/** Whether this is a fingerprint as Mint and OpenSSH write it: SHA-256, base64 without padding. */
+/** @returns whether the text is a fingerprint of Mint and OpenSSH: SHA-256, base64 without padding */
 export function isFingerprint(text: string): boolean {
   return fingerprintPattern.test(text);
 }
 
-/** What `text` says about `vm`, a name in lower case. Costs one search through the text. */
+/** @returns the entry of `vm`, a name in lower case; one search through the text */
 export function findPin(text: string, vm: string): Finding {
   return findingOf(entriesAbout(text, vm), text);
 }
 
-/** What `text` says about each name it has, in lower case and in the order of the file. */
+/** @returns the entries of all names, in lower case and in the order of the file */
 export function findPins(text: string): Map<string, Finding> {
   const entries = new Map<string, Entry[]>();
   for (let start = 0; start < text.length; ) {
@@ -46,7 +46,7 @@ export function findPins(text: string): Map<string, Finding> {
   return new Map([...entries].map(([name, about]) => [name, findingOf(about, text)]));
 }
 
-/** The text with `vm` pinned to `fingerprint`: its last line is replaced in place, else one is added. */
+/** @returns the text with `vm` pinned to `fingerprint`: its last line is replaced in place, or a line is added */
 export function withPin(text: string, vm: string, fingerprint: string): string {
   const entries = [...entriesAbout(text, vm)];
   const last = entries.pop();
@@ -54,14 +54,14 @@ export function withPin(text: string, vm: string, fingerprint: string): string {
     const complete = text === '' || text.endsWith('\n') ? text : `${text}\n`;
     return `${complete}${vm}=${fingerprint}\n`;
   }
-  // Mint may spell the name with capitals; it would not find it in ours.
+  // Mint may spell the name with capitals, and would not find our spelling.
   const name = /^[A-Za-z0-9._-]+$/.test(last.name) ? last.name : vm;
   const ending = /\r?\n$/.exec(text.slice(last.start, last.next))?.[0] ?? '\n';
   const replaced = `${text.slice(0, last.start)}${name}=${fingerprint}${ending}${text.slice(last.next)}`;
   return cut(replaced, entries);
 }
 
-/** The text without the lines about `vm`. */
+/** @returns the text without the lines of `vm` */
 export function withoutPin(text: string, vm: string): string {
   return cut(text, [...entriesAbout(text, vm)]);
 }
@@ -70,7 +70,7 @@ export function withoutPin(text: string, vm: string): string {
 interface Entry {
   readonly name: string;
   readonly value: string | undefined;
-  /** Blanks or a byte order mark surround the name: Mint would take it for another name. */
+  /** Whether blanks or a byte order mark surround the name, so that Mint would read another name. */
   readonly blurred: boolean;
   readonly start: number;
   /** Where the next line starts. */
@@ -78,7 +78,7 @@ interface Entry {
 }
 
 function* entriesAbout(text: string, vm: string): Generator<Entry> {
-  // latin1 keeps its length in lower case, so that an index in one is an index in the other.
+  // Lower-casing keeps the length of latin1, so that indexes are valid in both texts.
   const lower = text.toLowerCase();
   for (let at = lower.indexOf(vm); at >= 0; ) {
     const entry = entryAt(text, text.lastIndexOf('\n', at) + 1);
@@ -94,14 +94,14 @@ function entryAt(text: string, start: number): Entry {
   if (line === '' || line.startsWith('#')) return { name: '', value: undefined, blurred: false, start, next };
   const equals = line.indexOf('=');
   const spelled = equals < 0 ? line : line.slice(0, equals);
-  // In the middle of a file, too: the lines above it may be removed.
+  // Also in the middle of a file: the lines above may have been removed.
   const bare = spelled.startsWith(byteOrderMark) ? spelled.slice(3) : spelled;
   const name = trimmed(bare);
   const value = equals < 0 ? undefined : line.slice(equals + 1);
   return { name, value, blurred: name !== spelled, start, next };
 }
 
-/** A pattern that looks for blanks before the end would look from each of them: a time with the square of their number. */
+/** A pattern for trailing blanks would take quadratic time. */
 function trimmed(text: string): string {
   let start = 0;
   let end = text.length;
@@ -110,7 +110,7 @@ function trimmed(text: string): string {
   return text.slice(start, end);
 }
 
-/** The last line wins, as it does for Mint, unless two spellings of the name disagree. */
+/** The last line counts, as in Mint, unless two spellings of the name disagree. */
 function findingOf(entries: Iterable<Entry>, text: string): Finding {
   let last: Entry | undefined;
   for (const entry of entries) {
@@ -128,7 +128,7 @@ function findingOf(entries: Iterable<Entry>, text: string): Finding {
 
 function faultOf({ value, blurred }: Entry): string | undefined {
   if (value === undefined) return 'the line has no "="';
-  if (blurred) return 'there are characters about the name that do not belong to it';
+  if (blurred) return 'the name has invalid characters around it';
   if (value === '') return 'the line has no fingerprint';
   if (!isFingerprint(value)) return 'what follows "=" is not "SHA256:" and 43 base64 characters';
   return undefined;

@@ -1,7 +1,7 @@
 /** The values that the trust store takes and returns. A VM's pin is a set of keys, usually one of each type. */
 import type { HostKey } from '../ssh/hostkey.ts';
 
-/** Where a key was seen. A part is undefined where AWS was not asked. */
+/** Where a key was seen. A part is undefined if AWS was not asked. */
 export interface Place {
   readonly instance?: string | undefined;
   readonly account?: string | undefined;
@@ -18,20 +18,19 @@ export interface Sighting extends Place {
 export const evidences = ['console', 'job', 'accepted', 'proved', 'first-use'] as const;
 
 /**
- * Why a key is trusted. `console`: AWS's console output of the instance lists it. `job`: it came from the command
- * that put it into the VM's user data. `accepted`: the user accepted it. `proved`: a host with a pinned key proved
- * inside a session that it owns this one too (`UpdateHostKeys`). `first-use`: it was the first key, and its server
- * proved that it owns it.
+ * Why a key is trusted. `console`: the console of the instance lists it. `job`: `job begin` generated it for the VM's user
+ * data. `accepted`: the user accepted it. `proved`: a host with a pinned key proved inside a session that it owns this
+ * one too (`UpdateHostKeys`). `first-use`: it was the first key, and its server proved that it owns it.
  */
 export type Evidence = (typeof evidences)[number];
 
-/** The type that Mint pins, that the generated ssh_config asks for first, and that Mint's file is about. */
+/** The key type in Mint's file, which the generated ssh_config requests first. */
 export const mintType = 'ssh-ed25519';
 
 /** One key of a pin. Dates are ISO 8601, in UTC. */
 export interface PinnedKey {
   readonly fingerprint: string;
-  /** Undefined until the key has been seen: Mint's line and `hosts accept` name only a fingerprint. */
+  /** Undefined until the key has been seen: Mint's line and `hosts accept` have only a fingerprint. */
   readonly key?: HostKey | undefined;
   readonly type?: string | undefined;
   /** Undefined for a key that Mint pinned. */
@@ -40,7 +39,7 @@ export interface PinnedKey {
   readonly pinnedAt?: string | undefined;
 }
 
-/** A pinned key together with what is known of its VM. */
+/** A pinned key with the known facts about its VM. */
 export interface Pin extends PinnedKey, Place {
   readonly lastLogin?: string | undefined;
 }
@@ -56,7 +55,7 @@ export interface Refusal extends Place {
   readonly seenAt: string;
 }
 
-/** A key that an instance printed to its console. `key` is undefined where only the fingerprint was printed. */
+/** A key that an instance printed to its console. `key` is undefined if only the fingerprint was printed. */
 export interface ConsoleKey {
   readonly type: string;
   readonly fingerprint: string;
@@ -67,23 +66,23 @@ export interface ConsoleKey {
 export interface ConsoleBlock {
   readonly instance: string;
   readonly keys: readonly ConsoleKey[];
-  /** Every line could be read, so a key that is not listed is not the VM's. */
+  /** Whether every line could be read. Other keys are then not the VM's. */
   readonly isWhole: boolean;
 }
 
-/** Unknown instances may be the same one: only two known ones that differ are a new VM behind an old name. */
+/** @returns whether both instances are known and differ */
 export function isAnotherInstance(one: Place, other: Place): boolean {
   return one.instance !== undefined && other.instance !== undefined && one.instance !== other.instance;
 }
 
-/** Known to be in another AWS account or region: not the VM recreated, but another VM of that name. */
+/** @returns whether the VM is in another AWS account or region: not a recreated VM, but another one of that name */
 export function isElsewhere(pinned: Place, { account, region }: Place): boolean {
   const differs = (one: string | undefined, other: string | undefined) =>
     one !== undefined && other !== undefined && one !== other;
   return differs(pinned.account, account) || differs(pinned.region, region);
 }
 
-/** Only the parts that are known, so that the others do not overwrite what is on record. */
+/** @returns only the known parts, so that the others do not overwrite the record */
 export function knownPart({ instance, account, region }: Place): Place {
   const known = Object.entries({ instance, account, region }).filter(([, value]) => value !== undefined);
   return Object.fromEntries(known);

@@ -1,6 +1,6 @@
 /**
- * The pinned keys of all VMs on the disk: what users read and change of them (list, show, accept, forget), and what the
- * agent learns of them outside of a host key check. Commands do this beside a running agent.
+ * The pinned keys of all VMs on the disk: the operations of users (list, show, accept, forget), and those of the agent
+ * outside of a host key check. Commands may run them beside a running agent.
  *
  * Mint's file decides which ed25519 key counts. If its line has a key of our record, the record's other keys count too.
  * If it has another key, Mint has pinned another machine, and the record's keys no longer count. A line that was lost is
@@ -47,10 +47,10 @@ import {
 import { emptyRecord, pinsOf, type TrustRecord } from './record.ts';
 import { TrustFiles } from './trust-files.ts';
 
-/** A login this soon after the one on record is not written down: parallel logins come in dozens. */
+/** A login this soon after the recorded one is not recorded, because logins may come in dozens. */
 const loginGrainMs = 10_000;
 
-/** What is known of a VM, for users to read. */
+/** The pins of a VM and their problems, for the user. */
 export interface HostEntry {
   readonly vm: string;
   /** Mint's type first. */
@@ -61,9 +61,9 @@ export interface HostEntry {
   readonly replaced: readonly PinnedKey[];
   /** The key that was refused last, until it is accepted. */
   readonly refused: Refusal | undefined;
-  /** AWS's console output does not list a key that was pinned at first use: connections are blocked. */
+  /** Set if the console does not list a key that was pinned at first use. Connections are then blocked. */
   readonly contradiction: { readonly pin: Pin; readonly shown: readonly ConsoleKey[] } | undefined;
-  /** Why no key of this VM is trusted at the moment, or what else is wrong with its files. */
+  /** Why no key of this VM is trusted now, or another problem of its files. */
   readonly problem: string | undefined;
 }
 
@@ -92,7 +92,7 @@ export class Pins {
   }
 
   /**
-   * Every VM that is known, by name.
+   * @returns the entries of all known VMs, by name
    * @throws MintError `known-hosts-corrupt` when Mint's file as a whole is refused
    */
   list(): HostEntry[] {
@@ -161,7 +161,7 @@ export class Pins {
     // Without a trace of the VM nothing is created, not even the lock.
     if (!existsSync(this.files.paths.hosts) && findPin(this.files.text(), vm).kind === 'absent') return false;
     return this.files.locked(() => {
-      // A file that is refused as a whole is refused before anything is removed.
+      // If a file is invalid, fail before anything is removed.
       const hasLine = findPin(this.files.text(), vm).kind !== 'absent';
       const { record, knownHosts, libsshKnownHosts } = this.files.of(vm);
       // The record goes first: a record that is left without its line would restore the line.
@@ -233,7 +233,7 @@ export class Pins {
     });
   }
 
-  /** @param found the derived file's text now, where the caller has read it */
+  /** @param found the derived file's current text, if the caller has read it */
   protected putDerived(
     vm: string,
     keys: readonly HostKey[],
@@ -273,7 +273,7 @@ export class Pins {
       problem:
         damage?.message ??
         (isLost
-          ? 'the line in known_hosts is gone: restored at the next connection to this instance'
+          ? 'the line in known_hosts is missing: it is restored at the next connection to this instance'
           : undefined),
     };
   }

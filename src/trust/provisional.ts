@@ -1,8 +1,8 @@
-/** First keys that connections hold until something has proved that the server owns them. */
+/** Provisional keys: new keys that open connections hold until the server has proved that it owns them. */
 import type { HostKey } from '../ssh/hostkey.ts';
 import type { ConsoleBlock, Evidence, Sighting } from './pin.ts';
 
-/** A new key as one connection holds it. */
+/** A provisional key of one connection. */
 export interface Provisional {
   /**
    * The server has proved that it owns the key: trusts it from now on. Doing it again does nothing.
@@ -31,7 +31,7 @@ export interface ProvisionalActions {
   readonly remove: (sighting: Sighting) => void;
 }
 
-/** The provisional keys of this process: at most one of a type for each VM, counted by its connections. */
+/** The provisional keys of this process: at most one of each type for a VM, with a count of its connections. */
 export class ProvisionalKeys {
   readonly #held = new Map<string, Held>();
   readonly #actions: ProvisionalActions;
@@ -46,7 +46,7 @@ export class ProvisionalKeys {
       .map(({ sighting, grounds: { evidence } }) => ({ key: sighting.key, evidence }));
   }
 
-  /** Counts one more connection with this key. The caller has checked that no other one of its type is held. */
+  /** Adds a connection with this key. The caller has checked that no other key of its type is held. */
   hold(sighting: Sighting, grounds: Grounds): Provisional {
     const name = nameOf(sighting);
     const held = this.#held.get(name) ?? { sighting, grounds, connections: 0, isOver: false };
@@ -71,7 +71,7 @@ export class ProvisionalKeys {
     };
   }
 
-  /** Removes a key that was pinned by other means. */
+  /** Removes a key that was pinned in another way. */
   settle(vm: string, key: HostKey): void {
     const held = this.#held.get(nameOf({ vm, key }));
     if (held?.sighting.key.blob.equals(key.blob)) this.#end(held);

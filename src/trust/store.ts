@@ -1,6 +1,6 @@
 /**
- * The check of host keys: the decision (`decide`) over Mint's file, our records and the keys that are still provisional,
- * and the pin that follows from it. One process, the agent, checks keys.
+ * Checks host keys: applies `decide` to Mint's file, our records and the provisional keys, and pins the result. Only one
+ * process, the agent, checks keys.
  */
 import { MintError } from '../errors.ts';
 import { verifiableKeyTypes } from '../ssh/host-key-algorithm.ts';
@@ -42,10 +42,10 @@ export type { Pin, Sighting } from './pin.ts';
 export type { HostEntry } from './pins.ts';
 export type { Provisional } from './provisional.ts';
 
-/** The same key refused again so soon is not written down. */
+/** The same key is not recorded again if it is refused within this time. */
 const refusalGrainMs = 10_000;
 
-/** What is to happen with a presented key. `new`: the derived file holds the key, and the connection holds it. */
+/** The result for a presented key. `new`: the derived file has the key, and the connection holds it as provisional. */
 export type Checked =
   | { readonly outcome: 'ask-console' }
   | { readonly outcome: 'pinned'; readonly pin: Pin }
@@ -60,7 +60,7 @@ export class TrustStore extends Pins {
   });
 
   /**
-   * For an agent that starts: removes what another one left as provisional.
+   * Called when an agent starts: removes the provisional keys of an earlier one.
    * @throws MintError `io-failed`
    */
   start(): void {
@@ -148,8 +148,8 @@ export class TrustStore extends Pins {
   }
 
   /**
-   * Removes from the derived file every key that is neither pinned nor a first key of an open connection: what an ssh
-   * added in a session with a host whose key is not pinned now.
+   * Removes from the derived file every key that is neither pinned nor provisional: keys that an ssh added in a session
+   * with a host whose key is not pinned now.
    * @throws MintError `io-failed`, `unsafe-permissions`, `known-hosts-corrupt`
    */
   restoreDerived(vm: string): void {
@@ -175,7 +175,7 @@ export class TrustStore extends Pins {
     if (adopted === undefined || !mayAdopt()) return record;
     succeeds(() => {
       this.files.locked(() => {
-        // First the line: while the record has the old key too, either line is one of its keys'.
+        // The line first: while the record still has the old key too, either line matches one of its keys.
         this.files.keepLine(vm, record.keys, (finding) =>
           finding.kind === 'pin' ? lineFor(adopted.keys, finding) : undefined,
         );
@@ -191,7 +191,7 @@ export class TrustStore extends Pins {
     const keys = withKey(this.#derivedKeys(vm, pins), key);
     this.putDerived(vm, keys, derived);
     if (isComplete(pins, sighting, finding)) return;
-    // The key is trusted whether or not this can be written: a full disk must not lock the user out.
+    // The key is trusted even if this cannot be written: a full disk must not lock the user out.
     succeeds(() => {
       this.files.locked(() => {
         const { record = emptyRecord } = this.files.record(vm);
@@ -217,7 +217,7 @@ export class TrustStore extends Pins {
     });
   }
 
-  /** @throws MintError where the key was refused, or another of its type pinned, meanwhile; those of writing */
+  /** @throws MintError if the key was refused, or another of its type pinned, in the meantime; `io-failed` */
   #pin(sighting: Sighting, grounds: Grounds): void {
     this.files.locked(() => this.#pinLocked(sighting, grounds));
   }
@@ -250,14 +250,14 @@ export class TrustStore extends Pins {
         refused: record.refused.filter((one) => one.key.fingerprint !== key.fingerprint),
       });
     } catch (error) {
-      // A line without a record would pass for one that Mint wrote.
+      // A line without a record would look like one of Mint's.
       if (finding.kind === 'absent') succeeds(() => this.files.setLine(vm, undefined));
       throw error;
     }
     this.putDerived(vm, blobsOf(keys));
   }
 
-  /** The connection is refused whether or not this can be written. */
+  /** Records a refusal. The connection is refused even if this cannot be written. */
   #noteRefusal(
     sighting: Sighting,
     decision: Refused | Extract<Decision, { outcome: 'changed' }>,
@@ -293,7 +293,7 @@ export class TrustStore extends Pins {
             isNoted || reason === undefined
               ? record.refused
               : [refusal(reason), ...others].slice(0, maxRefused),
-          // What vouches for a pin is kept with the pin's instance.
+          // The evidence for a pin belongs to the pin's instance.
           console:
             block !== undefined && !isAnotherInstance(record, block)
               ? blockToKeep(record.console, block)
@@ -316,7 +316,7 @@ export class TrustStore extends Pins {
     }
   }
 
-  /** The keys for the derived file: the pinned ones, and first keys whose type is not pinned. */
+  /** The keys for the derived file: the pinned ones, and provisional ones whose type is not pinned. */
   #derivedKeys(vm: string, pins: readonly PinnedKey[]): HostKey[] {
     const isFree = ({ type }: HostKey) => !pins.some((one) => typeOf(one) === type);
     return [...blobsOf(pins), ...this.#provisionalKeys(vm).filter(isFree)];
@@ -358,9 +358,9 @@ function refuseUnknownType({ vm, key }: Sighting): void {
 }
 
 function pinnedMeanwhile(vm: string, pinned: string, presented: string): MintError {
-  const message = `another host key of "${vm}" was pinned meanwhile: ${pinned}, not ${presented}`;
+  const message = `another host key of "${vm}" was pinned at the same time: ${pinned}, not ${presented}`;
   return new MintError('host-key-changed', message, {
-    hint: `\`mint-ssh hosts show ${vm}\` says what is pinned; connect again`,
+    hint: `\`mint-ssh hosts show ${vm}\` shows the pinned keys; connect again`,
   });
 }
 
@@ -375,15 +375,15 @@ function refuseDenied({ refused, console }: TrustRecord, { vm, key, ...at }: Sig
   const isDenied =
     console !== undefined && console.instance === at.instance && lookUp(console, key).kind === 'not-listed';
   if (!isRefused && !isDenied) return;
-  const message = `the host key of "${vm}" was refused in another connection meanwhile: ${key.fingerprint}`;
+  const message = `the host key of "${vm}" was refused in another connection at the same time: ${key.fingerprint}`;
   throw new MintError('host-key-unverified', message, {
     hint: 'connect again to see what AWS shows',
   });
 }
 
 function otherFirstKey(vm: string, held: HostKey, presented: HostKey): MintError {
-  const message = `"${vm}" shows two different host keys to connections that are open at once: ${held.fingerprint} and ${presented.fingerprint}`;
+  const message = `"${vm}" shows different host keys to two simultaneous connections: ${held.fingerprint} and ${presented.fingerprint}`;
   return new MintError('host-key-changed', message, {
-    hint: 'neither is pinned yet: find out which one is the VM’s own before you connect again',
+    hint: 'neither is pinned yet: find out which one belongs to the VM before you connect again',
   });
 }

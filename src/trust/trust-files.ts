@@ -19,7 +19,7 @@ export type RecordFinding =
 
 export class TrustFiles {
   readonly paths: Paths;
-  /** Mint's file as this process last left it. */
+  /** The identity of Mint's file after the last write of this process. */
   #written: string | undefined;
 
   constructor(paths: Paths) {
@@ -36,7 +36,7 @@ export class TrustFiles {
   }
 
   /**
-   * Runs `action` while no other process of ours writes.
+   * Runs `action` while no other mint-ssh process writes.
    * @throws MintError `io-failed` after 30 s, `unsafe-permissions`, and what `action` throws
    */
   locked<T>(action: () => T): T {
@@ -50,7 +50,7 @@ export class TrustFiles {
   }
 
   /**
-   * Mint's file as text.
+   * @returns Mint's file as text
    * @throws MintError when the file as a whole is refused
    */
   text(): string {
@@ -104,7 +104,7 @@ export class TrustFiles {
    * Edits the VM's line if it is missing or has one of these keys. Mint has written any other line since it was read here,
    * and that line stays. Under the lock.
    *
-   * @param choose the fingerprint for the line as it is now; undefined for none
+   * @param choose returns the fingerprint for the current line; undefined for no line
    * @throws MintError `host-key-changed` when another key has a line, `known-hosts-corrupt` when the line is bad
    */
   keepLine(
@@ -139,8 +139,8 @@ export class TrustFiles {
 }
 
 function otherLine(vm: string, pinned: string, presented: string): MintError {
-  const message = `another host key of "${vm}" was pinned meanwhile: ${pinned}, not ${presented}`;
+  const message = `another host key of "${vm}" was pinned at the same time: ${pinned}, not ${presented}`;
   return new MintError('host-key-changed', message, {
-    hint: `\`mint-ssh hosts show ${vm}\` says what is pinned; connect again`,
+    hint: `\`mint-ssh hosts show ${vm}\` shows the pinned keys; connect again`,
   });
 }

@@ -7,19 +7,19 @@ import { type ConsoleKey, isElsewhere, type Pin, type Place, type Refusal } from
 const width = 78;
 const rule = '='.repeat(width);
 
-/** With what is known of the instance that is behind the name now. */
+/** With the known facts about the instance that has the name now. */
 interface Change extends Place {
   readonly pinned: Pin;
   readonly presented: HostKey;
-  /** Mint tagged the instance, so `mint recreate` may be the cause. */
+  /** Whether Mint tagged the instance, so that `mint recreate` may be the cause. */
   readonly isMintVm?: boolean;
 }
 
 /**
- * The warning about a changed host key: framed, at most 78 columns wide, plain ASCII without colour, so that
- * it looks the same on every terminal, in an editor's dialog and in a log.
+ * The warning about a changed host key: framed, at most 78 columns wide, in plain ASCII without colours, so that it looks
+ * the same on every terminal, in an editor's dialog and in a log.
  *
- * @param cause what is known of why it changed, in sentences; see `likelyCause`
+ * @param cause sentences from `likelyCause`
  */
 export function changedKeyWarning(vm: string, change: Change, cause: readonly string[] = []): string {
   return framed('WARNING: THE HOST KEY OF THIS VM HAS CHANGED. THE CONNECTION WAS BLOCKED.', [
@@ -32,8 +32,9 @@ export function changedKeyWarning(vm: string, change: Change, cause: readonly st
 }
 
 /**
- * The same as a question. Its last line is close to OpenSSH's own, by which editors know what to show.
- * @param seconds how long the person has
+ * The prompt about a changed host key. Its last line is similar to OpenSSH's, by which editors recognize it.
+ *
+ * @param seconds how long the user has
  */
 export function changedKeyQuestion(vm: string, change: Change, cause: readonly string[], seconds: number) {
   return {
@@ -186,7 +187,7 @@ function wrapped(paragraph: string): string[] {
   return lines;
 }
 
-/** Both keys, one above the other, in lines of at most 78 columns. */
+/** @returns both keys, one above the other, in lines of at most 78 columns */
 export function comparison(vm: string, pinned: Pin | undefined, presented: HostKey): string[] {
   return [
     `  VM:       ${vm}`,
@@ -196,14 +197,14 @@ export function comparison(vm: string, pinned: Pin | undefined, presented: HostK
   ];
 }
 
-/** Type, date and instance of the pinned key, as far as they are known. */
+/** Type, date and instance of the pinned key, if known. */
 function described({ type, pinnedAt, instance }: Pin): string[] {
   if (type === undefined && pinnedAt === undefined) {
-    return ['            written by Mint: neither type nor date is known'];
+    return ['            written by Mint: type and date are unknown'];
   }
   const date = pinnedAt === undefined ? 'date unknown' : `pinned ${shownTime(pinnedAt)}`;
   const lines = [`${type ?? 'type unknown'}, ${date}`, ...(instance === undefined ? [] : [`on ${instance}`])];
-  // What comes from a file is shown as text, and cut.
+  // Text from a file is escaped and shortened.
   return lines.map((line) => `            ${printable(line).slice(0, width - 12)}`);
 }
 
