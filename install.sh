@@ -12,8 +12,8 @@ usage: ./install.sh [--from FILE|URL] [--demo]
 Installs PREFIX/bin/mint-ssh (PREFIX is ~/.local unless set), with its manual page, the completion for bash, zsh
 and fish and the licences in PREFIX/share. Without --demo it needs no root and changes nothing else.
 
-  --from FILE|URL  a release archive (.tar.gz), held against the SHA256SUMS beside it;
-                   without --from, the checkout that install.sh stands in is built
+  --from FILE|URL  a release archive (.tar.gz), checked against the SHA256SUMS beside it;
+                   without --from, it builds the checkout that contains install.sh
   --demo           afterwards runs `mint-ssh demo`: logins against a cloud inside the process. Where ssh is
                    missing, installs openssh-client first, as root or through sudo without a password
   --uninstall      stops the agent and removes what was installed; lists what stays, and why
@@ -295,7 +295,7 @@ if [ -n "$from" ]; then
   unpack
 else
   cd "$(dirname "$0")"
-  [ -f package-lock.json ] || fail 'this is no checkout: give --from with a release archive'
+  [ -f package-lock.json ] || fail 'this is not a checkout: give --from with a release archive'
   command -v npm >/dev/null 2>&1 || fail 'npm is not there; install Node >= 20 with npm first'
   step 'installing the packages that package-lock.json pins' npm ci
   step 'building' npm run build

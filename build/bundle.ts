@@ -83,7 +83,7 @@ export async function bundle(folder: string): Promise<Bundle> {
     supported: { 'dynamic-import': false },
     logLevel: 'warning',
     metafile: true,
-    // CommonJS has no import.meta; the executable's own path stands in for the module's.
+    // CommonJS has no import.meta; the executable's own path replaces the module's.
     define: {
       'import.meta.url': 'moduleUrl',
       'import.meta.dirname': '__dirname',

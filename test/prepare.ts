@@ -51,7 +51,7 @@ if (missing.length > 0) {
 // sshd run by root needs this empty folder, which the start-up of a container may not have made.
 if (isRoot) mkdirSync('/run/sshd', { recursive: true, mode: 0o755 });
 
-// The test of a client whose registry cannot be reached fails, and says so.
+// The test of a client whose registry cannot be reached fails with a message.
 if (slow) {
   for (const registry of installPackages())
     process.stderr.write(`test/prepare.ts: SSH clients could not be installed from ${registry}\n`);

@@ -122,7 +122,7 @@ export class HostKeyChecks {
       if (trust.isPinned(vm, key)) return true;
       trust.restoreDerived(vm);
     } catch (error) {
-      // The directory may no longer be ours alone: the next connection says so.
+      // Other users may have access to the directory: the next connection reports that.
       log(`${vm}: cannot restore the known-hosts file: ${String(error)}`);
     }
     return false;
@@ -163,7 +163,7 @@ export class HostKeyChecks {
       const evidence = await this.#evidence(presented, pin);
       seen = { ...seen, isMintVm: seen.isMintVm || evidence.current?.owner !== undefined };
       cause = likelyCause(vm, pin, evidence, Date.now(), key.type);
-      // The evidence decides in place of the user only if the settings say so.
+      // The evidence decides instead of the user only if the settings allow it.
       if (presented.settings.acceptChanged === 'console' && isStrict(pin, evidence)) {
         return accept('the evidence');
       }

@@ -1,4 +1,4 @@
-/** Starts a stopped instance if ssh.toml or the user says so, and waits until its sshd answers. */
+/** Starts a stopped instance if ssh.toml or the user allows it, and waits until its sshd answers. */
 import net from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Aws } from '../aws/aws.ts';

@@ -277,7 +277,7 @@ export function ownerOf(arn: string): string {
     .replace(/^-+|-+$/g, '');
 }
 
-/** A terminated instance stays visible for an hour, and is nobody's VM any more. */
+/** Leaves out terminated instances, which stay visible for an hour. */
 const living: Filter = {
   Name: 'instance-state-name',
   Values: ['pending', 'running', 'stopping', 'stopped'],

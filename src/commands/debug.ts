@@ -19,7 +19,7 @@ const usage = 'debug [open NAME --project P | list | end ID | reap]';
 
 export const command: Command = {
   usage,
-  help: `Opens the VM of a failed job to a person for at most 30 minutes, then destroys it. Only this command and
+  help: `Opens the VM of a failed job to a visitor for at most 30 minutes, then destroys it. Only this command and
 \`job run --debug-on-failure\` open it. The end is armed on the VM before any key is authorized. The process that
 opened it destroys the VM when the time is over, when the VM is turned off, at \`debug end\`, or when it gets a signal, and
 tries until EC2 confirms that. \`debug reap\`, from cron on any machine, destroys what is overdue. One VM of a project is

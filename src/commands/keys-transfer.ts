@@ -97,7 +97,7 @@ async function unshared(bytes: Buffer, path: string, identity: string | undefine
   const shared = await parseSharedFile(bytes);
   if (shared === undefined) {
     if (identity === undefined) return bytes;
-    throw misused('--identity opens a file of age, and this is none');
+    throw misused('--identity is for age files, and this is not one');
   }
   if (shared.wants === 'passphrase') {
     return decryptKey(shared, { passphrase: await askPassphrase(`Passphrase of ${quoted(path)}: `) });

@@ -59,7 +59,7 @@ export interface AuditEntry {
   readonly vm: string | undefined;
   /** The managed key that the event is about. */
   readonly key?: string | undefined;
-  /** Who AWS says the caller is, where it was asked before: nobody is asked for the sake of this line. */
+  /** The caller's ARN, if AWS was asked for it before: no call is made for this line. */
   readonly callerArn?: string | undefined;
   readonly instance?: string | undefined;
   readonly user?: string | undefined;

@@ -277,7 +277,7 @@ function attempt<T>(what: string, path: string, action: () => T): T {
   }
 }
 
-/** `io-failed` with what was tried, on which path, and what mends it. */
+/** @returns an `io-failed` error with the action, the path and a remedy */
 export function ioFailed(what: string, path: string, cause: unknown): MintError {
   const code = codeOf(cause);
   const reason = code ?? (cause instanceof Error ? cause.message : String(cause));

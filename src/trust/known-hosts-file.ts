@@ -193,7 +193,7 @@ function attempt(read: () => string): string | MintError {
   }
 }
 
-/** Reads from the first byte, whatever the position is; of a file over the limit, one byte more than the limit. */
+/** Reads from the first byte, regardless of the position; of a file over the limit, one byte more than the limit. */
 function readAll(path: string, descriptor: number): string {
   try {
     let bytes = Buffer.allocUnsafe(Math.min(fstatSync(descriptor).size, knownHostsBytes) + 1);

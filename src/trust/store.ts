@@ -140,7 +140,7 @@ export class TrustStore extends Pins {
     this.files.locked(() => {
       const { record } = this.files.record(sighting.vm);
       const counting = countingKeys(findPin(this.files.text(), sighting.vm), record);
-      // A pin that was accepted or verified meanwhile is no evidence for it.
+      // A pin that was accepted or verified meanwhile is not evidence for it.
       if (!counting.some(({ evidence }) => evidence === 'first-use')) return;
       if (counting.some((one) => typeOf(one) === sighting.key.type)) return;
       this.#pinLocked(sighting, { evidence: 'first-use' });

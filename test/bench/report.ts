@@ -67,7 +67,7 @@ npm run bench
 
 writes this page: the built executable against what people use without it, in one run of ${Math.round(seconds / 60)} minutes on one
 machine, the ways taken in turn. Logins are \`ssh VM true\` from the start of ssh to its end, against a real sshd on loopback; the
-account's shell has no start-up files, and a relay stands for distance. Figures are medians, with the range of the middle
+account's shell has no start-up files, and a relay simulates distance. Figures are medians, with the range of the middle
 80 % in parentheses; \`nc\` and \`socat\` are ProxyCommands with a key of their own. What counts are ratios and differences within the run.
 
 ${machine()}

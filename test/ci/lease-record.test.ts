@@ -182,7 +182,7 @@ describe('a record', () => {
     });
   });
 
-  test('keeps entries that are no objects as unreadable', () => {
+  test('keeps entries that are not objects as unreadable', () => {
     const read = parseLeases('web', '{"version":1,"leases":[null,1,"x",[],true]}');
     assert.deepEqual(read?.leases, []);
     assert.deepEqual(read?.unreadable, [null, 1, 'x', [], true]);

@@ -23,7 +23,7 @@ describe('OpenSSH’s forwarding options', { timeout: 300_000 }, () => {
     mkdirSync(keys);
     writeFileSync(join(keys, loginUser), `${agent.line}\n`);
     inner = await startSshd({ directory: join(world.directory, 'inner'), authorizedKeys: keys });
-    // A host behind the VM, for which mint-ssh has no block: the user's own key lets them in there.
+    // A host behind the VM, for which mint-ssh has no block: it accepts the user's own key.
     innerConfig = join(world.directory, 'inner_config');
     const lines = [
       `Include ${world.sshConfigFile}`,

@@ -61,7 +61,7 @@ describe('an agent with an unlocked key', () => {
 
   async function until(what: string, isSo: () => Promise<boolean>): Promise<void> {
     for (const end = performance.now() + 20_000; !(await isSo()); await sleep(50))
-      assert.ok(performance.now() < end, `it does not come about that ${what}`);
+      assert.ok(performance.now() < end, `not reached: ${what}`);
   }
 
   async function ask(): Promise<StatusJson> {

@@ -4,7 +4,7 @@
  *
  * The world is as unkind as a real account: a VM has host keys of three types and sshd's default `MaxStartups`, its console
  * has scrolled past the keys, and instances of other users, regions and states are beside it. A test that needs it kinder
- * says so in `VmOptions` or `WorldOptions`.
+ * sets that in `VmOptions` or `WorldOptions`.
  *
  *     const world = await makeWorld({ vms: { dev: {} } });
  *     const { status, stdout } = await world.ssh('dev', 'echo hello');

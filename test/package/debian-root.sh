@@ -2,7 +2,7 @@
 # Shows that a release works on a fresh Debian that has nothing but its base system and OpenSSH's client: no Node, no
 # npm. Makes such a root by debootstrap, installs the archive and then the package in it, and runs the demo both times.
 #
-#     npm run prove:debian [-- RELEASE-FOLDER]     the folder that `npm run package` made; made anew without one
+#     npm run prove:debian [-- RELEASE-FOLDER]     the folder that `npm run package` made; by default it is made again
 #
 # Needs root. Its mounts are in a namespace of its own, and vanish with it however it ends.
 set -eu

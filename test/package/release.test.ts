@@ -413,7 +413,7 @@ describe('a release', { timeout: 600_000 }, () => {
     assert.match(failed.stderr, /the registry is away[\s\S]*'npm ci' failed/);
     const elsewhere = await install(release);
     assert.equal(elsewhere.status, 1);
-    assert.match(elsewhere.stderr, /this is no checkout: give --from with a release archive/);
+    assert.match(elsewhere.stderr, /this is not a checkout: give --from with a release archive/);
   });
 
   test('reports invalid arguments', async () => {

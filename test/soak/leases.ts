@@ -36,7 +36,7 @@ try {
     const seconds = ((performance.now() - begin) / 1000).toFixed(1);
     process.stdout.write(
       `${name}: 20 orchestrators, ${rounds} rounds in ${seconds} s: ${free} free projects and ${late} of dead holders ` +
-        `were each taken by exactly one, ${held} that were still held by nobody\n`,
+        `were each taken by exactly one, ${held} held ones by none\n`,
     );
   }
 } finally {

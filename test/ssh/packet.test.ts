@@ -108,7 +108,7 @@ test('waits for the rest of a truncated packet', () => {
     assert.equal(new PacketReader().next(bytes.subarray(0, length)).packet, undefined);
 });
 
-test('a disconnect message is a packet of whole blocks, whatever the length of its text', () => {
+test('a disconnect message is a packet of whole blocks, for any length of its text', () => {
   for (let length = 0; length < 40; length += 1) {
     const bytes = disconnectPacket('x'.repeat(length));
     const { packet, rest } = new PacketReader().next(bytes);

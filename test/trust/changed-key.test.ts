@@ -95,7 +95,7 @@ test('reports unknown facts as unknown', () => {
   };
   assert.match(
     likelyCause('dev', pinned, silent, now).join(' '),
-    /AWS did not say .*cannot confirm the key: denied/,
+    /AWS did not return .*cannot confirm the key: denied/,
   );
   assert.match(likelyCause('dev', { fingerprint: other.fingerprint }, silent, now).join(' '), /is not known/);
 });

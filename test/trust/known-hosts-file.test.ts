@@ -20,7 +20,7 @@ test('does not lose the line of a Mint that opened the file before we replaced i
   let mint: ReturnType<typeof spawn> | undefined;
   updateKnownHosts(knownHosts, undefined, (text) => {
     if (mint === undefined) {
-      // Where the file is new there is nothing in it that Mint's truncation could take away: only the time tells.
+      // A new file has no content that Mint's truncation could remove: only the time changes.
       wait(20);
       const before = statSync(knownHosts).mtimeMs;
       mint = spawn('sh', ['-c', script, 'sh', knownHosts, mints]);

@@ -2,7 +2,7 @@
 # Shows that the program for Windows logs in. There is no Windows here: Wine runs it, in a Debian root of its own made by
 # debootstrap, because the Wine of Debian 12 is too old for Node. See proof.ts for what is shown.
 #
-#     npm run prove:windows [-- RELEASE-FOLDER]     the folder that `npm run package` made; made anew without one
+#     npm run prove:windows [-- RELEASE-FOLDER]     the folder that `npm run package` made; by default it is made again
 #
 # Needs root, debootstrap and unzip. Its mounts and processes are in namespaces of its own, and vanish with them.
 set -eu

@@ -218,7 +218,7 @@ function acceptsBefore({ rotation }: Pick<KeyRecord, 'rotation'>): Machine['acce
 
 /**
  * The machines with `after` in place of `known`. Where `after` has an instance id, an entry that has no more than its name is
- * the same machine: the two become one, which needs whatever either of them needed.
+ * the same machine: the two become one, which needs the keys that either of them needed.
  */
 export function withMachine(
   machines: readonly Machine[],

@@ -37,7 +37,7 @@ export interface System {
 
   /** The terminal is a console, which is read and written through devices of its own. */
   readonly hasConsole: boolean;
-  /** The controlling terminal as a file; undefined if it is none. */
+  /** The controlling terminal as a file; undefined if it is not a file. */
   readonly terminal: string | undefined;
   /** How often a terminal is polled while a user is asked: each time `isInForeground` is called. */
   readonly terminalPollMs: number;

@@ -12,7 +12,7 @@ if not os.path.exists(known_hosts) or os.path.getsize(known_hosts) == 0:
 
 async def main():
     options = {"config": None, "username": user, "known_hosts": known_hosts}
-    # Without a port of its own: that stands in the proxy's command, and known_hosts has the name alone.
+    # Without a port of its own: that is in the proxy's command, and known_hosts has the name alone.
     options["proxy_command"] = proxy_command
     async with asyncssh.connect(vm, **options) as connection:
         result = await connection.run(command, check=True)
