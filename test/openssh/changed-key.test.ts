@@ -6,6 +6,7 @@ import { Duplex } from 'node:stream';
 import { after, before, describe, test } from 'node:test';
 import ssh2 from 'ssh2';
 import { Host, keyPath } from '../agent/clients.ts';
+import { acceptedAtPrompt } from './audit-lines.ts';
 import { type Impostor, listen, startImpostor } from './impostor.ts';
 import { freePort, loginUser, makeWorld, mintProgram, type World, waitFor } from './world.ts';
 
@@ -129,14 +130,25 @@ describe('a host key', { timeout: 300_000 }, () => {
     const env = { SSH_ASKPASS: program, SSH_ASKPASS_REQUIRE: 'force', ASKPASS: 'yes' };
     const { status, stderr } = await world.startSsh(['changed', 'true'], { env }).done;
     assert.equal(status, 0, stderr);
-    const lines = (world.file('audit.log') ?? '').trimEnd().split('\n');
-    const noted = lines
-      .map((line) => JSON.parse(line) as Record<string, string>)
-      .filter(({ event, command }) => event === 'host-key-accepted' && command === 'proxy');
-    assert.deepEqual(
-      noted.map(({ vm_name: vm, key_fingerprint: fingerprint }) => [vm, fingerprint]),
-      [['changed', sshd.hostKey.fingerprint]],
-    );
+    assert.deepEqual(acceptedAtPrompt(world, 'changed'), [sshd.hostKey.fingerprint]);
+  });
+
+  test('that the user accepts on the terminal is in audit.log with its fingerprint', async () => {
+    const sshd = world.sshd('changed');
+    assert.equal((await world.ssh('changed', 'true')).status, 0);
+    await sshd.replaceHostKey();
+    const words = `ssh -F ${world.sshConfigFile} changed 'echo done'`;
+    const child = world.start('script', ['-qefc', words, '/dev/null'], {
+      holdInput: true,
+      env: { TERM: 'dumb' },
+    });
+    await child.until(/yes\/no\/\[fingerprint\]/);
+    child.stdin.write('yes\r');
+    await child.until(/done/);
+    child.stdin.end();
+    const { status, stdout } = await child.done;
+    assert.equal(status, 0, stdout);
+    assert.deepEqual(acceptedAtPrompt(world, 'changed').at(-1), sshd.hostKey.fingerprint);
   });
 
   test('that its server does not own is not pinned, and the login fails, with ssh', async () => {

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { programFile } from '../programs.ts';
+import { acceptedAtPrompt } from './audit-lines.ts';
 import { makePrivateVm } from './private-vm.ts';
 import { processesOf } from './processes.ts';
 import { makeWorld, mintProgram, type World, waitFor } from './world.ts';
@@ -53,6 +54,20 @@ describe('mint-ssh mosh', { timeout: 300_000 }, () => {
     assert.match((await world.mint('hosts', 'list')).stdout, /^dev /m);
     const login = readFileSync(join(world.configDir, 'audit.log'), 'utf8');
     assert.match(login, /"vm_name":"dev".*"event":"login"/);
+  });
+
+  test('asks about a changed host key on its terminal; the answer is in audit.log', async () => {
+    const sshd = world.sshd('dev');
+    assert.equal((await world.mint('ssh', 'dev', '--', 'true')).status, 0);
+    await sshd.replaceHostKey();
+    const child = start(`dev -- sh -c 'echo "in again"; read word'`);
+    await child.until(/yes\/no\/\[fingerprint\]/);
+    child.stdin.write('yes\r');
+    await child.until(/in again/);
+    child.stdin.write('\r');
+    const { status, stdout } = await child.done;
+    assert.equal(status, 0, stdout);
+    assert.deepEqual(acceptedAtPrompt(world, 'dev'), [sshd.hostKey.fingerprint]);
   });
 
   test('names the missing package without a mosh-client, and starts nothing', async () => {

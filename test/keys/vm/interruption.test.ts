@@ -15,7 +15,7 @@ import { type KeyWorld, makeKeyWorld } from './key-world.ts';
 
 const preload = join(import.meta.dirname, '../store/programs/copied-at-step.ts');
 
-describe('mint-ssh keys, killed at every write', { timeout: 300_000 }, () => {
+describe('mint-ssh keys, killed at every write', { timeout: 600_000 }, () => {
   let place: KeyWorld;
   /** The directory of older systems. */
   let older: string;
@@ -122,6 +122,25 @@ describe('mint-ssh keys, killed at every write', { timeout: 300_000 }, () => {
     }
     await place.keys(0, 'attach', 'other', 'dev');
     assert.equal(place.lines('dev').length, 2);
+
+    // And with a real SIGKILL: the next run ends what was begun, and detach leaves nothing of it.
+    const from = join(place.world.directory, 'before-attach');
+    await place.keys(0, 'detach', 'other', 'dev');
+    cpSync(place.store, from, { recursive: true });
+    for (const killAt of [0.2, 0.4, 0.6, 0.8, 1].map((part) => Math.round(part * steps))) {
+      restore(from, place.store);
+      place.letIn(way, 'dev');
+      const { signal } = await run(['attach', 'other', 'dev'], { KILL_AT: String(killAt) });
+      assert.equal(signal, 'SIGKILL');
+      const isThere = place.lines('dev').length > 1;
+      const known = listKeys(place.store).find(({ name }) => name === 'other')?.machines.length;
+      if (isThere) assert.equal(known, 1, `killed at write ${killAt}`);
+      await place.keys(0, 'attach', 'other', 'dev');
+      assert.equal(place.lines('dev').length, 2, `killed at write ${killAt}`);
+      assert.ok(await place.opens('dev', join(place.store, 'other')), `killed at write ${killAt}`);
+      await place.keys(0, 'detach', 'other', 'dev');
+      assert.deepEqual(place.lines('dev'), [way.trim()]);
+    }
   });
 
   test('of migrate, the key is in its old place, or kept, or both, and the next run finishes it', async () => {
