@@ -52,7 +52,7 @@ function mutate(name: string, { mutate: sources, tests }: Part): Report {
     timeoutMS: 20_000,
     ignorePatterns: ['dist', 'mutation', 'test/fuzz/corpus'],
     tempDirName: join(folder, 'sandbox'),
-    reporters: ['clear-text', 'json'],
+    reporters: ['clear-text', 'progress-append-only', 'json'],
     jsonReporter: { fileName: report },
     clearTextReporter: { allowColor: false, logTests: false },
   };

@@ -3,7 +3,6 @@ import assert from 'node:assert/strict';
 import { lstatSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, afterEach, before } from 'node:test';
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { RunningProcess } from './processes.ts';
 import { type Child, makeWorld, type VmOptions, type World, waitFor } from './world.ts';
 
@@ -65,14 +64,10 @@ export function agentWorld(vms: Readonly<Record<string, VmOptions>>): AgentWorld
       assert.match(stderr, warning);
     },
     async liveConnections(count) {
-      const deadline = performance.now() + 30_000;
-      for (;;) {
+      await waitFor(`${count} connections of the agent`, 30_000, async () => {
         const { stdout } = await world.mint('agent', 'status', '--json');
-        const { connections } = JSON.parse(stdout) ?? {};
-        if (connections === count) return;
-        if (performance.now() > deadline) throw new Error(`the agent knows of ${connections} connections`);
-        await sleep(100);
-      }
+        return JSON.parse(stdout)?.connections === count;
+      });
     },
   };
 }

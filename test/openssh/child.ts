@@ -133,17 +133,17 @@ export function startChild(
 }
 
 /**
- * Polls until `look` returns something other than undefined or false.
+ * Polls until `look` returns, or resolves to, something other than undefined or false.
  * @param milliseconds the time limit on a quiet machine
  */
 export async function waitFor<T>(
   what: string,
   milliseconds: number,
-  look: () => T | undefined | false,
+  look: () => T | undefined | false | Promise<T | undefined | false>,
 ): Promise<T> {
   const end = performance.now() + patient(milliseconds);
   for (;;) {
-    const found = look();
+    const found = await look();
     if (found !== undefined && found !== false) return found;
     if (performance.now() >= end) throw new Error(`waited ${patient(milliseconds)} ms for ${what}`);
     await new Promise((resolve) => setTimeout(resolve, 10));

@@ -1,11 +1,10 @@
 import assert from 'node:assert/strict';
-import { readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, beforeEach, describe, test } from 'node:test';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { parseHostKey } from '../../src/ssh/hostkey.ts';
-import { freePort, makeWorld, type World } from './world.ts';
+import { freePort, makeWorld, type World, waitFor } from './world.ts';
 
 const askpass = fileURLToPath(new URL('../cli/programs/askpass.sh', import.meta.url));
 
@@ -46,16 +45,6 @@ function show(world: World, text: string, more: object = {}, id = world.vm('dev'
 function onTerminal(world: World, command: string, more = '') {
   const words = `ssh -F '${world.sshConfigFile}' ${more} dev ${command}`;
   return world.start('script', ['-qefc', words, '/dev/null'], { holdInput: true, env: { TERM: 'dumb' } });
-}
-
-async function until(
-  what: string,
-  milliseconds: number,
-  look: () => boolean | Promise<boolean>,
-): Promise<void> {
-  for (const end = Date.now() + milliseconds; !(await look()); await sleep(50)) {
-    assert.ok(Date.now() < end, `waited ${milliseconds} ms for ${what}`);
-  }
 }
 
 const question = /\(yes\/no\/\[fingerprint\]\)\? /;
@@ -107,7 +96,7 @@ describe('a first host key', () => {
       assert.equal((await world.ssh('dev', 'true')).status, 0);
       assert.equal((await entry(world))?.evidence, 'first-use');
       show(world, bootConsole(world.sshd('dev').hostKey.line));
-      await until('the late verification', 8000, async () => (await entry(world))?.evidence === 'console');
+      await waitFor('the late verification', 8000, async () => (await entry(world))?.evidence === 'console');
     }),
   );
 
@@ -115,10 +104,14 @@ describe('a first host key', () => {
     'that the console contradicts later blocks the next connection, not the running one',
     ended(async () => {
       const session = world.startSsh(['dev', 'cat'], { holdInput: true });
-      await until('a pin', 15_000, async () => (await entry(world)) !== undefined);
+      await waitFor('a pin', 15_000, async () => (await entry(world)) !== undefined);
       const other = await makeOtherKey(world);
       show(world, bootConsole(other));
-      await until('the contradiction', 15_000, async () => (await entry(world))?.console_fingerprint != null);
+      await waitFor(
+        'the contradiction',
+        15_000,
+        async () => (await entry(world))?.console_fingerprint != null,
+      );
       assert.equal(session.stderr, '');
       session.stdin.write('still here\n');
       await session.until(/still here/);
@@ -298,14 +291,19 @@ describe('a changed host key', () => {
     const log = join(world.directory, 'askpass-late.log');
     const slow = join(world.directory, 'slow-askpass');
     writeFileSync(log, '');
-    writeFileSync(slow, '#!/bin/sh\nsleep 3\necho yes\n', { mode: 0o755 });
+    const given = join(world.directory, 'ssh-has-given-up');
+    const script = `echo asked >${log}\nuntil [ -e ${given} ]; do sleep 0.1; done\necho yes\n`;
+    writeFileSync(slow, `#!/bin/sh\n${script}`, { mode: 0o755 });
     const ssh = world.startSsh(
-      ['-o', 'ServerAliveInterval=1', '-o', 'ServerAliveCountMax=1', 'dev', 'true'],
+      ['-o', 'ServerAliveInterval=4', '-o', 'ServerAliveCountMax=1', 'dev', 'true'],
       {
         env: { SSH_ASKPASS: slow, DISPLAY: ':0' },
       },
     );
-    await until('the agent to hold the key', 8000, () => /holds the changed/.test(lastLine(world)));
+    await waitFor('the question', 15_000, () => readFileSync(log, 'utf8') !== '');
+    assert.match(lastLine(world), /holds the changed/);
+    await waitFor('ssh to give up', 15_000, () => !existsSync(`/proc/${ssh.pid}`));
+    writeFileSync(given, '');
     const { status, stderr } = await ssh.done;
     assert.equal(status, 255);
     assert.match(stderr, /run the command again/);
@@ -326,7 +324,7 @@ describe('acceptance by evidence', () => {
       const old = world.vm('dev').instance;
       show(world, bootConsole(sshd.hostKey.line));
       assert.equal((await world.ssh('dev', 'true')).status, 0);
-      await until('the account to be known', 8000, () =>
+      await waitFor('the account to be known', 8000, () =>
         /"account"/.test(world.file('hosts/dev.json') ?? ''),
       );
 

@@ -55,6 +55,8 @@ EOT
 # shellcheck disable=SC2016
 unshare --mount --pid --fork --kill-child sh -euc '
   mount --make-rprivate /
+  # The tests make mount namespaces of their own, which needs a root that is a mount point.
+  mount --bind "$1" "$1"
   mount -t proc proc "$1/proc"
   mount --rbind /dev "$1/dev"
   mount --rbind /sys "$1/sys"

@@ -2,8 +2,16 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import type { HostKey } from '../../src/ssh/hostkey.ts';
-import { type ConsoleAnswer, decide, type Known } from '../../src/trust/decide.ts';
-import type { ConsoleBlock, Evidence, Pin, Refusal } from '../../src/trust/pin.ts';
+import { type ConsoleAnswer, decide, type Known, lookUp } from '../../src/trust/decide.ts';
+import {
+  type ConsoleBlock,
+  type Evidence,
+  isAnotherInstance,
+  isElsewhere,
+  knownPart,
+  type Pin,
+  type Refusal,
+} from '../../src/trust/pin.ts';
 import { ecdsaKey, ed25519Key } from './place.ts';
 
 const [key, other] = [ed25519Key(), ed25519Key()];
@@ -15,6 +23,11 @@ const silent: ConsoleAnswer = { kind: 'silent', why: 'denied' };
 
 const block = (...keys: HostKey[]): ConsoleBlock => ({ instance: 'i-1', keys, isWhole: true });
 const shows = (...keys: HostKey[]): ConsoleAnswer => ({ kind: 'block', block: block(...keys) });
+/** A block of which a part could not be read. */
+const damaged = (...keys: HostKey[]): ConsoleAnswer => ({
+  kind: 'block',
+  block: { ...block(...keys), isWhole: false },
+});
 const pinned = (one: HostKey, evidence?: Evidence, instance: string | undefined = 'i-1'): Pin => ({
   fingerprint: one.fingerprint,
   key: one,
@@ -85,9 +98,9 @@ describe('a key of a type that is not pinned', () => {
   });
 
   test('that the console does not list is blocked, by another key of the type or by none', () => {
-    for (const console of [shows(key), shows(key, otherCurve)]) {
-      const decision = decide(curve, here, known(pin), console);
-      assert.equal(decision.outcome, 'unverified');
+    for (const keys of [[key], [key, otherCurve]]) {
+      const decision = decide(curve, here, known(pin), shows(...keys));
+      assert.deepEqual(decision, { outcome: 'unverified', shown: keys });
     }
   });
 
@@ -111,6 +124,18 @@ describe('a key of a type that is not pinned', () => {
     assert.equal(decide(curve, here, unknown, shows(curve, key)).outcome, 'new');
     assert.equal(decide(curve, here, unknown, shows(curve, other)).outcome, 'changed');
     assert.equal(decide(curve, here, unknown, shows(curve)).outcome, 'changed');
+    const two = known({ fingerprint: other.fingerprint }, { fingerprint: key.fingerprint });
+    assert.equal(decide(curve, here, two, shows(curve, key)).outcome, 'new');
+  });
+
+  test('is blocked where the part of a damaged console that can be read does not tell', () => {
+    const decision = decide(curve, here, known(pin), damaged(key));
+    assert.ok(decision.outcome === 'type-not-pinned');
+    assert.deepEqual(decision.pins, [pin]);
+    assert.notEqual(decision.why, silent.why);
+    assert.ok(decision.why.length > 0);
+    assert.equal(lookUp(block(), curve).kind, 'not-listed');
+    assert.equal(lookUp({ ...block(), isWhole: false }, curve).kind, 'silent');
   });
 });
 
@@ -135,9 +160,9 @@ describe('a first key', () => {
   });
 
   test('that the console does not list is blocked, by another key of the type or by none', () => {
-    for (const console of [shows(other), shows(other, curve), shows(curve)]) {
-      const decision = decide(key, here, nothing, console);
-      assert.equal(decision.outcome, 'unverified');
+    for (const keys of [[other], [other, curve], [curve]]) {
+      const decision = decide(key, here, nothing, shows(...keys));
+      assert.deepEqual(decision, { outcome: 'unverified', shown: keys });
     }
   });
 
@@ -146,13 +171,10 @@ describe('a first key', () => {
   });
 
   test('is the first use where a damaged block has no key of its type, and blocked where it has another', () => {
-    const damaged = (...keys: HostKey[]): ConsoleAnswer => ({
-      kind: 'block',
-      block: { ...block(...keys), isWhole: false },
-    });
     assert.deepEqual(decide(key, here, nothing, damaged(curve)), { outcome: 'new', evidence: 'first-use' });
     assert.deepEqual(decide(key, here, nothing, damaged(key)), { outcome: 'new', evidence: 'console' });
-    assert.equal(decide(key, here, nothing, damaged(other)).outcome, 'unverified');
+    for (const keys of [[other], [curve, other]])
+      assert.equal(decide(key, here, nothing, damaged(...keys)).outcome, 'unverified');
   });
 });
 
@@ -181,5 +203,47 @@ describe('a console that contradicts a pin of first use', () => {
       const pin = { ...pinned(key, 'first-use'), instance };
       assert.equal(decide(key, here, known(pin), shows(other)).outcome, 'pinned');
     }
+  });
+
+  test('says nothing against a key that it lists, or that stands in the part that cannot be read', () => {
+    for (const evidence of ['first-use', undefined] as const) {
+      const pin = pinned(key, evidence);
+      for (const console of [shows(key), shows(curve, key), damaged(curve), damaged(key)])
+        assert.deepEqual(decide(key, here, known(pin), console), { outcome: 'pinned', pin });
+      assert.equal(decide(key, here, known(pin), damaged(other)).outcome, 'contradicted');
+      const mints: Pin = { fingerprint: key.fingerprint, instance: 'i-1', evidence };
+      assert.equal(decide(key, here, known(mints), damaged(curve)).outcome, 'pinned');
+      assert.equal(decide(key, here, known(mints), damaged(other)).outcome, 'contradicted');
+    }
+  });
+});
+
+describe('two places', () => {
+  test('are another instance only where both are known and differ', () => {
+    assert.ok(isAnotherInstance({ instance: 'i-1' }, { instance: 'i-2' }));
+    for (const [one, other] of [
+      [{ instance: 'i-1' }, { instance: 'i-1' }],
+      [{ instance: 'i-1' }, {}],
+      [{}, { instance: 'i-1' }],
+      [{}, {}],
+    ] as const)
+      assert.ok(!isAnotherInstance(one, other));
+  });
+
+  test('are elsewhere where an account or a region is known of both and differs', () => {
+    const place = { account: '1', region: 'r', instance: 'i-1' };
+    assert.ok(isElsewhere(place, { ...place, account: '2' }));
+    assert.ok(isElsewhere(place, { ...place, region: 's' }));
+    assert.ok(isElsewhere({ account: '1' }, { account: '2', region: 'r' }));
+    for (const other of [place, { ...place, instance: 'i-2' }, {}, { account: '1' }, { region: 'r' }]) {
+      assert.ok(!isElsewhere(place, other));
+      assert.ok(!isElsewhere(other, place));
+    }
+  });
+
+  test('are merged by the parts that are known', () => {
+    assert.deepEqual(knownPart({ instance: 'i-1', account: undefined }), { instance: 'i-1' });
+    assert.deepEqual(knownPart({ account: '1', region: 'r' }), { account: '1', region: 'r' });
+    assert.deepEqual(Object.keys(knownPart({})), []);
   });
 });

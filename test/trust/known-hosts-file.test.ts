@@ -16,7 +16,8 @@ function wait(milliseconds: number): void {
 test('does not lose the line of a Mint that opened the file before we replaced it and writes later', async (context) => {
   const { dir, knownHosts } = temporaryPaths(context);
   mkdirSync(dir, { recursive: true, mode: 0o700 });
-  const script = 'exec 3>"$1"; sleep 0.05; printf %s "$2" >&3';
+  // It writes as soon as the file that it has opened is not the one of that name any more.
+  const script = 'exec 3>"$1"; while [ "$1" -ef /proc/self/fd/3 ]; do :; done; printf %s "$2" >&3';
   let mint: ReturnType<typeof spawn> | undefined;
   updateKnownHosts(knownHosts, undefined, (text) => {
     if (mint === undefined) {
