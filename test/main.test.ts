@@ -79,6 +79,17 @@ test('a mistyped subcommand is answered with the near one, and a stray option wi
   assert.match(stderr, /--force is not an option of keys list \(usage\)\n.*`mint-ssh keys list --help`/);
 });
 
+test('the name of a VM of ssh.toml or of a managed key is answered with the near one', (context) => {
+  const directory = mkdtempSync(join(tmpdir(), 'mint-main-'));
+  context.after(() => rmSync(directory, { recursive: true }));
+  writeFileSync(join(directory, 'ssh.toml'), '[vm.dev]\nhost = "127.0.0.1"\n', { mode: 0o600 });
+  const run = (...words: string[]) =>
+    spawnSync(process.execPath, [main, '--config-dir', directory, ...words], { encoding: 'utf8' }).stderr;
+  assert.match(run('key', 'list', 'dve'), /\(vm-not-found\)\n.*did you mean: dev\n/);
+  run('keys', 'create', 'research');
+  assert.match(run('keys', 'show', 'reserach'), /\(key-not-found\)\n.*did you mean: research\n/);
+});
+
 test('a profile that does not exist is answered with the near one', (context) => {
   const directory = mkdtempSync(join(tmpdir(), 'mint-main-'));
   context.after(() => rmSync(directory, { recursive: true }));

@@ -1,6 +1,6 @@
 /** `debug list`, `debug end` and `debug reap`: lists and ends leases from a process other than their holder. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { columns } from '../cli/columns.ts';
+import { columns, outputWidth } from '../cli/columns.ts';
 import { hint, printable, say } from '../cli/terminal.ts';
 import { isoTime, shownTime } from '../cli/time.ts';
 import { MintError } from '../errors.ts';
@@ -112,7 +112,11 @@ export function leaseTable(leases: readonly Lease[], now: number): string {
     const { id, project, vm, endsAt, holder } = lease;
     return [id, project, vm, stateOf(lease, now), shownTime(endsAt), holder];
   });
-  return columns(['ID', 'PROJECT', 'VM', 'STATE', 'ENDS', 'HOLDER'], rows);
+  return columns(['ID', 'PROJECT', 'VM', 'STATE', 'ENDS', 'HOLDER'], rows, {
+    maxWidth: outputWidth(),
+    optional: [5],
+    cut: 2,
+  });
 }
 
 /** @returns the rows of `--json` */

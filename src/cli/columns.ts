@@ -5,16 +5,18 @@ export interface TableOptions {
   readonly maxWidth?: number | undefined;
   /** Positions of columns that are left out, in this order, while the table is too wide. */
   readonly optional?: readonly number[];
+  /** The position of the column that is cut if the table is still too wide; the first one by default. */
+  readonly cut?: number;
 }
 
 /**
  * A table for a user to read: each column as wide as its widest cell. Cells may hold foreign text; control characters
- * in them are escaped. A table that is still too wide without its optional columns has its first column cut.
+ * in them are escaped. A table that is still too wide without its optional columns has one column cut.
  */
 export function columns(
   head: readonly string[],
   rows: readonly (readonly string[])[],
-  { maxWidth, optional = [] }: TableOptions = {},
+  { maxWidth, optional = [], cut = 0 }: TableOptions = {},
 ): string {
   const all = [head, ...rows].map((cells) => cells.map(printable));
   const widths = head.map((_, column) =>
@@ -26,7 +28,10 @@ export function columns(
     if (maxWidth !== undefined && total() > maxWidth) shown.delete(column);
   }
   const excess = maxWidth === undefined ? 0 : total() - maxWidth;
-  if (excess > 0) widths[0] = Math.max(shortestCut, (widths[0] ?? 0) - excess);
+  if (excess > 0) {
+    const width = widths[cut] ?? 0;
+    widths[cut] = Math.min(width, Math.max(shortestCut, width - excess));
+  }
   const lines = all.map((cells) =>
     [...shown].map((column) => fit(cells[column] ?? '', widths[column] ?? 0)).join('  '),
   );

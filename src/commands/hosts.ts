@@ -1,7 +1,7 @@
 /** `mint-ssh hosts`: shows the host keys that are trusted, and lets the user change them. */
 import { isatty } from 'node:tty';
 import { checkSubcommand } from '../cli/arguments.ts';
-import { columns } from '../cli/columns.ts';
+import { columns, outputWidth } from '../cli/columns.ts';
 import type { Command, Invocation } from '../cli/command.ts';
 import { hint, print, printable, printJson, say } from '../cli/terminal.ts';
 import { askOnTerminal } from '../cli/terminal-question.ts';
@@ -187,7 +187,10 @@ function table(entries: readonly HostEntry[]): string {
       at === 0 ? (pin.instance ?? '') : '',
     ]),
   );
-  return columns(['VM', 'FINGERPRINT', 'TYPE', 'EVIDENCE', 'PINNED', 'INSTANCE'], rows);
+  return columns(['VM', 'FINGERPRINT', 'TYPE', 'EVIDENCE', 'PINNED', 'INSTANCE'], rows, {
+    maxWidth: outputWidth(),
+    optional: [5, 4],
+  });
 }
 
 /** A key without evidence was pinned by Mint. */

@@ -1,5 +1,5 @@
 /** The output of `key list`, as a table and as JSON. */
-import { columns } from '../cli/columns.ts';
+import { columns, outputWidth } from '../cli/columns.ts';
 import type { AuthorizedKey } from './authorized-keys.ts';
 import { type Clock, isoExpiry, isPast, shownExpiry } from './expiry.ts';
 
@@ -10,6 +10,7 @@ export function keyTable(keys: readonly AuthorizedKey[], clock: Clock): string {
   return columns(
     head,
     keys.map((key) => cellsOf(key, clock)),
+    { maxWidth: outputWidth(), optional: [1], cut: 2 },
   );
 }
 

@@ -1,4 +1,5 @@
 import { basename } from 'node:path';
+import { closest } from '../cli/suggest.ts';
 import { MintError } from '../errors.ts';
 import { expandHome, findRunDir, type Paths } from '../platform/paths.ts';
 import { writtenNames } from './approved-names.ts';
@@ -226,12 +227,15 @@ function filePath(values: Values, key: string): string | undefined {
  */
 export function knownVm(settings: Settings, name: string): VmSettings {
   if (settings.knows(name)) return settings.named(name);
+  const near = closest(name, settings.vms);
   const names = settings.vms.slice(0, 10).join(', ');
   throw new MintError('vm-not-found', `no VM is called ${name}`, {
     hint:
       names === ''
         ? '`mint-ssh ssh-config` finds your VMs; to add another one, write [vm.NAME] with instance in ssh.toml'
-        : `ssh.toml has ${names}`,
+        : near === undefined
+          ? `ssh.toml has ${names}`
+          : `did you mean: ${near}`,
   });
 }
 

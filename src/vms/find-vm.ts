@@ -3,6 +3,7 @@
 import { ownAws } from '../aws/own-credentials.ts';
 import type { Target } from '../aws/requests.ts';
 import { withProgress } from '../cli/progress.ts';
+import { closest } from '../cli/suggest.ts';
 import { MintError } from '../errors.ts';
 import type { Caller } from '../platform/caller.ts';
 import { thisCaller } from '../platform/caller.ts';
@@ -11,6 +12,7 @@ import { writtenNames } from '../settings/approved-names.ts';
 import { type Settings, usesAws, type VmSettings } from '../settings/settings.ts';
 import { instancePattern } from '../settings/vm-name.ts';
 import { imageUser } from './image-user.ts';
+import { knownNames } from './known-names.ts';
 import type { LocatedVm } from './located-vm.ts';
 import { type Ec2, Names, scopeOf } from './names.ts';
 import { usualLogin } from './usual-login.ts';
@@ -67,7 +69,7 @@ export async function findVm({ paths, settings, name }: FindRequest): Promise<Fo
   } catch (error) {
     // ssh.toml has the VM. The login itself reports the error, with more detail.
     if (isKnown && error instanceof MintError) return { vm: own, located: undefined, isTypedOnly: false };
-    throw error;
+    throw withSuggestion(error, name, paths);
   } finally {
     await aws.close();
   }
@@ -76,6 +78,14 @@ export async function findVm({ paths, settings, name }: FindRequest): Promise<Fo
 /** @returns the options that the proxy needs beside the name */
 export function proxyOptionsFor({ isTypedOnly }: FoundVm): readonly string[] {
   return isTypedOnly ? ['--by-name'] : [];
+}
+
+/** Adds the near name of a VM that is known to the error for a name that AWS does not know. */
+function withSuggestion(error: unknown, name: string, paths: Paths): unknown {
+  if (!(error instanceof MintError && error.code === 'vm-not-found')) return error;
+  const near = closest(name, knownNames(paths));
+  if (near === undefined) return error;
+  return new MintError(error.code, error.message, { cause: error, hint: `did you mean: ${near}` });
 }
 
 /** The usual user of its image; undefined if neither the image nor AWS shows it. */

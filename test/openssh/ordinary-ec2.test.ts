@@ -105,6 +105,12 @@ describe('ordinary EC2 instances', { timeout: 300_000, skip: !canBindPort22 && '
     ]);
   });
 
+  test('a name that AWS does not know is answered with the near one that vms showed', async () => {
+    const { status, stderr } = await world.mint('ssh', 'biuld', 'true');
+    assert.equal(status, 1);
+    assert.match(stderr, /\(vm-not-found\)\n.*hint: did you mean: build\n/);
+  });
+
   test('mint-ssh ssh logs in to a VM that vms shows, with no file written before', async () => {
     const { status, stdout, stderr } = await world.mint('ssh', 'build', 'echo', 'hello', '$LOGNAME');
     assert.equal(status, 0, stderr);

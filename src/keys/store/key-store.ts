@@ -10,6 +10,7 @@
 
 import { existsSync, lstatSync } from 'node:fs';
 import { join } from 'node:path';
+import { closest } from '../../cli/suggest.ts';
 import { MintError } from '../../errors.ts';
 import { ensureClosedDirectory, quoted } from '../../platform/files.ts';
 import { withLock } from '../../platform/lock.ts';
@@ -148,8 +149,15 @@ export function findKey(directory: string, given: string): KeyRecord {
   }
   const found = lookUp(keys, given);
   if (found !== undefined) return found;
+  const near = closest(
+    given,
+    keys.map(({ name }) => name),
+  );
   throw new MintError('key-not-found', `no key named ${quoted(shownName(given))}`, {
-    hint: '`mint-ssh keys list` shows all, `mint-ssh keys create PROFILE` makes one',
+    hint:
+      near === undefined
+        ? '`mint-ssh keys list` shows all, `mint-ssh keys create PROFILE` makes one'
+        : `did you mean: ${near}`,
   });
 }
 

@@ -1,5 +1,5 @@
 /** The output of `keys list` and `keys show`, as text and as JSON. */
-import { columns } from '../../cli/columns.ts';
+import { columns, outputWidth } from '../../cli/columns.ts';
 import { printable } from '../../cli/terminal.ts';
 import { isoTime, shownTime } from '../../cli/time.ts';
 import type { KeyRecord } from './key-store.ts';
@@ -11,7 +11,7 @@ const head = ['PROFILE', 'REGION', 'INSTANCES', 'CREATED', 'TYPE'];
 /** The table for the terminal. Text from metadata.json is escaped. */
 export function managedKeyTable(keys: readonly KeyRecord[], unusable: readonly UnusableEntry[]): string {
   const others = unusable.map(({ name }) => [shownName(name), '-', '-', '-', 'not served']);
-  return columns(head, [...keys.map(cellsOf), ...others]);
+  return columns(head, [...keys.map(cellsOf), ...others], { maxWidth: outputWidth(), optional: [2] });
 }
 
 function cellsOf({ name, region, machines, createdAt, type }: KeyRecord): string[] {
