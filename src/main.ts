@@ -3,6 +3,7 @@
  *
  * Commands are loaded one at a time: what ssh starts on every connection (`proxy`) must not pay for the rest.
  */
+import { closeSync } from 'node:fs';
 import { onResolved } from './aws/resolved.ts';
 import {
   commandWord,
@@ -60,13 +61,20 @@ function shareResolved(configDir: string | undefined, startAgent: boolean): void
   });
 }
 
+/**
+ * Node restores at exit the terminal modes that it found at start, on each of descriptors 0 to 2 that still leads to the
+ * terminal. The proxy ends after ssh has: by then the shell has turned off echo and line mode for its prompt. So it closes
+ * stderr, its only descriptor of the terminal, first.
+ */
+function end(status: number): never {
+  if (commandWord(given.own) === 'proxy') closeSync(2);
+  process.exit(status);
+}
+
 hardenProcess();
 const given = splitAtTerminator(process.argv.slice(2));
-run(given).then(
-  (status) => process.exit(status),
-  (error: unknown) => {
-    if (error instanceof Interrupted) process.exit(130);
-    reportError(error, given.own.includes('--verbose'));
-    process.exit(error instanceof MintError ? error.exitStatus : 1);
-  },
-);
+run(given).then(end, (error: unknown) => {
+  if (error instanceof Interrupted) end(130);
+  reportError(error, given.own.includes('--verbose'));
+  end(error instanceof MintError ? error.exitStatus : 1);
+});
