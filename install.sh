@@ -94,59 +94,84 @@ stop_agent() {
   "$program" agent stop >/dev/null 2>&1 || fail "the agent could not be stopped; to see why: $program agent stop"
 }
 
-# Each line: a path below the configuration directory, and what it is.
+config=${MINT_CONFIG_DIR:-$HOME/.config/mint}
+
+# What is in the configuration directory, and why it is left. --purge removes it.
 kept='
 ssh.toml your settings
+approvals.json the VM names that you approved
 hosts the pinned host keys
 keys managed keys, which exist nowhere else
+leases debug access that is still to end
 audit.log the audit log
 audit.log.1 the older audit log
 '
-ours='ssh.toml ssh_config hosts keys cache run audit.log audit.log.1 jobs.json'
 
-list_kept() {
-  config=${MINT_CONFIG_DIR:-$HOME/.config/mint}
+# Only the program uses these. They stay where the Host blocks of another installation do.
+remove_state() {
+  [ ! -e "$config/ssh_config" ] || return 0
+  for path in cache run jobs.json; do
+    if [ -e "$config/$path" ] || [ -L "$config/$path" ]; then
+      rm -rf "${config:?}/$path"
+      printf 'removed %s\n' "$config/$path"
+    fi
+  done
+  rmdir "$config" 2>/dev/null || true
+}
+
+left() {
+  [ ! -e "$1" ] || printf 'left in place: %s (%s)\n' "$1" "$2"
+}
+
+list_left() {
   while read -r path what; do
-    if [ -n "$path" ] && [ -e "$config/$path" ]; then printf 'left in place: %s (%s)\n' "$config/$path" "$what"; fi
+    [ -z "$path" ] || left "$config/$path" "$what"
   done <<EOT
 $kept
 EOT
-  if [ -e "$config/known_hosts" ]; then
-    printf 'left in place: %s (shared with Mint)\n' "$config/known_hosts"
-  fi
+  left "$config/ssh_config" 'the Host blocks of another installation'
+  left "$config/known_hosts" 'pinned host keys, shared with Mint'
+  [ -z "${MINT_KEYS_DIR:-}" ] || left "$MINT_KEYS_DIR" 'managed keys, in a place of your own'
 }
 
-purge_all() {
-  config=${MINT_CONFIG_DIR:-$HOME/.config/mint}
+# Asks before anything is removed. Without agreement the program goes and the rest stays.
+ask_purge() {
   found=
-  for path in $ours; do
-    [ ! -e "$config/$path" ] || found="$found $path"
-  done
+  while read -r path _; do
+    if [ -n "$path" ] && [ -e "$config/$path" ]; then found="$found $path"; fi
+  done <<EOT
+$kept
+EOT
   [ -n "$found" ] || return 0
-  printf 'in %s:%s\nRemove these for good, keys included? (yes/no) ' "$config" "$found"
   answer=
-  if ! { read -r answer </dev/tty; } 2>/dev/null; then
-    printf '\n'
-    fail '--purge asks first, and there is no terminal to ask on; nothing of it was removed'
+  if ! {
+    printf 'in %s:%s\nRemove these for good, managed keys included? (yes/no) ' "$config" "$found" >/dev/tty
+    read -r answer </dev/tty
+  } 2>/dev/null; then
+    fail '--purge asks first, and there is no terminal to ask on; nothing was removed'
   fi
   case $answer in
     yes | y) ;;
-    *) printf 'nothing of it was removed\n'; return 0 ;;
+    *) found= ;;
   esac
+}
+
+purge_found() {
   for path in $found; do
     rm -rf "${config:?}/$path"
     printf 'removed %s\n' "$config/$path"
   done
-  rmdir "$config" 2>/dev/null || true
 }
 
 if [ "$uninstall" = no ] && [ "$purge" = yes ]; then wrong '--purge goes with --uninstall'; fi
 if [ "$uninstall" = yes ]; then
   if [ -n "$from" ] || [ "$demo" = yes ]; then wrong '--uninstall takes no other option but --purge'; fi
-  blocks=${MINT_CONFIG_DIR:-${HOME:?HOME is not set}/.config/mint}/ssh_config
+  blocks=$config/ssh_config
   if [ -f "$blocks" ] && grep -qF "ProxyCommand \"$program\"" "$blocks"; then
     fail "the Host blocks in $blocks run this program, and ssh would fail without it; first run: mint-ssh ssh-config --remove"
   fi
+  found=
+  [ "$purge" = no ] || ask_purge
   stop_agent
   remove bin/mint-ssh
   while read -r _ place; do
@@ -154,7 +179,9 @@ if [ "$uninstall" = yes ]; then
   done <<EOT
 $beside
 EOT
-  if [ "$purge" = yes ]; then purge_all; else list_kept; fi
+  purge_found
+  remove_state
+  list_left
   exit 0
 fi
 
