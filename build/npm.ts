@@ -33,7 +33,8 @@ try {
     rmSync(file);
   }
   rmSync(join(parts, bundled.main));
-  copyFileSync(join(root, 'build/start-npm.cjs'), join(bin, 'mint-ssh'));
+  copyFileSync(join(root, 'build/start-npm.cjs'), join(bin, 'start.cjs'));
+  copyFileSync(join(root, 'build/start-npm.sh'), join(bin, 'mint-ssh'));
   chmodSync(join(bin, 'mint-ssh'), 0o755);
   for (const text of ['LICENSE', 'README.md']) copyFileSync(join(root, text), join(scratch, text));
   const licences = licenceText(bundled.packages, process.versions.node, '');

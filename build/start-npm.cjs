@@ -1,10 +1,9 @@
-#!/usr/bin/env -S node --disable-sigusr1 --max-semi-space-size=1 --v8-pool-size=1 --disable-warning=ExperimentalWarning
 'use strict';
 /**
- * The npm package's program: runs the parts of the executable (bundle.ts) in the user's own Node. The parts take each
- * other out of `node:sea`; here that is the folder beside this one.
+ * The npm package's program: runs the parts of the executable (bundle.ts) in the user's own Node, which start-npm.sh
+ * starts. The parts take each other out of `node:sea`; here that is the folder beside this one.
  */
-const { mkdirSync, readFileSync, statSync } = require('node:fs');
+const { mkdirSync, readFileSync, renameSync, statSync, writeFileSync } = require('node:fs');
 const { homedir } = require('node:os');
 const { join } = require('node:path');
 
@@ -17,13 +16,21 @@ const sea = {
 };
 const builtin = process.getBuiltinModule.bind(process);
 process.getBuiltinModule = (name) => (name === 'node:sea' ? sea : builtin(name));
-// What ssh and the agent are to start: this file, by its first line.
-process.execPath = __filename;
-// Started as `node bin/mint-ssh` it lacks the option that keeps Node's debugger closed.
+const [, , word, subcommand] = process.argv;
+const isDryRun = process.argv.includes('--dry-run');
+if (
+  word === 'setup' ||
+  (word === 'ssh-config' && !isDryRun) ||
+  (word === 'agent' && subcommand === 'install')
+) {
+  recordNode();
+}
+// What ssh and the agent are to start: start-npm.sh.
+process.execPath = join(__dirname, 'mint-ssh');
+// Started as `node bin/start.cjs` it lacks the option that keeps Node's debugger closed.
 if (!process.execArgv.includes('--disable-sigusr1')) process.on('SIGUSR1', () => {});
 enableCompileCache();
 
-const word = process.argv[2];
 const name = word === 'proxy' || word === 'agent' ? word : 'main';
 const part = { exports: {} };
 require(join(parts, `${name}.js`))(part.exports, process.getBuiltinModule, part, __filename, __dirname);
@@ -38,5 +45,20 @@ function enableCompileCache() {
     require('node:module').enableCompileCache(directory);
   } catch {
     // A read-only home: it starts a little slower.
+  }
+}
+
+/** The commands that make other programs start mint-ssh leave the path of this Node to start-npm.sh. */
+function recordNode() {
+  try {
+    const option = process.argv.indexOf('--config-dir');
+    const given = option < 0 ? undefined : process.argv[option + 1];
+    const directory = given ?? (process.env.MINT_CONFIG_DIR || join(homedir(), '.config/mint'));
+    const record = join(directory, 'node');
+    mkdirSync(directory, { recursive: true, mode: 0o700 });
+    writeFileSync(`${record}.${process.pid}`, `${process.execPath}\n`, { mode: 0o600 });
+    renameSync(`${record}.${process.pid}`, record);
+  } catch {
+    // The command itself reports a directory that cannot be written. PATH leads to Node then.
   }
 }

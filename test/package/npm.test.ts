@@ -1,11 +1,11 @@
 /** The npm package: packed, installed into a clean prefix, and used with the Node of the machine. */
 import assert from 'node:assert/strict';
-import { mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { startChild } from '../openssh/child.ts';
 import { makeWorld, type World } from '../openssh/world.ts';
-import { testPath } from '../programs.ts';
+import { linkPrograms, testPath } from '../programs.ts';
 
 const root = join(import.meta.dirname, '../..');
 
@@ -60,5 +60,49 @@ describe('npm install -g', { timeout: 300_000 }, () => {
   test('ssh_config names the installed program', () => {
     const blocks = world.file('ssh_config') ?? '';
     assert.match(blocks, /ProxyCommand "[^"]*\/lib\/node_modules\/mint-ssh\/bin\/mint-ssh" proxy /);
+  });
+
+  describe('started by a program whose PATH is not the shell’s', () => {
+    let withoutNode: string;
+    const record = () => join(world.configDir, 'node');
+    const login = async (PATH: string) => {
+      await world.mint('agent', 'stop');
+      return await world.startSsh(['dev', 'echo hello'], { env: { PATH } }).done;
+    };
+    before(() => {
+      withoutNode = join(folder, 'programs');
+      linkPrograms(withoutNode, ['node']);
+    });
+
+    test('it runs in the Node in which ssh-config ran', async () => {
+      assert.equal(readFileSync(record(), 'utf8'), `${process.execPath}\n`);
+      const { status, stdout, stderr } = await login(withoutNode);
+      assert.deepEqual([status, stdout], [0, 'hello\n'], stderr);
+    });
+
+    test('where that Node is gone it takes the one in PATH, or says that there is none', async () => {
+      const gone = join(folder, 'removed/bin/node');
+      writeFileSync(record(), `${gone}\n`);
+      const found = await login(path);
+      assert.deepEqual([found.status, found.stdout], [0, 'hello\n'], found.stderr);
+      const { status, stderr } = await login(withoutNode);
+      assert.equal(status, 255);
+      assert.ok(
+        stderr.includes(`mint-ssh: error: ${gone} is gone, and PATH has no node (io-failed)\n`),
+        stderr,
+      );
+      assert.match(stderr, /mint-ssh: hint: install Node\.js 22\.14 or newer, .*: mint-ssh ssh-config\r?\n/);
+    });
+
+    test('an older Node in PATH is named with its version, and the next ssh-config records its own again', async () => {
+      const old = join(folder, 'old');
+      mkdirSync(old);
+      writeFileSync(join(old, 'node'), '#!/bin/sh\necho v18.19.0\n', { mode: 0o755 });
+      const { stderr } = await login(`${old}:${withoutNode}`);
+      assert.match(stderr, /error: \S*\/old\/node is v18\.19\.0 \(io-failed\)/);
+      const { status } = await world.mint('ssh-config', '--yes', '--file', world.sshConfigFile);
+      assert.equal(status, 0);
+      assert.equal(readFileSync(record(), 'utf8'), `${process.execPath}\n`);
+    });
   });
 });
