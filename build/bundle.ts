@@ -24,6 +24,7 @@ const chunks = [
   'age-encryption',
   'yaml',
   'ws',
+  'uqr',
   '@inquirer/core',
 ];
 

@@ -1,5 +1,7 @@
 /** `mint-ssh key`: keys in a VM's authorized_keys, for clients that cannot use Instance Connect. */
+import { isIPv6 } from 'node:net';
 import { checkSubcommand } from '../cli/arguments.ts';
+import { hasColour } from '../cli/colour.ts';
 import type { Command, Invocation } from '../cli/command.ts';
 import { command as shellCommand } from '../cli/shell-command.ts';
 import { hint, print, printable, printJson, say } from '../cli/terminal.ts';
@@ -94,7 +96,7 @@ async function add({ login, words, values }: Request): Promise<void> {
 
   const expires = addition.kind === 'present' ? addition.key.expires : expiry;
   if (values['json'] !== true) reportAddition(vm, key, addition.kind, expires);
-  reportClient(login, { key, kind: addition.kind, expires }, values['json'] === true);
+  await reportClient(login, { key, kind: addition.kind, expires }, values['json'] === true);
 }
 
 function reportAddition(
@@ -115,8 +117,11 @@ function reportAddition(
   if (kind === 'present' && expires !== undefined) hint('to restart the time, add it with --expires');
 }
 
-/** Prints what the user enters in a client, and the host key to compare with the one that the client shows. */
-function reportClient(
+/**
+ * Prints what the user enters in a client, and the host key to compare with the one that the client shows. On a terminal
+ * also a QR code of the connection, for the camera of a phone.
+ */
+async function reportClient(
   { paths, vm }: Login,
   {
     key,
@@ -124,7 +129,7 @@ function reportClient(
     expires,
   }: { readonly key: PublicKey; readonly kind: string; readonly expires: string | undefined },
   json: boolean,
-): void {
+): Promise<void> {
   const pin = new TrustStore(paths).show(vm.name)?.pin;
   const hostName = vm.host ?? knownAddress(paths, vm);
   if (json) {
@@ -147,6 +152,25 @@ function reportClient(
     ['host key', pin === undefined ? 'not known' : `${pin.fingerprint}${type}`],
   ];
   print(lines.map(([name, value]) => `${`${name}:`.padEnd(10)}${printable(value ?? '')}`).join('\n'));
+  const { isTTY, columns } = process.stdout;
+  if (hostName === undefined || !isTTY || process.env['TERM'] === 'dumb') return;
+  const { qrCode } = await import('../cli/qr-code.ts');
+  const link = connectionUrl({ host: hostName, port: vm.port, user: vm.user });
+  const code = qrCode(link, { columns, hasColour: hasColour(process.env) });
+  if (code !== undefined) print(`\n${link}\n${code}`);
+}
+
+/** The connection as a URL: draft-salowey-secsh-uri. */
+function connectionUrl({
+  host,
+  port,
+  user,
+}: {
+  readonly host: string;
+  readonly port: number;
+  readonly user: string;
+}): string {
+  return `ssh://${encodeURIComponent(user)}@${isIPv6(host) ? `[${host}]` : encodeURIComponent(host)}:${port}`;
 }
 
 /**

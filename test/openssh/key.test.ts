@@ -16,6 +16,7 @@ import {
 import { join } from 'node:path';
 import { after, before, beforeEach, describe, test } from 'node:test';
 import { publicKeyLine } from '../../src/ssh/key-encoding.ts';
+import { readTerminalQr } from '../cli/terminal-qr.ts';
 import { certify, hostileComments, makeKey, securityKeyLine } from '../keys/key-lines.ts';
 import { loginUser, makeWorld, mintProgram, type Result, type World } from './world.ts';
 
@@ -317,5 +318,30 @@ describe('mint-ssh key', { timeout: 300_000 }, () => {
     await refused('usage', 'remove', 'dev', 'MD5:00');
     wrap('exit 1');
     await refused('io-failed', 'list', 'dev');
+  });
+
+  test('on a terminal wide enough, a scanner reads the connection off a QR code; elsewhere there is none', async () => {
+    const { port } = world.sshd('dev');
+    const link = `ssh://${loginUser}@127.0.0.1:${port}`;
+    const onTerminal = async (columns: number, more = '', env = {}) => {
+      const words = `key add dev '${join(remote, 'phone.pub')}' ${more}`;
+      const shell = `stty cols ${columns}; exec '${mintProgram}' ${words}`;
+      const options = { env: { TERM: 'xterm', ...env }, holdInput: true };
+      const { status, stdout } = await world.run('script', ['-qec', shell, '/dev/null'], options);
+      assert.equal(status, 0, stdout);
+      return stdout;
+    };
+    for (const variables of [{}, { NO_COLOR: '1' }]) {
+      const shown = await onTerminal(80, '', variables);
+      const [, code = ''] = shown.split(`${link}\r\n`);
+      assert.equal(readTerminalQr(code.trimEnd()), link, shown);
+    }
+    for (const [columns, more] of [
+      [40, '--json'],
+      [25, ''],
+    ] as const)
+      assert.doesNotMatch(await onTerminal(columns, more), /█|ssh:\/\//);
+    assert.doesNotMatch(await onTerminal(80, '', { TERM: 'dumb' }), /█/);
+    assert.doesNotMatch(await key('add', 'dev', join(remote, 'phone.pub')), /█|ssh:\/\//);
   });
 });
