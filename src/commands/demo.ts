@@ -1,6 +1,8 @@
 /** `mint-ssh demo`: real logins with the real proxy, agent and ssh, against a cloud inside this process. */
+import { painter } from '../cli/colour.ts';
 import type { Command } from '../cli/command.ts';
 import { print } from '../cli/terminal.ts';
+import { wrap } from '../cli/wrap.ts';
 import { scenes } from '../demo/scenes.ts';
 import { setStage, sshVersion } from '../demo/stage.ts';
 import { MintError } from '../errors.ts';
@@ -23,19 +25,18 @@ async function run({ positionals, values }: Parameters<Command['run']>[0]): Prom
   const interrupted = onInterrupt(async () => (await setting).strike());
   const stage = await setting;
   try {
-    print(`Two SSH servers and a stand-in for AWS now run inside this process. Your own ssh (${version}) logs in
-to them through the real mint-ssh and its real agent. All files are in ${stage.directory},
-which is removed at the end; none of your files is read or changed.
-
-`);
+    const introduction =
+      `Two SSH servers and a stand-in for AWS now run inside this process. Your own ssh (${version}) logs in to them ` +
+      `through the real mint-ssh and its real agent. All files are in ${stage.directory}, which is removed at the end; ` +
+      'none of your files is read or changed.';
+    print(`${wrap(introduction, 79).join('\n')}\n\n`);
     for (const [index, { title, play }] of scenes.entries()) {
-      print(`${index + 1}. ${title}`);
+      print(painter()('bold', `${index + 1}. ${title}`));
       await play(stage);
     }
     if (values['shell'] === true) {
-      print(
-        'This is a shell inside the demo. Try `ssh dev`, `mint-ssh vms` or `mint-ssh doctor dev`; `exit` leaves it.',
-      );
+      print(`This is a shell inside the demo. Try \`ssh dev\`, \`mint-ssh vms\` or
+\`mint-ssh doctor dev\`; \`exit\` leaves it.`);
       await stage.shell();
     }
   } finally {

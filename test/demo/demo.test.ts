@@ -24,7 +24,7 @@ function startDemo(
 
 /** The directory that the demo printed. */
 function stageOf(output: string): string {
-  return / All files are in (\/\S*mint-demo-\w+),$/m.exec(output)?.[1] ?? assert.fail(output);
+  return /All\sfiles\sare\sin\s(\/\S*mint-demo-\w+),/.exec(output)?.[1] ?? assert.fail(output);
 }
 
 function assertNothingLeft(stage: string): void {
