@@ -116,6 +116,7 @@ export const programsByPackage: Readonly<Record<string, readonly string[]>> = {
   shellcheck: ['shellcheck'],
   socat: ['socat'],
   sshfs: ['sshfs'],
+  tmux: ['tmux'],
   systemd: ['systemd-analyze'],
   zsh: ['zsh'],
 };

@@ -24,6 +24,7 @@ const slow: readonly string[] = [
   'test/openssh/{push-life,secrets,silent-agent,slow-ends,strain,told-in-time,tunnel}.test.ts',
   'test/openssh/{unanswered,unlocked-key,world}.test.ts',
   'test/package/**',
+  'test/first-day/**',
   'test/platform/windows-quoting.test.ts',
   'test/run.test.ts',
   'test/trust/interruption.test.ts',

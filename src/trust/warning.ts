@@ -32,7 +32,7 @@ export function changedKeyWarning(vm: string, change: Change, cause: readonly st
 }
 
 /**
- * The prompt about a changed host key. Its last line is similar to OpenSSH's, by which editors recognize it.
+ * The prompt about a changed host key. Its last line is OpenSSH's own, by which editors recognize it.
  *
  * @param seconds how long the user has
  */
@@ -41,9 +41,11 @@ export function changedKeyQuestion(vm: string, change: Change, cause: readonly s
     framed: framed('WARNING: THE HOST KEY OF THIS VM HAS CHANGED. THE CONNECTION IS HELD.', [
       ...explanation(vm, change, cause),
       '',
-      ...wrapped(`You have ${seconds} seconds to answer; without an answer the connection is blocked.`),
+      ...wrapped(
+        `Trust the new key of ${vm}? You have ${seconds} seconds to answer; without an answer the connection is blocked.`,
+      ),
     ]),
-    prompt: `Trust the new key of ${vm}? Are you sure you want to continue connecting (yes/no/[fingerprint])? `,
+    prompt: 'Are you sure you want to continue connecting (yes/no/[fingerprint])? ',
     accepts: ['yes', change.presented.fingerprint],
     seconds,
   };

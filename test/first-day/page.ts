@@ -1,0 +1,42 @@
+/**
+ * Runs the first day and writes docs/first-day.md: the figures of this machine, and what the terminal showed.
+ *
+ *     node test/first-day/page.ts
+ */
+import { writeFileSync } from 'node:fs';
+import { cpus } from 'node:os';
+import { join } from 'node:path';
+import { table } from '../reliability-page.ts';
+import { runFirstDay, type Way } from './first-day.ts';
+
+const day = await runFirstDay();
+const row = (name: string, { commands, seconds }: Way) => [
+  name,
+  String(commands.length - 3),
+  '3',
+  seconds.toFixed(1),
+];
+const screens = [
+  ['setup', 'By `mint-ssh setup`: `a` marks all VMs, Enter continues, and `yes` writes.'],
+  ['by hand', 'By hand: `vms`, then `ssh-config`.'],
+  ['vms', '`mint-ssh vms`, afterwards.'],
+  ['picker', '`mint-ssh` alone.'],
+  ['doctor', '`mint-ssh doctor data`, while the SSH server of `data` is stopped.'],
+  ['warning', '`ssh build`, after the VM got a new host key.'],
+] as const;
+
+const text = `# The first day
+
+\`npm run first-day\` writes this page. A user without root rights and with an empty home directory has the installed program, AWS
+credentials in the environment, and three ordinary EC2 instances: \`Name\` tags, sshd on port 22, images of Ubuntu, Amazon Linux and
+Debian with their users \`ubuntu\`, \`ec2-user\` and \`admin\`. The terminal is tmux with 80 columns, ssh and sshd are real, AWS is the
+stand-in of the tests. [first-day.test.ts](../test/first-day/first-day.test.ts) runs the same and checks that each login succeeds and
+that no row is longer than the terminal.
+
+From the installed program to three logins, typed without a pause (${cpus().length} × ${cpus()[0]?.model.trim()}, ${new Date().toISOString().slice(0, 10)}):
+
+${table(['way', 'commands to set up', 'logins', 'seconds'], [row('`mint-ssh setup`', day.setup), row('by hand', day.byHand)])}
+
+${screens.map(([name, title]) => `## ${name[0]?.toUpperCase()}${name.slice(1)}\n\n${title}\n\n\`\`\`text\n${day.captures[name]?.trim()}\n\`\`\``).join('\n\n')}
+`;
+writeFileSync(join(import.meta.dirname, '../../docs/first-day.md'), text);
