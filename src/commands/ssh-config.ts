@@ -191,8 +191,8 @@ function unknownName(name: string): MintError {
   });
 }
 
-/** One line that says what the change does, for the prompt below its diff. */
-function summary(change: Change, vms: readonly VmSettings[], written: ReadonlySet<string>): string {
+/** What the change does, in short parts, for the prompt below its diff. */
+function summary(change: Change, vms: readonly VmSettings[], written: ReadonlySet<string>): string[] {
   const added = vms.filter(({ name }) => !written.has(name));
   const names = new Set(vms.map(({ name }) => name));
   const removed = [...written].filter((name) => !names.has(name));
@@ -202,7 +202,7 @@ function summary(change: Change, vms: readonly VmSettings[], written: ReadonlySe
     ...(removed.length > 0 ? [`remove ${listed(removed)}`] : []),
     ...(before !== after ? [`one Include line in ${change.userConfig.path}`] : []),
   ];
-  return parts.length === 0 ? 'update the blocks' : parts.join('; ');
+  return parts.length === 0 ? ['update the blocks'] : parts;
 }
 
 /** Warns about names that already mean something else. They are written only with the user's approval. */
@@ -238,13 +238,13 @@ function sayWhatStays(paths: Paths, { bytes, path }: UserConfig): void {
 
 /**
  * Shows the change and asks for approval.
- * @param summarize says in one line what the change is, for the question
+ * @param summarize says in short parts what the change is, for the question
  * @returns the exit status: 0 when the change is made or only shown, 1 when the user declined
  */
 async function approveAndCarryOut(
   change: Change,
   mode: { readonly dryRun: boolean; readonly yes: boolean; readonly isQuiet: boolean },
-  summarize: () => string = () => 'remove the blocks and the Include line',
+  summarize: () => readonly string[] = () => ['remove the blocks and the Include line'],
 ): Promise<number> {
   if (change.diff === '') {
     // The user approves a name whose block is already written.
@@ -256,7 +256,7 @@ async function approveAndCarryOut(
   if (mode.dryRun) return 0;
   checkChange(change);
   if (!mode.yes) {
-    say(`this would ${summarize()}`);
+    for (const [at, part] of summarize().entries()) say(`${at === 0 ? 'this would' : 'and'} ${part}`);
     if (!(await askApproval('Make this change?'))) {
       say('nothing was changed');
       return 1;

@@ -22,9 +22,11 @@ describe('the first day', { timeout: 600_000, skip: !canMakeUsers && 'needs user
     context.diagnostic(`${day.byHand.seconds.toFixed(1)} s`);
   });
 
-  test('no row is longer than 80 columns', () => {
+  test('no row is longer than 80 columns, but for lines of a file that the diff shows', () => {
     for (const [name, capture] of Object.entries(day.captures)) {
-      const long = capture.split('\n').filter((line) => [...line].length > columns);
+      const long = capture
+        .split('\n')
+        .filter((line) => [...line].length > columns && !(name === 'by hand' && line.startsWith('+')));
       assert.deepEqual(long, [], name);
     }
   });
@@ -32,8 +34,8 @@ describe('the first day', { timeout: 600_000, skip: !canMakeUsers && 'needs user
   test('the screens show what a newcomer looks for', () => {
     const shows: Readonly<Record<string, readonly RegExp[]>> = {
       vms: [/^build .*running/m, /^data .*running/m, /^dev .*running/m],
-      picker: [/> build/, /Enter connects/],
-      doctor: [/fail/, /data/],
+      picker: [/^> dev .*running/m, /Enter connects/],
+      doctor: [/^FAIL  address /m, /login +not checked/],
       warning: [/HAS CHANGED/, /yes\/no/],
     };
     for (const [name, forms] of Object.entries(shows))

@@ -131,7 +131,7 @@ async function loginToAll(
     const command = `ssh ${name} whoami`;
     all.push(command);
     const status = await terminal.run(command);
-    logins.push(status === 0 ? (terminal.capture().split('\n').at(-2) ?? '') : `status ${status}`);
+    logins.push(status === 0 ? (terminal.capture().split('\n').at(-3) ?? '') : `status ${status}`);
   }
   return { commands: all, logins, seconds: (performance.now() - start) / 1000 };
 }

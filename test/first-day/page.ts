@@ -31,7 +31,7 @@ const text = `# The first day
 credentials in the environment, and three ordinary EC2 instances: \`Name\` tags, sshd on port 22, images of Ubuntu, Amazon Linux and
 Debian with their users \`ubuntu\`, \`ec2-user\` and \`admin\`. The terminal is tmux with 80 columns, ssh and sshd are real, AWS is the
 stand-in of the tests. [first-day.test.ts](../test/first-day/first-day.test.ts) runs the same and checks that each login succeeds and
-that no row is longer than the terminal.
+that no row is longer than the terminal, but for lines of a file in the diff of \`ssh-config\`.
 
 From the installed program to three logins, typed without a pause (${cpus().length} × ${cpus()[0]?.model.trim()}, ${new Date().toISOString().slice(0, 10)}):
 
