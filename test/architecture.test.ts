@@ -171,6 +171,7 @@ const shortFiles: Readonly<Record<string, string>> = {
   'aws/network.ts': 'the connections of the credential providers and of the clients',
   'cli/colour.ts': 'when and how to paint text',
   'cli/open-terminal.ts': 'tty.ts and windows-console.ts would import each other',
+  'cli/qr-code.ts': 'its library is loaded with it, for one command on a terminal',
   'cli/question.ts': 'loaded only when there is a question',
   'cli/shell-command.ts': 'the only place that quotes for a shell of the user',
   'cli/time.ts': 'the two forms in which times are shown',
