@@ -59,7 +59,7 @@ export function recordEvent(
   });
   if (isRecorded) return;
   const problem =
-    auditProblem(paths)?.message ?? `nothing could be recorded in ${paths.audit}: is the disk full?`;
+    auditProblem(paths)?.message ?? `nothing could be recorded in ${paths.audit}: the disk may be full`;
   log(`${vm.name}: ${problem}`);
   tell(problem);
 }

@@ -128,7 +128,7 @@ export class Connection {
    */
   async retarget(): Promise<void> {
     await this.#found;
-    // If the push shows that the instance does not run, that says more than that no candidate answers.
+    // If the push shows that the instance does not run, that is the better error.
     await this.credential.current.begun();
     await this.#changeTarget(this.#target.refresh());
   }

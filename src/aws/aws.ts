@@ -1,4 +1,4 @@
-/** AWS on behalf of its callers: each call is signed with its caller's credentials and goes where its settings say. */
+/** AWS calls on behalf of callers: each call uses the credentials and the settings of its caller. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { MintError } from '../errors.ts';
 import { type Caller, environmentKey } from '../platform/caller.ts';
@@ -17,7 +17,7 @@ export interface CredentialSource {
   get(caller: Caller, profiles: Profiles, target: Target): Promise<Credentials>;
   /** The credentials that `get` would return at once. */
   current(caller: Caller, explicit: string | undefined): Credentials | undefined;
-  /** AWS has refused them: they are not returned again. */
+  /** Called if AWS has refused them: they are not returned again. */
   forget(credentials: Credentials): void;
   /** Equal for two callers that get the same credentials for the same reasons. */
   scope(caller: Caller, explicit: string | undefined): string;
@@ -29,7 +29,7 @@ const callLimitMs = 10_000;
 const freshMs = 5_000;
 /** How long a failure waits to learn which identity it concerns. */
 const identityLimitMs = 2_000;
-/** So many clients are kept: a caller has one set for each profile and region it uses. */
+/** How many sets of clients are kept. A caller has one set for each profile and region. */
 const maxClients = 16;
 
 type Run<Request, Reply> = (request: Request) => Promise<Reply>;
@@ -65,7 +65,7 @@ export class Aws {
     this.#credentials = credentials;
   }
 
-  /** Who AWS says the caller is; asked once for each set of credentials. */
+  /** @returns the caller's identity, which AWS is asked for once for each set of credentials */
   async identity(caller: Caller, { region, profile }: Target): Promise<Identity> {
     const { credentials } = await this.#prepare(caller, { region, profile });
     const known = this.#identities.get(credentials);
@@ -77,21 +77,21 @@ export class Aws {
     return identity;
   }
 
-  /** The identity where AWS was asked before with the credentials that are used now. */
+  /** @returns the identity, if AWS was already asked with the current credentials */
   knownIdentity(caller: Caller, { profile }: Target): Identity | undefined {
     const credentials = this.#credentials.current(caller, profile);
     return credentials && this.#identities.get(credentials);
   }
 
   /**
-   * Resolves once the caller's credentials are there; what they are is not told.
+   * Resolves once the caller's credentials are resolved, without returning them.
    * @throws MintError as every call
    */
   async ready(caller: Caller, target: Target): Promise<void> {
     await this.#prepare(caller, target);
   }
 
-  /** Equal for two callers of which one may use what AWS granted to the other. */
+  /** @returns a key that is equal for two callers with the same AWS permissions */
   scope(caller: Caller, { profile }: Target): string {
     return this.#credentials.scope(caller, profile);
   }

@@ -14,7 +14,7 @@ import type { Attempt } from './errors.ts';
 import { networkOf, type RequestHandling } from './network.ts';
 import type { Credentials, Target } from './requests.ts';
 
-/** A service, as it is called in AWS_ENDPOINT_URL_… and in a `services` section. */
+/** A service, by its name in AWS_ENDPOINT_URL_… and in a `services` section. */
 type Service = 'EC2_INSTANCE_CONNECT' | 'EC2' | 'STS' | 'DYNAMODB';
 
 type Environment = Readonly<Record<string, string | undefined>>;
@@ -45,7 +45,7 @@ export function clientSettings(environment: Environment, profiles: Profiles, tar
       hint: 'set region in ssh.toml or AWS_REGION',
     });
   }
-  // It becomes a part of a host name.
+  // It becomes part of a host name.
   if (!/^[a-zA-Z0-9-]{1,63}$/.test(region)) {
     throw new MintError('bad-settings', 'the AWS region cannot be used: it is not the name of a region', {
       hint: 'set region in ssh.toml or AWS_REGION',
@@ -74,7 +74,7 @@ export function clientSettings(environment: Environment, profiles: Profiles, tar
 export class Clients {
   readonly settings: ClientSettings;
   readonly credentials: Credentials;
-  /** What was learnt with these clients and is reused for a while, by the file that keeps it. */
+  /** Cached results of these clients, by the file that uses them. */
   readonly memory = new Map<string, unknown>();
   readonly #network: RequestHandling;
   readonly #clients = new Map<Service, unknown>();

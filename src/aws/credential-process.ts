@@ -4,16 +4,16 @@ import { closeSync, openSync } from 'node:fs';
 import { printable, warn } from '../cli/terminal.ts';
 import { system } from '../platform/system/system.ts';
 
-/** A process that prints more than this does not print credentials. */
+/** The maximum output in bytes; credentials are shorter. */
 const maxOutputBytes = 64 * 1024;
-/** As much of its stderr is kept, from its end. */
+/** How much of the end of its stderr is kept. */
 const maxErrorCharacters = 4_000;
-/** Its stderr is shown as it comes once it has taken longer than this: most processes are done before. */
+/** After this time its stderr is shown as it arrives. Most processes end earlier. */
 const showAfterMs = 1_000;
 /** A prompt without a newline at its end is shown after this pause. */
 const partialLineMs = 200;
 
-/** The SDK passes on nothing but the message, so the words of the process are a part of it: errors.ts reads them. */
+/** The SDK passes on only the message, so that includes the output of the process; errors.ts parses it. */
 function processFailure(how: string, words: string): Error {
   return new Error(`credential_process ${how}\n${words}`);
 }
@@ -65,7 +65,7 @@ export function runCredentialProcess(environment: NodeJS.ProcessEnv) {
   };
 }
 
-/** The terminal, for reading; undefined where there is none, or another job has it. */
+/** The terminal, for reading; undefined without one, or if another job uses it. */
 function terminalInput(): number | undefined {
   const { terminal } = system;
   if (terminal === undefined || !system.isInForeground()) return undefined;
@@ -76,7 +76,7 @@ function terminalInput(): number | undefined {
   }
 }
 
-/** Shows what the process says to the user, line by line and escaped. */
+/** Shows the output of the process to the user, line by line and escaped. */
 function showStderr(child: ChildProcess): { readonly end: () => string } {
   let all = '';
   let unshown = '';

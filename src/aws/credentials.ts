@@ -1,5 +1,5 @@
 /**
- * AWS credentials as the AWS CLI finds them: which source it uses (`chooseSource`), and what the source returns
+ * AWS credentials by the rules of the AWS CLI: the source (`chooseSource`), and the credentials that it returns
  * (`resolveCredentials`).
  *
  * The order is that of botocore's create_credential_resolver:

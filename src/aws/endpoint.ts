@@ -7,14 +7,14 @@ import { MintError } from '../errors.ts';
 import { type Call, tracked } from './clients.ts';
 import type { TunnelReply, TunnelRequest } from './requests.ts';
 
-/** The longest tunnel that AWS grants. A policy may require the request to name it. */
+/** The maximum duration of a tunnel. A policy may require the request to contain it. */
 const tunnelSeconds = 3600;
 /** How long the URL is valid. */
 const signatureSeconds = 60;
-/** How long an endpoint that was found is used without asking again. */
+/** How long a found endpoint is used without asking again. */
 const knownMs = 60_000;
 
-/** The states of an endpoint that opens tunnels. One that is being changed keeps working: EC2's API reference. */
+/** The states in which an endpoint opens tunnels. It keeps working while it is changed: EC2's API reference. */
 const workingStates = new Set(['create-complete', 'update-in-progress', 'update-complete', 'update-failed']);
 const hostForm = /^[a-zA-Z0-9-]{1,63}(?:\.[a-zA-Z0-9-]{1,63}){0,20}(?::\d{1,5})?$/;
 const idForm = /^eice-[0-9a-f]{1,40}$/;
@@ -46,7 +46,7 @@ export async function tunnel(call: Call, request: TunnelRequest): Promise<Tunnel
   return { endpoint: id, url, seconds: tunnelSeconds, caBundle };
 }
 
-/** Prefers an endpoint in the VM's subnet, then one in its zone, where traffic is free, then any in its VPC. */
+/** Prefers an endpoint in the VM's subnet, then one in its zone (traffic is free), then any in its VPC. */
 async function find(call: Call, request: TunnelRequest): Promise<Ec2InstanceConnectEndpoint> {
   const { vpc, subnet, zone, ipv4, ipv6 } = request;
   const { memory } = call.clients;
@@ -66,8 +66,10 @@ async function find(call: Call, request: TunnelRequest): Promise<Ec2InstanceConn
 }
 
 /**
- * An endpoint of type `ipv4` connects to IPv4 addresses, one of type `ipv6` to IPv6 addresses, one of type `dualstack`
- * to both. @returns the VM's address for this endpoint; undefined if the VM has none of its family
+ * An endpoint of type `ipv4` connects to IPv4 addresses, one of type `ipv6` to IPv6 addresses, one of type
+ * `dualstack`
+ * to both.
+ * @returns the VM's address for this endpoint; undefined if the VM has none of its family
  */
 function addressFor(
   { IpAddressType }: Ec2InstanceConnectEndpoint,
@@ -138,7 +140,7 @@ async function sign(
   return `wss://${host}/openTunnel?${fields.join('&')}`;
 }
 
-/** Escapes as the signature does: everything but the unreserved characters of RFC 3986 §2.3. */
+/** Escapes like the signature: everything except the unreserved characters of RFC 3986 §2.3. */
 function escaped(text: string): string {
   return encodeURIComponent(text).replace(
     /[!'()*]/g,

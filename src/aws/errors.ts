@@ -4,7 +4,7 @@ import { printable } from '../cli/terminal.ts';
 import { type ErrorCode, MintError } from '../errors.ts';
 import type { Source } from './requests.ts';
 
-/** What is known about a call to AWS while it runs; a failure is explained with it. */
+/** The known facts about a running call to AWS, to explain a failure. */
 export interface Attempt {
   /** As IAM names it, such as `ec2-instance-connect:SendSSHPublicKey`. */
   readonly operation: string;
@@ -18,7 +18,7 @@ export interface Attempt {
   readonly secrets: readonly string[];
   /** Where the request went, once it is known: scheme, host and port. */
   endpoint?: string | undefined;
-  /** The ARN that AWS knows the caller by, where it was asked. */
+  /** The caller's ARN, if AWS was asked for it. */
   identity?: string | undefined;
 }
 
@@ -44,7 +44,7 @@ const notFound: Row = {
   code: 'vm-not-found',
   what: (attempt) => `there is no instance ${vm(attempt)} in ${attempt.region}${forWhom(attempt)}`,
   hint: (attempt) =>
-    'is the region right, was the VM recreated? see ' +
+    'check the region, and whether the VM was recreated: ' +
     `aws ec2 describe-instances${instanceOption(attempt)}, then set region or instance in ssh.toml`,
 };
 
@@ -130,7 +130,7 @@ export function dependsOnIdentity(error: unknown): boolean {
   return row === denied || row === notFound;
 }
 
-/** Takes what a call to AWS threw and what is known about the call; never throws. */
+/** Converts the error of a call to AWS; never throws. */
 export function explainFailure(error: unknown, attempt: Attempt): MintError {
   if (error instanceof MintError) return error;
   if (!(error instanceof Error)) return other(new Error(String(error)), attempt);
@@ -172,7 +172,7 @@ export function explainTimeout(attempt: Attempt, milliseconds: number): MintErro
   });
 }
 
-/** No source of credentials is set up. */
+/** @returns the error if no source of credentials is configured */
 export function noCredentialsAt(profile: string | undefined): MintError {
   return profile === undefined
     ? new MintError('aws-credentials', 'there are no AWS credentials', {
@@ -184,7 +184,7 @@ export function noCredentialsAt(profile: string | undefined): MintError {
 }
 
 /**
- * Why a source gave no credentials. Which source it is, is known: nothing is guessed from the words of the error.
+ * Explains why a source returned no credentials. The source is known, so nothing is guessed from the text of the error.
  * @param mfa what was typed where an MFA code was asked for
  */
 export function explainNoCredentials(
@@ -262,13 +262,13 @@ export function explainNoCredentials(
   }
 }
 
-/** credential-process.ts writes the message: how the process ended, then its own words. */
+/** Parses the message of credential-process.ts: how the process ended, then its output. */
 function processFailure(error: Error): { readonly how: string; readonly words: string } | undefined {
   const [, how, words = ''] = /^credential_process ([^\n]*)\n?(.*)$/s.exec(error.message) ?? [];
   return how === undefined ? undefined : { how, words };
 }
 
-/** Credentials that were found, and that AWS does not accept (any more). */
+/** The error for credentials that AWS does not accept, or no longer. */
 function rejected(error: Error, attempt: Attempt, why: 'expired' | 'invalid'): MintError {
   const what = why === 'expired' ? 'the AWS credentials have expired' : 'AWS does not know these credentials';
   return new MintError('aws-credentials', `${what}: ${said(error, attempt)}`, {
@@ -299,12 +299,12 @@ function renewal({ kind, profile }: Source, why: 'expired' | 'invalid'): string 
   }
 }
 
-/** A sign-in page, a proxy's error page, an endpoint setting that points elsewhere. */
+/** The error for an answer of another server: a sign-in page, a proxy's error page, a wrong endpoint setting. */
 function notAws(error: Error, attempt: Attempt, status: number | undefined): MintError {
   const where = quote(endpointHost(attempt) ?? 'the endpoint', attempt);
   const answered = status === undefined ? '' : ` (HTTP ${status})`;
   return new MintError('aws-unreachable', `${where} answered, but not as AWS does${answered}`, {
-    hint: 'is there a sign-in page or a proxy in between? check HTTPS_PROXY, and AWS_ENDPOINT_URL where you set it',
+    hint: 'there may be a sign-in page or a proxy in between: check HTTPS_PROXY, and AWS_ENDPOINT_URL if set',
     cause: error,
   });
 }
@@ -334,10 +334,10 @@ const described: Readonly<Record<string, string>> = {
   EHOSTUNREACH: 'there is no route to it',
   ENETUNREACH: 'there is no route to it',
   ETIMEDOUT: 'no answer in time',
-  ERR_PROXY_TUNNEL: 'the proxy did not let the connection through',
+  ERR_PROXY_TUNNEL: 'the proxy refused the connection',
 };
 
-/** A failure below HTTP: names, sockets, TLS, proxies. Undefined where `error` is something else. */
+/** The error for a failure below HTTP: names, sockets, TLS, proxies. Undefined for another error. */
 function unreachable(error: Error, attempt: Attempt): MintError | undefined {
   const found = networkCode(error);
   if (found === undefined) return undefined;
@@ -352,7 +352,7 @@ function unreachable(error: Error, attempt: Attempt): MintError | undefined {
   });
 }
 
-/** A network failure while credentials are resolved: only the error names the host. */
+/** The error for a network failure while credentials are resolved, in which only the error has the host. */
 function unreachableHost(error: Error, secrets: readonly string[]): MintError | undefined {
   const found = networkCode(error);
   if (found === undefined) return undefined;
@@ -384,7 +384,7 @@ function networkCode(error: unknown): string | undefined {
       if (code !== undefined) return code;
     }
     if (at.name === 'TimeoutError' || at.name === 'AbortError') return 'ETIMEDOUT';
-    // A credential provider passes on nothing but the text of what failed inside it.
+    // A credential provider passes on only the text of the inner error.
     const inText = (network.exec(at.message) ?? certificate.exec(at.message))?.[1];
     if (inText !== undefined) return inText;
     if (at instanceof AggregateError) {
@@ -441,7 +441,7 @@ function endpointHost(attempt: Attempt): string | undefined {
 /** At most this many characters of foreign text are shown. */
 const maxQuoted = 300;
 
-/** Another party's text on one line, cut, without secrets and without a full stop at its end. */
+/** @returns untrusted text on one line, shortened, without secrets and without a final full stop */
 export function quoteForeign(text: string, secrets: readonly string[] = []): string {
   let safe = text;
   for (const secret of secrets) if (secret.length >= 6) safe = safe.replaceAll(secret, '[hidden]');
@@ -459,14 +459,14 @@ function quote(text: string, attempt: Attempt): string {
   return quoteForeign(text, attempt.secrets);
 }
 
-/** What the service said, with the request id that its support asks for. */
+/** The service's message, with the request ID. */
 function said(error: Error, attempt: Attempt): string {
   const { requestId } = metadata(error);
   const text = quote(error.message || error.name, attempt);
   return requestId === undefined ? text : `${text} (request ${quote(requestId, attempt)})`;
 }
 
-/** What the SDK attaches to an error that came as an answer. */
+/** The metadata that the SDK attaches to an error answer. */
 function metadata(error: Error): {
   readonly requestId?: string | undefined;
   readonly httpStatusCode?: number | undefined;

@@ -1,4 +1,4 @@
-/** The calls to AWS, each with the action that IAM has to allow for it. */
+/** The calls to AWS, each with its IAM action. */
 import { isIP } from 'node:net';
 import type { DescribeInstancesCommandInput, Filter, Instance } from '@aws-sdk/client-ec2';
 import { command } from '../cli/shell-command.ts';
@@ -36,7 +36,7 @@ export interface Operation<Request, Reply> {
   readonly run: (call: Call, request: Request) => Promise<Reply>;
 }
 
-/** What GetConsoleOutput promises to stay below. */
+/** The documented maximum of GetConsoleOutput. */
 const maxConsoleBytes = 64 * 1024;
 
 /** Authorizes a public key on an instance for 60 s. */
@@ -63,15 +63,15 @@ const describeVms: Operation<DescribeVmsRequest, readonly VmDescription[]> = {
 };
 
 /**
- * What the images are called and who owns them; an image that is gone or not shared with the caller is left out. The
- * IDs are a filter and not `ImageIds`: EC2 answers a list with an unknown ID by an error for all of them.
+ * Names and owners of images. An image that does not exist or is not shared with the caller is left out. The IDs are a
+ * filter and not `ImageIds`, because EC2 returns an error for the whole list if one ID is unknown.
  */
 const images: Operation<ImagesRequest, readonly ImageDescription[]> = {
   action: 'ec2:DescribeImages',
   async run({ clients, attempt, signal }, { ids }) {
     const { DescribeImagesCommand } = await import('./ec2-sdk.ts');
     const client = await clients.ec2();
-    // A deprecated image still says which user it has.
+    // A deprecated image still shows which user it has.
     const input = { Filters: [{ Name: 'image-id', Values: [...ids] }], IncludeDeprecated: true };
     const answer = await client.send(tracked(attempt, new DescribeImagesCommand(input)), {
       abortSignal: signal,
@@ -88,7 +88,7 @@ const images: Operation<ImagesRequest, readonly ImageDescription[]> = {
   },
 };
 
-/** What the instance's console showed at its last boot. */
+/** The console output of the instance's last boot. */
 const consoleOutput: Operation<InstanceRequest, ConsoleOutput> = {
   action: 'ec2:GetConsoleOutput',
   async run({ clients, attempt, signal }, { instanceId }) {
@@ -132,7 +132,7 @@ const endInstance: Operation<EndRequest, EndReply> = {
   },
 };
 
-/** Sets what becomes of an instance that is shut down from inside. */
+/** Sets whether an instance that is shut down from inside stops or terminates. */
 const setShutdown: Operation<EndRequest, undefined> = {
   action: 'ec2:ModifyInstanceAttribute',
   async run({ clients, attempt, signal }, { instanceId, how }) {
@@ -145,7 +145,7 @@ const setShutdown: Operation<EndRequest, undefined> = {
   },
 };
 
-/** Who AWS says the caller is; needs no permission. */
+/** The caller's identity; needs no permission. */
 const identity: Operation<Target, Identity> = {
   action: 'sts:GetCallerIdentity',
   async run({ clients, attempt, signal }) {
@@ -158,7 +158,7 @@ const identity: Operation<Target, Identity> = {
   },
 };
 
-/** The key pair of a name in a region; undefined where there is none. */
+/** The key pair of a name in a region; undefined if it does not exist. */
 const keyPair: Operation<KeyPairRequest, KeyPair | undefined> = {
   action: 'ec2:DescribeKeyPairs',
   async run({ clients, attempt, signal }, { keyName }) {
@@ -178,7 +178,7 @@ const keyPair: Operation<KeyPairRequest, KeyPair | undefined> = {
   },
 };
 
-/** Has EC2 keep a public key under this name, unless it has a key pair of that name already. */
+/** Imports a public key under this name, unless EC2 already has a key pair of that name. */
 const importKeyPair: Operation<ImportKeyPairRequest, ImportKeyPairReply> = {
   action: 'ec2:ImportKeyPair',
   async run({ clients, attempt, signal }, { keyName, publicKey }) {
@@ -260,10 +260,10 @@ export const operations = {
 };
 
 /**
- * The `mint:owner` tag that Mint gives to a caller's VMs: its ADR-0013, and what its code does beyond that.
+ * The `mint:owner` tag of a caller's VMs, by Mint's ADR-0013 and its code.
  *
  * @param arn as GetCallerIdentity returns it: arn:PARTITION:SERVICE:REGION:ACCOUNT:RESOURCE
- * @returns empty where Mint would refuse the ARN: then no VM is the caller's own
+ * @returns empty if Mint would refuse the ARN: then no VM belongs to the caller
  */
 export function ownerOf(arn: string): string {
   // The resource is the rest, colons included. The account itself is `root`.
@@ -283,7 +283,7 @@ const living: Filter = {
   Values: ['pending', 'running', 'stopping', 'stopped'],
 };
 
-/** One question to DescribeInstances, and which of its answers count. */
+/** One DescribeInstances request, and a filter for its answers. */
 interface Question {
   readonly input: DescribeInstancesCommandInput;
   readonly counts: (vm: VmDescription) => boolean;
@@ -335,7 +335,7 @@ async function ask(
   let token: string | undefined;
   do {
     signal.throwIfAborted();
-    // EC2 rejects a page size where instances are named.
+    // EC2 rejects a page size if instances are named.
     const page = input.InstanceIds === undefined ? { MaxResults: 1000, NextToken: token } : {};
     const command = tracked(attempt, new DescribeInstancesCommand({ ...input, ...page }));
     const answer = await client.send(command, { abortSignal: signal });
@@ -375,7 +375,7 @@ function description(instance: Instance, account: string, region: string): VmDes
   };
 }
 
-/** Text that is not an address is left out: it would be dialed. */
+/** Leaves out text that is not an address, because it would be dialled. */
 function address(text: string | undefined): string | undefined {
   return text !== undefined && isIP(text) !== 0 ? text : undefined;
 }
@@ -386,7 +386,7 @@ function present<T extends Record<string, string | undefined>>(all: T): { [K in 
   };
 }
 
-/** One filter has at most so many values. */
+/** The maximum number of values of a filter. */
 const maxFilterValues = 200;
 
 /**

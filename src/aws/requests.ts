@@ -1,18 +1,18 @@
-/** What AWS can be asked, and what it answers: plain values that the agent, the proxy and the commands share. */
+/** Requests to AWS and its replies: plain values that the agent, the proxy and the commands share. */
 
-/** Where a request goes and with which profile; what is missing comes from the caller's environment and AWS files. */
+/** The region and profile of a request. Missing values come from the caller's environment and AWS files. */
 export interface Target {
   readonly region?: string | undefined;
   readonly profile?: string | undefined;
 }
 
-/** An access key that requests are signed with, and where it came from. */
+/** An access key for signing requests, and its source. */
 export interface Credentials {
   readonly accessKeyId: string;
   readonly secretAccessKey: string;
   readonly sessionToken?: string | undefined;
   readonly accountId?: string | undefined;
-  /** Milliseconds since 1970; undefined where the source names no end. */
+  /** Milliseconds since 1970; undefined without an expiry. */
   readonly expiresAt?: number | undefined;
   readonly source: Source;
 }
@@ -30,9 +30,9 @@ export interface Source {
     | 'config-file'
     | 'container'
     | 'instance';
-  /** Undefined where no profile has a part in it. */
+  /** Undefined if no profile is involved. */
   readonly profile: string | undefined;
-  /** A credential_process runs, for this profile or for one that it takes its role from. */
+  /** Whether a credential_process runs, for this profile or for its source profile. */
   readonly runsProcess: boolean;
 }
 
@@ -48,8 +48,8 @@ export interface PushReply {
 }
 
 /**
- * Which instances to describe: those that `names`, `nameTags`, `ids` or `keyNames` select, each of these a question of
- * its own. Without any of them: with `all` every instance of the region, else every instance that has Mint's tag.
+ * Selects instances by `names`, `nameTags`, `ids` or `keyNames`, with a separate request for each of these. Without any of
+ * them: with `all` every instance of the region, else every instance with Mint's tag.
  */
 export interface DescribeVmsRequest extends Target {
   readonly all?: boolean | undefined;
@@ -67,16 +67,16 @@ export interface DescribeVmsRequest extends Target {
 
 export type InstanceState = 'pending' | 'running' | 'shutting-down' | 'terminated' | 'stopping' | 'stopped';
 
-/** An instance as EC2 describes it. Tags are as their authors wrote them: nothing in them has been checked. */
+/** An instance as EC2 returns it. Tags are unchecked text of their authors. */
 export interface VmDescription {
   readonly instanceId: string;
   readonly state: InstanceState;
-  /** The account the instance belongs to. */
+  /** The account of the instance. */
   readonly account: string;
   readonly region: string;
   /** Such as `us-east-1a`. */
   readonly availabilityZone: string;
-  /** ISO 8601; a start after a stop is a launch, too. */
+  /** ISO 8601. A start after a stop is also a launch. */
   readonly launchTime: string;
   /** The `mint:vm` tag. */
   readonly name?: string;
@@ -84,9 +84,9 @@ export interface VmDescription {
   readonly nameTag?: string;
   /** The `mint:owner` tag. */
   readonly owner?: string;
-  /** The `mint:bootstrap` tag: `pending`, `complete` or `failed` where Mint wrote it. */
+  /** The `mint:bootstrap` tag: `pending`, `complete` or `failed` if Mint wrote it. */
   readonly bootstrap?: string;
-  /** IP addresses, in the form a socket takes. */
+  /** IP addresses. */
   readonly publicAddress?: string;
   readonly privateAddress?: string;
   readonly ipv6?: string;
@@ -104,14 +104,14 @@ export interface ImagesRequest extends Target {
   readonly ids: readonly string[];
 }
 
-/** An image as EC2 describes it. The texts are as the image's author wrote them: nothing in them has been checked. */
+/** An image as EC2 returns it, with unchecked text of its author. */
 export interface ImageDescription {
   readonly id: string;
   readonly name?: string;
   readonly description?: string;
   /** The account that owns the image. */
   readonly owner?: string;
-  /** What AWS bills it as, such as `Linux/UNIX`, `Red Hat Enterprise Linux` or `Windows`. */
+  /** Its billing product, such as `Linux/UNIX`, `Red Hat Enterprise Linux` or `Windows`. */
   readonly platform?: string;
 }
 
@@ -134,16 +134,16 @@ export interface TunnelRequest extends Target {
 export interface TunnelReply {
   /** `eice-` and hexadecimal digits. */
   readonly endpoint: string;
-  /** `wss://…`, signed: a secret for a minute. */
+  /** `wss://…`, signed: it is secret for a minute. */
   readonly url: string;
-  /** How long the tunnel may last. */
+  /** The maximum duration of the tunnel. */
   readonly seconds: number;
   /** The `ca_bundle` of the profile: a file. */
   readonly caBundle?: string | undefined;
 }
 
 export interface ConsoleOutput {
-  /** At most 64 KB; empty while EC2 has nothing. As the machine printed it, control characters included. */
+  /** At most 64 KB; empty while EC2 has no output. It is untrusted text with control characters. */
   readonly text: string;
   /** When EC2 took it, ISO 8601. */
   readonly at?: string;
@@ -161,7 +161,7 @@ export interface EndReply {
   readonly state: InstanceState | undefined;
 }
 
-/** One call to a DynamoDB table, with the input and the output that the SDK's command of that name has. */
+/** One call to a DynamoDB table, with the input and output of the SDK's command of that name. */
 export interface TableCall {
   readonly table: string;
   readonly operation: 'GetItem' | 'PutItem' | 'Scan';
@@ -171,7 +171,7 @@ export interface TableCall {
 
 export interface TableRequest extends Target, TableCall {}
 
-/** `refused`: the condition did not hold. */
+/** `refused`: the condition was false. */
 export interface TableReply {
   readonly outcome: 'done' | 'refused';
   readonly output: Readonly<Record<string, unknown>>;
@@ -193,12 +193,12 @@ export interface ImportKeyPairRequest extends KeyPairRequest {
   readonly publicKey: string;
 }
 
-/** A key pair as EC2 describes it; empty where it says nothing. Nothing in it has been checked. */
+/** A key pair as EC2 returns it, unchecked; empty texts if EC2 returns none. */
 export interface KeyPair {
   readonly fingerprint: string;
   /** An authorized_keys line. */
   readonly publicKey: string;
 }
 
-/** `taken`: there is a key pair of that name, which stays as it is. */
+/** `taken`: EC2 already has a key pair of that name, which is not changed. */
 export type ImportKeyPairReply = 'imported' | 'taken';

@@ -64,7 +64,10 @@ export function wantsHelp(own: readonly string[]): boolean {
   return own.includes('--help') || own.includes('-h');
 }
 
-/** Parses the options and arguments of one command strictly. @throws MintError `usage` */
+/**
+ * Parses the options and arguments of one command strictly.
+ * @throws MintError `usage`
+ */
 export function parseInvocation(command: Command, { own, rest }: SplitArguments): Invocation {
   const parsed = parseStrictly(command, own);
   const values = parsed.values as Invocation['values'];

@@ -71,7 +71,10 @@ interface Limits {
   readonly signal: AbortSignal | undefined;
 }
 
-/** Runs the program. @returns its output if it exited with 0, else the outcome: `no`, `timeout` or `cannot-ask` */
+/**
+ * Runs the program.
+ * @returns its output if it exited with 0, else the outcome: `no`, `timeout` or `cannot-ask`
+ */
 function run(
   program: string,
   text: string,

@@ -52,7 +52,10 @@ function isNowhere(descriptor: number): boolean {
   }
 }
 
-/** Writes to the terminal itself, past any redirection. @returns false without a terminal */
+/**
+ * Writes to the terminal itself, past any redirection.
+ * @returns false without a terminal
+ */
 function writeToTerminal(text: string): boolean {
   if (!system.isInForeground()) return false;
   try {

@@ -19,7 +19,10 @@ export interface Terminal {
   /** The bytes typed without echo; undefined if there are none, `end` if the terminal is gone. */
   readHidden(): Buffer | 'end' | undefined;
   write(text: string): void;
-  /** Writes to the terminal. @returns false while it accepts no more (Ctrl-S); each call tries again */
+  /**
+   * Writes to the terminal.
+   * @returns false while it accepts no more (Ctrl-S); each call tries again
+   */
   isWritten(): boolean;
   /** The next line; undefined if there is none yet; `end` for Ctrl-D or if the terminal is gone. */
   readLine(): { readonly text: string } | 'end' | undefined;

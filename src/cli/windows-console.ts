@@ -102,7 +102,10 @@ function openStreams(): [ReadStream, WriteStream] | undefined {
   }
 }
 
-/** Opens the console. @throws Error if the process has none */
+/**
+ * Opens the console.
+ * @throws Error if the process has none
+ */
 export function writeToConsole(text: string): boolean {
   const { WriteStream } = process.getBuiltinModule('node:tty');
   // A stream writes characters, not bytes in the console's code page.

@@ -151,7 +151,10 @@ async function stop(paths: Paths, force: boolean): Promise<number> {
   return 0;
 }
 
-/** Sends one request to the agent; for `stop`, waits until it has ended. @returns undefined if no agent is running */
+/**
+ * Sends one request to the agent; for `stop`, waits until it has ended.
+ * @returns undefined if no agent is running
+ */
 async function ask(paths: Paths, request: AgentRequest): Promise<AgentReply | undefined> {
   let answer: AgentReply | undefined;
   let finish: () => void = () => {};

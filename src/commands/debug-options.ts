@@ -85,9 +85,9 @@ export function parseDuration(option: string, text: string, maxMinutes: number):
 }
 
 /**
- * Calls `action` with AWS and the store of leases as the options name them.
+ * Calls `action` with AWS and the lease store of the options.
  *
- * @param at whose profile and region count
+ * @param at the profile and region
  * @throws MintError `usage`, and what `action` throws
  */
 export async function withStore<T>(

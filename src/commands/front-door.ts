@@ -11,7 +11,10 @@ import { knownNames } from '../vms/known-names.ts';
 
 const overviewHint = '`mint-ssh help` lists the commands';
 
-/** `mint-ssh` without a command: the picker on a terminal, else the help. @throws MintError `usage` */
+/**
+ * `mint-ssh` without a command: the picker on a terminal, else the help.
+ * @throws MintError `usage`
+ */
 export async function withoutCommand(own: readonly string[], commands: CommandTable): Promise<number> {
   const option = unknownOption(own);
   if (option !== undefined) throw unknownGlobalOption(option);
@@ -24,7 +27,10 @@ export async function withoutCommand(own: readonly string[], commands: CommandTa
   return 0;
 }
 
-/** `mint-ssh help`, `mint-ssh help hosts`, `mint-ssh help hosts accept`. @throws MintError `usage` */
+/**
+ * `mint-ssh help`, `mint-ssh help hosts`, `mint-ssh help hosts accept`.
+ * @throws MintError `usage`
+ */
 export async function help(words: readonly string[], commands: CommandTable): Promise<number> {
   const [word, subcommand] = words;
   if (word === undefined) {

@@ -145,7 +145,10 @@ async function accept(
   return { vm, fingerprint: pin.fingerprint };
 }
 
-/** Asks about the key that was refused last. @returns its fingerprint if the user types `yes`, else undefined */
+/**
+ * Asks about the key that was refused last.
+ * @returns its fingerprint if the user types `yes`, else undefined
+ */
 async function askAboutRefused(store: TrustStore, vm: string): Promise<string | undefined> {
   const { pin, refused } = store.show(vm) ?? {};
   if (refused === undefined) {

@@ -21,7 +21,10 @@ export interface InstanceAccess {
   readonly target: Target;
   /** As AWS has it now. */
   readonly vm: LocatedVm;
-  /** Waits until the instance is in a state. @throws MintError `vm-not-running` after the time limit */
+  /**
+   * Waits until the instance is in a state.
+   * @throws MintError `vm-not-running` after the time limit
+   */
   readonly waitFor: (state: State) => Promise<void>;
 }
 

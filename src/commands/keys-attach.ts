@@ -184,7 +184,10 @@ function machineCalled(request: KeysRequest, record: KeyRecord, vm: string): Mac
   return record.machines.find((one) => isSameMachine(one, unknown)) ?? unknown;
 }
 
-/** Removes every key of a rotation. @throws MintError `key-exists` if the VM would accept no other login */
+/**
+ * Removes every key of a rotation.
+ * @throws MintError `key-exists` if the VM would accept no other login
+ */
 async function dropFrom(
   request: KeysRequest,
   record: KeyRecord,

@@ -12,11 +12,20 @@ import { thisCaller } from '../platform/caller.ts';
 import type { KeysRequest } from './keys-request.ts';
 
 export interface Ec2KeyPairs {
-  /** Throws `key-exists` where the name has other content than one of these; undefined where it has none. */
+  /**
+   * @returns undefined if the name is free
+   * @throws MintError `key-exists` if it has other content than one of these
+   */
   readonly check: (at: Ec2Name, blobs: readonly Buffer[]) => Promise<Buffer | undefined>;
-  /** @param line of a `.pub` file @throws MintError `key-exists`, `aws-…` */
+  /**
+   * @param line of a `.pub` file
+   * @throws MintError `key-exists`, `aws-…`
+   */
   readonly put: (at: Ec2Name, line: string) => Promise<'imported' | 'present'>;
-  /** Deletes the key pair if it holds one of these keys. @returns false if there is none */
+  /**
+   * Deletes the key pair if it holds one of these keys.
+   * @returns false if there is none
+   */
   readonly remove: (at: Ec2Name, blobs: readonly Buffer[]) => Promise<boolean>;
 }
 
@@ -59,7 +68,10 @@ export async function withEc2<T>(
   }
 }
 
-/** The name that a key gets in a region. @throws MintError `usage` where no region is set */
+/**
+ * The name that a key gets in a region.
+ * @throws MintError `usage` if no region is set
+ */
 export function nameInEc2(name: string, region: string | undefined): Ec2Name {
   const awsName = awsKeyName(name, region);
   if (region !== undefined && awsName !== undefined) return { region, name: awsName };

@@ -22,9 +22,9 @@ const atOnce = 6;
 /** A machine and the way to log in to it. */
 export interface Target extends MachineId {
   readonly region: string | undefined;
-  /** The name to log in by: one that leads to this very machine, or its instance id. */
+  /** The name for the login: one that refers to this machine, or its instance ID. */
   readonly vm: string;
-  /** Why no login is tried, such as `it is stopped`; undefined where one is. */
+  /** Why no login is tried, such as `it is stopped`; undefined if one is. */
   readonly notTried: string | undefined;
 }
 
@@ -33,13 +33,16 @@ export interface OpenedKey extends KeptKey {
   readonly passphrase: string | undefined;
 }
 
-/** The key in use; asks for its passphrase, where it has one. @throws MintError `key-passphrase`, `key-store` */
+/**
+ * Opens the key in use, and asks for its passphrase if it has one.
+ * @throws MintError `key-passphrase`, `key-store`
+ */
 export async function openKept(directory: string, name: string): Promise<OpenedKey> {
   const { key, passphrase } = await openWithPassphrase(readPrivateKey(directory, name), name);
   return { ...keptKey(key, name), passphrase };
 }
 
-/** The other key of a rotation, which is kept under the same passphrase. */
+/** Opens the other key of a rotation, which has the same passphrase. */
 export async function openOther(
   directory: string,
   name: string,
@@ -60,7 +63,7 @@ export function loginTo({ paths, globals, settings }: KeysRequest, vm: string): 
   return { paths, globals, vm: knownVm(settings(), vmName(vm)) };
 }
 
-/** The login to a machine that was found; by its instance id, where no name leads to it, in its own region. */
+/** The login to a found machine, in its own region; by its instance ID if no name refers to it. */
 function loginToTarget(request: KeysRequest, { vm, instance, region }: Target): Login {
   if (vm !== instance || region === undefined) return loginTo(request, vm);
   const globals = { ...request.globals, region };
@@ -79,8 +82,7 @@ export function usesKey(access: string | undefined, record: KeyRecord): boolean 
 }
 
 /**
- * Does something on each of the machines, several at a time. A machine that is not reached has failed like one that
- * refuses.
+ * Runs an action on each machine, several at a time. An unreachable machine counts as failed.
  *
  * @returns the outcome of each
  * @throws Interrupted after Ctrl-C, which ends the sessions that run

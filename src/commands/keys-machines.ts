@@ -1,4 +1,4 @@
-/** Every machine that may accept a key: those the store knows, those of ssh.toml, and those that EC2 shows. */
+/** Finds every machine that may accept a key: in the store, in ssh.toml and in EC2. */
 import { ownAws } from '../aws/own-credentials.ts';
 import type { VmDescription } from '../aws/requests.ts';
 import { MintError } from '../errors.ts';
@@ -18,8 +18,8 @@ export interface FoundMachines {
 }
 
 /**
- * Looks for every machine of a key, asks EC2 in all regions that the store names, and enters what it finds. Machines
- * that EC2 shows as terminated are forgotten.
+ * Finds all machines of a key, asks EC2 in all regions of the store, and records the results. Terminated machines are
+ * removed.
  *
  * @param launchedWith more names in EC2 to look for, such as those of an older system
  */
@@ -90,8 +90,8 @@ export async function findMachines(
 }
 
 /**
- * An instance, by the name that the user has for it where that leads to this very instance, else by its id. It is
- * several targets where ssh.toml names several users on it.
+ * An instance, by the user's name for it if that refers to this instance, else by its ID. It is several targets if ssh.toml
+ * has several users on it.
  */
 function targetsOf(
   request: KeysRequest,
@@ -172,7 +172,7 @@ async function withAws(request: KeysRequest, action: (aws: Ec2Questions) => Prom
       },
       async byId(region, machines) {
         const ids = [...new Set(machines.flatMap(({ instance }) => instance ?? []))];
-        // EC2 answers for all of them or, where it does not know one, for none.
+        // EC2 returns an error for all of them if it does not know one.
         const answers = await Promise.all(
           ids.map((id) => aws.describeVms(caller, { region, profile, ids: [id] }).catch(unlessUnknown)),
         );

@@ -22,7 +22,7 @@ export async function createKey(request: KeysRequest): Promise<number> {
   return keep(request, name, { material: await materialOf(key, name), blob: publicBlob(key) });
 }
 
-/** Without a file, `--aws` has EC2 take the key that is kept already: in one more region, or after all. */
+/** Without a file, `--aws` imports the stored key into EC2, also in another region. */
 export async function importKey(request: KeysRequest): Promise<number> {
   const { directory, profile, values } = request;
   const isKept = values['aws'] === true && values['key-file'] === undefined;
@@ -66,7 +66,7 @@ async function keep(
   return reportMade(request, key);
 }
 
-/** In the region of the request: under the name that it has there, or else gets. */
+/** The key's existing or new name in the region of the request. */
 async function putInEc2(request: KeysRequest, key: KeyRecord): Promise<void> {
   const { directory } = request;
   const { name } = key;

@@ -204,7 +204,7 @@ function removeLonelyHalf(
   return true;
 }
 
-/** @throws MintError `key-exists` where the profile has another key: two are never merged */
+/** @throws MintError `key-exists` if the profile has another key: two are never merged */
 function refuseOther(directory: string, { name }: KeyRecord, blobs: readonly Buffer[]): void {
   const ours = publicBlobOf(directory, name);
   const other = blobs.find((blob) => ours?.equals(blob) !== true);

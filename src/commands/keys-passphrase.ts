@@ -8,7 +8,7 @@ import { openKeyFile } from '../keys/store/private-key.ts';
 /** The shortest passphrase in characters: an attacker who has the file can try passphrases offline. */
 const minPassphraseLength = 12;
 
-/** Opens a key, and asks for its passphrase where it has one. */
+/** Opens a key, and asks for its passphrase if it has one. */
 export async function openWithPassphrase(
   bytes: Buffer,
   name: string,
@@ -18,7 +18,10 @@ export async function openWithPassphrase(
   return { key: await openKeyFile(file, passphrase), passphrase };
 }
 
-/** Asks for a passphrase. @throws MintError `key-passphrase` if the user gives none or cannot be asked */
+/**
+ * Asks for a passphrase.
+ * @throws MintError `key-passphrase` if the user gives none or cannot be asked
+ */
 export async function askPassphrase(prompt: string): Promise<string> {
   const answer = await askSecret(prompt);
   if (answer === 'cannot-ask') {
@@ -31,7 +34,10 @@ export async function askPassphrase(prompt: string): Promise<string> {
   return answer.text;
 }
 
-/** Asks for a new passphrase, twice. @throws MintError `key-passphrase` if the two differ or it is too short */
+/**
+ * Asks for a new passphrase, twice.
+ * @throws MintError `key-passphrase` if the two differ or it is too short
+ */
 export async function askNewPassphrase(what: string): Promise<string> {
   const passphrase = await askPassphrase(`New passphrase for ${what}: `);
   if ([...passphrase].length < minPassphraseLength) {

@@ -21,7 +21,7 @@ export interface KeysRequest {
   /** The subcommand: `create`, `rotate` … */
   readonly word: string;
   readonly directory: string;
-  /** Empty for those that take none. */
+  /** Empty for subcommands without one. */
   readonly profile: string;
   /** As it was typed; empty for those that take none. */
   readonly vm: string;
@@ -29,7 +29,7 @@ export interface KeysRequest {
   readonly paths: Paths;
   readonly globals: GlobalOptions;
   readonly settings: () => Settings;
-  /** For the key's name in EC2; undefined where none is set. Reads the settings. */
+  /** The region of the key's name in EC2; undefined if none is set. Reads the settings. */
   readonly region: () => string | undefined;
 }
 
@@ -42,7 +42,7 @@ async function makeKey({ directory, profile, region }: KeysRequest, type: string
   return addKey(directory, place, await materialOf(await generateKey(type), name));
 }
 
-/** Makes the key of a profile where there is none yet. */
+/** Makes the key of a profile if it does not exist. */
 export async function getOrMake(request: KeysRequest): Promise<void> {
   const { directory, profile } = request;
   if (lookUp(listKeys(directory), profile) !== undefined) return;
@@ -99,7 +99,10 @@ export function detailsOf(directory: string, { name }: Pick<KeyRecord, 'name'>):
   return { path, publicKey, fingerprint: parseHostKey(blobOf(publicKey, name)).fingerprint };
 }
 
-/** The blob in a line of the store. @throws MintError `key-store` */
+/**
+ * The blob in a line of the store.
+ * @throws MintError `key-store`
+ */
 export function blobOf(line: string, name: string): Buffer {
   const blob = blobOfLine(line);
   if (blob !== undefined) return blob;

@@ -106,7 +106,7 @@ async function begin(request: KeysRequest, record: KeyRecord, current: OpenedKey
   beginRotation(directory, record.name, await materialOf(key, record.name, current.passphrase));
 }
 
-/** What the user has chosen stays, as far as such a key is made here. */
+/** Keeps the type that the user has chosen, if mint-ssh makes that type. */
 function typeLike(type: string): string {
   if (keyTypes.some((known) => known === type)) return type;
   if (type.startsWith('rsa-')) return 'rsa-4096';
@@ -114,10 +114,10 @@ function typeLike(type: string): string {
 }
 
 /**
- * Where EC2 has the old public key, or is to be given the new one (`--aws`). As long as it has the old one, new
+ * Finds the regions where EC2 has the old public key, or gets the new one (`--aws`). While EC2 has the old one, new
  * instances may be launched with it.
  *
- * @throws MintError `key-exists` where a name of the key has other content in EC2; nothing has changed then
+ * @throws MintError `key-exists`, with nothing changed, if a name of the key has other content in EC2
  */
 async function ec2Left(
   request: KeysRequest,
@@ -148,7 +148,7 @@ async function ec2Left(
   return { regions: [...regions], unasked };
 }
 
-/** @returns false where machines are known and none could be given the new key: then nothing is switched */
+/** @returns false if no known machine could get the new key: then nothing is switched */
 async function switchToNew(
   rotation: Rotation,
   left: { readonly regions: readonly string[]; readonly unasked: readonly string[] },
@@ -189,7 +189,7 @@ async function removeFromAll(rotation: Rotation, wasSwitched: boolean): Promise<
 
 /**
  * EC2 cannot change a key pair. It is deleted and imported again under its name, so that the KeyName of an instance
- * goes on leading to its key; between the two a launch with it fails, and none gets the old key.
+ * still refers to its key. In between, a launch with that name fails.
  */
 async function replaceInEc2({ request, name, pair }: Rotation, unasked: readonly string[]): Promise<void> {
   const { directory } = request;

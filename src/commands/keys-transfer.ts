@@ -49,7 +49,7 @@ export async function exportKey(request: KeysRequest): Promise<number> {
   return 0;
 }
 
-/** The key in --key-file, in the form in which it is kept: under the passphrase that it came with. */
+/** The key in --key-file, with its own passphrase. */
 export async function readKeyFile(
   { values }: KeysRequest,
   name: string,
@@ -92,7 +92,7 @@ function note(request: KeysRequest, event: 'key-exported' | 'key-shared', key: s
   noteKey(request, { event, key, keyFingerprint: blob && parseHostKey(blob).fingerprint });
 }
 
-/** What is inside a file of age; any other file as it is. */
+/** The content of an age file; any other file unchanged. */
 async function unshared(bytes: Buffer, path: string, identity: string | undefined): Promise<Buffer> {
   const shared = await parseSharedFile(bytes);
   if (shared === undefined) {
@@ -115,11 +115,11 @@ function readRecipients(given: string): readonly string[] {
       `invalid age recipient: ${quoted(given.slice(0, 80))}; use an X25519 recipient, "age1" and 58 characters`,
     );
   }
-  // Who may read the key is decided by this file: no one else may write it.
+  // This file decides who can read the key, so no other user may be able to write it.
   return recipientsOf(readNamed(given, false).toString('latin1'));
 }
 
-/** A private key must be closed to others; of a public one, its mode is not what is wrong. */
+/** Refuses a private key that others can read. The mode of a public one does not matter. */
 function readKey(path: string): Buffer {
   try {
     return readNamed(path);

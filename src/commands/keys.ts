@@ -117,9 +117,9 @@ underscores; PROFILE may also be the key's name in EC2.`,
 interface Action {
   readonly run: (request: KeysRequest) => Promise<number>;
   readonly given: readonly ('profile' | 'vm')[];
-  /** The last of them may be left out. */
+  /** Whether the last one may be omitted. */
   readonly isLastOptional?: boolean;
-  /** The profile that is meant where none is given. */
+  /** The default profile. */
   readonly profile?: string;
 }
 

@@ -1,4 +1,4 @@
-/** mosh-server on the VM: the command line that starts it, and what it answers. */
+/** mosh-server on the VM: the command line that starts it, and its answer. */
 import type { Readable } from 'node:stream';
 import { remoteWords } from '../ssh-config/remote-command.ts';
 
@@ -21,7 +21,7 @@ export interface MoshServerOptions {
   readonly environment: NodeJS.ProcessEnv;
 }
 
-/** What comes before the answer may be a shell's start-up, but has an end: in bytes. */
+/** The maximum output before the answer in bytes, such as that of a shell's start-up files. */
 const outputLimit = 64 * 1024;
 const saidLimit = 200;
 const absent = 'MINT-SSH FINDS NO MOSH-SERVER';
@@ -44,7 +44,7 @@ export function moshServerCommand({ colours, command, environment }: MoshServerO
 
 /**
  * Resolves when the server has printed where it listens, or has ended. Later output is read and discarded. The line must
- * match mosh-server's format as a whole, with a valid port; a line that only begins like it is a failure.
+ * match mosh-server's format as a whole, with a valid port; a partial match is a failure.
  */
 export function readMoshServer(output: Readable): Promise<MoshAnswer> {
   return new Promise((resolve) => {
@@ -67,7 +67,7 @@ export function readMoshServer(output: Readable): Promise<MoshAnswer> {
   });
 }
 
-/** @returns undefined while the complete lines do not hold the answer */
+/** @returns undefined while the complete lines do not contain the answer */
 export function parseMoshServer(lines: string): MoshAnswer | undefined {
   const line = lines.split(/\r?\n/).find((each) => each === absent || each.startsWith('MOSH CONNECT'));
   if (line === undefined) return undefined;
@@ -78,7 +78,7 @@ export function parseMoshServer(lines: string): MoshAnswer | undefined {
   return { kind: 'ready', port: Number(port), key };
 }
 
-/** Its own sentence where there is one: behind that it lists its environment. */
+/** Its first sentence, if there is one; after that it lists its environment. */
 function lastWords(text: string): string {
   const lines = text.trimEnd().split(/\r?\n/);
   const line = lines.find((each) => each.includes('mosh-server')) ?? lines.at(-1) ?? '';

@@ -73,7 +73,10 @@ async function run({ positionals, rest, globals }: Invocation): Promise<number> 
   return await sshStatus(client, noMoshClient);
 }
 
-/** The number of colours that mosh-client reports for the terminal; 0 if unknown. @throws MintError `io-failed` */
+/**
+ * The number of colours that mosh-client reports for the terminal; 0 if unknown.
+ * @throws MintError `io-failed`
+ */
 function terminalColours(): Promise<number> {
   return new Promise((resolve, reject) => {
     execFile('mosh-client', ['-c'], { timeout: 5_000 }, (error, stdout) => {
@@ -126,7 +129,10 @@ function addressIn(path: string): string | undefined {
   }
 }
 
-/** Resolves the host to an address, because mosh-client takes no names. @throws MintError `dial-failed`, `io-failed` */
+/**
+ * Resolves the host to an address, because mosh-client takes no names.
+ * @throws MintError `dial-failed`, `io-failed`
+ */
 async function numeric(vm: string, host: string | undefined): Promise<string> {
   if (host === undefined) throw new MintError('io-failed', `the proxy did not report the address of ${vm}`);
   if (isIP(host) !== 0) return host;
@@ -137,7 +143,10 @@ async function numeric(vm: string, host: string | undefined): Promise<string> {
   }
 }
 
-/** Reports why mosh-server did not start. ssh has already reported a failed login. @throws MintError `io-failed` */
+/**
+ * Reports why mosh-server did not start. ssh has already reported a failed login.
+ * @throws MintError `io-failed`
+ */
 function notStarted(vm: string, status: number, answer: Exclude<MoshAnswer, { kind: 'ready' }>): number {
   if (answer.kind === 'missing') {
     throw new MintError('io-failed', `mosh-server is not installed on ${vm}`, {

@@ -69,7 +69,11 @@ interface Parts {
   readonly early: EarlyDial | undefined;
 }
 
-/** The main path. @returns the exit status @throws ClientLeft, MintError */
+/**
+ * The main path.
+ * @returns the exit status
+ * @throws ClientLeft, MintError
+ */
 async function serve(invocation: Invocation, { vm, runDir, client, agent, early }: Parts): Promise<number> {
   const { verbose, timing: showTiming } = invocation.globals;
   const explain = verbose ? say : undefined;

@@ -108,7 +108,10 @@ async function run({ positionals, values, globals }: Invocation): Promise<number
   return proven.length === results.length ? 0 : 1;
 }
 
-/** Lists the instances. @throws MintError `aws-…` */
+/**
+ * Lists the instances.
+ * @throws MintError `aws-…`
+ */
 async function findAll(paths: Paths, settings: Settings): Promise<ReadonlyMap<string, LocatedVm>> {
   const aws = ownAws();
   const cache = new VmCache(paths);
@@ -211,7 +214,10 @@ function tomlEntry({ vm, located }: Proven, { region, profile }: GlobalOptions):
   return `${lines.join('\n')}\n`;
 }
 
-/** Appends to ssh.toml and keeps what the user wrote. @throws MintError `io-failed` if the file is a link */
+/**
+ * Appends to ssh.toml and keeps what the user wrote.
+ * @throws MintError `io-failed` if the file is a link
+ */
 function appendSettings(paths: Paths, text: string): void {
   ensurePrivateDirectory(paths.dir);
   const path = paths.sshToml;

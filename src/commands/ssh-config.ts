@@ -148,7 +148,10 @@ interface Discovered {
   readonly imagesProblem?: MintError | undefined;
 }
 
-/** Asks AWS for the caller's own VMs and for what was named. @throws MintError where it does not know a name */
+/**
+ * Asks AWS for the caller's own VMs and for what was named.
+ * @throws MintError where it does not know a name
+ */
 async function discover(
   paths: Paths,
   settings: Settings,
@@ -266,7 +269,10 @@ async function approveAndCarryOut(
   return 0;
 }
 
-/** Checks with `ssh -G` that ssh does what the blocks say. @throws MintError `ssh-config-unsafe` */
+/**
+ * Checks with `ssh -G` that ssh does what the blocks say.
+ * @throws MintError `ssh-config-unsafe`
+ */
 async function prove(
   paths: Paths,
   vms: readonly VmSettings[],

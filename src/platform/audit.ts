@@ -53,40 +53,41 @@ export type AuditEvent =
 
 export interface AuditEntry {
   readonly event: AuditEvent;
-  /** The words behind `mint-ssh`. */
+  /** The command's words after `mint-ssh`. */
   readonly command: string;
-  /** Undefined for an event that is about no VM. */
+  /** Undefined for an event without a VM. */
   readonly vm: string | undefined;
-  /** The managed key that the event is about. */
+  /** The managed key of the event. */
   readonly key?: string | undefined;
   /** The caller's ARN, if AWS was asked for it before: no call is made for this line. */
   readonly callerArn?: string | undefined;
   readonly instance?: string | undefined;
   readonly user?: string | undefined;
-  /** Of the SendSSHPublicKey call; CloudTrail has the same. */
+  /** The request ID of SendSSHPublicKey, which CloudTrail has too. */
   readonly requestId?: string | undefined;
-  /** Of the key the event is about: the one that was pushed, or the host's. */
+  /** The fingerprint of the event's key: the pushed one, or the host's. */
   readonly keyFingerprint?: string | undefined;
-  /** Of debug access, and whose project it was for. */
+  /** The lease and the project of debug access. */
   readonly lease?: string | undefined;
   readonly project?: string | undefined;
 }
 
-/** At this size, in bytes, the file becomes `audit.log.1`, and what had that name goes. */
+/** At this size, in bytes, the file is renamed to `audit.log.1`, which replaces an older one. */
 export const auditLimit = 10 * 1024 * 1024;
-/** Characters of a value; an ARN may have 2048, and none has. */
+/** The maximum length of a value in characters; an ARN has at most 2048. */
 const valueLimit = 512;
 
-/** For how long a line without an end may still be in the writing. */
+/** How long a line without its end may still be being written, in milliseconds. */
 const writingMilliseconds = 5;
 
 const noFollow = constants.O_NOFOLLOW ?? 0;
 const nonBlocking = constants.O_NONBLOCK ?? 0;
 
 /**
- * Appends a line, in one write, so that lines of several processes stand one behind the other. False where
- * that could not be done: the disk is full, or the file is not safely ours. Never throws, for no login may
- * depend on it.
+ * Appends a line in one write, so that lines of several processes do not mix. Never throws, because no login may depend
+ * on it.
+ *
+ * @returns false if it could not be written: the disk is full, or another user could change the file
  */
 export function appendAudit(paths: Paths, entry: AuditEntry): boolean {
   try {
@@ -134,7 +135,7 @@ function formatEntry(entry: AuditEntry): string {
     lease: limited(entry.lease),
     project: limited(entry.project),
   };
-  // ASCII alone: what comes from elsewhere can then neither break the line nor a terminal that shows it.
+  // Only ASCII, so that untrusted text can neither break the line nor act on a terminal.
   const ascii = JSON.stringify(fields).replace(
     /[\u007f-\uffff]/g,
     (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`,
@@ -153,7 +154,7 @@ function append(path: string, line: string): boolean {
     const found = fstatSync(descriptor);
     if (!isSafe(found)) return false;
     if ((found.mode & 0o077) !== 0) fchmodSync(descriptor, 0o600);
-    // A line that a full disk cut off must not take ours with it.
+    // An incomplete line of a full disk must not damage ours.
     const bytes = Buffer.from(endsInLine(descriptor) ? `\n${line}` : line);
     return writeSync(descriptor, bytes) === bytes.length;
   } finally {
@@ -161,7 +162,7 @@ function append(path: string, line: string): boolean {
   }
 }
 
-/** A write is in the file page by page, so one in the middle of another process's is seen again a moment later. */
+/** Writes appear page by page, so an incomplete line of another process is checked again a moment later. */
 function endsInLine(descriptor: number): boolean {
   const last = Buffer.alloc(1);
   for (let before = -1; ; ) {
@@ -173,7 +174,7 @@ function endsInLine(descriptor: number): boolean {
   }
 }
 
-/** Where another process does it at this moment, or it cannot be done, the file takes one line more. */
+/** If another process is rotating the file, or it cannot be renamed, the line is still appended. */
 function tryToRotate(paths: Paths, more: number): void {
   let lock: Lock | undefined;
   try {

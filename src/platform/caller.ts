@@ -1,17 +1,17 @@
-/** The process on whose behalf the agent acts: which AWS settings are its own, and what tells it from another one. */
+/** The process on whose behalf the agent acts: its AWS settings, and a key that identifies them. */
 import { createHash } from 'node:crypto';
 import { homedir } from 'node:os';
 import { isAbsolute, join, resolve } from 'node:path';
 import { system } from './system/system.ts';
 
-/** AWS settings, the files and the network they lead to, and where managed keys are. */
+/** Variables with AWS settings, their files and network, and the store of managed keys. */
 const settings =
   /^(?:AWS_\w+|MINT_KEYS_DIR|HOME|USERPROFILE|(?:https?|no|all)_proxy|(?:HTTPS?|NO|ALL)_PROXY|NODE_EXTRA_CA_CERTS)$/;
 
-/** Their values are paths, which a process with another working directory would read differently. */
+/** Variables with paths, which may be relative to the working directory. */
 const paths = ['AWS_CONFIG_FILE', 'AWS_SHARED_CREDENTIALS_FILE', 'AWS_CA_BUNDLE', 'NODE_EXTRA_CA_CERTS'];
 
-/** Variables that differ between two terminals of one user and say nothing about who the user is to AWS. */
+/** Variables that differ between terminals of one user and do not affect credentials. */
 const ofTheTerminal =
   /^(?:_|PWD|OLDPWD|SHLVL|COLUMNS|LINES|TERM\w*|COLORTERM|WINDOW\w*|TMUX\w*|STY|DISPLAY|XAUTHORITY|WAYLAND_\w+|XDG_\w+|SSH_\w+|GPG_TTY|VSCODE_\w+|GIT_\w+|RSYNC_\w+|ITERM_\w+|KITTY_\w+|VTE_\w+|LS_COLORS|LC_\w+|LANG\w*|INVOCATION_ID|JOURNAL_STREAM)$/;
 
@@ -19,26 +19,26 @@ const ofTheTerminal =
 export interface Caller {
   /** From `callerEnvironment`. */
   readonly environment: Readonly<Record<string, string>>;
-  /** From `sessionKey`; undefined where nothing but the environment counts. */
+  /** From `sessionKey`; undefined if only the environment counts. */
   readonly session?: string | undefined;
-  /** How the agent has a process of the caller's resolve credentials. */
+  /** Lets the agent resolve credentials in a process of the caller. */
   readonly resolver?: CredentialResolver | undefined;
 }
 
 /** The proxy of one login, which can start `mint-ssh credentials` in its caller's environment. */
 export interface CredentialResolver {
-  /** False once the login needs AWS no more: the user is not asked for anything then. */
+  /** False once the login no longer needs AWS: then the user is not prompted. */
   readonly isAvailable: boolean;
   /** @param id names the result that the agent waits for */
   resolve(
     id: string,
     target: { readonly profile?: string | undefined; readonly region?: string | undefined },
   ): void;
-  /** @param line for the user; undefined where the proxy is only to keep waiting */
+  /** @param line for the user; undefined if the proxy only has to keep waiting */
   tell(line: string | undefined): void;
 }
 
-/** This process as a caller. */
+/** @returns this process as a caller */
 export function thisCaller(environment: NodeJS.ProcessEnv = process.env): Caller {
   return { environment: callerEnvironment(environment), session: sessionKey(environment) };
 }
@@ -58,9 +58,9 @@ export function callerEnvironment(environment: NodeJS.ProcessEnv): Record<string
 }
 
 /**
- * Tells apart two shells in which the same credential_process could return different credentials: it may depend on
- * any variable and on the working directory. Two keys of 53 bits each from a hash that is not cryptographic: the proxy
- * is spared loading one, and nothing is authorized by this value.
+ * Identifies a shell for a credential_process, which may depend on any variable and on the working directory. The key is
+ * two hashes of 53 bits each. They are not cryptographic, so that the proxy need not load a library; the key authorizes
+ * nothing.
  */
 export function sessionKey(environment: NodeJS.ProcessEnv, directory: string = process.cwd()): string {
   const entries = Object.entries(environment).filter(([name]) => !ofTheTerminal.test(name));
@@ -68,7 +68,7 @@ export function sessionKey(environment: NodeJS.ProcessEnv, directory: string = p
   return `${hash(text, 1)}-${hash(text, 2)}`;
 }
 
-/** Tells callers with different AWS settings apart without showing the settings. */
+/** @returns a key that identifies the AWS settings without revealing them */
 export function environmentKey(environment: Readonly<Record<string, string>>): string {
   const sorted = Object.entries(environment).sort(([one], [other]) => (one < other ? -1 : 1));
   return createHash('sha256').update(JSON.stringify(sorted)).digest('base64url');

@@ -1,6 +1,6 @@
 /**
- * Files and directories that others must not be able to change or, where it matters, to read. Everything
- * that is created is private from its first moment; everything that is found is checked before it is used.
+ * Files and directories that other users must not be able to change or, for secrets, to read. New files are private from
+ * their creation on; existing ones are checked before they are used.
  */
 
 import { randomBytes } from 'node:crypto';
@@ -29,9 +29,9 @@ import { printable } from '../cli/terminal.ts';
 import { type ErrorCode, MintError, systemErrorHint } from '../errors.ts';
 import { sleepSync } from './sleep.ts';
 
-/** Windows has none of these: there the profile's access list is what keeps others out, see `checkInProfile`. */
+/** Not on Windows, where the profile's access list protects files; see `checkInProfile`. */
 const user = process.getuid?.();
-/** How often a file that is open elsewhere is tried to be replaced again, and after how many milliseconds. */
+/** How often the replacement of an open file is retried, and the pause in milliseconds. */
 const replaceAttempts = 50;
 const replacePause = 20;
 const noFollow = constants.O_NOFOLLOW ?? 0;
@@ -70,8 +70,8 @@ function checkDirectory(path: string, forbidden: number): void {
 }
 
 /**
- * Who owns a directory, or may write to it, may replace what is in it, except for others' entries of a sticky one. As
- * sshd's StrictModes for the home directory, here for every directory above.
+ * The owner of a directory, and every user who can write to it, can replace its entries, except others' entries of a
+ * sticky one. So all directories above are checked, as sshd's StrictModes does below the home directory.
  */
 function checkAbove(path: string): void {
   if (user === undefined) {
@@ -97,7 +97,7 @@ function checkAbove(path: string): void {
   }
 }
 
-/** In a user namespace, the owner of what belongs to users that it does not have: root, for system directories. */
+/** In a user namespace, the owner that is shown for files of unmapped users: root, for system directories. */
 function unmappedUser(): number | undefined {
   try {
     const isWhole = /^\s*0\s+0\s+4294967295\s*$/.test(readFileSync('/proc/self/uid_map', 'latin1'));
@@ -189,7 +189,7 @@ export function writeAtomic(
   options: { readonly mode: number; readonly beforeRename?: () => void },
 ): void {
   const directory = dirname(path);
-  // The name is cut, not the randomness: a file name ends at 255 bytes.
+  // A file name has at most 255 bytes: shorten the name, not the random part.
   const temporary = join(directory, `.${basename(path).slice(0, 80)}.${randomBytes(8).toString('hex')}.tmp`);
   const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | noFollow;
   const descriptor = attempt('write', path, () => openSync(temporary, flags, 0o600));
@@ -216,8 +216,7 @@ export function writeAtomic(
 }
 
 /**
- * On Windows a file cannot be replaced while someone has it open, as a virus scanner has what was just written: that
- * lasts for moments.
+ * On Windows an open file cannot be replaced, and a virus scanner opens new files for a moment.
  */
 function replace(temporary: string, path: string): void {
   for (let left = user === undefined ? replaceAttempts : 0; ; left -= 1) {
@@ -231,14 +230,14 @@ function replace(temporary: string, path: string): void {
   }
 }
 
-/** Without this a rename may be lost in a crash although the file's own bytes are on the disk. */
+/** Syncs the directory. Otherwise a crash may lose the rename although the file's bytes are on the disk. */
 function syncDirectory(directory: string): void {
   let descriptor: number | undefined;
   try {
     descriptor = openSync(directory, constants.O_RDONLY);
     fsyncSync(descriptor);
   } catch {
-    // Some file systems (and Windows) cannot: the rename has happened all the same.
+    // Some file systems (and Windows) do not support this. The rename has already happened.
   } finally {
     if (descriptor !== undefined) closeSync(descriptor);
   }
@@ -295,11 +294,11 @@ function removeQuietly(path: string): void {
   try {
     unlinkSync(path);
   } catch {
-    // Gone already, or the directory went read-only: nothing more can be done.
+    // Already removed, or the directory is read-only now: nothing more can be done.
   }
 }
 
-/** A path in a message: in quotes, and safe to show. JSON leaves C1 and what turns the direction of a text as it is. */
+/** @returns a path for a message: in quotes and escaped, C1 and bidirectional controls included, unlike JSON */
 export function quoted(path: string): string {
   return printable(JSON.stringify(path));
 }

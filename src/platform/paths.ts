@@ -4,7 +4,7 @@ import { join, resolve } from 'node:path';
 import { socketPlaces } from './sockets.ts';
 import { system } from './system/system.ts';
 
-/** Where everything is; absolute paths. */
+/** The files and directories of mint-ssh, as absolute paths. */
 export interface Paths {
   /** `~/.config/mint`, shared with Mint. */
   readonly dir: string;
@@ -22,7 +22,7 @@ export interface Paths {
   readonly forward: string;
   /** A directory: one socket for each VM with an `upstream_agent` of its own. */
   readonly forwardSockets: string;
-  /** A directory: what connections are shared through, where `multiplex` is set. */
+  /** A directory: the sockets of shared connections (`multiplex`). */
   readonly sharedSockets: string;
   readonly agentLog: string;
   /** A directory that other users cannot enter: managed keys, unless another store is set. */
@@ -36,11 +36,11 @@ export interface Paths {
 export interface VmPaths {
   readonly record: string;
   readonly knownHosts: string;
-  /** The same keys under the name that libssh looks for. */
+  /** The pinned keys under the name that libssh looks for. */
   readonly libsshKnownHosts: string;
   readonly lastAddress: string;
   readonly socket: string;
-  /** What `-A` forwards where the VM has an `upstream_agent` of its own. */
+  /** The socket that `-A` forwards if the VM has its own `upstream_agent`. */
   readonly forward: string;
 }
 

@@ -14,7 +14,7 @@ export function programPath(): string {
 }
 
 /**
- * How to start another process of mint-ssh: every one that we start goes through here, so that its limit for core
+ * How to start another process of mint-ssh. Every such process is started with this, so that its limit for core
  * files is 0 from its first instruction, which Node cannot set by itself. The executable has `--disable-sigusr1`
  * inside (build/executable.ts). What the shell itself adds to the environment is removed.
  *

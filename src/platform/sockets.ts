@@ -13,7 +13,7 @@ export interface SocketPlaces {
   /** What `-A` forwards. */
   readonly forward: string;
   vm(name: string): string;
-  /** What `-A` forwards to a VM with an `upstream_agent` of its own. */
+  /** The socket that `-A` forwards to a VM with its own `upstream_agent`. */
   forwardOf(name: string): string;
 }
 
@@ -62,7 +62,7 @@ function pipePlaces(run: string): SocketPlaces {
   };
 }
 
-/** What both ends of the control socket have to know; undefined where its directory keeps all others out. */
+/** @returns the secret of both ends of the control socket; undefined on Unix, where its directory protects it */
 export function controlSecret(run: string): Buffer | undefined {
   return system.hasPipes ? knownPipeSecret(run) : undefined;
 }

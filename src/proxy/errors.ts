@@ -32,7 +32,7 @@ export function closedByServer(notice: string | undefined): MintError {
 /** @param what what the server did not do, in words */
 export function serverTooSlow(what: string, timeoutMs: number): MintError {
   return new MintError('not-ssh', `${what} (waited ${Math.round(timeoutMs / 1000)} s)`, {
-    hint: 'does sshd listen on that port? `ssh-keyscan -p PORT HOST` asks it directly',
+    hint: 'check that sshd listens on that port: `ssh-keyscan -p PORT HOST`',
   });
 }
 
@@ -106,7 +106,7 @@ function dialHint(code: string | undefined): string {
     case 'ENFILE':
       return 'the limit of open files is too low for this shell: `ulimit -n 1024`';
     default:
-      return 'is the VM running, does its security group admit this machine, and is `host` in ssh.toml its address?';
+      return 'check that the VM runs, that its security group allows this machine, and `host` in ssh.toml';
   }
 }
 

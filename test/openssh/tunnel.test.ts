@@ -156,7 +156,7 @@ describe('a tunnel', { timeout: 600_000 }, () => {
     const { stderr } = await failing(
       refuse(400, `\u001b]0;gotcha\u0007 remotePort ${'x'.repeat(10_000)}`),
       /\\u\{1b\}\]0;gotcha\\u\{7\} remotePort x+… \(HTTP 400\) \(dial-failed\)/,
-      /does its security group admit the endpoint/,
+      /its security group allows the endpoint/,
     );
     assert.ok(stderr.length < 1500);
   });

@@ -106,7 +106,7 @@ describe('a VM behind a jump host', { timeout: 300_000 }, () => {
     const { status, stderr } = await world.ssh('lost', 'true');
     assert.equal(status, 255);
     assert.match(stderr, /cannot reach lost through nowhere: ssh exited with status 255 \(dial-failed\)/);
-    assert.match(stderr, /hint: does this work\? ssh nowhere/);
+    assert.match(stderr, /hint: try: ssh nowhere/);
   });
 
   test('is refused if the jump hosts form a circle', async () => {

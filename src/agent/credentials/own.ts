@@ -60,7 +60,7 @@ function refusalOf(vm: string, user: string, path: string): RefusalWords {
     code: 'login-refused',
     message: `${vm} did not accept the key in ${quoted(path)} for user ${user}`,
     hint:
-      `is there a user ${user} on it, and did your client offer that key? ` +
+      `check that it has a user ${user}, and that your client offers that key; ` +
       '`ssh-add -L` shows the keys in your agent',
   };
 }

@@ -101,7 +101,7 @@ export class TunnelStream extends Duplex {
 
   #malformed(what: string): MintError {
     return new MintError('io-failed', `${this.#name} does not follow the protocol of an endpoint: ${what}`, {
-      hint: 'is there a proxy in between that rewrites WebSockets? check HTTPS_PROXY and NO_PROXY',
+      hint: 'a proxy in between may rewrite WebSockets: check HTTPS_PROXY and NO_PROXY',
       cause: this.#failure,
     });
   }

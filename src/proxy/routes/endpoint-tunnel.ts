@@ -151,7 +151,7 @@ function explainFailure(error: unknown, { endpoint, url }: TunnelReply, { vm }: 
 }
 
 const securityGroupHint =
-  'does sshd listen on that port of the VM, and does its security group admit the endpoint there?';
+  'check that sshd listens on that port of the VM, and that its security group allows the endpoint';
 
 function failed(message: string, hint: string, cause: unknown): MintError {
   return new MintError('dial-failed', message, { hint, cause });

@@ -45,7 +45,7 @@ export const via: Route = {
     const child = spawn(ssh.program, words, { env: environment, stdio: ['pipe', 'pipe', 'inherit'] });
     const failed = (what: string, cause?: unknown) =>
       new MintError('dial-failed', `cannot reach ${vm} through ${jumpHost}: ${what}`, {
-        hint: `does this work? ssh ${jumpHost}`,
+        hint: `try: ssh ${jumpHost}`,
         cause,
       });
     const stream = new ByteStream((receive) => attach(child.stdout, child.stdin, receive));
