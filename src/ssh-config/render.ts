@@ -97,10 +97,10 @@ function groups<T>(all: readonly T[], size: number): T[][] {
   );
 }
 
-/** `mint-<vm>` is Mint's own alias. It is left out if a VM has that name. */
+/** `mint-<vm>` is Mint's own alias, with the tag's spelling of the name. It is left out if a VM has that name. */
 function hostPatterns({ vm: { name }, spelling }: Block, names: ReadonlySet<string>): string[] {
-  const alias = `mint-${name}`;
-  return [name, ...(spelling === undefined ? [] : [spelling]), ...(names.has(alias) ? [] : [alias])];
+  const spellings = spelling === undefined ? [name] : [name, spelling];
+  return [...spellings, ...(names.has(`mint-${name}`) ? [] : spellings.map((each) => `mint-${each}`))];
 }
 
 function ownLines(block: Block, options: RenderOptions): Line[] {

@@ -200,7 +200,7 @@ describe('names from tags', { timeout: 300_000 }, () => {
       assert.match(stderr, new RegExp(`your VM ${name} is left out, because .*mint-ssh ssh-config ${name}`));
     }
     assert.ok(blocks().includes('Host plain mint-plain'), blocks().join());
-    assert.ok(blocks().includes('Host upper Upper mint-upper'), blocks().join());
+    assert.ok(blocks().includes('Host upper Upper mint-upper mint-Upper'), blocks().join());
   });
 
   test('get a block when the user approves them by name, and stay approved', async () => {
@@ -255,7 +255,7 @@ describe('names from tags', { timeout: 300_000 }, () => {
     const { id } = await machines.add('127.0.0.34', tags('Dev_Box'));
     const web = await machines.add('127.0.0.35', { tags: { Name: 'WEB-Prod-01' } });
     await writeConfig(machines, 'WEB-Prod-01');
-    for (const name of ['dev_box', 'Dev_Box', 'mint-dev_box'])
+    for (const name of ['dev_box', 'Dev_Box', 'mint-dev_box', 'mint-Dev_Box'])
       assert.equal(await machineOf(machines, name), id);
     for (const name of ['web-prod-01', 'WEB-Prod-01']) assert.equal(await machineOf(machines, name), web.id);
     await machines.world.mint('agent', 'stop');
