@@ -135,13 +135,7 @@ export function explainFailure(error: unknown, attempt: Attempt): MintError {
   if (error instanceof MintError) return error;
   if (!(error instanceof Error)) return other(new Error(String(error)), attempt);
   const row = rows.get(error.name);
-  if (row !== undefined) {
-    const code = typeof row.code === 'function' ? row.code(attempt) : row.code;
-    return new MintError(code, `${row.what(attempt)}: ${said(error, attempt)}`, {
-      hint: row.hint(attempt),
-      cause: error,
-    });
-  }
+  if (row !== undefined) return explained(row, error, attempt);
   const { httpStatusCode } = metadata(error);
   const network = httpStatusCode === undefined ? unreachable(error, attempt) : undefined;
   if (network !== undefined) return network;
@@ -160,7 +154,18 @@ export function explainFailure(error: unknown, attempt: Attempt): MintError {
     });
   }
   if (error instanceof SyntaxError) return notAws(error, attempt, httpStatusCode);
+  // EC2 has dozens of reasons: quotas, capacity of a host or of a reservation, a key of KMS, a spot request.
+  if (attempt.operation === 'ec2:StartInstances' && httpStatusCode !== undefined)
+    return explained(notStartable, error, attempt);
   return other(error, attempt);
+}
+
+function explained(row: Row, error: Error, attempt: Attempt): MintError {
+  const code = typeof row.code === 'function' ? row.code(attempt) : row.code;
+  return new MintError(code, `${row.what(attempt)}: ${said(error, attempt)}`, {
+    hint: row.hint(attempt),
+    cause: error,
+  });
 }
 
 /** A call that was not answered after `milliseconds`. */

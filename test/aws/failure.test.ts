@@ -98,6 +98,22 @@ test("puts untrusted text on one line, shortened, without the caller's secrets",
   assert.doesNotMatch(proxy.message, /geheim99/);
 });
 
+test('every reason for which EC2 does not start an instance has the code and the hint of one', () => {
+  const reasons = [
+    'VcpuLimitExceeded',
+    'InsufficientHostCapacity',
+    'UnsupportedOperation',
+    'IncorrectSpotRequestState',
+  ];
+  for (const name of reasons) {
+    const failed = named(name, 'not now', { $metadata: { requestId: 'r-1', httpStatusCode: 400 } });
+    const error = explainFailure(failed, attempt({ operation: 'ec2:StartInstances' }));
+    assert.equal(error.code, 'vm-not-running', name);
+    assert.match(error.hint ?? '', /aws ec2 describe-instances --instance-ids i-/);
+    assert.equal(explainFailure(failed, attempt({ operation: 'ec2:DescribeInstances' })).code, 'io-failed');
+  }
+});
+
 test('omits the encoded message of EC2 that only an administrator can decode', () => {
   const text = `You are not authorized to perform this operation. Encoded authorization failure message: ${'aB-_9'.repeat(200)}`;
   const error = explainFailure(
