@@ -159,7 +159,8 @@ export function isObject(value: unknown): value is JsonObject {
 
 function parseJson(text: string): unknown {
   try {
-    return exact.parse(text, (_key, value, { source }) =>
+    // Some editors of Windows put a byte order mark at the beginning.
+    return exact.parse(text.replace(/^\uFEFF/, ''), (_key, value, { source }) =>
       typeof value === 'number' && source !== undefined && String(value) !== source
         ? exact.rawJSON(source)
         : value,

@@ -194,3 +194,9 @@ describe('the store', () => {
     assert.deepEqual(names, [undefined, 'cws-one-eu-west-1', 'cws-two-eu-central-1']);
   });
 });
+
+test('reads a file that an editor has put a byte order mark in front of, and writes none', () => {
+  const metadata = parseMetadata(`\uFEFF${older}`);
+  assert.deepEqual(metadata.keys, parseMetadata(older).keys);
+  assert.equal(metadataWith(metadata, 'absent', undefined).charAt(0), '{');
+});
