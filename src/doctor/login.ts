@@ -1,5 +1,8 @@
 /** Tries a real login, through ssh, the proxy, the agent, AWS and the VM's sshd. */
+import { spawnSync } from 'node:child_process';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { quoted } from '../platform/files.ts';
+import { system } from '../platform/system/system.ts';
 import { withLoginConfig } from '../ssh-config/login-config.ts';
 import { sshArguments } from '../ssh-config/ssh-child.ts';
 import { isDefinite } from '../vms/names.ts';
@@ -62,8 +65,17 @@ export async function tryLogin(
   const quiet = { ...globals, verbose: false, timing: false };
   return await withLoginConfig({ paths, vm, globals: quiet, proxyOptions }, async (file) => {
     const words = sshArguments(file, [...options, '-T'], vm.name, 'true');
-    return explain(await runSsh(words, { limit: limitMs, environment }));
+    const login = explain(await runSsh(words, { limit: limitMs, environment }));
+    const isProxySilent = login.status !== 0 && login.code === undefined;
+    return { ...login, hint: login.hint ?? (isProxySilent ? shellHint(environment, vm.name) : undefined) };
   });
+}
+
+/** ssh runs ProxyCommand with `$SHELL -c`. The shell of a service account often runs nothing (nologin). */
+function shellHint({ SHELL: shell }: NodeJS.ProcessEnv, vm: string): string | undefined {
+  if (!shell || !system.hasModes) return undefined;
+  if (spawnSync(shell, ['-c', 'exit 0'], { stdio: 'ignore', timeout: 2_000 }).status === 0) return undefined;
+  return `SHELL is ${quoted(shell)}, and ssh cannot run the proxy with it: SHELL=/bin/sh ssh ${vm}`;
 }
 
 /** The state of the instance, if it rules out a login. */
