@@ -191,7 +191,7 @@ describe('mint-ssh keys refuses, and writes nothing', () => {
     }
     unlinkSync(path);
     for (const words of [...uses, ['share', 'lab', '--passphrase', '--output', output]]) {
-      assert.match(await refused(place, words, ['key-store', 1]), /gone/);
+      assert.match(await refused(place, words, ['key-store', 1]), /file is missing/);
     }
     const listed = await place.keys(['list']);
     assert.equal(listed.status, 1);
