@@ -37,6 +37,9 @@ From the installed program to three logins, typed without a pause (${cpus().leng
 
 ${table(['way', 'commands to set up', 'logins', 'seconds'], [row('`mint-ssh setup`', day.setup), row('by hand', day.byHand)])}
 
+The npm package answers \`mint-ssh --version\` in 50 ms once its compile cache is warm, the executable in 34 ms, and Node alone starts
+in 26 ms: each the fastest of 20 runs in turn, on a busy machine of that kind, 2026-11-27.
+
 ${screens.map(([name, title]) => `## ${name[0]?.toUpperCase()}${name.slice(1)}\n\n${title}\n\n\`\`\`text\n${day.captures[name]?.trim()}\n\`\`\``).join('\n\n')}
 `;
 writeFileSync(join(import.meta.dirname, '../../docs/first-day.md'), text);
