@@ -3,6 +3,7 @@ import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
+import { makeKey } from '../keys/key-lines.ts';
 import { type Child, startChild } from '../openssh/child.ts';
 import { onTerminal, pathOf } from './asked.ts';
 
@@ -53,6 +54,42 @@ describe('a passphrase', () => {
     const { stdout } = await child.done;
     assert.match(stdout, /interrupted\.\r\nstatus 130\.[\s\S]* icanon[\s\S]* echo /);
     assert.doesNotMatch(stdout, /half|\[no/);
+  });
+
+  test('at which Ctrl-C is pressed ends the command with status 130, without a message', async (context) => {
+    const directory = mkdtempSync(join(tmpdir(), 'mint-secret-'));
+    context.after(() => rmSync(directory, { recursive: true, force: true }));
+    makeKey(directory, 'locked', '-t', 'ed25519', '-N', 'four words of a passphrase');
+    const main = join(import.meta.dirname, '../../src/main.ts');
+    const words = `--config-dir '${directory}/config' keys import lab --key-file '${directory}/locked'`;
+    const child = onTerminal(`trap : INT; '${process.execPath}' '${main}' ${words}; echo "status $?."`);
+    await child.until(/Passphrase of the key in .*: /);
+    child.stdin.write('\x03');
+    const { stdout } = await child.done;
+    assert.match(stdout, /: \r\nstatus 130\.\r\n$/);
+  });
+
+  test('and an MFA code behave alike: Ctrl-C ends the command with status 130', async (context) => {
+    const directory = mkdtempSync(join(tmpdir(), 'mint-secret-'));
+    context.after(() => rmSync(directory, { recursive: true, force: true }));
+    const role =
+      'role_arn = arn:aws:iam::123456789012:role/ops\nmfa_serial = arn:aws:iam::123456789012:mfa/me\n';
+    const base = '[profile base]\naws_access_key_id = AKIAX\naws_secret_access_key = x\n';
+    writeFileSync(
+      join(directory, 'aws'),
+      `${base}[profile ops]\nsource_profile = base\nregion = us-east-1\n${role}`,
+    );
+    const main = join(import.meta.dirname, '../../src/main.ts');
+    const words = `--config-dir '${directory}/config' vms --profile ops --region us-east-1`;
+    const child = onTerminal(`trap : INT; '${process.execPath}' '${main}' ${words}; echo "status $?."`, {
+      AWS_CONFIG_FILE: join(directory, 'aws'),
+      AWS_SHARED_CREDENTIALS_FILE: join(directory, 'none'),
+    });
+    await child.until(/MFA code for .*: /);
+    child.stdin.write('12\x03');
+    const { stdout } = await child.done;
+    assert.match(stdout, /status 130\.\r\n$/);
+    assert.doesNotMatch(stdout, /error/);
   });
 
   test('that is not completed in time is discarded, and leaves no input for the shell', async () => {
