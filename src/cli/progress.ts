@@ -14,6 +14,8 @@ const showsTimeMs = 3_000;
 const eraseLine = '\r\u001b[2K';
 
 let isShown = false;
+/** How many questions are on the terminal: meanwhile no line is written over them. */
+let pauses = 0;
 
 export interface Progress {
   /** Changes the text. */
@@ -32,7 +34,7 @@ export function startProgress(text: string): Progress {
   let hasHandlers = false;
   const tick = () => {
     const elapsedMs = performance.now() - startedAt;
-    if (elapsedMs < delayMs || !canErase() || !system.isInForeground()) return;
+    if (pauses > 0 || elapsedMs < delayMs || !canErase() || !system.isInForeground()) return;
     if (!hasHandlers) process.once('exit', hideProgress).once('SIGINT', interrupted);
     hasHandlers = true;
     const time = elapsedMs < showsTimeMs ? '' : ` (${Math.round(elapsedMs / 1000)} s)`;
@@ -68,6 +70,21 @@ export async function withProgress<T>(text: string, action: () => Promise<T>): P
   } finally {
     progress.end();
   }
+}
+
+/**
+ * Erases the line and keeps it hidden while the user is asked, by this process or by one that it started.
+ *
+ * @returns a function that ends the pause; further calls of it do nothing
+ */
+export function pauseProgress(): () => void {
+  hideProgress();
+  pauses += 1;
+  let isPaused = true;
+  return () => {
+    if (isPaused) pauses -= 1;
+    isPaused = false;
+  };
 }
 
 /** Erases the line; called before anything else is written to the terminal. */

@@ -3,6 +3,7 @@ import { Interrupted } from '../errors.ts';
 import { system } from '../platform/system/system.ts';
 import { askpassUse, askSecretThroughProgram } from './askpass.ts';
 import { openTerminal } from './open-terminal.ts';
+import { pauseProgress } from './progress.ts';
 import { printable } from './terminal.ts';
 
 /**
@@ -49,6 +50,7 @@ async function askHidden(prompt: string, isOver: () => boolean): Promise<Secret>
   if (!system.isInForeground()) return 'cannot-ask';
   const terminal = openTerminal();
   if (terminal === undefined) return 'cannot-ask';
+  const resume = pauseProgress();
   let reveal: (() => void) | undefined;
   let typed: number[] = [];
   try {
@@ -92,6 +94,7 @@ async function askHidden(prompt: string, isOver: () => boolean): Promise<Secret>
       return outcome === 'done' ? { text: Buffer.from(typed).toString() } : 'no';
     }
   } finally {
+    resume();
     reveal?.();
     terminal.close();
   }

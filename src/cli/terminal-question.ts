@@ -9,7 +9,7 @@ import { system } from '../platform/system/system.ts';
 import { type Answer, askedAgain, judge, plainLines, type Question } from './answer.ts';
 import { hasColour, paintFrame } from './colour.ts';
 import { openTerminal } from './open-terminal.ts';
-import { hideProgress } from './progress.ts';
+import { pauseProgress } from './progress.ts';
 import type { Terminal } from './tty.ts';
 
 /**
@@ -19,12 +19,13 @@ import type { Terminal } from './tty.ts';
  */
 export async function askOnTerminal(question: Question, environment = process.env): Promise<Answer> {
   if (!system.isInForeground()) return 'cannot-ask';
-  hideProgress();
   const terminal = openTerminal();
   if (terminal === undefined) return 'cannot-ask';
+  const resume = pauseProgress();
   try {
     return await converse(terminal, question, environment);
   } finally {
+    resume();
     terminal.close();
   }
 }

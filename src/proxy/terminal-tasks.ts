@@ -8,6 +8,7 @@ import type {
   SecretAnswer,
   SecretQuestion,
 } from '../agent/control/protocol.ts';
+import { pauseProgress } from '../cli/progress.ts';
 import type { Paths } from '../platform/paths.ts';
 import { ownProcess } from '../platform/program.ts';
 
@@ -61,11 +62,16 @@ export class TerminalTasks {
       ...(region === undefined ? [] : ['--region', region]),
     ];
     const { file, words } = ownProcess(['credentials', ...options], { keepsEnvironment: true });
+    // It may ask for an MFA code, and says itself what it waits for.
+    const resume = pauseProgress();
     const child = spawn(file, words, {
       stdio: ['ignore', 'ignore', 'inherit'],
       windowsHide: true,
     });
-    const ended = () => this.#send({ type: 'credentials-ended', id });
+    const ended = () => {
+      resume();
+      this.#send({ type: 'credentials-ended', id });
+    };
     child.once('error', ended).once('exit', ended);
     child.unref();
   }

@@ -92,6 +92,24 @@ describe('a passphrase', () => {
     assert.doesNotMatch(stdout, /error/);
   });
 
+  test('is not overwritten by the progress of what waits for it', async () => {
+    const source = (file: string) => JSON.stringify(join(import.meta.dirname, '../../src/cli', file));
+    const code = `const { startProgress } = await import(${source('progress.ts')});
+      const { askSecret } = await import(${source('secret.ts')});
+      startProgress("waiting");
+      await new Promise((resolve) => setTimeout(resolve, 1500));
+      await askSecret("Secret: ");
+      process.exit(0);`;
+    const child = onTerminal(`'${process.execPath}' --input-type=module -e '${code}'`, { TERM: 'xterm' });
+    await child.until(/waiting/);
+    await child.until(/Secret: /);
+    // Longer than the line takes to be updated.
+    await new Promise((resolve) => setTimeout(resolve, 1500));
+    child.stdin.write('\r');
+    const { stdout } = await child.done;
+    assert.doesNotMatch(stdout.slice(stdout.indexOf('Secret: ')), /waiting/);
+  });
+
   test('that is not completed in time is discarded, and leaves no input for the shell', async () => {
     const child = onTerminal(`'${process.execPath}' '${program}' 2; stty -a; head -n 1 >&2`);
     await child.until(asked);
