@@ -428,7 +428,7 @@ describe('mint-ssh keys', () => {
     assert.match(stderr, /repaired: .*next\.next\.pub\\?" was missing/);
     assert.match(
       stderr,
-      /repaired: the new key of a rotation of lost was damaged: the rotation has not begun/,
+      /repaired: the new key of a rotation of lost was damaged, and was removed: the rotation has not begun/,
     );
     assert.match(stderr, /error: .*old\.old.* the old key of an unknown rotation \(key-store\)/);
     assert.match(stderr, /error: .*gone\.old.*hint: .*put it back from a backup/s);
