@@ -98,7 +98,7 @@ export function isCertificateError(code: string): boolean {
 function dialHint(code: string | undefined): string {
   switch (code) {
     case 'ECONNREFUSED':
-      return 'nothing listens there: is the VM still booting? `port` in ssh.toml sets another port';
+      return 'the VM may still be booting; `port` in ssh.toml sets another port';
     case 'ENOTFOUND':
     case 'EAI_AGAIN':
       return 'check `host` in ssh.toml, and the name service of this machine';
