@@ -160,6 +160,7 @@ const maxLines = 400;
 const shortFiles: Readonly<Record<string, string>> = {
   'version.ts': 'the version, for every folder',
   'commands/': 'one file for each word that the user types',
+  'commands/keys/': 'one file for each word of `keys`',
   'agent/credentials/key-memory.ts': 'how a private key leaves the memory; three kinds of keys use it',
   'aws/credentials-sdk.ts': 'a part of the SDK that the executable loads by itself',
   'aws/dynamodb-sdk.ts': 'a part of the SDK that the executable loads by itself',

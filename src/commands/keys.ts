@@ -9,15 +9,15 @@ import { keyFormats } from '../keys/store/private-key.ts';
 import { forbidCoreFiles } from '../platform/hardening.ts';
 import { resolvePaths } from '../platform/paths.ts';
 import { loadSettings } from '../settings/settings.ts';
-import { attachKey, dedicateKey, detachKey } from './keys-attach.ts';
-import { deleteKey } from './keys-delete.ts';
-import { repairKeys } from './keys-doctor.ts';
-import { createKey, importKey } from './keys-make.ts';
-import { migrateKeys } from './keys-migrate.ts';
-import { type KeysRequest, misused } from './keys-request.ts';
-import { rotateKey } from './keys-rotate.ts';
-import { listAll, printPublic, showKey } from './keys-show.ts';
-import { exportKey, shareKey } from './keys-transfer.ts';
+import { attachKey, dedicateKey, detachKey } from './keys/attach.ts';
+import { deleteKey } from './keys/delete.ts';
+import { repairKeys } from './keys/doctor.ts';
+import { createKey, importKey } from './keys/make.ts';
+import { migrateKeys } from './keys/migrate.ts';
+import { type KeysRequest, misused } from './keys/request.ts';
+import { rotateKey } from './keys/rotate.ts';
+import { listAll, printPublic, showKey } from './keys/show.ts';
+import { exportKey, shareKey } from './keys/transfer.ts';
 
 export const command: Command = {
   usage: 'keys [list | show PROFILE | create PROFILE | …] [--store DIR]',

@@ -35,7 +35,7 @@ describe('the first day', { timeout: 600_000, skip: !canMakeUsers && 'needs user
     const shows: Readonly<Record<string, readonly RegExp[]>> = {
       vms: [/^build .*running/m, /^data .*running/m, /^dev .*running/m],
       picker: [/^> dev .*running/m, /Enter connects/],
-      doctor: [/^FAIL  address /m, /login +not checked/],
+      doctor: [/^FAIL {2}address /m, /login +not checked/],
       warning: [/HAS CHANGED/, /yes\/no/],
     };
     for (const [name, forms] of Object.entries(shows))

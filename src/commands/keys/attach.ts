@@ -1,31 +1,30 @@
 /** `keys attach`, `detach` and `dedicated`: which VMs accept a key. */
-import { command } from '../cli/shell-command.ts';
-import { hint, printable, say } from '../cli/terminal.ts';
-import { MintError } from '../errors.ts';
-import { dropKeys, type KeptKey, putKey } from '../keys/key-change.ts';
-import { materialOf } from '../keys/store/key-material.ts';
-import { addKey, findKey, type KeyRecord, listKeys, lookUp } from '../keys/store/key-store.ts';
-import { generateKey } from '../keys/store/key-type.ts';
-import type { Machine } from '../keys/store/own-state.ts';
-import { dedicatedName } from '../keys/store/profile-name.ts';
+import { command } from '../../cli/shell-command.ts';
+import { hint, printable, say } from '../../cli/terminal.ts';
+import { MintError } from '../../errors.ts';
+import { dropKeys, type KeptKey, putKey } from '../../keys/key-change.ts';
+import { materialOf } from '../../keys/store/key-material.ts';
+import { addKey, findKey, type KeyRecord, listKeys, lookUp } from '../../keys/store/key-store.ts';
+import { generateKey } from '../../keys/store/key-type.ts';
+import type { Machine } from '../../keys/store/own-state.ts';
+import { dedicatedName } from '../../keys/store/profile-name.ts';
 import {
   addMachines,
   enterMachine,
   forgetMachine,
   isSameMachine,
   machineOf,
-} from '../keys/store/rotation.ts';
-import { withKeySessions, withSessions } from '../keys/vm-session.ts';
-import { thisCaller } from '../platform/caller.ts';
-import { parseHostKey } from '../ssh/hostkey.ts';
-import type { Login } from '../ssh-config/login-config.ts';
-import { listCached } from '../vms/list-vms.ts';
-import type { LocatedVm } from '../vms/located-vm.ts';
-import { VmCache } from '../vms/vm-cache.ts';
-import { noteKey } from './keys-audit.ts';
-import { loginTo, type OpenedKey, openKept, openOther, usesKey } from './keys-logins.ts';
-import { plainName } from './keys-machines.ts';
-import { getOrMake, type KeysRequest, withTurn } from './keys-request.ts';
+} from '../../keys/store/rotation.ts';
+import { withKeySessions, withSessions } from '../../keys/vm-session.ts';
+import { thisCaller } from '../../platform/caller.ts';
+import { parseHostKey } from '../../ssh/hostkey.ts';
+import type { Login } from '../../ssh-config/login-config.ts';
+import { listCached } from '../../vms/list-vms.ts';
+import type { LocatedVm } from '../../vms/located-vm.ts';
+import { VmCache } from '../../vms/vm-cache.ts';
+import { loginTo, type OpenedKey, openKept, openOther, usesKey } from './logins.ts';
+import { plainName } from './machines.ts';
+import { getOrMake, type KeysRequest, noteKey, withTurn } from './request.ts';
 
 export async function attachKey(request: KeysRequest): Promise<number> {
   const { directory, profile, vm } = request;

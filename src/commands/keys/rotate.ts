@@ -4,12 +4,12 @@
  * it to the machines that accept it alone.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { hint, printable, say } from '../cli/terminal.ts';
-import { MintError } from '../errors.ts';
-import { installKey, isFailed, type KeptKey, type Outcome, removeOldKey } from '../keys/key-change.ts';
-import { materialOf } from '../keys/store/key-material.ts';
-import { findKey, type KeyRecord } from '../keys/store/key-store.ts';
-import { generateKey, keyTypes, publicBlob } from '../keys/store/key-type.ts';
+import { hint, printable, say } from '../../cli/terminal.ts';
+import { MintError } from '../../errors.ts';
+import { installKey, isFailed, type KeptKey, type Outcome, removeOldKey } from '../../keys/key-change.ts';
+import { materialOf } from '../../keys/store/key-material.ts';
+import { findKey, type KeyRecord } from '../../keys/store/key-store.ts';
+import { generateKey, keyTypes, publicBlob } from '../../keys/store/key-type.ts';
 import {
   beginRotation,
   endRotation,
@@ -18,13 +18,12 @@ import {
   noteMachine,
   noteRegions,
   switchKeys,
-} from '../keys/store/rotation.ts';
-import { parseHostKey } from '../ssh/hostkey.ts';
-import { noteKey } from './keys-audit.ts';
-import { checkForEc2, withEc2 } from './keys-ec2.ts';
-import { type OpenedKey, onEach, openKept, openOther, type Target } from './keys-logins.ts';
-import { type FoundMachines, findMachines, plainName } from './keys-machines.ts';
-import { detailsOf, type KeysRequest, misused, withTurn } from './keys-request.ts';
+} from '../../keys/store/rotation.ts';
+import { parseHostKey } from '../../ssh/hostkey.ts';
+import { checkForEc2, withEc2 } from './ec2.ts';
+import { type OpenedKey, onEach, openKept, openOther, type Target } from './logins.ts';
+import { type FoundMachines, findMachines, plainName } from './machines.ts';
+import { detailsOf, type KeysRequest, misused, noteKey, withTurn } from './request.ts';
 
 /**
  * Between the switch and the first removal, so that a login which was offered the old key alone ends: one that was authorized

@@ -1,17 +1,16 @@
 /** `keys create` and `import`: adds a key to the store, and with `--aws` its public half to EC2. */
-import { hint, say } from '../cli/terminal.ts';
-import { MintError } from '../errors.ts';
-import { materialOf } from '../keys/store/key-material.ts';
-import { addKey, checkFree, findKey, type KeyRecord, listKeys, lookUp } from '../keys/store/key-store.ts';
-import { generateKey, publicBlob } from '../keys/store/key-type.ts';
-import { awsKeyName, profileName } from '../keys/store/profile-name.ts';
-import { addEc2Name } from '../keys/store/rotation.ts';
-import type { KeyMaterial } from '../keys/store/store-files.ts';
-import { parseHostKey } from '../ssh/hostkey.ts';
-import { noteKey } from './keys-audit.ts';
-import { checkForEc2, nameInEc2, withEc2 } from './keys-ec2.ts';
-import { blobOf, detailsOf, type KeysRequest, reportMade } from './keys-request.ts';
-import { readKeyFile } from './keys-transfer.ts';
+import { hint, say } from '../../cli/terminal.ts';
+import { MintError } from '../../errors.ts';
+import { materialOf } from '../../keys/store/key-material.ts';
+import { addKey, checkFree, findKey, type KeyRecord, listKeys, lookUp } from '../../keys/store/key-store.ts';
+import { generateKey, publicBlob } from '../../keys/store/key-type.ts';
+import { awsKeyName, profileName } from '../../keys/store/profile-name.ts';
+import { addEc2Name } from '../../keys/store/rotation.ts';
+import type { KeyMaterial } from '../../keys/store/store-files.ts';
+import { parseHostKey } from '../../ssh/hostkey.ts';
+import { checkForEc2, nameInEc2, withEc2 } from './ec2.ts';
+import { blobOf, detailsOf, type KeysRequest, noteKey, reportMade } from './request.ts';
+import { readKeyFile } from './transfer.ts';
 
 export async function createKey(request: KeysRequest): Promise<number> {
   const { directory, profile, values } = request;

@@ -1,14 +1,14 @@
 /** `keys export`, `import` and `share`: copies private keys out of the store and into it. */
 import { existsSync, lstatSync, readFileSync, realpathSync, statSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
-import { command } from '../cli/shell-command.ts';
-import { hint, say } from '../cli/terminal.ts';
-import { MintError } from '../errors.ts';
-import { parseKeyFile, refusePublicKey } from '../keys/store/key-file.ts';
-import { materialOf } from '../keys/store/key-material.ts';
-import { findKey } from '../keys/store/key-store.ts';
-import { publicBlob } from '../keys/store/key-type.ts';
-import { encodePrivateKey, keyFormats } from '../keys/store/private-key.ts';
+import { command } from '../../cli/shell-command.ts';
+import { hint, say } from '../../cli/terminal.ts';
+import { MintError } from '../../errors.ts';
+import { parseKeyFile, refusePublicKey } from '../../keys/store/key-file.ts';
+import { materialOf } from '../../keys/store/key-material.ts';
+import { findKey } from '../../keys/store/key-store.ts';
+import { publicBlob } from '../../keys/store/key-type.ts';
+import { encodePrivateKey, keyFormats } from '../../keys/store/private-key.ts';
 import {
   decryptKey,
   encryptKey,
@@ -17,13 +17,12 @@ import {
   parseSharedFile,
   type Readers,
   recipientsOf,
-} from '../keys/store/shared-file.ts';
-import { type KeyMaterial, publicBlobOf, readPrivateKey } from '../keys/store/store-files.ts';
-import { ioFailed, quoted, readPrivateFile, writeAtomic } from '../platform/files.ts';
-import { parseHostKey } from '../ssh/hostkey.ts';
-import { noteKey } from './keys-audit.ts';
-import { askNewPassphrase, askPassphrase, openWithPassphrase } from './keys-passphrase.ts';
-import { type KeysRequest, misused } from './keys-request.ts';
+} from '../../keys/store/shared-file.ts';
+import { type KeyMaterial, publicBlobOf, readPrivateKey } from '../../keys/store/store-files.ts';
+import { ioFailed, quoted, readPrivateFile, writeAtomic } from '../../platform/files.ts';
+import { parseHostKey } from '../../ssh/hostkey.ts';
+import { askNewPassphrase, askPassphrase, openWithPassphrase } from './passphrase.ts';
+import { type KeysRequest, misused, noteKey } from './request.ts';
 
 const maxBytes = 65_536;
 

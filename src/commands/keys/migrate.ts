@@ -4,25 +4,24 @@
  */
 import { lstatSync, readdirSync, readFileSync, unlinkSync } from 'node:fs';
 import { join, resolve } from 'node:path';
-import { printable, say } from '../cli/terminal.ts';
-import { MintError } from '../errors.ts';
-import { isFailed } from '../keys/key-change.ts';
-import { type OlderKey, olderKeys } from '../keys/older-keys.ts';
-import { invalid, parseKeyFile } from '../keys/store/key-file.ts';
-import { materialOf } from '../keys/store/key-material.ts';
-import { addKey, findKey, type KeyRecord, listKeys, lookUp } from '../keys/store/key-store.ts';
-import { blobOfLine, publicBlob } from '../keys/store/key-type.ts';
-import { profileName } from '../keys/store/profile-name.ts';
-import { addEc2Name, addMachines } from '../keys/store/rotation.ts';
-import { publicBlobOf, timestamp } from '../keys/store/store-files.ts';
-import { ioFailed, quoted, readPrivateFile } from '../platform/files.ts';
-import { homeDirectory } from '../platform/paths.ts';
-import { parseHostKey } from '../ssh/hostkey.ts';
-import { noteKey } from './keys-audit.ts';
-import { keptKey, onEach } from './keys-logins.ts';
-import { findMachines } from './keys-machines.ts';
-import { openWithPassphrase } from './keys-passphrase.ts';
-import { type KeysRequest, misused } from './keys-request.ts';
+import { printable, say } from '../../cli/terminal.ts';
+import { MintError } from '../../errors.ts';
+import { isFailed } from '../../keys/key-change.ts';
+import { type OlderKey, olderKeys } from '../../keys/older-keys.ts';
+import { invalid, parseKeyFile } from '../../keys/store/key-file.ts';
+import { materialOf } from '../../keys/store/key-material.ts';
+import { addKey, findKey, type KeyRecord, listKeys, lookUp } from '../../keys/store/key-store.ts';
+import { blobOfLine, publicBlob } from '../../keys/store/key-type.ts';
+import { profileName } from '../../keys/store/profile-name.ts';
+import { addEc2Name, addMachines } from '../../keys/store/rotation.ts';
+import { publicBlobOf, timestamp } from '../../keys/store/store-files.ts';
+import { ioFailed, quoted, readPrivateFile } from '../../platform/files.ts';
+import { homeDirectory } from '../../platform/paths.ts';
+import { parseHostKey } from '../../ssh/hostkey.ts';
+import { keptKey, onEach } from './logins.ts';
+import { findMachines } from './machines.ts';
+import { openWithPassphrase } from './passphrase.ts';
+import { type KeysRequest, misused, noteKey } from './request.ts';
 
 const maxBytes = 65_536;
 

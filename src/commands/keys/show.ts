@@ -1,26 +1,26 @@
 /** `keys list`, `show` and `public`: prints what the store knows about the keys. Asks neither AWS nor a VM. */
 
-import { hint, print, printJson, say } from '../cli/terminal.ts';
-import { MintError } from '../errors.ts';
-import { findKey, type KeyRecord, readStore } from '../keys/store/key-store.ts';
+import { hint, print, printJson, say } from '../../cli/terminal.ts';
+import { MintError } from '../../errors.ts';
+import { findKey, type KeyRecord, readStore } from '../../keys/store/key-store.ts';
 import {
   type InstanceUse,
   keyJson,
   managedKeyTable,
   managedKeyText,
   unusableJson,
-} from '../keys/store/key-table.ts';
-import { shownName } from '../keys/store/metadata.ts';
-import { machineOf } from '../keys/store/rotation.ts';
-import { readPrivateKey, readPublicKey } from '../keys/store/store-files.ts';
-import { thisCaller } from '../platform/caller.ts';
-import { quoted } from '../platform/files.ts';
-import { listCached } from '../vms/list-vms.ts';
-import { VmCache } from '../vms/vm-cache.ts';
-import { usesKey } from './keys-logins.ts';
-import { plainName } from './keys-machines.ts';
-import { detailsOf, type KeysRequest, makeDefault, usesOfRecord, waiting } from './keys-request.ts';
-import { span } from './vm-rows.ts';
+} from '../../keys/store/key-table.ts';
+import { shownName } from '../../keys/store/metadata.ts';
+import { machineOf } from '../../keys/store/rotation.ts';
+import { readPrivateKey, readPublicKey } from '../../keys/store/store-files.ts';
+import { thisCaller } from '../../platform/caller.ts';
+import { quoted } from '../../platform/files.ts';
+import { listCached } from '../../vms/list-vms.ts';
+import { VmCache } from '../../vms/vm-cache.ts';
+import { span } from '../vm-rows.ts';
+import { usesKey } from './logins.ts';
+import { plainName } from './machines.ts';
+import { detailsOf, type KeysRequest, makeDefault, usesOfRecord, waiting } from './request.ts';
 
 /** Exit status of the worst problem: 3 where a file is open to others. */
 export async function listAll({ directory, values }: KeysRequest): Promise<number> {

@@ -1,14 +1,13 @@
 /** `keys delete`: removes a key here, and with `--aws` in EC2. */
-import { printable, say } from '../cli/terminal.ts';
-import { askOnTerminal } from '../cli/terminal-question.ts';
-import { MintError } from '../errors.ts';
-import { findKey, type KeyRecord, removeKey } from '../keys/store/key-store.ts';
-import { publicBlobOf } from '../keys/store/store-files.ts';
-import { parseHostKey } from '../ssh/hostkey.ts';
-import { noteKey } from './keys-audit.ts';
-import { withEc2 } from './keys-ec2.ts';
-import { findMachines } from './keys-machines.ts';
-import { type KeysRequest, misused } from './keys-request.ts';
+import { printable, say } from '../../cli/terminal.ts';
+import { askOnTerminal } from '../../cli/terminal-question.ts';
+import { MintError } from '../../errors.ts';
+import { findKey, type KeyRecord, removeKey } from '../../keys/store/key-store.ts';
+import { publicBlobOf } from '../../keys/store/store-files.ts';
+import { parseHostKey } from '../../ssh/hostkey.ts';
+import { withEc2 } from './ec2.ts';
+import { findMachines } from './machines.ts';
+import { type KeysRequest, misused, noteKey } from './request.ts';
 
 /** Deletes a key. Works also if its files are gone, to remove the entry. */
 export async function deleteKey(request: KeysRequest): Promise<number> {

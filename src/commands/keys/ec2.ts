@@ -1,15 +1,15 @@
 /** Imports managed keys into EC2 as key pairs. Never overwrites a key pair with other content. */
-import { ownAws } from '../aws/own-credentials.ts';
-import type { KeyPair } from '../aws/requests.ts';
-import { command } from '../cli/shell-command.ts';
-import { printable } from '../cli/terminal.ts';
-import { MintError } from '../errors.ts';
-import { awsFingerprint, isForEc2, plainFingerprint } from '../keys/aws-fingerprint.ts';
-import { blobOfLine } from '../keys/store/key-type.ts';
-import type { Ec2Name } from '../keys/store/own-state.ts';
-import { awsKeyName } from '../keys/store/profile-name.ts';
-import { thisCaller } from '../platform/caller.ts';
-import type { KeysRequest } from './keys-request.ts';
+import { ownAws } from '../../aws/own-credentials.ts';
+import type { KeyPair } from '../../aws/requests.ts';
+import { command } from '../../cli/shell-command.ts';
+import { printable } from '../../cli/terminal.ts';
+import { MintError } from '../../errors.ts';
+import { awsFingerprint, isForEc2, plainFingerprint } from '../../keys/aws-fingerprint.ts';
+import { blobOfLine } from '../../keys/store/key-type.ts';
+import type { Ec2Name } from '../../keys/store/own-state.ts';
+import { awsKeyName } from '../../keys/store/profile-name.ts';
+import { thisCaller } from '../../platform/caller.ts';
+import type { KeysRequest } from './request.ts';
 
 export interface Ec2KeyPairs {
   /**

@@ -1,15 +1,15 @@
 /** Finds every machine that may accept a key: in the store, in ssh.toml and in EC2. */
-import { ownAws } from '../aws/own-credentials.ts';
-import type { VmDescription } from '../aws/requests.ts';
-import { MintError } from '../errors.ts';
-import type { KeyRecord } from '../keys/store/key-store.ts';
-import { addMachines, forgetMachine, isSameMachine, type MachineId } from '../keys/store/rotation.ts';
-import { thisCaller } from '../platform/caller.ts';
-import { vmName } from '../settings/vm-name.ts';
-import { listCached } from '../vms/list-vms.ts';
-import { VmCache } from '../vms/vm-cache.ts';
-import { type Target, usesKey } from './keys-logins.ts';
-import type { KeysRequest } from './keys-request.ts';
+import { ownAws } from '../../aws/own-credentials.ts';
+import type { VmDescription } from '../../aws/requests.ts';
+import { MintError } from '../../errors.ts';
+import type { KeyRecord } from '../../keys/store/key-store.ts';
+import { addMachines, forgetMachine, isSameMachine, type MachineId } from '../../keys/store/rotation.ts';
+import { thisCaller } from '../../platform/caller.ts';
+import { vmName } from '../../settings/vm-name.ts';
+import { listCached } from '../../vms/list-vms.ts';
+import { VmCache } from '../../vms/vm-cache.ts';
+import { type Target, usesKey } from './logins.ts';
+import type { KeysRequest } from './request.ts';
 
 export interface FoundMachines {
   readonly targets: readonly Target[];

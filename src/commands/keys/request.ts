@@ -1,21 +1,21 @@
 /** The request that every subcommand of `mint-ssh keys` gets, and functions that several of them use. */
 import { join } from 'node:path';
-import type { GlobalOptions, Invocation } from '../cli/command.ts';
-import { hint, printJson, say } from '../cli/terminal.ts';
-import { MintError } from '../errors.ts';
-import { materialOf } from '../keys/store/key-material.ts';
-import { addKey, checkFree, type KeyRecord, listKeys, lookUp } from '../keys/store/key-store.ts';
-import { type InstanceUse, type KeyDetails, keyJson } from '../keys/store/key-table.ts';
-import { blobOfLine, generateKey } from '../keys/store/key-type.ts';
-import type { Machine } from '../keys/store/own-state.ts';
-import { awsKeyName, profileName } from '../keys/store/profile-name.ts';
-import { keyFiles, readPublicKey } from '../keys/store/store-files.ts';
-import { quoted } from '../platform/files.ts';
-import { acquireLock, type Lock } from '../platform/lock.ts';
-import type { Paths } from '../platform/paths.ts';
-import type { Settings } from '../settings/settings.ts';
-import { parseHostKey } from '../ssh/hostkey.ts';
-import { noteKey } from './keys-audit.ts';
+import type { GlobalOptions, Invocation } from '../../cli/command.ts';
+import { hint, printJson, say } from '../../cli/terminal.ts';
+import { MintError } from '../../errors.ts';
+import { materialOf } from '../../keys/store/key-material.ts';
+import { addKey, checkFree, type KeyRecord, listKeys, lookUp } from '../../keys/store/key-store.ts';
+import { type InstanceUse, type KeyDetails, keyJson } from '../../keys/store/key-table.ts';
+import { blobOfLine, generateKey } from '../../keys/store/key-type.ts';
+import type { Machine } from '../../keys/store/own-state.ts';
+import { awsKeyName, profileName } from '../../keys/store/profile-name.ts';
+import { keyFiles, readPublicKey } from '../../keys/store/store-files.ts';
+import { type AuditEntry, appendAudit } from '../../platform/audit.ts';
+import { quoted } from '../../platform/files.ts';
+import { acquireLock, type Lock } from '../../platform/lock.ts';
+import type { Paths } from '../../platform/paths.ts';
+import type { Settings } from '../../settings/settings.ts';
+import { parseHostKey } from '../../ssh/hostkey.ts';
 
 export interface KeysRequest {
   /** The subcommand: `create`, `rotate` … */
@@ -141,4 +141,13 @@ function waitForTurn(path: string): Lock {
 
 export function misused(message: string): MintError {
   return new MintError('usage', message, { hint: 'usage: mint-ssh keys --help' });
+}
+
+/** Records in audit.log what was done with a managed key. */
+export function noteKey(
+  { paths, profile, vm, word }: Pick<KeysRequest, 'paths' | 'word' | 'profile' | 'vm'>,
+  entry: Pick<AuditEntry, 'event' | 'keyFingerprint'> & Partial<AuditEntry> & { readonly key: string },
+): void {
+  const command = ['keys', word, ...[profile, vm].filter((given) => given !== '')].join(' ');
+  appendAudit(paths, { command, vm: undefined, ...entry });
 }

@@ -1,20 +1,20 @@
 /** Logs in with managed keys to the machines that accept them; opens each key once. */
 import type { KeyObject } from 'node:crypto';
-import { hint, say } from '../cli/terminal.ts';
-import { Interrupted, MintError } from '../errors.ts';
-import type { KeptKey, Outcome } from '../keys/key-change.ts';
-import { parseKeyFile } from '../keys/store/key-file.ts';
-import { type KeyRecord, lookUp } from '../keys/store/key-store.ts';
-import { publicBlob, publicLine } from '../keys/store/key-type.ts';
-import { openKeyFile } from '../keys/store/private-key.ts';
-import type { MachineId } from '../keys/store/rotation.ts';
-import { type RotationKey, readPrivateKey } from '../keys/store/store-files.ts';
-import { type KeySessions, withKeySessions } from '../keys/vm-session.ts';
-import { knownVm } from '../settings/settings.ts';
-import { vmName } from '../settings/vm-name.ts';
-import type { Login } from '../ssh-config/login-config.ts';
-import { openWithPassphrase } from './keys-passphrase.ts';
-import type { KeysRequest } from './keys-request.ts';
+import { hint, say } from '../../cli/terminal.ts';
+import { Interrupted, MintError } from '../../errors.ts';
+import type { KeptKey, Outcome } from '../../keys/key-change.ts';
+import { parseKeyFile } from '../../keys/store/key-file.ts';
+import { type KeyRecord, lookUp } from '../../keys/store/key-store.ts';
+import { publicBlob, publicLine } from '../../keys/store/key-type.ts';
+import { openKeyFile } from '../../keys/store/private-key.ts';
+import type { MachineId } from '../../keys/store/rotation.ts';
+import { type RotationKey, readPrivateKey } from '../../keys/store/store-files.ts';
+import { type KeySessions, withKeySessions } from '../../keys/vm-session.ts';
+import { knownVm } from '../../settings/settings.ts';
+import { vmName } from '../../settings/vm-name.ts';
+import type { Login } from '../../ssh-config/login-config.ts';
+import { openWithPassphrase } from './passphrase.ts';
+import type { KeysRequest } from './request.ts';
 
 /** How many machines to log in to at once. Each login is an ssh and a proxy that mostly wait. */
 const atOnce = 6;

@@ -1,9 +1,9 @@
 /** `keys doctor`: prints what was repaired in the store, and what the user has to do. */
 import { existsSync } from 'node:fs';
-import { hint, printable, say } from '../cli/terminal.ts';
-import { listKeys } from '../keys/store/key-store.ts';
-import { repairStore } from '../keys/store/repair.ts';
-import { quoted } from '../platform/files.ts';
+import { hint, printable, say } from '../../cli/terminal.ts';
+import { listKeys } from '../../keys/store/key-store.ts';
+import { repairStore } from '../../keys/store/repair.ts';
+import { quoted } from '../../platform/files.ts';
 
 /** @returns 1 if the user has to do something, else 0 */
 export async function repairKeys(directory: string): Promise<number> {

@@ -1,9 +1,9 @@
 /** Asks for the passphrases of managed keys, on the terminal or through SSH_ASKPASS only. */
 import type { KeyObject } from 'node:crypto';
-import { askSecret } from '../cli/secret.ts';
-import { MintError } from '../errors.ts';
-import { parseKeyFile } from '../keys/store/key-file.ts';
-import { openKeyFile } from '../keys/store/private-key.ts';
+import { askSecret } from '../../cli/secret.ts';
+import { MintError } from '../../errors.ts';
+import { parseKeyFile } from '../../keys/store/key-file.ts';
+import { openKeyFile } from '../../keys/store/private-key.ts';
 
 /** The shortest passphrase in characters: an attacker who has the file can try passphrases offline. */
 const minPassphraseLength = 12;
