@@ -148,7 +148,7 @@ describe('a VM with a problem', { timeout: 300_000 }, () => {
       await pin(`dev=SHA256:${'A'.repeat(43)}\n`),
       /^ok: SHA256:A+, written by Mint\n(?:.*\n)?warn: known_hosts has SHA256:A+, our record has SHA256:/,
     );
-    assert.match(await pin(''), /^warn: the line in known_hosts is gone/);
+    assert.match(await pin(''), /^warn: the line in known_hosts is missing/);
     assert.match(await pin('dev=\n'), /^fail: known_hosts line 1: .*\(known-hosts-corrupt\)/);
     assert.match(await pin('dev=\0\n'), /^fail: .*\(known-hosts-corrupt\)/);
     writeFileSync(record, recorded.replace(/"instance": "i-\w+"/g, '"instance": "i-0fedcba9876543210"'));
