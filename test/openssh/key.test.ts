@@ -160,7 +160,7 @@ describe('mint-ssh key', { timeout: 300_000 }, () => {
       fingerprint,
       type: 'ssh-ed25519',
       comment: "o'phone $(x)",
-      expires: null,
+      expires_at: null,
       host: '127.0.0.1',
       port,
       user: loginUser,

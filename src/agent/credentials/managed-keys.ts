@@ -126,7 +126,7 @@ export class ManagedKeys {
     if (served === undefined) {
       throw new MintError(
         'key-not-found',
-        `there is no key of ${JSON.stringify(given)}, which is set as the access of ${to.name}`,
+        `no key named ${JSON.stringify(given)}, which is the access of ${to.name}`,
         {
           hint: `${command`mint-ssh keys attach ${'profile' in which ? given : 'PROFILE'} ${to.name}`} makes one and adds it there; or set access of [vm.${to.name}] in ssh.toml`,
         },

@@ -105,7 +105,11 @@ describe('mint-ssh keys migrate', { timeout: 300_000 }, () => {
     place.letIn(line, 'dev');
     assert.match((await place.keys(0, 'migrate')).stderr, /moved into the store .* accepted by dev/);
     assert.deepEqual(readDirectory(from), []);
-    assert.deepEqual((await listed())[0]?.['instances'], ['dev']);
+    const [moved = {}] = await listed();
+    assert.deepEqual(
+      (moved['vms'] as { vm: string }[]).map(({ vm }) => vm),
+      ['dev'],
+    );
     assert.match(
       place.world.file('audit.log') ?? '',
       /"command":"keys migrate".*"event":"key-migrated".*"key":"lab"/,
@@ -134,7 +138,7 @@ describe('mint-ssh keys migrate', { timeout: 300_000 }, () => {
     assert.match(stderr, /cws-mixed-us-east-1: ".*" is not the public half of it \(key-invalid\)/);
     assert.match(stderr, /cws-open-us-east-1: .* \(unsafe-permissions\)/);
     assert.match(stderr, /cws-\.\._x-us-east-1: .* \(key-name\)/);
-    assert.deepEqual((await listed()).map((key) => key['name']).sort(), ['named', 'two']);
+    assert.deepEqual((await listed()).map((key) => key['profile']).sort(), ['named', 'two']);
     const left = readDirectory(from).filter((file) => !file.endsWith('.pub'));
     assert.deepEqual(left, [
       'config',
