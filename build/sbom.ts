@@ -1,6 +1,9 @@
 /** The bill of materials: npm's CycloneDX one, without what differs between two runs. */
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { root } from './bundle.ts';
 
 interface Bom {
@@ -10,22 +13,33 @@ interface Bom {
   dependencies: { ref: string; dependsOn?: string[] }[];
 }
 
-/** What package-lock.json pins, without what only building and testing needs. @param epoch seconds since 1970 */
+interface Lock {
+  readonly packages: Readonly<Record<string, { readonly dev?: boolean; devDependencies?: unknown }>>;
+}
+
+/**
+ * What package-lock.json pins, without what only building and testing needs. `npm sbom --omit dev` would leave out a
+ * package that the program and a devDependency share, so npm is given a lock without the devDependencies.
+ *
+ * @param epoch seconds since 1970
+ */
 export function billOfMaterials(epoch: number): string {
-  const text = execFileSync(
-    'npm',
-    [
-      'sbom',
-      '--sbom-format',
-      'cyclonedx',
-      '--sbom-type',
-      'application',
-      '--omit',
-      'dev',
-      '--package-lock-only',
-    ],
-    { cwd: root, encoding: 'utf8', maxBuffer: 64 << 20 },
-  );
+  const folder = mkdtempSync(join(tmpdir(), 'mint-sbom-'));
+  let text: string;
+  try {
+    const [manifest, lock] = ['package.json', 'package-lock.json'].map((name) =>
+      JSON.parse(readFileSync(join(root, name), 'utf8')),
+    ) as [{ devDependencies?: unknown }, Lock];
+    delete manifest.devDependencies;
+    delete lock.packages['']?.devDependencies;
+    const packages = Object.fromEntries(Object.entries(lock.packages).filter(([, { dev }]) => dev !== true));
+    writeFileSync(join(folder, 'package.json'), JSON.stringify(manifest));
+    writeFileSync(join(folder, 'package-lock.json'), JSON.stringify({ ...lock, packages }));
+    const words = ['sbom', '--sbom-format', 'cyclonedx', '--sbom-type', 'application', '--package-lock-only'];
+    text = execFileSync('npm', words, { cwd: folder, encoding: 'utf8', maxBuffer: 64 << 20 });
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
   const bom = JSON.parse(text) as Bom;
   delete bom.serialNumber;
   // npm names it after its folder.
