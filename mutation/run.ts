@@ -20,7 +20,7 @@ const parts: Readonly<Record<string, Part>> = {
   decision: { mutate: ['src/trust/decide.ts', 'src/trust/pin.ts'], tests: ['test/trust/decide.test.ts'] },
   quoting: {
     mutate: ['src/ssh-config/quote.ts', 'src/cli/shell-command.ts'],
-    tests: ['test/ssh-config/quote.test.ts', 'test/cli/shell-command.test.ts'],
+    tests: ['test/ssh-config/quote.test.ts', 'test/cli/shell-word.test.ts'],
   },
   leases: { mutate: ['src/ci/leases.ts'], tests: ['test/ci/lease-record.test.ts'] },
   settings: {
@@ -51,7 +51,7 @@ function mutate(name: string, { mutate: sources, tests }: Part): Report {
     concurrency: 1,
     timeoutMS: 20_000,
     ignorePatterns: ['dist', 'mutation', 'test/fuzz/corpus'],
-    tempDirName: join(folder, 'sandbox'),
+    tempDirName: join(folder, `sandbox-${name}`),
     reporters: ['clear-text', 'progress-append-only', 'json'],
     jsonReporter: { fileName: report },
     clearTextReporter: { allowColor: false, logTests: false },
