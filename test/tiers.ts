@@ -17,6 +17,7 @@ const slow: readonly string[] = [
   'test/clients/{ansible,login-unit,multiplex,other-ssh,registries,second-factor,sshfs}.test.ts',
   'test/commands/surroundings.test.ts',
   'test/doctor/{discovered,ssh-config}.test.ts',
+  'test/fuzz/{promises,properties}.test.ts',
   'test/keys/public-key.test.ts',
   'test/keys/store/{crowd,doctor,formats,interruption,other-programs,rejected,share}.test.ts',
   'test/keys/vm/{accounts,ec2-key-pairs,interruption,launched,meanwhile,migrate,rotate}.test.ts',
