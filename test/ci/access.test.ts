@@ -126,7 +126,7 @@ describe('debug access', { timeout: 300_000 }, () => {
     assert.equal(second.status, 1);
     assert.match(
       second.stderr,
-      /error: debug access of web is already open: .*, pid \d+, until 20\d\d-.*Z \(debug-limit\)/,
+      /error: debug access of web is already open: .*, pid \d+, until 20\d\d-.* UTC \(debug-limit\)/,
     );
     assert.match(second.stderr, new RegExp(`mint-ssh debug end ${block.lease}`));
     assert.deepEqual(
