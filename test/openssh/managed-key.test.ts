@@ -192,7 +192,7 @@ describe('managed keys', () => {
     assert.match(refused.stderr, /refused the managed key stranger, .* \(login-refused\)/);
     assert.match(refused.stderr, /mint-ssh keys public stranger/);
     const absent = await world.startSsh(['nobody', 'true'], { env: withoutAws }).done;
-    assert.match(absent.stderr, /there is no key of "nobody".* \(key-not-found\)/);
+    assert.match(absent.stderr, /no key named "nobody".* \(key-not-found\)/);
     assert.match(absent.stderr, /mint-ssh keys attach nobody nobody/);
   });
 
