@@ -97,7 +97,7 @@ test('reports unknown facts as unknown', () => {
     likelyCause('dev', pinned, silent, now).join(' '),
     /AWS did not return .*cannot confirm the key: denied/,
   );
-  assert.match(likelyCause('dev', { fingerprint: other.fingerprint }, silent, now).join(' '), /is not known/);
+  assert.match(likelyCause('dev', { fingerprint: other.fingerprint }, silent, now).join(' '), /is unknown/);
 });
 
 test('accepts by evidence only if all conditions hold', () => {
