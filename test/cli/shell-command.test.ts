@@ -64,7 +64,7 @@ const checked = new Set([
   'sshToml',
   'lines(summaries)',
   'lines(globalPairs)',
-  'this.#paths.agentLog',
+  'log',
   'vm.forwardingRefused',
   'this.#refused.get(vm.name)',
   'until(freeAt)',
