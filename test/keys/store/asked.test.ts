@@ -70,9 +70,8 @@ describe('mint-ssh keys on a terminal', () => {
     const child = typing(place, `export lab --passphrase --output '${output}'`);
     await child.until(/New passphrase for .*: /);
     child.stdin.write('half\x03');
-    const { status, stdout } = await child.done;
-    assert.equal(status, 1);
-    assert.match(stdout, /no passphrase was given/);
+    const { status } = await child.done;
+    assert.equal(status, 130);
     assert.equal(existsSync(output), false);
   });
 });
