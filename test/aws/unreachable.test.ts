@@ -177,7 +177,7 @@ test("uses HTTP_PROXY and HTTPS_PROXY, respects NO_PROXY, and does not show a pr
   const elsewhere = { AWS_ENDPOINT_URL: 'https://aws.invalid', HTTPS_PROXY: address };
   const refused = await failureOf(aws, environment(elsewhere));
   assert.equal(refused.code, 'aws-unreachable');
-  assert.match(refused.message, /^aws\.invalid cannot be reached: the proxy did not let/);
+  assert.match(refused.message, /^aws\.invalid cannot be reached: the proxy refused the connection/);
   assert.doesNotMatch(`${refused.message} ${refused.hint}`, /geheim99/);
 
   const bad = await failureOf(aws, environment({ HTTPS_PROXY: 'http://anna:geheim99@no such host' }));

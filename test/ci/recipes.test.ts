@@ -332,7 +332,7 @@ esac
       const steps = await runGitHub(runner, { label: true, actor: 'dependabot[bot]' });
       const { status, stdout, stderr } = step(steps, 'test');
       assert.deepEqual([status, stdout], [2, 'tested\n'], stderr);
-      assert.match(stderr, /warning: there will be no debug access: no key in "actor\.keys"/);
+      assert.match(stderr, /warning: there will be no debug access: "actor\.keys" contains no key/);
       assert.equal(
         readFileSync(join(runner.directory, 'key-urls'), 'utf8'),
         'https://github.com/dependabot[bot].keys\n',

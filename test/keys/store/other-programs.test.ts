@@ -121,7 +121,7 @@ describe('a store of Prism', () => {
     });
     for (const name of ['cws-research-us-west-2', 'cws-research-eu-west-1']) {
       const shown = await place.keys(['show', name]);
-      assert.match(shown.stdout, /^key: +research$/m, name);
+      assert.match(shown.stdout, /^profile: +research$/m, name);
     }
     const shown = await place.keys(['show', 'labs-key']);
     assert.match(shown.stdout, /^rotation: +not finished/m);
