@@ -5,14 +5,15 @@ import { MintError } from '../../errors.ts';
 import { findKey, type KeyRecord, readStore } from '../../keys/store/key-store.ts';
 import {
   type InstanceUse,
+  type KeyDetails,
   keyJson,
   managedKeyTable,
   managedKeyText,
   unusableJson,
 } from '../../keys/store/key-table.ts';
-import { shownName } from '../../keys/store/metadata.ts';
+import { shownName, type UnusableEntry } from '../../keys/store/metadata.ts';
 import { machineOf } from '../../keys/store/rotation.ts';
-import { readPrivateKey, readPublicKey } from '../../keys/store/store-files.ts';
+import { readPrivateKey } from '../../keys/store/store-files.ts';
 import { thisCaller } from '../../platform/caller.ts';
 import { quoted } from '../../platform/files.ts';
 import { listCached } from '../../vms/list-vms.ts';
@@ -24,27 +25,55 @@ import { detailsOf, type KeysRequest, makeDefault, usesOfRecord, waiting } from 
 
 /** Exit status of the worst problem: 3 where a file is open to others. */
 export async function listAll({ directory, values }: KeysRequest): Promise<number> {
-  const { keys, unusable } = readStore(directory);
+  const { keys, unusable } = readKeys(directory);
+  const records = keys.map(({ record }) => record);
   if (values['json'] === true) {
-    printJson([...keys.map((key) => listedJson(directory, key)), ...unusable.map(unusableJson)]);
-  } else if (keys.length + unusable.length > 0) print(managedKeyTable(keys, unusable));
+    const listed = keys.map(({ record, found }) =>
+      found instanceof MintError
+        ? keyJson(record, usesOfRecord(record), undefined, found.message)
+        : keyJson(record, usesOfRecord(record), found),
+    );
+    printJson([...listed, ...unusable.map(unusableJson)]);
+  } else if (keys.length + unusable.length > 0) print(managedKeyTable(records, unusable));
   else say(`no keys in ${quoted(directory)}; to make one: mint-ssh keys create PROFILE`);
   for (const { name, why } of unusable)
     say(`note: ${JSON.stringify(shownName(name))} is left as it is: ${why}`);
-  for (const { name, rotation, hasNext } of keys) {
+  for (const { name, rotation, hasNext } of records) {
     if (rotation === undefined && !hasNext) continue;
     say(`note: the rotation of ${name} is not finished: \`mint-ssh keys rotate ${name}\` continues it`);
   }
-  const problems = keys.flatMap(({ name }) => problemOf(directory, name) ?? []);
+  const problems = keys.flatMap(({ found }) => (found instanceof MintError ? found : []));
   for (const { message, code } of problems) say(`error: ${message} (${code})`);
   if (problems.length > 0) hint('`mint-ssh keys doctor` repairs what can be repaired');
   return Math.max(0, ...problems.map(({ exitStatus }) => exitStatus));
 }
 
-function listedJson(directory: string, key: KeyRecord): Record<string, unknown> {
-  const problem = problemOf(directory, key.name)?.message;
-  const details = problem === undefined ? detailsOf(directory, key) : undefined;
-  return keyJson(key, usesOfRecord(key), details, problem);
+interface ListedKey {
+  readonly record: KeyRecord;
+  /** What its files hold, or what is wrong with them. */
+  readonly found: KeyDetails | MintError;
+}
+
+/** Reads the store, then the files of each key. A key that another process has deleted meanwhile is left out. */
+function readKeys(directory: string): {
+  readonly keys: readonly ListedKey[];
+  readonly unusable: readonly UnusableEntry[];
+} {
+  const { keys, unusable } = readStore(directory);
+  const read = keys.map((record): ListedKey => ({ record, found: filesOf(directory, record) }));
+  if (!read.some(({ found }) => found instanceof MintError)) return { keys: read, unusable };
+  const left = new Set(readStore(directory).keys.map(({ name }) => name));
+  return { keys: read.filter(({ record }) => left.has(record.name)), unusable };
+}
+
+function filesOf(directory: string, record: KeyRecord): KeyDetails | MintError {
+  try {
+    readPrivateKey(directory, record.name);
+    return detailsOf(directory, record);
+  } catch (error) {
+    if (error instanceof MintError) return error;
+    throw error;
+  }
 }
 
 export async function showKey(request: KeysRequest): Promise<number> {
@@ -87,15 +116,4 @@ function usesOf(request: KeysRequest, key: KeyRecord): InstanceUse[] {
     const stateAge = vm && span(Date.now() - vm.seenAt);
     return { ...machine, state: vm?.state, stateAge, waits: waiting(accepts, key) };
   });
-}
-
-function problemOf(directory: string, name: string): MintError | undefined {
-  try {
-    readPrivateKey(directory, name);
-    readPublicKey(directory, name);
-    return undefined;
-  } catch (error) {
-    if (error instanceof MintError) return error;
-    throw error;
-  }
 }
