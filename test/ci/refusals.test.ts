@@ -59,7 +59,10 @@ describe('debug access is refused', { timeout: 300_000 }, () => {
     await refused('vm-not-running', 1, 'build', '--destroy', 'terminate', '--instance', instance);
     debug.world.cloud.instances.set(instance, { ...there, state: 'running', publicIp: '203.0.113.7' });
     const elsewhere = await refused('usage', 2, 'build', '--destroy', 'terminate', '--instance', instance);
-    assert.match(elsewhere, /the job build has the address 127\.0\.0\.1, but i-0123456789abcdef0 has 203\.0\.113\.7/);
+    assert.match(
+      elsewhere,
+      /the job build has the address 127\.0\.0\.1, but i-0123456789abcdef0 has 203\.0\.113\.7/,
+    );
     debug.world.cloud.instances.set(instance, { ...there, state: 'running' });
     debug.world.cloud.accessKeys.forEach((key, id) => {
       debug.world.cloud.accessKeys.set(id, { ...key, denied: ['ec2:ModifyInstanceAttribute'] });
