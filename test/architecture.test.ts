@@ -152,6 +152,20 @@ test('only src/platform/system asks on which system it runs, and each of its fil
   assert.deepEqual(asking.sort(), ['platform/system/system.ts', 'platform/system/unix.ts']);
 });
 
+test('each exported function has a comment', () => {
+  const uncommented = files.flatMap((file) => {
+    const lines = readFileSync(join(root, 'src', file), 'utf8').split('\n');
+    return lines.flatMap((line, at) => {
+      const name = /^export (?:async )?function\*? (\w+)/.exec(line)?.[1];
+      const before = lines[at - 1]?.trimEnd() ?? '';
+      // The comment of an overloaded function is above its first form.
+      const hasComment = before.endsWith('*/') || before.startsWith(`export function ${name}(`);
+      return name === undefined || hasComment ? [] : [`${file}: ${name}`];
+    });
+  });
+  assert.deepEqual(uncommented, []);
+});
+
 /** A file under this many lines needs a reason, as does one over `maxLines`: a file is one concept. */
 const minLines = 40;
 const maxLines = 400;

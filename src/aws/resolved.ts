@@ -12,10 +12,12 @@ export type ResolvedListener = (credentials: Credentials, explicit: string | und
 
 let listener: ResolvedListener = async () => {};
 
+/** Sets who is told of resolved credentials. One listener: a later call replaces it. */
 export function onResolved(given: ResolvedListener): void {
   listener = given;
 }
 
+/** @param explicit the profile of `--profile` or ssh.toml that they were resolved for */
 export function announceResolved(credentials: Credentials, explicit: string | undefined): Promise<void> {
   return listener(credentials, explicit);
 }

@@ -18,6 +18,7 @@ export interface EndSignal {
   readonly dispose: () => void;
 }
 
+/** Listens for SIGINT, SIGTERM and SIGHUP, which then no longer end this process, until `dispose`. */
 export function onEndSignal(): EndSignal {
   const controller = new AbortController();
   const abort = (name: NodeJS.Signals) => controller.abort(name);

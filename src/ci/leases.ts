@@ -126,6 +126,7 @@ export function unreadableLeases(project: string): MintError {
   });
 }
 
+/** @returns a random lease ID: 12 hexadecimal digits */
 export function newLeaseId(): string {
   return randomBytes(6).toString('hex');
 }
@@ -138,6 +139,7 @@ export function parseLeaseId(text: string): string {
   });
 }
 
+/** @returns this process for people: `user@host, pid N` */
 export function thisHolder(): string {
   return `${userInfo().username}@${hostname()}, pid ${process.pid}`;
 }
@@ -156,6 +158,7 @@ export function projectName(text: string): string {
   });
 }
 
+/** Whether a text has the form that `projectName` returns. */
 export function isProjectName(text: string): boolean {
   return projectPattern.test(text) && text === text.toLowerCase();
 }

@@ -26,6 +26,7 @@ export interface SplitArguments {
   readonly rest: readonly string[] | undefined;
 }
 
+/** @param argv the words after the name of the program */
 export function splitAtTerminator(argv: readonly string[]): SplitArguments {
   const at = argv.indexOf('--');
   return at < 0 ? { own: argv, rest: undefined } : { own: argv.slice(0, at), rest: argv.slice(at + 1) };
@@ -60,6 +61,7 @@ export function unknownOption(own: readonly string[]): string | undefined {
   return unknown?.kind === 'option' ? unknown.rawName : undefined;
 }
 
+/** @param own the words before `--` */
 export function wantsHelp(own: readonly string[]): boolean {
   return own.includes('--help') || own.includes('-h');
 }

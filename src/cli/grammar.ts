@@ -34,6 +34,7 @@ export interface CommandWord extends ActionWord {
   readonly actions: readonly ActionWord[];
 }
 
+/** Loads every command of the table, in its order. */
 export async function loadCommands(table: CommandTable): Promise<readonly CommandText[]> {
   const loaded = Object.entries(table).map(async ([word, { summary, load }]) => {
     const { command } = await load();
@@ -42,6 +43,7 @@ export async function loadCommands(table: CommandTable): Promise<readonly Comman
   return await Promise.all(loaded);
 }
 
+/** @returns what a shell completes: commands, subcommands, their names and options */
 export function commandWords(commands: readonly CommandText[]): readonly CommandWord[] {
   return commands.map(({ word, summary, command }) => ({
     word,

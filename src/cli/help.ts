@@ -83,6 +83,7 @@ function subcommandTexts(options: Options, chosen: readonly Word[]): OptionText[
     .map(([name, option]) => ({ form: optionForm(name, option), description: describe(option, word) }));
 }
 
+/** @returns the text of `mint-ssh help`: one line for each command */
 export function overview(commands: CommandTable): string {
   const summaries = Object.entries(commands).map(([word, { summary }]) => [word, summary] as const);
   return `mint-ssh ${version}: plain \`ssh dev\` to your EC2 instances

@@ -5,6 +5,7 @@ import { globalOptions } from './arguments.ts';
 import type { CommandText } from './grammar.ts';
 import { commandOptionTexts, type OptionText, optionTexts } from './help.ts';
 
+/** @returns the source of the page, with a final newline */
 export function manualPage(commands: readonly CommandText[]): string {
   return `${[
     `.TH MINT\\-SSH 1 "" "mint\\-ssh ${literal(version)}" "User Commands"`,

@@ -23,6 +23,12 @@ export interface VmRow {
   readonly lastUsed: string | undefined;
 }
 
+/**
+ * @param known the VMs that AWS showed, by name
+ * @param blocks the names that have a Host block
+ * @param entries the pinned host keys
+ * @returns one row for each VM of ssh.toml and of AWS, sorted by name
+ */
 export function readRows(
   settings: Settings,
   known: ReadonlyMap<string, LocatedVm>,
@@ -59,6 +65,7 @@ function hostKeyState(entry: HostEntry | undefined, vm: LocatedVm | undefined): 
   return entry?.pin === undefined ? 'unknown' : 'pinned';
 }
 
+/** @returns EC2's state, with Mint's setup if that has not completed; `unknown` without an instance */
 export function stateOf(vm: LocatedVm | undefined): string {
   if (vm === undefined) return 'unknown';
   return vm.bootstrap === 'pending' || vm.bootstrap === 'failed'
@@ -66,6 +73,7 @@ export function stateOf(vm: LocatedVm | undefined): string {
     : vm.state;
 }
 
+/** @returns a duration for people, in its largest fitting unit: `90 s`, `5 min`, `3 h`, `2 d` */
 export function span(ms: number): string {
   const seconds = Math.max(0, Math.round(ms / 1000));
   if (seconds < 120) return `${seconds} s`;

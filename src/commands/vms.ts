@@ -87,6 +87,7 @@ function proposeBlocks(rows: readonly VmRow[]): void {
   hint(`mint-ssh ssh-config ${names.map(shellWord).join(' ')}`);
 }
 
+/** Whether the cached list is too old to be shown, or is from the future. */
 export function isOld(cache: VmCache, request: ListRequest): boolean {
   const { allListedAt } = listCached(cache, request);
   const ageMs = Date.now() - (allListedAt ?? 0);

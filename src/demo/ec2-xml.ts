@@ -21,6 +21,7 @@ export function elements(value: Xml): string {
     .join('');
 }
 
+/** @param body elements without the XML declaration */
 export function xmlAnswer(status: number, body: string): CloudAnswer {
   return { status, contentType: 'text/xml;charset=UTF-8', body: declaration + body };
 }

@@ -31,6 +31,11 @@ const members = {
   AvailabilityZone: { form: /^(?:\w+-){2,3}\d+\w+$/, least: 6, most: 32 },
 } as const;
 
+/**
+ * EC2 Instance Connect's API, in AWS JSON 1.1.
+ * @param keys where pushed keys are kept until they expire
+ * @param pushes gets an entry for each accepted push
+ */
 export function instanceConnect(
   instances: ReadonlyMap<string, Instance>,
   keys: PushedKeys,

@@ -34,14 +34,17 @@ const checkLimit = 10_000;
 /** The time limit in milliseconds of a login and the checks that wait for it: a busy machine may have to start an agent. */
 export const loginLimit = 20_000;
 
+/** @returns a finding: the check passed */
 export function ok(message: string, hint?: string): Finding {
   return { status: 'ok', message, hint };
 }
 
+/** @returns a finding: it works, but may surprise the user */
 export function warn(message: string, hint?: string): Finding {
   return { status: 'warn', message, hint };
 }
 
+/** @returns a finding: it does not work */
 export function fail(message: string, hint?: string): Finding {
   return { status: 'fail', message, hint };
 }

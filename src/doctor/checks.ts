@@ -48,6 +48,7 @@ export function allChecks(context: CheckContext, settings: readonly Finding[], a
   ];
 }
 
+/** @returns the checks of one VM, in the order in which they are printed. They share each answer that two of them need. */
 export function vmChecks(context: VmContext, aws: Aws): readonly Check[] {
   const { vm, paths } = context;
   const isInFile = context.vms.some(({ name }) => name === vm.name);

@@ -99,6 +99,7 @@ function explain({ status, late, stderr, milliseconds }: Awaited<ReturnType<type
   return { status, code: error?.[2], message, hint, milliseconds };
 }
 
+/** @returns one finding about a login that was tried, or was not and why */
 export function judgeLogin({ vm }: VmContext, login: Login): readonly Finding[] {
   const { status, skipped, message, hint, milliseconds } = login;
   if (skipped !== undefined) return [notChecked(skipped)];

@@ -26,6 +26,7 @@ export interface Known {
   readonly isKnown?: boolean;
 }
 
+/** @returns findings about the VM's pinned host keys; a record that cannot be read is one of them */
 export function checkPin(paths: Paths, vm: VmSettings, known: Known = {}): readonly Finding[] {
   try {
     const entry = new TrustStore(paths).show(vm.name);

@@ -86,6 +86,7 @@ function dial(host: string, port: number): Promise<Answer> {
   });
 }
 
+/** @returns findings about the VM's address and port */
 export function judgeAddress({ vm }: VmContext, server: ServerFinding): readonly Finding[] {
   const { host, port, error, hasTunnel, otherPort } = server;
   if (error === undefined) return [ok(`${host} port ${port} answers`)];

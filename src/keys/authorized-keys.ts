@@ -18,6 +18,7 @@ export interface AuthorizedKey extends KeyLine {
   readonly authority: boolean;
 }
 
+/** @returns the lines that have a key, in order; comments, blank and invalid lines are left out */
 export function authorizedKeys(file: Buffer): AuthorizedKey[] {
   return splitLines(file.toString('latin1')).flatMap((text, index) => {
     const line = readKeyLine(text.replace(/\n$/, ''));
@@ -30,11 +31,13 @@ export function authorizedKeys(file: Buffer): AuthorizedKey[] {
   });
 }
 
+/** @returns the file with the line added at its end */
 export function withKey(file: Buffer, line: string): Buffer {
   const unfinished = file.length > 0 && file.at(-1) !== 0x0a;
   return Buffer.concat([file, Buffer.from(`${unfinished ? '\n' : ''}${line}\n`)]);
 }
 
+/** @returns the file without these lines; every other byte is kept */
 export function withoutKeys(file: Buffer, keys: readonly AuthorizedKey[]): Buffer {
   const gone = new Set(keys.map(({ index }) => index));
   return Buffer.from(

@@ -17,6 +17,7 @@ export interface TypedBlob {
   readonly blob: Buffer;
 }
 
+/** @param type the type of a key, such as `ssh-ed25519-cert-v01@openssh.com` */
 export function isCertificate(type: string): boolean {
   return type.includes('-cert-v');
 }

@@ -17,6 +17,10 @@ export function expiryOf(options: string): { readonly expires: string | undefine
   return { expires: times.sort()[0], alone: all.length === 1 && times.length === 1 };
 }
 
+/**
+ * @param expires `YYYYMMDDHHMMSS`, with a `Z` for UTC; undefined for a key that does not expire
+ * @param clock the VM's own, which sshd compares with
+ */
 export function isPast(expires: string | undefined, clock: Clock): boolean {
   if (expires === undefined) return false;
   return expires.endsWith('Z') ? expires.slice(0, 14) <= clock.utc : expires <= clock.local;

@@ -13,6 +13,7 @@ export interface KeptKey extends SigningKey {
 /** `absent`: the key to remove was not in the file. `failed`: the reason, as ssh or the VM reported it. */
 export type Outcome = 'done' | 'absent' | { readonly failed: string };
 
+/** Whether an outcome has a reason for its failure. */
 export function isFailed(outcome: Outcome | undefined): outcome is { readonly failed: string } {
   return typeof outcome === 'object';
 }

@@ -115,6 +115,7 @@ export function failureReply(): Buffer {
   return reply(SSH_AGENT_FAILURE);
 }
 
+/** @returns SSH_AGENT_SUCCESS as a whole message, with its length field */
 export function successReply(): Buffer {
   return reply(SSH_AGENT_SUCCESS);
 }
@@ -124,6 +125,7 @@ export function extensionFailureReply(): Buffer {
   return reply(SSH_AGENT_EXTENSION_FAILURE);
 }
 
+/** @returns SSH_AGENT_IDENTITIES_ANSWER as a whole message, with the keys in this order */
 export function identitiesAnswer(identities: readonly Identity[]): Buffer {
   const entries = identities.flatMap(({ keyBlob, comment }) => [
     encodeString(keyBlob),

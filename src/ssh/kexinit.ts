@@ -34,6 +34,10 @@ export function parseKexInit(body: Buffer): KexInit {
   return { keyExchanges, hostKeyAlgorithms, firstPacketFollows };
 }
 
+/**
+ * Chooses the key exchange method and the host key algorithm: RFC 4253, section 7.1.
+ * @returns each undefined if the two sides have none in common
+ */
 export function negotiate(client: KexInit, server: KexInit): Negotiation {
   const keyExchange = firstCommon(client.keyExchanges, server.keyExchanges);
   const hostKeyAlgorithm = firstCommon(client.hostKeyAlgorithms, server.hostKeyAlgorithms);

@@ -87,10 +87,12 @@ export class WireReader {
   }
 }
 
+/** @param value 0 to 255 */
 export function encodeByte(value: number): Buffer {
   return Buffer.from([value]);
 }
 
+/** Big-endian: RFC 4251, section 5. */
 export function encodeUint32(value: number): Buffer {
   const bytes = Buffer.alloc(4);
   bytes.writeUInt32BE(value);

@@ -49,6 +49,7 @@ export interface LocatedVm {
 /** Tags can be any text, so they are shortened. */
 const tagLength = 256;
 
+/** @returns what is kept of an instance that EC2 described, found under a name in this way */
 export function located(name: string, found: Finding, vm: VmDescription): LocatedVm {
   const { instanceId: instance, state, account, region, publicAddress, privateAddress, ipv6 } = vm;
   return {

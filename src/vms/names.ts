@@ -94,6 +94,7 @@ export function isDefinite(error: unknown): boolean {
   return error instanceof MintError && (error.code === 'vm-not-found' || error.code === 'vm-ambiguous');
 }
 
+/** @returns the key under which the cache keeps VMs: equal for callers and settings that ask the same account and region */
 export function scopeOf({ caller, settings }: Pick<Wanted, 'caller' | 'settings'>): string {
   return scopeKey(caller.environment, settings);
 }

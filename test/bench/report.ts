@@ -226,8 +226,9 @@ no key exchange read, no agent asked. That alone costs ${more('nc behind Node')}
 ${more(warmName)}) and makes ${atOnce.count} logins at once take ${ratio(atOnce.floor)} times as long as nc does (ours: ${ratio(atOnce.mint)});
 there all processors are busy, and what counts is processor time.
 
-A login that finds no agent waits for a start of Node twice, the proxy's and the agent's, and for that of a thread of
-Node's, which takes as long again; only then is the SDK evaluated, and the push sent.`;
+A login that finds no agent waits for two starts of Node one after the other, the proxy's and the agent's. Then the
+agent loads its own code, evaluates the SDK (about 20 ms) and sends the push. Nothing of this can overlap: the public
+key exists only in the agent, and the agent runs only once the proxy has started it.`;
 }
 
 function warmTable({ warm }: Findings): string {

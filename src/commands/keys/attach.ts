@@ -26,6 +26,11 @@ import { loginTo, type OpenedKey, openKept, openOther, usesKey } from './logins.
 import { plainName } from './machines.ts';
 import { getOrMake, type KeysRequest, noteKey, withTurn } from './request.ts';
 
+/**
+ * `keys attach`: adds the key to authorized_keys on the VM and proves it by a login. Makes the key if it does not exist.
+ * @returns the exit status
+ * @throws MintError as `loginTo`, `getOrMake` and the login
+ */
 export async function attachKey(request: KeysRequest): Promise<number> {
   const { directory, profile, vm } = request;
   const login = loginTo(request, vm);
@@ -133,6 +138,11 @@ function located({ paths, settings }: KeysRequest, vm: string): LocatedVm | unde
   return listCached(new VmCache(paths), { caller: thisCaller(), settings: settings() }).vms.get(vm);
 }
 
+/**
+ * `keys detach`: removes the key from authorized_keys on the VM. Waits for a rotation that runs.
+ * @returns the exit status
+ * @throws MintError `key-not-found`, and as the login
+ */
 export async function detachKey(request: KeysRequest): Promise<number> {
   const { directory, profile } = request;
   findKey(directory, profile);

@@ -53,6 +53,7 @@ export async function openOther(
   return keptKey(await openKeyFile(file, passphrase), name);
 }
 
+/** @param name the comment of its line */
 export function keptKey(privateKey: KeyObject, name: string): KeptKey {
   const blob = publicBlob(privateKey);
   return { privateKey, blob, line: publicLine(blob, name).trim() };

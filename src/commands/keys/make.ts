@@ -12,6 +12,11 @@ import { checkForEc2, nameInEc2, withEc2 } from './ec2.ts';
 import { blobOf, detailsOf, type KeysRequest, noteKey, reportMade } from './request.ts';
 import { readKeyFile } from './transfer.ts';
 
+/**
+ * `keys create`: makes a key for a profile that has none.
+ * @returns the exit status
+ * @throws MintError `key-exists`, `usage`, `key-store`
+ */
 export async function createKey(request: KeysRequest): Promise<number> {
   const { directory, profile, values } = request;
   const name = profileName(profile);

@@ -60,6 +60,10 @@ export async function makeDefault(request: KeysRequest): Promise<void> {
   if (request.profile.toLowerCase() === 'default') await getOrMake(request);
 }
 
+/**
+ * Prints a new key, as JSON or as text.
+ * @returns the exit status
+ */
 export function reportMade({ directory, values }: KeysRequest, key: KeyRecord): number {
   const details = detailsOf(directory, key);
   if (values['json'] === true) {
@@ -139,6 +143,7 @@ function waitForTurn(path: string): Lock {
   });
 }
 
+/** @returns the error `usage` with a pointer to the help of `keys` */
 export function misused(message: string): MintError {
   return new MintError('usage', message, { hint: 'usage: mint-ssh keys --help' });
 }

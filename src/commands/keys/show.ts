@@ -76,6 +76,11 @@ function filesOf(directory: string, record: KeyRecord): KeyDetails | MintError {
   }
 }
 
+/**
+ * `keys show`: prints one key and the machines that accept it.
+ * @returns the exit status
+ * @throws MintError `key-not-found`, `key-store`, `unsafe-permissions`
+ */
 export async function showKey(request: KeysRequest): Promise<number> {
   const { directory, profile, values } = request;
   await makeDefault(request);
@@ -88,6 +93,11 @@ export async function showKey(request: KeysRequest): Promise<number> {
   return 0;
 }
 
+/**
+ * `keys public`: prints the line for authorized_keys.
+ * @returns the exit status
+ * @throws MintError `key-not-found`, `key-store`
+ */
 export async function printPublic(request: KeysRequest): Promise<number> {
   const { directory, profile } = request;
   await makeDefault(request);

@@ -26,6 +26,11 @@ import { type KeysRequest, misused, noteKey } from './request.ts';
 
 const maxBytes = 65_536;
 
+/**
+ * `keys export`: writes the private key to a new file of mode 0600.
+ * @returns the exit status
+ * @throws MintError `usage`, `key-not-found`, `key-invalid`, `io-failed`
+ */
 export async function exportKey(request: KeysRequest): Promise<number> {
   const { directory, profile, values } = request;
   const wanted = (values['format'] as string | undefined) ?? 'openssh';
@@ -60,6 +65,11 @@ export async function readKeyFile(
   return { material: await materialOf(key, name, passphrase), blob: publicBlob(key) };
 }
 
+/**
+ * `keys share`: writes the key to a new file, encrypted with age for recipients or with a passphrase.
+ * @returns the exit status
+ * @throws MintError `usage`, `key-not-found`, `io-failed`
+ */
 export async function shareKey(request: KeysRequest): Promise<number> {
   const { directory, profile, values } = request;
   const to = (values['to'] as readonly string[] | undefined) ?? [];

@@ -123,6 +123,7 @@ function inHardware(): MintError {
   );
 }
 
+/** @returns the error `key-invalid` */
 export function invalid(message: string, hint?: string, cause?: unknown): MintError {
   return new MintError('key-invalid', message, { hint, cause });
 }

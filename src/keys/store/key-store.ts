@@ -174,6 +174,7 @@ export function lookUp(keys: readonly KeyRecord[], given: string): KeyRecord | u
   throw new MintError('key-store', `metadata.json gives the AWS name ${quoted(given)} to more than one key`);
 }
 
+/** Whether the key has this name in EC2, in any region. */
 export function isNamedInEc2({ ec2Names }: Pick<KeyRecord, 'ec2Names'>, given: string): boolean {
   return ec2Names.some(({ name }) => name === given);
 }

@@ -153,6 +153,7 @@ function endOfObject(text: string, start: number): number | undefined {
   return undefined;
 }
 
+/** Whether a parsed JSON value is an object: neither null, nor a list, nor a number kept as text. */
 export function isObject(value: unknown): value is JsonObject {
   return typeof value === 'object' && value !== null && !Array.isArray(value) && !exact.isRawJSON(value);
 }

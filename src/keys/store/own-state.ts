@@ -63,6 +63,7 @@ export const emptyKeyState: KeyState = { machines: [], ec2Names: [], rotation: u
 
 const version = 1;
 
+/** @returns the text of state.json, with a final newline */
 export function formatState(keys: OwnState): string {
   const entries = Object.entries(keys).map(([name, { machines, ec2Names, rotation }]) => [
     name,

@@ -41,6 +41,7 @@ export function dedicatedName(vm: string): string {
   return `${vm}.vm`;
 }
 
+/** Whether a text has the form that `dedicatedName` returns. */
 export function isDedicatedName(text: string): boolean {
   return dedicatedPattern.test(text);
 }

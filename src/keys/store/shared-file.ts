@@ -21,6 +21,7 @@ const plain = 'age-encryption.org/v1\n';
 const recipientForm = /^age1[02-9ac-hj-np-z]{58}$/;
 const identityForm = /^AGE-SECRET-KEY-1[02-9AC-HJ-NP-Z]{58}$/;
 
+/** Whether a text has the form of an age recipient (`age1…`). */
 export function isRecipient(text: string): boolean {
   return recipientForm.test(text);
 }

@@ -170,6 +170,10 @@ export function writeState(directory: string, state: OwnState): void {
   writeAtomic(join(directory, stateFile), formatState(state), { mode: 0o600 });
 }
 
+/**
+ * Makes the store's directory for our own files, closed to other users.
+ * @throws MintError `unsafe-permissions`
+ */
 export function ensureOwnDirectory(directory: string): void {
   const own = join(directory, ownDirectory);
   mkdirSync(own, { recursive: true, mode: 0o700 });
