@@ -48,7 +48,6 @@ const handled: Readonly<Record<string, Readonly<Record<string, Handling>>>> = {
     './install.sh --from mint-ssh-0.1.0-linux-x64.tar.gz': release,
     'PREFIX=/opt/mint ./install.sh --from mint-ssh-0.1.0-linux-x64.tar.gz': { ...release, with: 'PREFIX=' },
     'npm install -g ./mint-ssh-0.1.0.tgz': { shown: 'test/package/npm.test.ts', with: "'--global'" },
-    './install.sh --uninstall': { shown: 'test/package/uninstall.test.ts', with: "'--uninstall'" },
     'sudo apt install ./mint-ssh_0.1.0_amd64.deb': { ...release, with: "'--install', join(release, debian)" },
     'ssh dev': { run: true },
     'scp report.pdf dev:': { run: true },

@@ -27,10 +27,10 @@ const screens = [
 
 const text = `# The first day
 
-\`npm run first-day\` writes this page. A user without root rights and with an empty home directory has the installed program, AWS
+Recorded by \`npm run first-day\` with real ssh and sshd on one machine. **AWS is simulated**, so the times contain no network or AWS
+delay. A user without root rights and with an empty home directory has the installed program, AWS
 credentials in the environment, and three ordinary EC2 instances: \`Name\` tags, sshd on port 22, images of Ubuntu, Amazon Linux and
-Debian with their users \`ubuntu\`, \`ec2-user\` and \`admin\`. The terminal is tmux with 80 columns, ssh and sshd are real, AWS is the
-stand-in of the tests. [first-day.test.ts](../test/first-day/first-day.test.ts) runs the same and checks that each login succeeds and
+Debian with their users \`ubuntu\`, \`ec2-user\` and \`admin\`. The terminal is tmux with 80 columns. [first-day.test.ts](../test/first-day/first-day.test.ts) runs the same and checks that each login succeeds and
 that no row is longer than the terminal, but for lines of a file in the diff of \`ssh-config\`.
 
 From the installed program to three logins, typed without a pause (${cpus().length} × ${cpus()[0]?.model.trim()}, ${new Date().toISOString().slice(0, 10)}):
