@@ -55,9 +55,9 @@ async function run(given: SplitArguments): Promise<number> {
 
 /** Passes AWS credentials that a command resolves to the agent, so that a login after it does not ask for them again. */
 function shareResolved(configDir: string | undefined, startAgent: boolean): void {
-  onResolved(async (credentials, explicit) => {
+  onResolved(async (resolved) => {
     const { shareCredentials } = await import('./agent/control/share-credentials.ts');
-    await shareCredentials(resolvePaths({ configDir }), credentials, explicit, startAgent);
+    await shareCredentials(resolvePaths({ configDir }), resolved, startAgent);
   });
 }
 

@@ -253,7 +253,10 @@ interface Hop {
 /** The ordered lists of "How three values travel through the code", by their headings. */
 function ways(): ReadonlyMap<string, readonly Hop[]> {
   const page = readFileSync(join(root, 'docs/architecture.md'), 'utf8');
-  const part = page.slice(page.indexOf('## How three values travel through the code'), page.indexOf('## Host keys'));
+  const part = page.slice(
+    page.indexOf('## How three values travel through the code'),
+    page.indexOf('## Host keys'),
+  );
   return new Map(
     part
       .split(/^### /m)

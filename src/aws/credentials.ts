@@ -9,7 +9,7 @@ import { statSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { closest } from '../cli/suggest.ts';
-import { MintError } from '../errors.ts';
+import { Interrupted, MintError } from '../errors.ts';
 import { runCredentialProcess } from './credential-process.ts';
 import { explainNoCredentials, noCredentialsAt, profileOption, quoteForeign } from './errors.ts';
 import { networkOf, type RequestHandling } from './network.ts';
@@ -233,7 +233,7 @@ export async function resolveCredentials(
       source,
     };
   } catch (error) {
-    if (error instanceof MintError) throw error;
+    if (error instanceof MintError || error instanceof Interrupted) throw error;
     throw explainNoCredentials(error, source, asked, secretsIn(env));
   } finally {
     clearTimeout(timer);

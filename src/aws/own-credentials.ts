@@ -2,7 +2,7 @@
 import { say } from '../cli/terminal.ts';
 import type { Caller } from '../platform/caller.ts';
 import { Aws, type CredentialSource } from './aws.ts';
-import { type Interaction, isAtHand, resolveCredentials } from './credentials.ts';
+import { filesStamp, type Interaction, isAtHand, resolveCredentials } from './credentials.ts';
 import type { Credentials, Target } from './requests.ts';
 import { announceResolved } from './resolved.ts';
 
@@ -52,8 +52,9 @@ class OwnCredentials implements CredentialSource {
 
 /** Shares what a process or a request returned; keys in the environment or in a file are at the agent's hand, too. */
 async function resolveAndShare(target: Target): Promise<Credentials> {
+  const stamp = filesStamp(process.env);
   const credentials = await resolveCredentials(target, terminalInteraction(say));
-  if (!isAtHand(credentials.source)) await announceResolved(credentials, target.profile);
+  if (!isAtHand(credentials.source)) await announceResolved({ credentials, explicit: target.profile, stamp });
   return credentials;
 }
 

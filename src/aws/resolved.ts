@@ -4,11 +4,16 @@
  */
 import type { Credentials } from './requests.ts';
 
-/**
- * @param explicit the profile of `--profile` or ssh.toml that they were resolved for
- * @returns once the credentials have been passed on; never rejects
- */
-export type ResolvedListener = (credentials: Credentials, explicit: string | undefined) => Promise<void>;
+export interface Resolved {
+  readonly credentials: Credentials;
+  /** The profile of `--profile` or ssh.toml that they were resolved for. */
+  readonly explicit: string | undefined;
+  /** From `filesStamp`: the AWS files that they were resolved from. */
+  readonly stamp: string;
+}
+
+/** Resolves once the credentials have been passed on; never rejects. */
+export type ResolvedListener = (resolved: Resolved) => Promise<void>;
 
 let listener: ResolvedListener = async () => {};
 
@@ -17,7 +22,7 @@ export function onResolved(given: ResolvedListener): void {
   listener = given;
 }
 
-/** @param explicit the profile of `--profile` or ssh.toml that they were resolved for */
-export function announceResolved(credentials: Credentials, explicit: string | undefined): Promise<void> {
-  return listener(credentials, explicit);
+/** Tells the listener, and waits for it. */
+export function announceResolved(resolved: Resolved): Promise<void> {
+  return listener(resolved);
 }

@@ -7,7 +7,7 @@ import { type AgentRequest, failureReply } from '../agent/control/protocol.ts';
 import { resolveCredentials } from '../aws/credentials.ts';
 import { terminalInteraction } from '../aws/own-credentials.ts';
 import type { Command, Invocation } from '../cli/command.ts';
-import { MintError } from '../errors.ts';
+import { Interrupted, MintError } from '../errors.ts';
 import { resolvePaths } from '../platform/paths.ts';
 
 export const command: Command = {
@@ -19,6 +19,8 @@ export const command: Command = {
 
 /** A later result is of no use: the login that waited for it has failed. */
 const limitMs = 10 * 60_000;
+/** What the agent is told if the user pressed Ctrl-C at the prompt. */
+const noCode = new MintError('aws-credentials', 'no MFA code was entered');
 /** How often this process checks whether the proxy that started it is still running. */
 const parentPollMs = 500;
 
@@ -37,7 +39,8 @@ async function run({ values, globals }: Invocation): Promise<number> {
       );
       send({ type: 'credentials', credentials, failure: undefined });
     } catch (error) {
-      send({ type: 'credentials', credentials: undefined, failure: failureReply(error) });
+      const reason = error instanceof Interrupted ? noCode : error;
+      send({ type: 'credentials', credentials: undefined, failure: failureReply(reason) });
     }
   };
   const connection = await connectControl(resolvePaths({ configDir }), {

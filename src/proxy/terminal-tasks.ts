@@ -9,6 +9,7 @@ import type {
   SecretQuestion,
 } from '../agent/control/protocol.ts';
 import { pauseProgress } from '../cli/progress.ts';
+import { Interrupted } from '../errors.ts';
 import type { Paths } from '../platform/paths.ts';
 import { ownProcess } from '../platform/program.ts';
 
@@ -46,7 +47,9 @@ export class TerminalTasks {
   async askSecret(question: SecretQuestion): Promise<void> {
     const withdraw = new AbortController();
     this.#secretQuestion = withdraw;
-    const answer = await askUserSecret(question, withdraw.signal).catch((): SecretAnswer => 'cannot-ask');
+    const answer = await askUserSecret(question, withdraw.signal).catch(
+      (error): SecretAnswer => (error instanceof Interrupted ? 'no' : 'cannot-ask'),
+    );
     if (this.#secretQuestion === withdraw) this.#send({ type: 'secret', answer });
     if (typeof answer !== 'string') answer.secret.fill(0);
   }

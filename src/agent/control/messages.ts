@@ -168,6 +168,7 @@ export function parseRequest(message: unknown): AgentRequest {
         type,
         credentials: credentials(fields),
         profile: optional(fields, 'profile', text),
+        stamp: text(fields, 'stamp'),
         environment: textRecord(fields['environment']),
         session: optional(fields, 'session', text),
       };

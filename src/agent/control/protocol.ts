@@ -84,6 +84,8 @@ export interface SharedCredentials {
   readonly credentials: Credentials;
   /** The profile that they were resolved for: of `--profile` or ssh.toml. */
   readonly profile: string | undefined;
+  /** From `filesStamp`, before they were resolved: if the AWS files have changed since, the agent does not keep them. */
+  readonly stamp: string;
   /** From `callerEnvironment`. */
   readonly environment: Readonly<Record<string, string>>;
   /** From `sessionKey`. */

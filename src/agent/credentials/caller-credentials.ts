@@ -64,7 +64,8 @@ export class CallerCredentials implements CredentialSource {
   }
 
   /** A command of this caller has resolved the credentials for a profile. */
-  share({ credentials, profile, ...caller }: SharedCredentials): void {
+  share({ credentials, profile, stamp, ...caller }: SharedCredentials): void {
+    if (stamp !== filesStamp(caller.environment)) return;
     this.#noteSource(caller, profile, credentials.source);
     this.#keep(caller, this.scope(caller, profile), withExpiry(credentials));
   }
@@ -97,19 +98,26 @@ export class CallerCredentials implements CredentialSource {
   #begin(caller: Caller, key: string, resolution: Resolution): void {
     this.#resolutions.set(key, resolution);
     this.#byId.set(resolution.id, resolution);
+    // A file that changes while they are resolved makes them outdated.
+    const stamp = filesStamp(caller.environment);
     const done = () => {
       this.#resolutions.delete(key);
       this.#byId.delete(resolution.id);
     };
     resolution.result.then((credentials) => {
       done();
-      this.#keep(caller, key, withExpiry(credentials));
+      this.#keep(caller, key, withExpiry(credentials), stamp);
     }, done);
   }
 
-  #keep(caller: Caller, key: string, credentials: Credentials): Credentials {
+  #keep(
+    caller: Caller,
+    key: string,
+    credentials: Credentials,
+    stamp = filesStamp(caller.environment),
+  ): Credentials {
     this.#known.delete(key);
-    this.#known.set(key, { credentials, stamp: filesStamp(caller.environment) });
+    this.#known.set(key, { credentials, stamp });
     const [oldest] = this.#known.keys();
     if (this.#known.size > maxKnown && oldest !== undefined) this.#known.delete(oldest);
     return credentials;

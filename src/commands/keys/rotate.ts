@@ -69,8 +69,13 @@ async function rotate(request: KeysRequest, name: string): Promise<number> {
     return reportUnchanged(rotation);
   }
   await removeFromAll(rotation, !isSwitched);
-  await replaceInEc2(rotation, unasked);
-  return report(rotation, found, isForced);
+  if (!(await replaceInEc2(rotation, unasked))) return report(rotation, found, isForced);
+  // Until EC2 had the new key, an instance could be launched with the old one.
+  const now = await findMachines(request, findKey(directory, name));
+  const stillUnasked = [...new Set([...ec2.unasked, ...now.unasked.keys()])];
+  const regions = findKey(directory, name).rotation?.regions ?? [];
+  noteRegions(directory, name, { regions, unasked: stillUnasked });
+  return report(rotation, now, isForced);
 }
 
 /** Finishes an open rotation on one machine; the agent starts this after a login there. */
@@ -82,8 +87,10 @@ async function finishOn(request: KeysRequest, name: string): Promise<number> {
     say(`no rotation of ${name} is open`);
     return 0;
   }
-  const machine = record.machines.find((one) => one.instance === vm || plainName(one.name) === vm);
-  if (machine?.accepts === undefined) {
+  const machine = record.machines.find(
+    (one) => one.accepts !== undefined && (one.instance === vm || plainName(one.name) === vm),
+  );
+  if (machine === undefined) {
     say(`the rotation of ${name} has nothing to do on ${printable(vm)}`);
     return 0;
   }
@@ -189,12 +196,15 @@ async function removeFromAll(rotation: Rotation, wasSwitched: boolean): Promise<
 /**
  * EC2 cannot change a key pair. It is deleted and imported again under its name, so that the KeyName of an instance
  * still refers to its key. In between, a launch with that name fails.
+ *
+ * @returns whether a key pair was replaced
  */
-async function replaceInEc2({ request, name, pair }: Rotation, unasked: readonly string[]): Promise<void> {
+async function replaceInEc2({ request, name, pair }: Rotation, unasked: readonly string[]): Promise<boolean> {
   const { directory } = request;
   const { ec2Names, rotation } = findKey(directory, name);
   const regions = new Set(rotation?.regions);
-  if (regions.size === 0) return;
+  if (regions.size === 0) return false;
+  let isReplaced = false;
   const isLeft = new Set(ec2Names.filter(({ region }) => regions.has(region)));
   await withEc2(request, async (ec2) => {
     for (const at of [...isLeft]) {
@@ -207,6 +217,7 @@ async function replaceInEc2({ request, name, pair }: Rotation, unasked: readonly
         say(`note: EC2 in ${at.region} was not given the new key: ${error.message} (${error.code})`);
         continue;
       }
+      isReplaced = true;
       isLeft.delete(at);
       // The key may have several names in a region.
       if (![...isLeft].some(({ region }) => region === at.region)) regions.delete(at.region);
@@ -214,6 +225,7 @@ async function replaceInEc2({ request, name, pair }: Rotation, unasked: readonly
       say(`EC2 has the new key as ${at.name} in ${at.region}`);
     }
   });
+  return isReplaced;
 }
 
 function report(rotation: Rotation, { unasked }: FoundMachines, isForced: boolean): number {

@@ -105,6 +105,26 @@ describe('mint-ssh keys', { timeout: 240_000 }, () => {
     }
   });
 
+  test('rotate keeps the old key for an instance that was launched while it ran', async () => {
+    const { world } = place;
+    await place.keys(0, 'create', 'early', '--aws');
+    await place.keys(0, 'attach', 'early', 'dev');
+    const known = world.cloud.instances.get(world.vm('dev').instance);
+    assert.ok(known);
+    const imports = world.cloud.faults.of('ImportKeyPair');
+    imports.hold();
+    const child = world.start(mintProgram, ['keys', 'rotate', 'early'], { timeout: 120_000 });
+    await waitFor('the import', 90_000, () => imports.waiting > 0);
+    const launched = 'i-0fedcba987654321f';
+    world.cloud.instances.set(launched, { ...known, id: launched, keyName: 'cws-early-us-east-1' });
+    imports.clear();
+    const { status, stderr } = await child.done;
+    world.cloud.instances.delete(launched);
+    assert.equal(status, 1, stderr);
+    assert.match(stderr, /the old key is kept: \S+ accepts only the old key/);
+    await place.keys(0, 'rotate', 'early', '--force');
+  });
+
   test('rotate that is killed between the two calls to EC2 is continued with the same new key', async () => {
     const { world } = place;
     await place.keys(0, 'create', 'cut', '--aws');
