@@ -68,7 +68,7 @@ export function svgOf(lines: readonly Line[], columns: number, description: stri
       .filter(({ text }) => text.trim() !== '')
       .map(({ column, text, look }) => {
         const x = (margin + column * advance).toFixed(1);
-        // Columns stay in place whatever font the reader has.
+        // Columns stay in place in any font.
         const length = (text.length * advance).toFixed(1);
         const name = look === '' ? '' : ` class="${look}"`;
         return `<tspan x="${x}" textLength="${length}"${name}>${escaped(text)}</tspan>`;

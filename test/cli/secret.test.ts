@@ -46,7 +46,7 @@ describe('a passphrase', () => {
     });
   }
 
-  test('that Ctrl-C ends is none: every process in the foreground gets SIGINT, and the status is 130', async () => {
+  test('ends at Ctrl-C: every process in the foreground gets SIGINT, and the status is 130', async () => {
     const inner = `trap 'echo "interrupted."' INT; '${process.execPath}' '${program}'; echo "status $?."; stty -a`;
     const child = onTerminal(inner);
     await child.until(asked);

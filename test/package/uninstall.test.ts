@@ -53,7 +53,7 @@ describe('install.sh --uninstall', { timeout: 300_000 }, () => {
     home = mkdtempSync(join(folder, 'home-'));
     const bin = join(home, 'bin');
     mkdirSync(bin);
-    // Stands in for systemd, which the test must not reach.
+    // Replaces systemd, which the test must not reach.
     const script = `#!/bin/sh\necho "$*" >> '${home}/calls'\n`;
     writeFileSync(join(bin, 'systemctl'), script, { mode: 0o755 });
     environment = { PATH: `${bin}:${testPath}`, HOME: home, LANG: 'C.UTF-8', TERM: 'xterm' };

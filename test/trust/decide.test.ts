@@ -205,7 +205,7 @@ describe('a console that contradicts a pin of first use', () => {
     }
   });
 
-  test('says nothing against a key that it lists, or that stands in the part that cannot be read', () => {
+  test('says nothing against a key that it lists, or that is in the part that cannot be read', () => {
     for (const evidence of ['first-use', undefined] as const) {
       const pin = pinned(key, evidence);
       for (const console of [shows(key), shows(curve, key), damaged(curve), damaged(key)])
