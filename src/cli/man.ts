@@ -33,7 +33,7 @@ export function manualPage(commands: readonly CommandText[]): string {
 }
 
 const description = `mint-ssh is the ProxyCommand of your VMs in ssh_config, and an ssh agent beside it. It turns the VM's
-name into an instance, authorises a fresh key there through EC2 Instance Connect while it dials, reads the host
+name into an instance, authorizes a fresh key there through EC2 Instance Connect while it dials, reads the host
 key in the passing key exchange and compares it with the one that is pinned, and serves that one key, from memory,
 to that one connection.
 

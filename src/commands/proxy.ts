@@ -1,7 +1,6 @@
 /**
- * `mint-ssh proxy`: ssh runs it as ProxyCommand. `serve` is the map of the main path.
- *
- * stdout carries the SSH stream and nothing else; no AWS code is loaded here.
+ * `mint-ssh proxy`: ssh runs it as ProxyCommand. `serve` is the map of the main path. stdout carries the SSH stream and
+ * nothing else; no AWS code is loaded here.
  */
 import { writeFileSync } from 'node:fs';
 import type { Command, Invocation } from '../cli/command.ts';
@@ -23,7 +22,7 @@ import { type Candidate, isDirect } from '../vms/candidates.ts';
 
 export const command: Command = {
   usage: 'proxy VM [PORT] [USER]',
-  help: `Connects stdin and stdout to the sshd of VM: dials it while the agent authorises a fresh key there, checks
+  help: `Connects stdin and stdout to the sshd of VM: dials it while the agent authorizes a fresh key there, checks
 the host key in the stream, and pipes. ssh runs this as ProxyCommand; \`mint-ssh ssh-config\` writes the line.`,
   options: {
     'upstream-agent': { type: 'string', hidden: true },
