@@ -9,8 +9,8 @@ const [light, dark] = ['\u001b[97;40m', '\u001b[0m'];
  * Draws a QR code with two modules in each character, one above the other.
  *
  * @param text what the scanner reads
- * @param options `columns`: the width of the terminal; `hasColour`: draws white on black in every
- * terminal. Without it the code has the terminal's own colours, which scanners read on a dark background
+ * @param options `columns`: the width of the terminal; `hasColour`: draws white on black. Without it the code has the
+ *   terminal's own colours, which scanners read on a dark background
  * @returns lines; undefined if the terminal is narrower than the code
  */
 export function qrCode(
