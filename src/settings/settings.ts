@@ -229,7 +229,7 @@ export function knownVm(settings: Settings, name: string): VmSettings {
   if (settings.knows(name)) return settings.named(name);
   const near = closest(name, settings.vms);
   const names = settings.vms.slice(0, 10).join(', ');
-  throw new MintError('vm-not-found', `no VM is called ${name}`, {
+  throw new MintError('vm-not-found', `${name} is neither in ssh.toml nor in a Host block`, {
     hint:
       names === ''
         ? '`mint-ssh ssh-config` finds your VMs; to add another one, write [vm.NAME] with instance in ssh.toml'
