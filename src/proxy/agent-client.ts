@@ -21,7 +21,7 @@ import { callerEnvironment, sessionKey } from '../platform/caller.ts';
 import type { Paths } from '../platform/paths.ts';
 import { userAgentSocket } from '../platform/user-agent-socket.ts';
 import { vmName } from '../settings/vm-name.ts';
-import { AgentRefusal, agentSilent, agentStopped, RefusalNotice } from './errors.ts';
+import { AgentRefusal, agentSilent, agentStopped, notConfigured, RefusalNotice } from './errors.ts';
 import { TerminalTasks } from './terminal-tasks.ts';
 
 /** The form of `InstanceOSUser` in SendSSHPublicKey; a digit may come first. */
@@ -41,6 +41,9 @@ const pushedValidMs = 2000;
 export type Reply<T extends AgentReply['type']> = Extract<AgentReply, { type: T }>;
 
 export type Target = Reply<'target'>;
+
+/** What the command line of a proxy says. */
+export type CommandLine = Omit<OpenRequest, 'type' | 'version' | 'environment' | 'session' | 'established'>;
 
 type Waiting = { readonly request: AgentRequest; readonly resolve: (reply: AgentReply) => void };
 
@@ -76,9 +79,18 @@ export class AgentClient {
 
   readonly #tasks: TerminalTasks;
 
-  constructor(paths: Paths, open: OpenRequest) {
+  /** @param said what `open` sends, with the AWS settings, the shell and the ssh-agent of this process added */
+  constructor(paths: Paths, said: CommandLine) {
     this.#paths = paths;
-    this.#open = open;
+    this.#open = {
+      type: 'open',
+      version: protocolVersion,
+      ...said,
+      upstreamAgent: said.upstreamAgent ?? userAgentSocket(paths.run),
+      environment: callerEnvironment(process.env),
+      session: sessionKey(process.env),
+      established: false,
+    };
     this.#tasks = new TerminalTasks(paths, (request) => this.#connection?.send(request));
     const { promise, reject } = Promise.withResolvers<never>();
     promise.catch(() => {});
@@ -342,14 +354,14 @@ export class AgentClient {
 }
 
 /**
- * Reads VM, PORT and USER from the command line and the rest of the request from the environment.
+ * Reads VM, PORT, USER and the options from the command line.
  * @throws MintError `usage`; `bad-vm-name`; `vm-not-found` if no VM is known at all
  */
 export function readRequest(
   { positionals, values, globals }: Invocation,
   paths: Paths,
   usage: string,
-): OpenRequest {
+): CommandLine {
   const [vm, port, user, ...more] = positionals;
   if (vm === undefined || more.length > 0) {
     throw new MintError('usage', vm === undefined ? 'missing argument: VM' : 'too many arguments', {
@@ -372,27 +384,15 @@ export function readRequest(
     !isByName &&
     ![paths.sshToml, paths.configToml, paths.sshConfig, paths.jobs].some((path) => existsSync(path))
   ) {
-    const { sshToml } = paths;
-    throw new MintError(
-      'vm-not-found',
-      `${name} is not configured: there is no ${sshToml} and no Host block`,
-      {
-        hint: `mint-ssh ssh-config ${name}`,
-      },
-    );
+    throw notConfigured(name, paths.sshToml);
   }
   return {
-    type: 'open',
-    version: protocolVersion,
     vm: name,
     port: portNumber,
     user,
     profile: globals.profile,
     region: globals.region,
-    environment: callerEnvironment(process.env),
-    session: sessionKey(process.env),
-    upstreamAgent: (values['upstream-agent'] as string | undefined) ?? userAgentSocket(paths.run),
-    established: false,
+    upstreamAgent: values['upstream-agent'] as string | undefined,
     byName: isByName,
   };
 }

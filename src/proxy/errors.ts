@@ -16,6 +16,13 @@ export class AgentRefusal extends MintError {
 /** The SSH client went away before the connection was established, so there is no one to report an error to. */
 export class ClientLeft extends Error {}
 
+/** @returns the error for a name where there is neither ssh.toml nor a Host block */
+export function notConfigured(vm: string, sshToml: string): MintError {
+  return new MintError('vm-not-found', `${vm} is not configured: there is no ${sshToml} and no Host block`, {
+    hint: `mint-ssh ssh-config ${vm}`,
+  });
+}
+
 /** @returns the error of a dial that was given up */
 export function timedOut(): NodeJS.ErrnoException {
   return Object.assign(new Error('no answer in time'), { code: 'ETIMEDOUT' });
