@@ -7,7 +7,7 @@ import { closeSync } from 'node:fs';
 import { onResolved } from './aws/resolved.ts';
 import {
   commandWord,
-  configDirectory,
+  globalValue,
   parseInvocation,
   positionals,
   type SplitArguments,
@@ -40,7 +40,7 @@ async function run(given: SplitArguments): Promise<number> {
     if (word === 'help') return await frontDoor.help(words.slice(1), commands);
     if (word !== undefined) throw frontDoor.unknownCommand(word, own, commands);
     if (wantsHelp(own)) return await frontDoor.help([], commands);
-    shareResolved(configDirectory(own), true);
+    shareResolved(globalValue(own, 'config-dir'), true);
     return await frontDoor.withoutCommand(own, commands);
   }
   const { command } = await entry.load();

@@ -47,9 +47,12 @@ export function commandWord(own: readonly string[]): string | undefined {
   return positionals(own)[0];
 }
 
-/** The value of `--config-dir`, even if the rest of the command line is invalid. */
-export function configDirectory(own: readonly string[]): string | undefined {
-  const found = tokensOf(own).find((token) => token.kind === 'option' && token.name === 'config-dir');
+/** The value of a global option, even if the rest of the command line is invalid. */
+export function globalValue(
+  own: readonly string[],
+  option: 'config-dir' | 'profile' | 'region',
+): string | undefined {
+  const found = tokensOf(own).find((token) => token.kind === 'option' && token.name === option);
   return found?.kind === 'option' ? found.value : undefined;
 }
 

@@ -1,6 +1,6 @@
 /** What `mint-ssh` does without a command, and the error for a word that is not a command. */
 import { isatty } from 'node:tty';
-import { configDirectory, globalOptions, unknownOption } from '../cli/arguments.ts';
+import { globalOptions, globalValue, unknownOption } from '../cli/arguments.ts';
 import type { CommandTable } from '../cli/command.ts';
 import { commandHelp, overview } from '../cli/help.ts';
 import { closest } from '../cli/suggest.ts';
@@ -48,7 +48,8 @@ export function unknownCommand(word: string, own: readonly string[], commands: C
   const option = unknownOption(own);
   if (option !== undefined) return unknownGlobalOption(option);
   const what = `unknown command: ${shown(word)}`;
-  const names = knownNames(resolvePaths({ configDir: configDirectory(own) }));
+  const flags = { profile: globalValue(own, 'profile'), region: globalValue(own, 'region') };
+  const names = knownNames(resolvePaths({ configDir: globalValue(own, 'config-dir') }), flags);
   const lower = word.toLowerCase();
   if (names.has(lower)) {
     const hint = `${lower} is a VM; to log in: ssh ${lower}, or mint-ssh ssh ${lower}`;

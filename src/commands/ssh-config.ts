@@ -27,7 +27,7 @@ import { inspectInclude } from '../ssh-config/include.ts';
 import { quoteInclude } from '../ssh-config/quote.ts';
 import { readUserConfig, type UserConfig, userConfigPath } from '../ssh-config/user-config.ts';
 import { findOverridden } from '../ssh-config/verify.ts';
-import { type BlockPlan, planBlocks } from '../vms/block-plan.ts';
+import { type BlockPlan, type FoundName, planBlocks } from '../vms/block-plan.ts';
 import { listCached, listVms } from '../vms/list-vms.ts';
 import type { LocatedVm } from '../vms/located-vm.ts';
 import { VmCache } from '../vms/vm-cache.ts';
@@ -37,6 +37,7 @@ export const command: Command = {
   help: `Writes a Host block for each NAME, for every VM of ssh.toml and every VM that Mint tagged as yours, and one
 Include line at the top of ~/.ssh/config that includes them. Shows what will change, and asks before it
 changes anything. NAME is any name that \`mint-ssh vms\` shows; once written, a block stays until --remove.
+With --profile or --region it looks for VMs there, and keeps every block of other VMs.
 
 User and port come from ssh.toml, else they are the VM's usual ones: the user its image comes with and port
 22, or \`ubuntu\` and 41122 for a VM that Mint tagged. A name that already means something else to your ssh is
@@ -78,10 +79,13 @@ async function run({ globals, values, positionals }: Invocation): Promise<number
     return approveAndCarryOut(planRemoval(paths, readUserConfig(userConfigPath(file))), mode);
   }
 
-  const settings = loadSettings(paths, {});
+  const flags = { profile: globals.profile, region: globals.region };
+  const settings = loadSettings(paths, flags);
   const discovered = await discover(paths, settings, named, values['refresh'] === true);
-  const { vms: found, problem } = discovered;
+  const { problem } = discovered;
   const written = writtenNames(paths).all;
+  const isElsewhere = flags.profile !== undefined || flags.region !== undefined;
+  const found = isElsewhere ? withWritten(discovered.vms, written) : discovered.vms;
   if (problem !== undefined) {
     // AWS did not answer, and there is nothing to write and no block to keep.
     if (settings.vms.length === 0 && written.size === 0) throw problem;
@@ -93,8 +97,9 @@ async function run({ globals, values, positionals }: Invocation): Promise<number
   const plan = await planBlocks({ paths, settings, userConfig, withSystem, found, named, approve });
   const { vms } = plan;
   sayPlan(plan);
-  if (vms.length === 0) return sayNoVms(paths, found);
+  if (vms.length === 0) return sayNoVms(paths, discovered.vms);
   sayGuessedUsers(vms, discovered);
+  sayOnlyByOption(vms, discovered, loadSettings(paths, {}));
   const names = new Set(vms.map(({ name }) => name));
   sayWhatStays(paths, userConfig);
   if (!system.hasSharedConnections && vms.some(({ multiplex }) => multiplex !== undefined))
@@ -139,6 +144,31 @@ function sayGuessedUsers(vms: readonly VmSettings[], { vms: found, imagesProblem
   const why = imagesProblem === undefined ? '' : `: ${imagesProblem.message} (${imagesProblem.code})`;
   say(`note: the image of ${listed(guessed.map(({ name }) => name))} does not tell its user${why}`);
   hint(`"${first.user}" is assumed; if a login is refused: [vm.${first.name}] with user = "…" in ssh.toml`);
+}
+
+/** Another region or account says nothing about the blocks that are already written. */
+function withWritten(
+  found: Discovered['vms'],
+  written: ReadonlySet<string>,
+): ReadonlyMap<string, FoundName> | undefined {
+  if (found === undefined) return undefined;
+  const kept = [...written].map((name): [string, FoundName] => [name, { found: 'tag' }]);
+  return new Map([...kept, ...found]);
+}
+
+/**
+ * A block does not keep `--profile` and `--region`, so a login asks in another account or region.
+ * @param plain the settings without the two options
+ */
+function sayOnlyByOption(vms: readonly VmSettings[], { vms: found }: Discovered, plain: Settings): void {
+  for (const key of ['profile', 'region'] as const) {
+    const others = vms.filter((vm) => found?.has(vm.name) === true && vm[key] !== plain.named(vm.name)[key]);
+    const [first] = others;
+    if (first === undefined) continue;
+    const names = listed(others.map(({ name }) => name));
+    say(`note: a login to ${names} does not use --${key} ${printable(first[key] ?? '')} by itself`);
+    hint(`to have it used: [vm.${first.name}] with ${key} = ${JSON.stringify(first[key])} in ssh.toml`);
+  }
 }
 
 interface Discovered {

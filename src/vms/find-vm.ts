@@ -69,7 +69,7 @@ export async function findVm({ paths, settings, name }: FindRequest): Promise<Fo
   } catch (error) {
     // ssh.toml has the VM. The login itself reports the error, with more detail.
     if (isKnown && error instanceof MintError) return { vm: own, located: undefined, isTypedOnly: false };
-    throw withSuggestion(error, name, paths);
+    throw withSuggestion(error, own, paths);
   } finally {
     await aws.close();
   }
@@ -81,9 +81,9 @@ export function proxyOptionsFor({ isTypedOnly }: FoundVm): readonly string[] {
 }
 
 /** Adds the near name of a VM that is known to the error for a name that AWS does not know. */
-function withSuggestion(error: unknown, name: string, paths: Paths): unknown {
+function withSuggestion(error: unknown, { name, profile, region }: VmSettings, paths: Paths): unknown {
   if (!(error instanceof MintError && error.code === 'vm-not-found')) return error;
-  const near = closest(name, knownNames(paths));
+  const near = closest(name, knownNames(paths, { profile, region }));
   if (near === undefined) return error;
   return new MintError(error.code, error.message, { cause: error, hint: `did you mean: ${near}` });
 }

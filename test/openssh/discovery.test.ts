@@ -378,6 +378,52 @@ describe('callers and regions', { timeout: 300_000 }, () => {
     assert.equal(await machineOf(machines, 'far'), far.id);
     await waitFor('the cache', 15_000, () => machines.world.file('cache/vms.json') !== undefined);
   });
+
+  test('ssh-config finds VMs with --region and --profile, and keeps the blocks of others', async (context) => {
+    const machines = await makeMachines([], {}, { emptyAccount: true });
+    context.after(() => machines.end());
+    const { world } = machines;
+    machines.show(tags('near'));
+    machines.show({ ...tags('far'), region: 'eu-west-1' });
+    machines.show({ region: 'eu-west-1', tags: { Name: 'plain' } });
+    await writeConfig(machines);
+    assert.match(world.file('ssh_config') ?? '', /^Host near /m);
+    const { stderr } = await writeConfig(machines, 'plain', '--region', 'eu-west-1');
+    const blocks = world.file('ssh_config') ?? '';
+    for (const name of ['near', 'far', 'plain']) assert.match(blocks, new RegExp(`^Host ${name} `, 'm'));
+    assert.match(stderr, /note: a login to far, plain does not use --region eu-west-1 by itself\n/);
+    assert.match(stderr, /hint: to have it used: \[vm\.far\] with region = "eu-west-1" in ssh\.toml\n/);
+    assert.doesNotMatch((await writeConfig(machines)).stderr, /does not use/);
+  });
+
+  test('ssh-config names a misspelt --profile, and refuses a --region that is none', async (context) => {
+    const machines = await makeMachines();
+    context.after(() => machines.end());
+    const { world } = machines;
+    const words = ['ssh-config', '--yes', '--file', world.sshConfigFile];
+    const misspelt = await world.mint(...words, '--profile', 'wrok');
+    assert.equal(misspelt.status, 1);
+    assert.match(
+      misspelt.stderr,
+      /the profile wrok does not exist in the AWS config files \(aws-credentials\)/,
+    );
+    const wrong = await world.mint(...words, '--region', 'nowhere');
+    assert.equal(wrong.status, 2);
+    assert.match(wrong.stderr, /--region must be .*\(bad-settings\)/);
+    assert.equal(world.file('ssh_config'), undefined);
+  });
+
+  test('a misspelt name is compared with the VMs of --region', async (context) => {
+    const machines = await makeMachines();
+    context.after(() => machines.end());
+    machines.show({ ...tags('builder'), region: 'eu-west-1' });
+    const options = ['--region', 'eu-west-1'];
+    assert.match((await machines.world.mint('vms', ...options)).stdout, /builder/);
+    const ssh = await machines.world.mint('ssh', 'bulider', ...options);
+    assert.match(ssh.stderr, /hint: did you mean: builder\n/);
+    const word = await machines.world.mint(...options, 'builder');
+    assert.match(word.stderr, /builder is a VM; to log in/);
+  });
 });
 
 describe('a VM that is stopped', { timeout: 300_000 }, () => {
