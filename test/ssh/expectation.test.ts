@@ -6,7 +6,15 @@ import { fc } from '../property.ts';
 import { group, kexInit, message, mpint, newHostKey, prime, reply, signature } from './packets.ts';
 import { refusal } from './refusal.ts';
 import { refused } from './refused.ts';
-import { banners, fromClient, fromServer, groupExchange, plainExchange, tell } from './transcript.ts';
+import {
+  banners,
+  fromClient,
+  fromServer,
+  groupExchange,
+  plainExchange,
+  replyOf,
+  tell,
+} from './transcript.ts';
 
 const pinned = newHostKey().blob;
 const beforeReply = plainExchange(pinned).slice(0, 5);
@@ -51,6 +59,50 @@ const replies: readonly [string, Buffer][] = [
   ['whose key is of no known type', reply(Buffer.concat(strings(Buffer.from('x'), prime(32))))],
 ];
 for (const [what, bytes] of replies) refused(`a reply ${what}`, beforeReply, fromServer(bytes));
+
+for (const name of [
+  'curve25519-sha256',
+  'curve25519-sha256@libssh.org',
+  'curve448-sha512',
+  'ecdh-sha2-nistp256',
+  'ecdh-sha2-nistp384',
+  'ecdh-sha2-nistp521',
+  'sntrup761x25519-sha512',
+  'sntrup761x25519-sha512@openssh.com',
+  'mlkem768x25519-sha256',
+  'mlkem768nistp256-sha256',
+  'mlkem1024nistp384-sha384',
+  'diffie-hellman-group1-sha1',
+  'diffie-hellman-group14-sha1',
+  'diffie-hellman-group14-sha256',
+  'diffie-hellman-group15-sha512',
+  'diffie-hellman-group16-sha512',
+  'diffie-hellman-group17-sha512',
+  'diffie-hellman-group18-sha512',
+  'diffie-hellman-group-exchange-sha1',
+  'diffie-hellman-group-exchange-sha256',
+]) {
+  test(`the key exchange ${name} passes, and the reply names it`, () => {
+    const turns = name.includes('group-exchange') ? groupExchange(pinned) : plainExchange(pinned);
+    const both = kexInit({ keyExchanges: name });
+    const told = tell([...turns.slice(0, 2), fromClient(both), fromServer(both), ...turns.slice(4)]);
+    assert.equal(replyOf(told).keyExchange, name);
+  });
+}
+
+for (const bytes of [128, 1024]) {
+  test(`a group of ${bytes * 8} bits passes`, () => {
+    const turns = groupExchange(pinned);
+    const told = tell([...turns.slice(0, 5), fromServer(group(mpint(prime(bytes)))), ...turns.slice(6)]);
+    assert.deepEqual(replyOf(told).hostKey, pinned);
+  });
+}
+
+test('a generator as long as the prime passes', () => {
+  const turns = groupExchange(pinned);
+  const wide = group(mpint(prime(256)), mpint(prime(256)));
+  tell([...turns.slice(0, 5), fromServer(wide), ...turns.slice(6)]);
+});
 
 for (const name of [
   'rsa2048-sha256',

@@ -28,6 +28,13 @@ test('accepts version 1.99, which also supports version 2', () => {
   assert.deepEqual(linesOf('SSH-1.99-Cisco-1.25\n'), ['SSH-1.99-Cisco-1.25\n']);
 });
 
+test('has no last line before a line is complete', () => {
+  const identification = new Identification('server');
+  assert.equal(identification.lastLine, undefined);
+  identification.push(Buffer.from('SSH-2.0'));
+  assert.equal(identification.lastLine, undefined);
+});
+
 test('holds lines before the SSH- line until that arrives', () => {
   const identification = new Identification('server');
   assert.equal(identification.push(Buffer.from('Welcome\r\n\r\nto the j')), undefined);
@@ -66,6 +73,14 @@ test('returns the same lines for every split of the stream', () => {
   );
 });
 
+test('returns long lines that arrive byte by byte', () => {
+  const lines = ['x'.repeat(300), 'y'.repeat(8000), 'z'.repeat(600), 'SSH-2.0-x'].map((line) => `${line}\n`);
+  const identification = new Identification('server');
+  let greeting: ReturnType<Identification['push']>;
+  for (const byte of Buffer.from(lines.join(''))) greeting ??= identification.push(Buffer.of(byte));
+  assert.deepEqual(greeting?.lines.map(String), lines);
+});
+
 test('keeps the bytes of a line when the caller reuses its buffer', () => {
   const chunk = Buffer.from('hello\n');
   const identification = new Identification('server');
@@ -83,6 +98,7 @@ const refused: readonly [string, string | Buffer][] = [
   ['SSH version 1', 'SSH-1.5-old\n'],
   ['a version 2 that is not 2.0', 'SSH-2.1-new\n'],
   ['an SSH- line without a version', 'SSH-\n'],
+  ['SSH version 1 with the name of version 2 behind it', 'SSH-1.5-SSH-2.0-x\n'],
   ['an SSH- line with a NUL', 'SSH-2.0-x\0y\n'],
   ['an SSH- line with a lone CR, which some clients take for its end', 'SSH-2.0-x\rSSH-2.0-y\n'],
   ['a line with a lone CR', 'hello\rSSH-2.0-x\n'],
@@ -111,6 +127,18 @@ test('accepts the longest allowed lines', () => {
   const longest = `SSH-2.0-${'x'.repeat(245)}\r\n`;
   assert.equal(longest.length, 255);
   const lines = [`${'x'.repeat(8191)}\n`, ...new Array<string>(1022).fill('\n'), longest];
+  assert.deepEqual(linesOf(lines.join('')), lines);
+});
+
+test('accepts 64 KiB of lines', () => {
+  const last = 'SSH-2.0-x\n';
+  const lines = [...new Array<string>(7).fill(`${'x'.repeat(8191)}\n`), `${'x'.repeat(8181)}\n`, last];
+  assert.equal(lines.join('').length, 64 * 1024);
+  assert.deepEqual(linesOf(lines.join('')), lines);
+});
+
+test('accepts a line that mentions HTTP before the SSH- line', () => {
+  const lines = ['no HTTP/1.1 here\n', 'SSH-2.0-x\n'];
   assert.deepEqual(linesOf(lines.join('')), lines);
 });
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { parseSessionBind } from '../../src/ssh/session-bind.ts';
+import { parseSessionBind, sessionBindName } from '../../src/ssh/session-bind.ts';
 import { encodeByte, encodeString } from '../../src/ssh/wire.ts';
 import { newHostKey, signature } from './packets.ts';
 import { refusal } from './refusal.ts';
@@ -9,6 +9,10 @@ const hostKey = newHostKey().blob;
 const sessionId = Buffer.alloc(32, 5);
 const contents = (isForwarding: number): Buffer =>
   Buffer.concat([...[hostKey, sessionId, signature].map(encodeString), encodeByte(isForwarding)]);
+
+test('has the name that OpenSSH’s PROTOCOL.agent gives it', () => {
+  assert.equal(sessionBindName, 'session-bind@openssh.com');
+});
 
 test('reads host key, session and signature of a session-bind', () => {
   assert.deepEqual(parseSessionBind(contents(0)), { hostKey, sessionId, signature, isForwarding: false });

@@ -63,6 +63,7 @@ const others: readonly [string, Buffer][] = [
   ['another message number', request({ number: 51 })],
   ['another service', request({ service: 'ssh-userauth' })],
   ['another method', request({ method: 'hostbased' })],
+  ['another method with a host key', request({ method: 'hostbased', behind: encodeString(hostKey) })],
   ['a request that only asks whether a key would do', request({ signed: 0 })],
   ['a boolean that is 2', request({ signed: 2 })],
   ['a user name that is not UTF-8', request({ user: Buffer.from([0xff]) })],

@@ -76,6 +76,13 @@ test('reads an empty name list', () => {
   assert.deepEqual(new WireReader(encodeString('')).nameList(), []);
 });
 
+test('accepts every printable character in a name', () => {
+  for (let code = 0x21; code <= 0x7e; code += 1) {
+    const name = `a${String.fromCharCode(code)}b`;
+    assert.deepEqual(new WireReader(encodeString(name)).nameList(), name.split(','), name);
+  }
+});
+
 test('keeps the order of a name list', () => {
   assert.deepEqual(new WireReader(encodeString('b,a,c@d')).nameList(), ['b', 'a', 'c@d']);
 });
