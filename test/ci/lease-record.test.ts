@@ -61,6 +61,7 @@ describe('a project', () => {
     await leases.update('web', () => ({ leases: [bad], result: undefined }));
     await assert.rejects(takeLease(leases, lease('web'), noon), { code: 'io-failed' });
     assert.equal(unreadableLeases('web').code, 'io-failed');
+    assert.match(unreadableLeases('web').hint ?? '', /debug list/);
   });
 
   test('has at most a hundred leases that are overdue', async (context) => {
@@ -68,7 +69,7 @@ describe('a project', () => {
     const overdue = (count: number) =>
       Array.from({ length: count }, () => lease('web', { startedAt: 1, endsAt: 2 }));
     await leases.update('web', () => ({ leases: overdue(100), result: undefined }));
-    await assert.rejects(takeLease(leases, lease('web'), noon), { code: 'io-failed' });
+    await assert.rejects(takeLease(leases, lease('web'), noon), { code: 'io-failed', hint: /debug reap/ });
     assert.equal((await leases.read('web')).leases.length, 100);
     await leases.update('web', () => ({ leases: overdue(99), result: undefined }));
     assert.equal(await takeLease(leases, lease('web'), noon), undefined);
@@ -128,6 +129,11 @@ describe('names', () => {
       assert.ok(shown('-\u001b').includes('"-\\u{1b}"'), shown('-\u001b'));
       assert.ok(shown(`-${'x'.repeat(100)}`).includes(`"-${'x'.repeat(39)}"`));
     }
+  });
+
+  test('the hint says what a valid text is', () => {
+    assert.throws(() => parseLeaseId('x'), { code: 'usage', hint: /debug list/ });
+    assert.throws(() => projectName('-'), { code: 'usage', hint: /letter or a digit/ });
   });
 
   test('a project has up to 63 letters, digits, dots, underscores and hyphens, in lower case', () => {
@@ -235,6 +241,15 @@ describe('a lease that a store returns', () => {
       assert.equal(parseLeases('web', text)?.leases[0]?.isToEnd, false);
     }
     assert.equal(read({ project: 'other' }), 0, 'of another project');
+    for (const project of ['-web', 'web\n', 'Web']) {
+      const text = JSON.stringify({ version: 1, leases: [{ ...lease('web'), project }] });
+      assert.equal(parseLeases(project, text)?.leases.length, 0, JSON.stringify(project));
+    }
+  });
+
+  test('has texts, and no lists that read like them', () => {
+    for (const [field, good] of Object.entries(lease('web')))
+      if (typeof good === 'string') assert.equal(read({ [field]: [good] }), 0, field);
   });
 
   test('names an instance with account and region, or no command', () => {
@@ -255,6 +270,7 @@ describe('a lease that a store returns', () => {
       ['region', 'eu-west-1.evil.example'],
       ['region', 'eu-west-1\n'],
       ['region', 'EU-WEST-1'],
+      ['region', ['eu-west-1']],
       ['account', '1111222233334'],
       ['account', '11112222333x'],
       ['account', undefined],
