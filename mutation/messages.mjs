@@ -2,13 +2,20 @@
  * An ignorer for Stryker: leaves out the words of errors, hints and reasons. No test may depend on them, so every mutant
  * there would survive. The code of an error is mutated.
  */
-const functions = new Set(['unpredicted']);
-const properties = new Set(['hint', 'why']);
+
+/** Functions that make an error, each with the place of its first argument that is words. */
+const functions = new Map([
+  ['unpredicted', 0],
+  ['neverSsh', 0],
+  ['badSetting', 2],
+]);
+/** `wants` is the part of a message after "must be". */
+const properties = new Set(['hint', 'why', 'wants']);
 
 function isMessage({ parent, key, listKey }) {
   const isArgument = listKey === 'arguments';
   if (parent?.type === 'NewExpression') return isArgument && key === 1 && parent.callee.name === 'MintError';
-  if (parent?.type === 'CallExpression') return isArgument && functions.has(parent.callee.name);
+  if (parent?.type === 'CallExpression') return isArgument && key >= functions.get(parent.callee.name);
   return parent?.type === 'ObjectProperty' && key === 'value' && properties.has(parent.key.name);
 }
 

@@ -14,8 +14,20 @@ interface Part {
 
 const parts: Readonly<Record<string, Part>> = {
   wire: {
-    mutate: ['src/ssh/{wire,session-bind,packet,kexinit,userauth,identification}.ts'],
+    mutate: ['src/ssh/{wire,refusal,session-bind,packet,kexinit,userauth,identification}.ts'],
     tests: ['test/ssh/{wire,session-bind,packet,kexinit,userauth,identification}.test.ts'],
+  },
+  exchange: {
+    mutate: ['src/ssh/{expectation,observer}.ts'],
+    tests: ['test/ssh/{expectation,unpredicted,observer}.test.ts'],
+  },
+  keys: {
+    mutate: [
+      'src/ssh/{hostkey,host-key-algorithm,key-encoding,key-signature,mldsa44-ed25519,agent-messages}.ts',
+    ],
+    tests: [
+      'test/ssh/{hostkey,key-encoding,key-signature,mldsa44-ed25519,agent-messages,expectation}.test.ts',
+    ],
   },
   decision: { mutate: ['src/trust/decide.ts', 'src/trust/pin.ts'], tests: ['test/trust/decide.test.ts'] },
   quoting: {
@@ -25,7 +37,7 @@ const parts: Readonly<Record<string, Part>> = {
   leases: { mutate: ['src/ci/leases.ts'], tests: ['test/ci/lease-record.test.ts'] },
   settings: {
     mutate: ['src/settings/{settings,settings-file,settings-keys,toml,vm-name,region}.ts'],
-    tests: ['test/settings/{settings,vm-name}.test.ts'],
+    tests: ['test/settings/{settings,values,vm-name,open-jobs}.test.ts'],
   },
 };
 
