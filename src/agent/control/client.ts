@@ -17,7 +17,7 @@ import { MessageStream, parseReply } from './messages.ts';
 import { proveToAgent } from './proof.ts';
 import type { AgentReply, AgentRequest, FailureReply } from './protocol.ts';
 
-export type ControlConnection = Pick<MessageStream, 'send' | 'close'>;
+export type ControlConnection = Pick<MessageStream<AgentReply>, 'send' | 'close'>;
 
 export interface ControlListener {
   readonly received: (reply: AgentReply) => void;
@@ -85,7 +85,7 @@ function connectOnce(
         socket.destroy();
         listener.lost();
       };
-      const messages = new MessageStream(socket, (message) => listener.received(parseReply(message)), lost);
+      const messages = new MessageStream(socket, parseReply, listener.received, lost);
       socket.off('error', failed).on('error', lost).on('close', lost);
       resolve(messages);
     };

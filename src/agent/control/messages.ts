@@ -7,19 +7,25 @@ import type { Credentials, Source } from '../../aws/requests.ts';
 import { type ErrorCode, MintError } from '../../errors.ts';
 import type { AgentReply, AgentRequest, Answer, JobRequest, SecretAnswer } from './protocol.ts';
 
-/** One end of a control connection, as messages. */
-export class MessageStream {
+/** One end of a control connection, as messages: it receives those of type `In`. */
+export class MessageStream<In extends AgentRequest | AgentReply> {
   readonly #socket: Socket;
   #isClosed = false;
 
   /**
-   * @param received called with each message, parsed as JSON
+   * @param parse `parseRequest` or `parseReply`
+   * @param received called with each message
    * @param broken called when the other side breaks the format, or `received` throws; nothing is received after it
    */
-  constructor(socket: Socket, received: (message: unknown) => void, broken: () => void) {
+  constructor(
+    socket: Socket,
+    parse: (line: unknown) => In,
+    received: (message: In) => void,
+    broken: () => void,
+  ) {
     this.#socket = socket;
-    const split = lineSplitter((message) => {
-      if (!this.#isClosed) received(message);
+    const split = lineSplitter((line) => {
+      if (!this.#isClosed) received(parse(line));
     });
     const read = (chunk: Buffer) => {
       try {

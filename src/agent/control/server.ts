@@ -66,14 +66,13 @@ export class ControlServer {
 
   serve(socket: Socket): void {
     this.#pending.add(socket);
-    const received = (message: unknown) => {
-      const request = parseRequest(message);
+    const received = (request: AgentRequest) => {
       // A command that asks for status or stop gets its reply and need not stay connected.
       if (request.type === 'open') this.#pending.accept(socket);
       this.#handle(socket, request, reply).catch((error: unknown) => reply(failureReply(error)));
     };
     // A malformed message ends this connection only.
-    const messages = new MessageStream(socket, received, () => socket.destroy());
+    const messages = new MessageStream(socket, parseRequest, received, () => socket.destroy());
     const reply = (message: AgentReply) => messages.send(message);
     // Read nothing more from a client that does not read its replies.
     socket.on('data', () => {
