@@ -145,11 +145,21 @@ function fixedTarget(name: string, via: string | undefined, findHost: () => stri
   };
 }
 
+/** @returns the target of an instance whose address is in ssh.toml; undefined if EC2 has to be asked */
+function resolvedBy({ host, instance, region, via }: VmSettings): ResolvedTarget | undefined {
+  if (host === undefined || instance === undefined) return undefined;
+  return { candidates: [hostCandidate(host, via)], instance, account: undefined, region, serial: 0 };
+}
+
 class Ec2Target implements Target {
   readonly #context: TargetContext;
   readonly #request: TargetRequest;
   readonly #wanted: Wanted;
+  /** ssh.toml has both address and instance: EC2 is asked only if the instance turns out not to run. */
+  readonly #isFixed: boolean;
+  /** Undefined while EC2 has not shown the instance. */
   #vm: LocatedVm | undefined;
+  #resolved: ResolvedTarget | undefined;
   readonly #openedAt = Date.now();
   #serial = 0;
   #using: Promise<ResolvedTarget> | undefined;
@@ -161,12 +171,8 @@ class Ec2Target implements Target {
     this.#context = context;
     this.#request = request;
     this.#wanted = { caller, settings, byNameTag: isInFile || byName || isApproved(context, settings) };
-  }
-
-  /** ssh.toml has both address and instance: EC2 is asked only if the instance turns out not to run. */
-  get #isFixed(): boolean {
-    const { host, instance } = this.#request.settings;
-    return host !== undefined && instance !== undefined;
+    this.#resolved = resolvedBy(settings);
+    this.#isFixed = this.#resolved !== undefined;
   }
 
   get isOwnByTag(): boolean {
@@ -174,42 +180,21 @@ class Ec2Target implements Target {
   }
 
   get resolved(): ResolvedTarget | undefined {
-    const { settings } = this.#request;
-    const { host, instance, region, via } = settings;
-    if (this.#vm !== undefined) {
-      return {
-        candidates: requireCandidates(this.#vm, settings),
-        instance: this.#vm.instance,
-        keyName: this.#vm.keyName,
-        account: this.#vm.account,
-        region: this.#vm.region,
-        serial: this.#serial,
-      };
-    }
-    if (host === undefined || instance === undefined) return undefined;
-    const candidates: readonly Candidate[] = [hostCandidate(host, via)];
-    return { candidates, instance, account: undefined, region, serial: this.#serial };
+    return this.#resolved;
   }
 
   async find(): Promise<{ readonly resolved: ResolvedTarget; readonly sure: boolean }> {
-    const { resolved } = this;
-    if (resolved !== undefined) return { resolved, sure: true };
+    if (this.#resolved !== undefined) return { resolved: this.#resolved, sure: true };
     const cached = this.#context.names.cached(this.#wanted);
-    if (
-      cached !== undefined &&
-      isRunning(cached.vm) &&
-      !this.#context.starts.isStarting(cached.vm.instance, this.#request.port) &&
-      candidatesFor(cached.vm, this.#wanted.settings).length > 0
-    ) {
-      const found = this.#keep(cached.vm);
-      this.#showNotice(cached.vm);
-      return { resolved: found, sure: cached.fresh };
-    }
-    return { resolved: await this.#look(), sure: true };
+    const candidates = cached === undefined ? [] : candidatesFor(cached.vm, this.#request.settings);
+    if (cached === undefined || candidates.length === 0 || !this.#isReady(cached.vm))
+      return { resolved: await this.#look(), sure: true };
+    this.#showNotice(cached.vm);
+    return { resolved: this.#keep(cached.vm, candidates), sure: cached.fresh };
   }
 
   async confirm(limitMs = confirmLimitMs): Promise<ResolvedTarget> {
-    const before = this.resolved;
+    const before = this.#resolved;
     const looked = this.#context.names.look(this.#wanted).catch((error: unknown) => {
       if (isDefinite(error)) throw error;
       return undefined;
@@ -224,7 +209,7 @@ class Ec2Target implements Target {
   }
 
   async refresh(): Promise<ResolvedTarget> {
-    const { resolved } = this;
+    const resolved = this.#resolved;
     const running = this.#starting ?? this.#using;
     if (running !== undefined) {
       return running.catch((error: unknown) => {
@@ -275,22 +260,27 @@ class Ec2Target implements Target {
   async #keepRunning(vm: LocatedVm): Promise<ResolvedTarget> {
     const { settings, port, caller, ask, tell, isEstablished } = this.#request;
     this.#showNotice(vm);
+    if (this.#isReady(vm) || isEstablished) return this.#keep(vm);
     const { starts } = this.#context;
-    const isReady = isRunning(vm) && !starts.isStarting(vm.instance, port);
-    if (isReady || isEstablished) return this.#keep(vm);
     const started = await starts.start(vm, { settings, port, caller, ask, tell, wanted: this.#wanted });
     this.#serial += 1;
     return this.#keep(started);
   }
 
-  /** Checks that the VM has an address before it becomes the target. */
-  #keep(vm: LocatedVm): ResolvedTarget {
-    requireCandidates(vm, this.#request.settings);
+  #isReady(vm: LocatedVm): boolean {
+    return isRunning(vm) && !this.#context.starts.isStarting(vm.instance, this.#request.port);
+  }
+
+  /** @throws MintError `dial-failed` if the VM has no address; then the target stays what it was */
+  #keep(
+    vm: LocatedVm,
+    candidates: readonly Candidate[] = requireCandidates(vm, this.#request.settings),
+  ): ResolvedTarget {
     if (this.#vm !== undefined && this.#vm.instance !== vm.instance) this.#serial += 1;
     this.#vm = vm;
-    const { resolved } = this;
-    if (resolved === undefined) throw new MintError('dial-failed', `${vm.name} has no address`);
-    return resolved;
+    const { instance, keyName, account, region } = vm;
+    this.#resolved = { candidates, instance, keyName, account, region, serial: this.#serial };
+    return this.#resolved;
   }
 
   /** Tells the user, once, of other VMs with the same name or of a setup that Mint has not finished. */
