@@ -174,20 +174,6 @@ function keyOf(instance: string, port: number): string {
   return `${instance} ${port}`;
 }
 
-/** Whether EC2 reported the instance as `running`. */
-export function isRunning(vm: LocatedVm): boolean {
-  return vm.state === 'running';
-}
-
-/** @returns what Mint's bootstrap tag means for a user who logs in now; undefined if that is nothing */
-export function setupNotice({ name, bootstrap }: LocatedVm): string | undefined {
-  if (bootstrap === 'pending')
-    return `${name} is still being set up by Mint: tools or files may be missing yet`;
-  if (bootstrap === 'failed')
-    return `Mint could not set ${name} up to the end: see its bootstrap log, or recreate it`;
-  return undefined;
-}
-
 function startQuestion({ name, instance, state, account, region }: LocatedVm) {
   return {
     framed: `\nThe VM ${printable(name)} (${instance} in ${region}, account ${account}) is ${state}.\n`,

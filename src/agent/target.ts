@@ -9,13 +9,12 @@ import type { Caller } from '../platform/caller.ts';
 import { usesAws, type VmSettings } from '../settings/settings.ts';
 import { approvedNames } from '../ssh-config/approvals.ts';
 import { type Candidate, candidatesFor, hostCandidate, requireCandidates } from '../vms/candidates.ts';
-import { namesakeNotice } from '../vms/choose.ts';
-import type { LocatedVm } from '../vms/located-vm.ts';
+import { isRunning, type LocatedVm, namesakeNotice, setupNotice } from '../vms/located-vm.ts';
 import { isDefinite, type Wanted } from '../vms/names.ts';
 import type { AgentContext } from './context.ts';
 import type { Jobs } from './jobs.ts';
 import type { AskUser } from './prompt.ts';
-import { type InstanceStarts, isRunning, setupNotice } from './start-instance.ts';
+import type { InstanceStarts } from './start-instance.ts';
 
 /** How long a connection waits for EC2 to confirm what the cache says. */
 const confirmLimitMs = 2000;

@@ -69,13 +69,6 @@ function notFound({ name, owner }: Asked, others: readonly VmDescription[]): Min
   return new MintError('vm-not-found', `no VM of ${printable(owner)} is called ${name}`, { hint });
 }
 
-/** @returns a notice for the user if other instances have the same name; undefined otherwise */
-export function namesakeNotice({ name, instance, namesakes }: LocatedVm): string | undefined {
-  if (namesakes === undefined || namesakes.length === 0) return undefined;
-  const others = namesakes.join(', ');
-  return `${name} is ${instance}, whose host key is pinned; ${others} has the same tag: rename or terminate the instances that you do not need`;
-}
-
 /** @returns the instance on which the VM's host keys are pinned; undefined if none is, or the record cannot be read */
 export function pinnedInstance(paths: Paths, name: string): string | undefined {
   try {

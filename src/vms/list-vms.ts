@@ -5,9 +5,9 @@ import { MintError } from '../errors.ts';
 import type { Caller } from '../platform/caller.ts';
 import type { Settings, VmSettings } from '../settings/settings.ts';
 import { instancePattern, vmName } from '../settings/vm-name.ts';
-import { choose, namesakeNotice, pinnedInstance } from './choose.ts';
+import { choose, pinnedInstance } from './choose.ts';
 import { imageUser } from './image-user.ts';
-import { type LocatedVm, located } from './located-vm.ts';
+import { type LocatedVm, located, namesakeNotice } from './located-vm.ts';
 import { type Ec2, scopeOf } from './names.ts';
 import type { VmCache } from './vm-cache.ts';
 

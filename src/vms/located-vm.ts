@@ -75,6 +75,27 @@ export function located(name: string, found: Finding, vm: VmDescription): Locate
   };
 }
 
+/** Whether EC2 reported the instance as `running`. */
+export function isRunning(vm: LocatedVm): boolean {
+  return vm.state === 'running';
+}
+
+/** @returns what Mint's bootstrap tag means for a user who logs in now; undefined if that is nothing */
+export function setupNotice({ name, bootstrap }: LocatedVm): string | undefined {
+  if (bootstrap === 'pending')
+    return `${name} is still being set up by Mint: tools or files may be missing yet`;
+  if (bootstrap === 'failed')
+    return `Mint could not set ${name} up to the end: see its bootstrap log, or recreate it`;
+  return undefined;
+}
+
+/** @returns a notice for the user if other instances have the same name; undefined otherwise */
+export function namesakeNotice({ name, instance, namesakes }: LocatedVm): string | undefined {
+  if (namesakes === undefined || namesakes.length === 0) return undefined;
+  const others = namesakes.join(', ');
+  return `${name} is ${instance}, whose host key is pinned; ${others} has the same tag: rename or terminate the instances that you do not need`;
+}
+
 /** Only the name in another case may become a pattern of ssh_config, because a tag can be any text. */
 function spellingOf(name: string, tag: string | undefined): string | undefined {
   if (tag === undefined || tag === name || !/^[A-Za-z0-9._-]+$/.test(tag)) return undefined;
