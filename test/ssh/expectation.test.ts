@@ -1,9 +1,10 @@
 /** The contents of key exchange messages, and unsupported methods. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { Expectation } from '../../src/ssh/expectation.ts';
 import { encodeByte, encodeString, encodeUint32 } from '../../src/ssh/wire.ts';
 import { fc } from '../property.ts';
-import { group, kexInit, message, mpint, newHostKey, prime, reply, signature } from './packets.ts';
+import { group, ignore, kexInit, message, mpint, newHostKey, prime, reply, signature } from './packets.ts';
 import { refusal } from './refusal.ts';
 import { refused } from './refused.ts';
 import {
@@ -89,6 +90,13 @@ for (const name of [
     assert.equal(replyOf(told).keyExchange, name);
   });
 }
+
+test('a packet that trust does not depend on is plain', () => {
+  const expectation = new Expectation();
+  assert.deepEqual(expectation.judge('server', { bytes: ignore, type: 2, body: ignore.subarray(6) }), {
+    type: 'plain',
+  });
+});
 
 for (const bytes of [128, 1024]) {
   test(`a group of ${bytes * 8} bits passes`, () => {

@@ -201,6 +201,20 @@ for (const [when, order] of [
   });
 }
 
+test('skips a wrong guess of the client under the number of a reply, which only a server sends', () => {
+  for (const number of [31, 33]) {
+    const told = tell([
+      ...banners,
+      fromClient(kexInit(guessing), message(number, encodeString('guess'))),
+      fromServer(kexInit(otherFirst)),
+      fromClient(init),
+      fromServer(reply(pinned), newKeys),
+      fromClient(newKeys),
+    ]);
+    assert.deepEqual(replyOf(told).hostKey, pinned);
+  }
+});
+
 test('takes a right guess in group exchange as the request', () => {
   const gexFirst = { keyExchanges: 'diffie-hellman-group-exchange-sha256', follows: true };
   const turns = groupExchange(pinned);
@@ -224,12 +238,17 @@ test('skips a wrong guess of the server', () => {
   assert.deepEqual(replyOf(told).hostKey, pinned);
 });
 
-test('lets two sides without a common algorithm end the connection', () => {
-  tell([
-    ...banners,
-    fromClient(kexInit({ keyExchanges: 'curve25519-sha256' })),
-    fromServer(kexInit({ keyExchanges: 'ecdh-sha2-nistp256' })),
-    fromServer(ignore, disconnect),
-    fromClient(disconnect),
-  ]);
-});
+for (const [what, ours, theirs] of [
+  ['key exchange', { keyExchanges: 'curve25519-sha256' }, { keyExchanges: 'ecdh-sha2-nistp256' }],
+  ['host key algorithm', { hostKeyAlgorithms: 'ssh-ed25519' }, { hostKeyAlgorithms: 'rsa-sha2-256' }],
+] as const) {
+  test(`lets two sides without a common ${what} end the connection`, () => {
+    tell([
+      ...banners,
+      fromClient(kexInit(ours)),
+      fromServer(kexInit(theirs)),
+      fromServer(ignore, disconnect),
+      fromClient(disconnect),
+    ]);
+  });
+}

@@ -113,6 +113,15 @@ refused(
   fromServer(ignore),
 );
 refused('a stray of the client in a strict key exchange', strict, fromClient(ignore));
+refused(
+  'a stray in a strict key exchange where nothing was agreed on',
+  [
+    ...banners,
+    strictClient,
+    fromServer(kexInit({ keyExchanges: 'ecdh-sha2-nistp256,kex-strict-s-v00@openssh.com' })),
+  ],
+  fromServer(ignore),
+);
 
 const otherFirst = { keyExchanges: 'ecdh-sha2-nistp256,curve25519-sha256', follows: true };
 for (const number of [31, 33, 21]) {
