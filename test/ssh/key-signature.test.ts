@@ -21,11 +21,13 @@ test('signatures of every type verify, a hundred of each type with numbers', () 
       const signature = signatureFor(key, type, text, 0);
       assert.ok(signature && verifyHostSignature(parseHostKey(key.blob), text, signature), namedCurve);
     }
-    assert.equal(signatureFor(key, 'ssh-ed25519', data, 0), undefined);
+    for (const other of ['ssh-ed25519', 'rsa-sha2-256', ''])
+      assert.equal(signatureFor(key, other, data, 0), undefined);
   }
   const ed25519 = keyOf(generateKeyPairSync('ed25519').privateKey);
   const signature = signatureFor(ed25519, 'ssh-ed25519', data, 0);
   assert.ok(signature && verifyHostSignature(parseHostKey(ed25519.blob), data, signature));
+  assert.equal(signatureFor(ed25519, 'rsa-sha2-256', data, 2), undefined);
 });
 
 test('an RSA key signs with the hash that both the login and the flags select, never with SHA-1', () => {
