@@ -8,14 +8,20 @@ const functions = new Map([
   ['unpredicted', 0],
   ['neverSsh', 0],
   ['badSetting', 2],
+  ['surprise', 2],
 ]);
 /** `wants` is the part of a message after "must be". */
 const properties = new Set(['hint', 'why', 'wants']);
 
+/** The name of a function, or of a private method of `this`. */
+function nameOf(callee) {
+  return callee.name ?? callee.property?.id?.name;
+}
+
 function isMessage({ parent, key, listKey }) {
   const isArgument = listKey === 'arguments';
   if (parent?.type === 'NewExpression') return isArgument && key === 1 && parent.callee.name === 'MintError';
-  if (parent?.type === 'CallExpression') return isArgument && key >= functions.get(parent.callee.name);
+  if (parent?.type === 'CallExpression') return isArgument && key >= functions.get(nameOf(parent.callee));
   return parent?.type === 'ObjectProperty' && key === 'value' && properties.has(parent.key.name);
 }
 

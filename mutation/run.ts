@@ -37,7 +37,7 @@ const parts: Readonly<Record<string, Part>> = {
   leases: { mutate: ['src/ci/leases.ts'], tests: ['test/ci/lease-record.test.ts'] },
   settings: {
     mutate: ['src/settings/{settings,settings-file,settings-keys,toml,vm-name,region}.ts'],
-    tests: ['test/settings/{settings,values,vm-name,open-jobs}.test.ts'],
+    tests: ['test/settings/{settings,values,toml,vm-name,open-jobs}.test.ts'],
   },
 };
 
