@@ -1,4 +1,4 @@
-/** The SDK's clients for EC2 and STS, and nothing else. They are large, and a push needs neither. */
+/** The SDK's clients for EC2 and STS, and the signature for tunnels. They are large, and a push needs none of them. */
 export {
   DeleteKeyPairCommand,
   DescribeImagesCommand,
@@ -14,3 +14,4 @@ export {
   TerminateInstancesCommand,
 } from '@aws-sdk/client-ec2';
 export { GetCallerIdentityCommand, STSClient } from '@aws-sdk/client-sts';
+export { SignatureV4 } from '@smithy/signature-v4';

@@ -1,7 +1,6 @@
 /** EC2 Instance Connect Endpoints: which of them reaches a VM, and the signed URL of a tunnel through it. */
 
 import type { Ec2InstanceConnectEndpoint } from '@aws-sdk/client-ec2';
-import { SignatureV4 } from '@smithy/signature-v4';
 import { command, ec2Id, idOr } from '../cli/shell-command.ts';
 import { MintError } from '../errors.ts';
 import { type Call, tracked } from './clients.ts';
@@ -120,6 +119,7 @@ async function sign(
   query: Record<string, string>,
 ): Promise<string> {
   const { region, credentials, sha256 } = (await call.clients.ec2()).config;
+  const { SignatureV4 } = await import('./ec2-sdk.ts');
   const signer = new SignatureV4({ service: 'ec2-instance-connect', region, credentials, sha256 });
   const [hostname = '', port] = host.split(':');
   const signed = await signer.presign(

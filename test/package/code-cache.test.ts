@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import { readFileSync, statSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { root } from './packaging.ts';
@@ -45,4 +46,26 @@ test('the parts that a login starts hold nothing of the other commands', () => {
 
 test('V8 rejects a compiled form that was made with other options, and this test notices', () => {
   assert.equal(rejected('proxy', [...execArgv, '--no-opt']), 'true');
+});
+
+/** Runs a part in plain Node, where taking another part out of the executable throws. */
+const start = `
+  const { readFileSync } = require('node:fs');
+  const [file, ...words] = process.argv.slice(1);
+  process.argv = [process.argv[0], 'mint-ssh', ...words];
+  const { runInThisContext } = require('node:vm');
+  runInThisContext(readFileSync(file, 'latin1'))({}, process.getBuiltinModule, { exports: {} }, file, '.');`;
+
+test('a part that a login starts loads no library before it needs one', () => {
+  const nowhere = join(tmpdir(), 'mint-ssh-no-such-directory');
+  const run = (part: string, words: readonly string[]) =>
+    spawnSync(process.execPath, ['-e', start, join(dist, `${part}.cjs`), ...words, '--config-dir', nowhere], {
+      encoding: 'utf8',
+      timeout: 60_000,
+    });
+  const agent = run('agent', ['agent', 'status']);
+  assert.equal(agent.status, 1);
+  assert.match(agent.stderr, /^mint-ssh: no agent runs$/m);
+  const proxy = run('proxy', ['proxy']);
+  assert.match(proxy.stderr, /missing argument: VM \(usage\)/);
 });
