@@ -14,8 +14,11 @@ import type { AskUser } from './prompt.ts';
 const consoleLimitMs = 2000;
 /** The pauses between requests for the console output of a new pin's instance. AWS can show it minutes late. */
 const newPinPausesMs = [2_000, 8_000, 30_000, 60_000, 300_000, 900_000];
-/** The pauses for a pin that was never verified, when it is used again, at most once an hour. */
-const oldPinPausesMs = [0, 60_000];
+/**
+ * The pauses for a pin that was never verified, when it is used again, at most once an hour. The first one leaves the
+ * agent to the login: the part of the SDK for EC2 takes about as long to load as a push.
+ */
+const oldPinPausesMs = [2_000, 60_000];
 const oldPinIntervalMs = 3_600_000;
 const lateLimitMs = 10_000;
 
