@@ -8,13 +8,22 @@ import { type Attempt, dependsOnIdentity, explainFailure, explainTimeout } from 
 import { type Operation, operations } from './operations.ts';
 import type { Credentials, Identity, Target } from './requests.ts';
 
+/** What a caller has set for AWS, read once for each call. */
+export interface Configuration {
+  readonly profiles: Profiles;
+  /** From `filesStamp`, before the files were read. */
+  readonly stamp: string;
+  /** From `environmentKey`. */
+  readonly key: string;
+}
+
 /** Where a caller's credentials come from: the agent is given them, a command resolves its own. */
 export interface CredentialSource {
   /**
    * @param target with the profile of `--profile` or ssh.toml, where there is one
    * @throws MintError `aws-credentials` and others, as `resolveCredentials`
    */
-  get(caller: Caller, profiles: Profiles, target: Target): Promise<Credentials>;
+  get(caller: Caller, configuration: Configuration, target: Target): Promise<Credentials>;
   /** The credentials that `get` would return at once. */
   current(caller: Caller, explicit: string | undefined): Credentials | undefined;
   /** Called if AWS has refused them: they are not returned again. */
@@ -171,14 +180,14 @@ export class Aws {
   }
 
   async #prepare(caller: Caller, target: Target): Promise<Clients> {
-    const profiles = await this.#readProfiles(caller.environment);
-    const settings = clientSettings(caller.environment, profiles, target);
-    const credentials = await this.#credentials.get(caller, profiles, target);
+    const configuration = await this.#read(caller.environment);
+    const settings = clientSettings(caller.environment, configuration.profiles, target);
+    const credentials = await this.#credentials.get(caller, configuration, target);
     if (!this.#since.has(credentials)) this.#since.set(credentials, performance.now());
     const { region, profile } = settings;
     const key = JSON.stringify([
-      environmentKey(caller.environment),
-      filesStamp(caller.environment),
+      configuration.key,
+      configuration.stamp,
       region,
       profile,
       credentials.accessKeyId,
@@ -195,19 +204,19 @@ export class Aws {
     return clients;
   }
 
-  /** The caller's AWS files, read again where one of them has changed. */
-  async #readProfiles(environment: Caller['environment']): Promise<Profiles> {
+  /** The caller's AWS files are read again where one of them has changed. */
+  async #read(environment: Caller['environment']): Promise<Configuration> {
     const stamp = filesStamp(environment);
     const key = environmentKey(environment);
     const known = this.#profiles.get(key);
-    if (known?.stamp === stamp) return known.profiles;
+    if (known?.stamp === stamp) return { profiles: await known.profiles, stamp, key };
     const { loadSharedConfigFiles } = await import('./push-sdk.ts');
     const profiles = readProfiles(environment, loadSharedConfigFiles);
     this.#profiles.delete(key);
     this.#profiles.set(key, { stamp, profiles });
     const [oldest] = this.#profiles.keys();
     if (this.#profiles.size > maxClients && oldest !== undefined) this.#profiles.delete(oldest);
-    return profiles;
+    return { profiles: await profiles, stamp, key };
   }
 }
 

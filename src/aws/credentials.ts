@@ -53,15 +53,21 @@ export async function readProfiles(
 }
 
 /**
- * Where the credentials come from.
+ * Where the credentials come from, and the credentials themselves if they are at hand.
  * @param explicit the profile of `--profile` or ssh.toml; it disregards keys in the environment
+ * @returns `atHand`: undefined for a source that a process or a request has to be asked
  * @throws MintError `aws-credentials` where the profile does not exist, the settings are incomplete, or nothing is set
  */
 export function chooseSource(
   environment: Environment,
   profiles: Profiles,
   explicit: string | undefined,
-): Source {
+): { readonly source: Source; readonly atHand: Credentials | undefined } {
+  const source = sourceOf(environment, profiles, explicit);
+  return { source, atHand: isAtHand(source) ? credentialsAtHand(environment, profiles, source) : undefined };
+}
+
+function sourceOf(environment: Environment, profiles: Profiles, explicit: string | undefined): Source {
   const named = requireProfile(environment, profiles, explicit);
   const profile = named ?? 'default';
   const section = sectionOf(profiles, profile);
@@ -133,16 +139,10 @@ export function isAtHand({ kind }: Source): boolean {
 
 /**
  * The credentials of a source that is at hand.
- * @returns undefined for a source that a process or a request has to be asked
  * @throws MintError `aws-credentials` where they are incomplete
  */
-export function credentialsAtHand(
-  environment: Environment,
-  profiles: Profiles,
-  source: Source,
-): Credentials | undefined {
+function credentialsAtHand(environment: Environment, profiles: Profiles, source: Source): Credentials {
   const { kind, profile = '' } = source;
-  if (!isAtHand(source)) return undefined;
   if (kind === 'environment') {
     const expiresAt = Date.parse(environment['AWS_CREDENTIAL_EXPIRATION'] ?? '');
     return {
@@ -198,8 +198,7 @@ export async function resolveCredentials(
   const { env } = process;
   const sdk = await import('./credentials-sdk.ts');
   const profiles = await readProfiles(env, sdk.loadSharedConfigFiles);
-  const source = chooseSource(env, profiles, explicit);
-  const atHand = credentialsAtHand(env, profiles, source);
+  const { source, atHand } = chooseSource(env, profiles, explicit);
   if (atHand !== undefined) return atHand;
   const { profile } = source;
   const asked = { code: undefined as string | undefined, isRefused: false };

@@ -19,7 +19,7 @@ class OwnCredentials implements CredentialSource {
   readonly #resolving = new Map<string | undefined, Promise<Credentials>>();
   readonly #current = new Map<string | undefined, Credentials>();
 
-  get(_caller: Caller, _profiles: unknown, { profile: explicit, region }: Target): Promise<Credentials> {
+  get(_caller: Caller, _configuration: unknown, { profile: explicit, region }: Target): Promise<Credentials> {
     const found = this.#resolving.get(explicit);
     const { expiresAt = Number.POSITIVE_INFINITY } = this.#current.get(explicit) ?? {};
     if (found !== undefined && expiresAt - Date.now() > renewBeforeMs) return found;

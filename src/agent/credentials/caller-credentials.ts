@@ -6,8 +6,8 @@
  * and hands its result over on the control socket. Logins that need the same credentials wait for one result.
  */
 import { randomBytes } from 'node:crypto';
-import type { CredentialSource } from '../../aws/aws.ts';
-import { chooseSource, credentialsAtHand, filesStamp, type Profiles } from '../../aws/credentials.ts';
+import type { Configuration, CredentialSource } from '../../aws/aws.ts';
+import { chooseSource, filesStamp } from '../../aws/credentials.ts';
 import type { Credentials, Source, Target } from '../../aws/requests.ts';
 import { MintError } from '../../errors.ts';
 import { type Caller, type CredentialResolver, environmentKey } from '../../platform/caller.ts';
@@ -37,37 +37,36 @@ export class CallerCredentials implements CredentialSource {
   /** The resolutions in progress, by id. */
   readonly #byId = new Map<string, Resolution>();
 
-  async get(caller: Caller, profiles: Profiles, target: Target): Promise<Credentials> {
-    const { profile: explicit } = target;
-    const source = chooseSource(caller.environment, profiles, explicit);
-    this.#noteSource(caller, explicit, source);
-    const key = this.scope(caller, explicit);
-    const atHand = credentialsAtHand(caller.environment, profiles, source);
-    const known = this.#fresh(caller, key);
+  async get(caller: Caller, configuration: Configuration, target: Target): Promise<Credentials> {
+    const { profiles, stamp } = configuration;
+    const { source, atHand } = chooseSource(caller.environment, profiles, target.profile);
+    const base = baseKey(configuration.key, target.profile);
+    this.#noteSource(base, source);
+    const key = this.#scopeOf(base, caller);
+    const known = this.#fresh(key, stamp);
     if (atHand !== undefined)
-      return known !== undefined && isSame(known, atHand) ? known : this.#keep(caller, key, atHand);
-    return known ?? (await this.#resolve(caller, key, target));
+      return known !== undefined && isSame(known, atHand) ? known : this.#keep(key, atHand, stamp);
+    return known ?? (await this.#resolve(caller, key, target, stamp));
   }
 
   current(caller: Caller, explicit: string | undefined): Credentials | undefined {
-    return this.#fresh(caller, this.scope(caller, explicit));
+    return this.#fresh(this.scope(caller, explicit), filesStamp(caller.environment));
   }
 
   forget(credentials: Credentials): void {
     for (const [key, known] of this.#known) if (known.credentials === credentials) this.#known.delete(key);
   }
 
-  /** A credential_process may depend on any variable and on the working directory; other sources do not. */
-  scope({ environment, session }: Caller, explicit: string | undefined): string {
-    const base = baseKey(environment, explicit);
-    return this.#sources.get(base)?.runsProcess ? `${base} ${session ?? ''}` : base;
+  scope(caller: Caller, explicit: string | undefined): string {
+    return this.#scopeOf(baseKey(environmentKey(caller.environment), explicit), caller);
   }
 
   /** A command of this caller has resolved the credentials for a profile. */
   share({ credentials, profile, stamp, ...caller }: SharedCredentials): void {
     if (stamp !== filesStamp(caller.environment)) return;
-    this.#noteSource(caller, profile, credentials.source);
-    this.#keep(caller, this.scope(caller, profile), withExpiry(credentials));
+    const base = baseKey(environmentKey(caller.environment), profile);
+    this.#noteSource(base, credentials.source);
+    this.#keep(this.#scopeOf(base, caller), withExpiry(credentials), stamp);
   }
 
   /** A connection has ended and can no longer resolve credentials. */
@@ -83,39 +82,38 @@ export class CallerCredentials implements CredentialSource {
     return this.#byId.get(id);
   }
 
-  async #resolve(caller: Caller, key: string, target: Target): Promise<Credentials> {
+  /** A credential_process may depend on any variable and on the working directory; other sources do not. */
+  #scopeOf(base: string, { session }: Caller): string {
+    return this.#sources.get(base)?.runsProcess ? `${base} ${session ?? ''}` : base;
+  }
+
+  /** @param stamp before they are resolved: a file that changes meanwhile makes them outdated */
+  async #resolve(caller: Caller, key: string, target: Target, stamp: string): Promise<Credentials> {
     const { resolver } = caller;
     let resolution = this.#resolutions.get(key);
     if (resolution === undefined) {
       if (!resolver?.isAvailable) throw noResolver();
       resolution = new Resolution(target);
-      this.#begin(caller, key, resolution);
+      this.#begin(key, resolution, stamp);
     }
     if (resolver?.isAvailable) resolution.join(resolver);
     return await resolution.result;
   }
 
-  #begin(caller: Caller, key: string, resolution: Resolution): void {
+  #begin(key: string, resolution: Resolution, stamp: string): void {
     this.#resolutions.set(key, resolution);
     this.#byId.set(resolution.id, resolution);
-    // A file that changes while they are resolved makes them outdated.
-    const stamp = filesStamp(caller.environment);
     const done = () => {
       this.#resolutions.delete(key);
       this.#byId.delete(resolution.id);
     };
     resolution.result.then((credentials) => {
       done();
-      this.#keep(caller, key, withExpiry(credentials), stamp);
+      this.#keep(key, withExpiry(credentials), stamp);
     }, done);
   }
 
-  #keep(
-    caller: Caller,
-    key: string,
-    credentials: Credentials,
-    stamp = filesStamp(caller.environment),
-  ): Credentials {
+  #keep(key: string, credentials: Credentials, stamp: string): Credentials {
     this.#known.delete(key);
     this.#known.set(key, { credentials, stamp });
     const [oldest] = this.#known.keys();
@@ -123,18 +121,17 @@ export class CallerCredentials implements CredentialSource {
     return credentials;
   }
 
-  #fresh({ environment }: Caller, key: string): Credentials | undefined {
+  #fresh(key: string, stamp: string): Credentials | undefined {
     const known = this.#known.get(key);
     if (known === undefined) return undefined;
     const { expiresAt } = known.credentials;
     const isFresh = expiresAt === undefined || expiresAt - Date.now() > minRemainingMs;
-    if (isFresh && known.stamp === filesStamp(environment)) return known.credentials;
+    if (isFresh && known.stamp === stamp) return known.credentials;
     this.#known.delete(key);
     return undefined;
   }
 
-  #noteSource({ environment }: Caller, explicit: string | undefined, source: Source): void {
-    const base = baseKey(environment, explicit);
+  #noteSource(base: string, source: Source): void {
     this.#sources.delete(base);
     this.#sources.set(base, source);
     const [oldest] = this.#sources.keys();
@@ -235,8 +232,9 @@ function withExpiry(credentials: Credentials): Credentials {
   return Object.assign(credentials, { expiresAt });
 }
 
-function baseKey(environment: Caller['environment'], explicit: string | undefined): string {
-  return JSON.stringify([environmentKey(environment), explicit ?? null]);
+/** @param environment from `environmentKey` */
+function baseKey(environment: string, explicit: string | undefined): string {
+  return JSON.stringify([environment, explicit ?? null]);
 }
 
 function isSame(one: Credentials, other: Credentials): boolean {
