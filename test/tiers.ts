@@ -20,7 +20,7 @@ const slow: readonly string[] = [
   'test/fuzz/{promises,properties}.test.ts',
   'test/keys/public-key.test.ts',
   'test/keys/store/{crowd,doctor,formats,interruption,other-programs,rejected,share}.test.ts',
-  'test/keys/vm/{accounts,ec2-key-pairs,interruption,launched,meanwhile,migrate,rotate}.test.ts',
+  'test/keys/vm/{accounts,ec2-key-pairs,interruption,launched,meanwhile,migrate,rotate,unasked-signatures}.test.ts',
   'test/openssh/{agent-life,agent-version,clocks,credentials,descriptors,discovery,flood,long-session,mosh,parallel}.test.ts',
   'test/openssh/{push-life,secrets,silent-agent,slow-ends,strain,told-in-time,tunnel}.test.ts',
   'test/openssh/{unanswered,unlocked-key,world}.test.ts',

@@ -60,7 +60,15 @@ describe('stream binding: the agent signs', { timeout: 300_000 }, () => {
 
   test('for a session that one of our proxies saw, with and without host-bound data', async () => {
     assert.equal(await client.sign(key, loginData({ session, key })), signed);
-    assert.equal(await client.sign(key, loginData({ session, key, hostKey: host.blob })), signed);
+    const another = newSession();
+    await connection('dev', host, another);
+    assert.equal(await client.sign(key, loginData({ session: another, key, hostKey: host.blob })), signed);
+  });
+
+  test('once for each session', async () => {
+    assert.equal(await client.sign(key, loginData({ session, key })), signed);
+    assert.equal(await client.sign(key, loginData({ session, key })), failure);
+    assert.equal(await client.sign(key, loginData({ session, key, hostKey: host.blob })), failure);
   });
 
   test('not for a session id that no proxy has seen', async () => {

@@ -18,6 +18,8 @@ import { installedOwnKey, pushedOwnKey } from './own.ts';
 import { ephemeralKey, PushedCredential } from './pushed.ts';
 
 const keyPrefix = 'key:';
+/** How long after a signature the next key is kept for the client. sshd answers a refused one within a few seconds. */
+const refusedLimitMs = 15_000;
 
 /** The profile of `access = "key:…"`. */
 export function profileOf({ access }: Pick<VmSettings, 'access'>): string | undefined {
@@ -110,7 +112,10 @@ export class ConnectionCredential {
   readonly #host: ConnectionHost;
   #current: Credential;
   #isListed = false;
-  #hasSigned = false;
+  /** A client has had a valid request for a signature, even if the pin could then not be written. */
+  #wasAsked = false;
+  /** The public keys that have signed, in base64. */
+  readonly #signed = new Set<string>();
   #isReleased = false;
   #hasEnded = false;
   #keyTimer: NodeJS.Timeout | undefined;
@@ -138,7 +143,7 @@ export class ConnectionCredential {
 
   /** Between the connection's `open` and its first signature, or the time by which it would have asked for one. */
   get isLoggingIn(): boolean {
-    return !this.#login.isEstablished && !this.#hasEnded && !this.#isReleased;
+    return !this.#login.isEstablished && !this.#hasEnded && !this.#isReleased && this.#signed.size === 0;
   }
 
   /**
@@ -152,7 +157,7 @@ export class ConnectionCredential {
   }
 
   get #isUnsigned(): boolean {
-    return this.#isListed && !this.#hasSigned;
+    return this.#isListed && !this.#wasAsked;
   }
 
   /** The login has ended early: if the VM refused the key, records that. */
@@ -186,8 +191,7 @@ export class ConnectionCredential {
   async authorize(): Promise<number | undefined> {
     const milliseconds = await this.#current.authorize();
     // A session may last for days without asking for a signature, and the key is not kept for that.
-    clearTimeout(this.#keyTimer);
-    this.#keyTimer = setTimeout(() => this.#release(), this.#current.remainingMs).unref();
+    this.#releaseIn(this.#current.remainingMs);
     return milliseconds;
   }
 
@@ -197,7 +201,8 @@ export class ConnectionCredential {
   }
 
   /**
-   * Signs a login.
+   * Signs a login, at most once with each key. A client may sign without asking the VM first whether it would accept
+   * the key, and then asks for the next key only if the VM has refused this one.
    * @returns the signature in the form of RFC 4253 §6.6; undefined if this user gets none now; a promise only if the user
    *   has to be asked first
    * @throws MintError if the pin cannot be written; then nothing is signed
@@ -209,7 +214,7 @@ export class ConnectionCredential {
   ): Buffer | undefined | Promise<Buffer | undefined> {
     if (request.user !== this.#login.user) return undefined;
     const credential = this.#offered.find(({ listed }) => listed?.equals(request.publicKey));
-    if (credential === undefined) return undefined;
+    if (credential === undefined || this.#isUsed(request.publicKey)) return undefined;
     const key = credential.signingKey;
     const sign = (unlocked: SigningKey | undefined) =>
       this.#signWith(credential, unlocked, request, data, flags);
@@ -231,25 +236,37 @@ export class ConnectionCredential {
     flags: number,
   ): Buffer | undefined {
     if (key === undefined || this.#hasEnded || !request.publicKey.equals(key.blob)) return undefined;
+    // Another request may have been signed while the user was asked for the passphrase.
+    if (this.#isUsed(key.blob)) return undefined;
     const signature = signatureFor(key, request.algorithm, data, flags);
     if (signature === undefined) return undefined;
-    const isFirst = !this.#hasSigned;
-    this.#hasSigned = true;
+    this.#wasAsked = true;
     this.#host.proven();
-    this.#release();
-    if (isFirst && credential instanceof PushedCredential && credential !== this.#current)
-      this.#noteFallback();
-    if (isFirst) recordLogin(this.#context, this.#login, credential);
+    this.#signed.add(request.publicKey.toString('base64'));
+    const isLast = this.#offered.every(({ listed }) => listed === undefined || this.#isUsed(listed));
+    if (isLast) this.#release();
+    else this.#releaseIn(refusedLimitMs);
+    if (credential instanceof PushedCredential && credential !== this.#current) this.#noteFallback();
+    recordLogin(this.#context, this.#login, credential);
     return signature;
   }
 
-  /** The VM asked for the last key, so it has refused the ones before. */
+  #isUsed(publicKey: Buffer): boolean {
+    return this.#signed.has(publicKey.toString('base64'));
+  }
+
+  /** The last key is asked for only where the VM has refused the ones before. */
   #noteFallback(): void {
     const { name } = this.#login.vm;
     this.#current.recordRefusal?.();
     this.#login.tell(
       `${name} did not accept the managed key of its KeyName; logged in through EC2 Instance Connect instead`,
     );
+  }
+
+  #releaseIn(milliseconds: number): void {
+    clearTimeout(this.#keyTimer);
+    this.#keyTimer = setTimeout(() => this.#release(), milliseconds).unref();
   }
 
   #release(): void {
