@@ -112,6 +112,8 @@ class KeyExchange {
   async #checkHostKey(reply: Extract<ServerEvent, { type: 'reply' }>): Promise<void> {
     const { agent, timing, explain } = this.#options;
     timing.mark('key exchange');
+    // All that was before the reply has been passed on, even if it came in the same chunk.
+    this.#takesPackets = true;
     this.#stopClock();
     const { outcome } = await agent.checkHostKey(reply.hostKey, reply.signature, this.#host);
     timing.mark('host key');

@@ -17,7 +17,7 @@ import {
   proxyConnection,
   signed,
 } from '../agent/clients.ts';
-import { clientBanner, init, kexInit, newKeys } from '../ssh/packets.ts';
+import { clientBanner, init, kexInit, newKeys, reply, serverBanner } from '../ssh/packets.ts';
 import { listen } from './impostor.ts';
 import { loginUser, makeWorld, mintProgram, waitFor } from './world.ts';
 
@@ -99,6 +99,39 @@ describe('a client that does not wait', { timeout: 60_000 }, () => {
       proxy.kill('SIGTERM');
       await exited;
       await recorder.close();
+      await world.end();
+    }
+  });
+
+  test('is told that the connection is over, even if the refused key came with the server’s first bytes', async () => {
+    const world = await makeWorld({ vms: { dev: { relay: true } } });
+    const first = [clientBanner, kexInit({ follows: true }), init];
+    const length = Buffer.concat(first).length;
+    const server = await listen((socket) => {
+      let received = 0;
+      socket.on('error', () => socket.destroy());
+      socket.on('data', (chunk: Buffer) => {
+        received += chunk.length;
+        if (received < length) return;
+        socket.write(Buffer.concat([serverBanner, kexInit(), reply(new Host().blob), newKeys]));
+      });
+    });
+    try {
+      await world.ssh('dev', 'true');
+      const { relay } = world.vm('dev');
+      assert.ok(relay);
+      relay.target = server.port;
+      const words = ['proxy', 'dev', String(world.vm('dev').port), loginUser];
+      const child = world.start(mintProgram, words, { holdInput: true });
+      child.stdin.on('error', () => {});
+      child.stdin.write(Buffer.concat(first));
+      const { status, stdout, stderr } = await child.done;
+      assert.equal(status, 3, stderr);
+      assert.match(stderr, /\(host-key-changed\)/);
+      assert.ok(stdout.startsWith(serverBanner.toString()), stdout);
+      assert.match(stdout, /mint-ssh has ended the connection/);
+    } finally {
+      await server.close();
       await world.end();
     }
   });
