@@ -15,10 +15,11 @@ import { hasForwardSockets } from '../platform/sockets.ts';
 import { noUpstream } from '../platform/user-agent-socket.ts';
 import { writtenNames } from '../settings/approved-names.ts';
 import { loadSettings } from '../settings/settings.ts';
-import { type SignedExchange, verifyHostSignature } from '../ssh/hostkey.ts';
+import type { SignedExchange } from '../ssh/hostkey.ts';
 import type { SessionBind } from '../ssh/session-bind.ts';
 import type { AgentContext } from './context.ts';
 import { ForwardSocket } from './forward-socket.ts';
+import { findSession } from './sessions.ts';
 
 /** What forwarding needs to know about the connection of one proxy. */
 export interface ForwardingConnection {
@@ -64,7 +65,7 @@ export function routeForward(
   // one in its first message. If every client names its own session, ssh does so before the VM can.
   if (bind !== undefined && live.every(({ clientBinds }) => clientBinds === true)) {
     if (!bind.isForwarding) return { refusal: 'its session was named for a login', isNews: true };
-    const own = live.find(({ host }) => isSessionOf(bind, host.exchange));
+    const own = findSession(bind, live);
     if (own === undefined) return { refusal: 'its session does not run through this agent', isNews: true };
     return routeTo(own.upstreamAgent);
   }
@@ -82,13 +83,6 @@ function routeTo(upstream: string | undefined): ForwardRoute {
   if (upstream === undefined || upstream === noUpstream)
     return { refusal: 'its user has no agent', isNews: false };
   return { upstream };
-}
-
-/** Whether the host's signature in the key exchange is over this session id. */
-function isSessionOf(bind: SessionBind, exchange: SignedExchange | undefined): boolean {
-  if (exchange === undefined) return false;
-  const { hostKey, signature } = exchange;
-  return bind.hostKey.equals(hostKey.blob) && verifyHostSignature(hostKey, bind.sessionId, signature);
 }
 
 /** How long a request waits for other logins to the VM to show whether their clients name sessions, in milliseconds. */

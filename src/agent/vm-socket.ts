@@ -18,13 +18,14 @@ import {
   signResponse,
   successReply,
 } from '../ssh/agent-messages.ts';
-import { parseHostKey, type SignedExchange, verifyHostSignature } from '../ssh/hostkey.ts';
+import { parseHostKey, verifyHostSignature } from '../ssh/hostkey.ts';
 import { parseSessionBind, sessionBindName } from '../ssh/session-bind.ts';
 import { parseUserauthRequest, type UserauthRequest } from '../ssh/userauth.ts';
 import type { Log } from './context.ts';
 import { EphemeralKey, Pushes } from './credentials/ephemeral-key.ts';
 import type { ForwardingConnection } from './forward.ts';
 import { type Listener, PendingConnections } from './listener.ts';
+import { findSession, type NamedSession } from './sessions.ts';
 
 /** What the VM's socket needs to know about the connection of one proxy. */
 export interface LiveConnection extends ForwardingConnection {
@@ -113,7 +114,7 @@ export class Vm {
     const hostKeys = [...this.connections].flatMap(({ host }) => host.exchange?.hostKey.blob ?? []);
     if (!binds.allowHost(hostKeys) || this.#lacksBinding(binds)) return identitiesAnswer([]);
     // Several logins to the VM may be under way, and not all of them have the same keys: a rotation may be between two.
-    const own = binds.named && boundConnection(binds.named, this.connections)?.connection;
+    const own = binds.named && findSession(binds.named, this.connections);
     const connections = own === undefined ? [...this.connections] : [own];
     const served = this.#served(connections);
     if (served.length === 0) return identitiesAnswer([]);
@@ -142,11 +143,11 @@ export class Vm {
     if (!binds.allow(request)) return this.#refuse('another session than the one that the client named');
     if (this.#lacksBinding(binds))
       return this.#refuse('a client that does not name its session (require_binding)');
-    const bound = boundConnection(request, this.connections);
-    if (bound === undefined)
+    const connection = findSession(request, this.connections);
+    const hostKey = connection?.host.exchange?.hostKey.blob;
+    if (connection === undefined || hostKey === undefined)
       return this.#refuse('a session that does not run through a connection of this agent');
-    if (!binds.allowHost([bound.hostKey.blob])) return this.#refuse('a client bound to another host');
-    const { connection } = bound;
+    if (!binds.allowHost([hostKey])) return this.#refuse('a client bound to another host');
     // A client that has once signed without naming its session counts as one that does not name it.
     connection.clientBinds = binds.isBound && connection.clientBinds !== false;
     const signature = connection.credential.sign(request, data, flags);
@@ -167,33 +168,11 @@ export class Vm {
   }
 }
 
-/**
- * @param session as a login request names it, or the client itself
- * @param connections the live connections of the VM
- * @returns the connection whose session that is, with its host key; undefined if there is none
- */
-function boundConnection<C extends { readonly host: { readonly exchange: SignedExchange | undefined } }>(
-  session: Pick<UserauthRequest, 'sessionId' | 'hostKey'>,
-  connections: Iterable<C>,
-): { readonly connection: C; readonly hostKey: SignedExchange['hostKey'] } | undefined {
-  for (const connection of connections) {
-    const { exchange } = connection.host;
-    if (exchange === undefined) continue;
-    const { hostKey, signature } = exchange;
-    if (session.hostKey !== undefined && !session.hostKey.equals(hostKey.blob)) continue;
-    if (verifyHostSignature(hostKey, session.sessionId, signature)) return { connection, hostKey };
-  }
-  return undefined;
-}
-
-interface NamedSession {
-  readonly hostKey: Buffer;
-  readonly sessionId: Buffer;
-}
+type BoundSession = NamedSession & { readonly hostKey: Buffer };
 
 /** The session that one client of the VM's socket has named. */
 class SessionBinds {
-  #named: NamedSession | undefined;
+  #named: BoundSession | undefined;
   #isRefused = false;
 
   /**
@@ -218,7 +197,7 @@ class SessionBinds {
   }
 
   /** The session that the client has named, with a valid signature of the host. */
-  get named(): NamedSession | undefined {
+  get named(): BoundSession | undefined {
     return this.#isRefused ? undefined : this.#named;
   }
 
@@ -245,6 +224,6 @@ class SessionBinds {
   }
 }
 
-function isSame(one: NamedSession, other: NamedSession): boolean {
+function isSame(one: BoundSession, other: BoundSession): boolean {
   return one.hostKey.equals(other.hostKey) && one.sessionId.equals(other.sessionId);
 }
