@@ -7,6 +7,7 @@ import { describe, type TestContext, test } from 'node:test';
 import { MintError } from '../../src/errors.ts';
 import { type Paths, resolvePaths } from '../../src/platform/paths.ts';
 import { knownVm, loadSettings, type Settings, usesAws } from '../../src/settings/settings.ts';
+import { shownKey } from '../../src/settings/settings-file.ts';
 import { settingsKeys } from '../../src/settings/settings-keys.ts';
 import { ownDirectory, refusal } from '../platform/directory.ts';
 
@@ -244,6 +245,40 @@ test('a login needs AWS to push a key, to find an address or to read a console',
   assert.ok(needs({ access: 'key:work' }));
   assert.ok(!needs({ access: 'injected' }));
   assert.ok(needs({ access: 'injected', identity: '/k.pub' }));
+});
+
+describe('the hint', () => {
+  const hint = (context: TestContext, text: string) => hintOf(() => settingsOf(context, text)) ?? '';
+
+  test('of an unknown setting lists those of its place, after one that is near', (context) => {
+    assert.match(hint(context, 'usr = 1\n'), /^did you mean user\? the settings are user, /);
+    const top = hint(context, 'quite_another = 1\n');
+    assert.match(top, /^the settings are user, .*run_dir/);
+    assert.doesNotMatch(top, /instance|host,|identity/);
+    const own = hint(context, '[vm.dev]\nquite_another = 1\n');
+    assert.match(own, /instance, host, access, identity/);
+    assert.doesNotMatch(own, /run_dir/);
+  });
+
+  test('of two names that differ in case, and of an invalid name, says what to change', (context) => {
+    assert.match(hint(context, '[vm.dev]\n[vm.Dev]\n'), /rename/);
+    assert.match(hint(context, '[vm."a/b"]\n'), /1 to 63 letters/);
+  });
+});
+
+test('a long key is shown in part', () => {
+  assert.equal(shownKey(['x'.repeat(60)]), `"${'x'.repeat(60)}"`);
+  assert.equal(shownKey(['x'.repeat(30), 'y'.repeat(30)]), `"${'x'.repeat(30)}.${'y'.repeat(29)}…"`);
+});
+
+test('a file with two byte order marks is refused', (context) => {
+  const paths = pathsWith(context, '\uFEFF\uFEFF[vm.dev]\n');
+  assert.throws(() => loadSettings(paths, {}), refusal('bad-settings', /^ssh\.toml:1: /));
+});
+
+test('an error of run_dir has its line', (context) => {
+  const paths = pathsWith(context, 'user = "me"\nrun_dir = "/tm\\u0070"\n');
+  assert.throws(() => loadSettings(paths, {}), refusal('bad-settings', /^ssh\.toml:2: run_dir/));
 });
 
 describe('the values of a setting', () => {

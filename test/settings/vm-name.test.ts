@@ -41,6 +41,14 @@ for (const name of [
   });
 }
 
+test('the message shows the first 40 characters of an invalid name, and the hint what a valid one is', () => {
+  const hint = /1 to 63 letters/;
+  const shown = (name: string) => ({ code: 'bad-vm-name', hint, message: `"${name}" is not a VM name` });
+  assert.throws(() => vmName(`-${'x'.repeat(39)}`), shown(`-${'x'.repeat(39)}`));
+  assert.throws(() => vmName(`-${'x'.repeat(40)}`), shown(`-${'x'.repeat(39)}…`));
+  assert.throws(() => vmName('-'), shown('-'));
+});
+
 test('the message for an invalid name is short, and safe on a terminal', () => {
   fc.assert(
     fc.property(fc.string({ unit: 'binary', maxLength: 400 }), (name) => {

@@ -59,5 +59,5 @@ test('ssh-keygen reads the line of an RSA key', (t) => {
 
 test('a key of another type is a programming error', () => {
   const { publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
-  assert.throws(() => publicKeyBlob(publicKey), TypeError);
+  assert.throws(() => publicKeyBlob(publicKey), { name: 'TypeError', message: /nor an RSA key/ });
 });

@@ -51,6 +51,11 @@ test('a signature fails if either half of it, or of the key, is wrong', () => {
   }
 });
 
+test('refuses a key whose Ed25519 half has a small order', () => {
+  const weak = Buffer.concat([blob.subarray(0, -32), Buffer.alloc(32)]);
+  assert.throws(() => parseHostKey(weak), refusal('not-ssh'));
+});
+
 test('refuses a key or a signature of another length', () => {
   const key = (bytes: number) => Buffer.concat([encodeString(type), encodeString(Buffer.alloc(bytes))]);
   for (const bytes of [0, 32, 1312, 1343, 1345])
