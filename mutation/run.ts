@@ -36,8 +36,13 @@ const parts: Readonly<Record<string, Part>> = {
   },
   leases: { mutate: ['src/ci/leases.ts'], tests: ['test/ci/lease-record.test.ts'] },
   settings: {
-    mutate: ['src/settings/{settings,settings-file,settings-keys,toml,vm-name,region}.ts'],
-    tests: ['test/settings/{settings,values,toml,vm-name,open-jobs}.test.ts'],
+    mutate: ['src/settings/{settings,settings-file,settings-keys}.ts'],
+    tests: ['test/settings/{settings,values,open-jobs}.test.ts'],
+  },
+  toml: { mutate: ['src/settings/toml.ts'], tests: ['test/settings/toml.test.ts'] },
+  names: {
+    mutate: ['src/settings/{vm-name,region}.ts'],
+    tests: ['test/settings/{vm-name,values}.test.ts', 'test/ci/lease-record.test.ts'],
   },
 };
 
