@@ -166,6 +166,15 @@ test('each exported function has a comment', () => {
   assert.deepEqual(uncommented, []);
 });
 
+test('each @throws MintError names a code, or the function that does', () => {
+  const without = files.flatMap((file) =>
+    [...readFileSync(join(root, 'src', file), 'utf8').matchAll(/@throws MintError.*$/gm)]
+      .filter(([line]) => !line.includes('`'))
+      .map(([line]) => `${file}: ${line}`),
+  );
+  assert.deepEqual(without, []);
+});
+
 /** A file under this many lines needs a reason, as does one over `maxLines`: a file is one concept. */
 const minLines = 40;
 const maxLines = 400;

@@ -216,7 +216,7 @@ export class Connection {
    * AWS does not know the instance, or it does not run: the name may belong to another instance by now, or the VM can be
    * started.
    * @returns false if another attempt is pointless
-   * @throws MintError if that says more than AWS's refusal
+   * @throws MintError `vm-not-running`, `vm-not-found` or `vm-ambiguous` if that says more than AWS's refusal
    */
   async #recover(error: unknown): Promise<boolean> {
     if (!(error instanceof MintError) || !['vm-not-found', 'vm-not-running'].includes(error.code))

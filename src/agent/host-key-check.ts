@@ -309,7 +309,7 @@ export class ConnectionHost {
 
   /**
    * The agent itself has verified the host's signature: a new key is pinned now.
-   * @throws MintError if the pin cannot be written
+   * @throws MintError `io-failed`, `unsafe-permissions` or `host-key-changed` if the pin cannot be written
    */
   proven(): void {
     this.#pin();

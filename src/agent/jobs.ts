@@ -53,7 +53,7 @@ export class Jobs {
   /**
    * Answers a request of `mint-ssh job`.
    * @param removeSocket closes the VM's agent socket
-   * @throws MintError as the methods below
+   * @throws MintError `job-exists`, `job-not-found`, `job-lost`, `io-failed` and others, as the methods below
    */
   async serve(request: JobRequest, removeSocket: (name: string) => Promise<void>): Promise<JobReply> {
     switch (request.type) {

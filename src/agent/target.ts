@@ -69,7 +69,7 @@ export interface Target {
   find(): Promise<{ readonly resolved: ResolvedTarget; readonly sure: boolean }>;
   /**
    * Asks EC2 whether the cached result still holds, and keeps that result if no reply comes in time.
-   * @throws MintError if EC2 says that it does not hold, and there is no replacement
+   * @throws MintError `vm-not-found`, `vm-ambiguous` or `vm-not-running` if it does not, and there is no replacement
    */
   confirm(): Promise<ResolvedTarget>;
   /**
@@ -85,7 +85,7 @@ export interface Target {
   recheck(): Promise<void>;
   /**
    * AWS says that the instance does not run.
-   * @throws MintError if it cannot be started, or may not be
+   * @throws MintError `vm-not-running` if it may not be started, or does not run in time; `vm-not-found`; `aws-…`
    */
   startIfStopped(): Promise<ResolvedTarget>;
   /**

@@ -94,7 +94,7 @@ export class Aws {
 
   /**
    * Resolves once the caller's credentials are resolved, without returning them.
-   * @throws MintError as every call
+   * @throws MintError `aws-credentials`, `bad-settings`, and the others that a call can throw
    */
   async ready(caller: Caller, target: Target): Promise<void> {
     await this.#prepare(caller, target);

@@ -180,7 +180,7 @@ interface Discovered {
 
 /**
  * Asks AWS for the caller's own VMs and for what was named.
- * @throws MintError where it does not know a name
+ * @throws MintError `vm-not-found` for a name that AWS does not know; `vm-ambiguous`; `aws-…`
  */
 async function discover(
   paths: Paths,

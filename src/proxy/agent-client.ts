@@ -150,7 +150,7 @@ export class AgentClient {
    * @param hostKey K_S of the held key exchange reply
    * @param signature the host's signature in that reply
    * @param host the address that the connection goes to
-   * @throws MintError what the agent says against the key
+   * @throws MintError `host-key-changed`, `host-key-unverified`, `host-key-type` and others: why the agent blocks the key
    */
   checkHostKey(hostKey: Buffer, signature: Buffer, host: string): Promise<Reply<'host-key-checked'>> {
     this.#hostKeyRequest = {

@@ -108,7 +108,7 @@ export async function connect(options: ConnectOptions): Promise<ServerConnection
 
 /**
  * One connection to one target.
- * @throws MintError if the server breaks the protocol or sends nothing in time
+ * @throws MintError `not-ssh` if the server breaks the protocol or sends nothing in time
  */
 async function attemptTarget(options: ConnectOptions, target: Target, deadline: Deadline): Promise<Attempt> {
   const { agent, client, timing, explain, vm } = options;

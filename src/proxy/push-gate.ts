@@ -6,7 +6,7 @@ import type { Timing } from './timing.ts';
  * Waits until the VM accepts the key, then sends what the client has sent after its NEWKEYS.
  * @param held the client's bytes after its NEWKEYS
  * @returns how long the push took, in milliseconds; undefined if an earlier push is still valid
- * @throws MintError what EC2 Instance Connect said
+ * @throws MintError `push-failed`, `aws-…` and others: why the agent cannot authorize the key
  */
 export async function passWhenPushed(
   held: Buffer,

@@ -51,7 +51,7 @@ export class TrustFiles {
 
   /**
    * @returns Mint's file as text
-   * @throws MintError when the file as a whole is refused
+   * @throws MintError `known-hosts-corrupt`, `unsafe-permissions` or `io-failed` if the file as a whole is refused
    */
   text(): string {
     return readKnownHosts(this.paths.knownHosts);

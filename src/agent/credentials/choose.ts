@@ -28,7 +28,7 @@ export function profileOf({ access }: Pick<VmSettings, 'access'>): string | unde
 
 /**
  * The credential by the settings alone, before the target is known.
- * @throws MintError if the settings cannot be followed
+ * @throws MintError `bad-settings`, `key-private` or `key-invalid` for an `identity` that cannot be used
  */
 function byTheSettings(context: CredentialContext, login: Login): Credential {
   if (login.isEstablished) return alreadyAuthorized;
@@ -120,7 +120,7 @@ export class ConnectionCredential {
   #hasEnded = false;
   #keyTimer: NodeJS.Timeout | undefined;
 
-  /** @throws MintError if the settings cannot be followed */
+  /** @throws MintError `bad-settings`, `key-private` or `key-invalid` for an `identity` that cannot be used */
   constructor(context: CredentialContext, login: Login, host: ConnectionHost) {
     this.#context = context;
     this.#login = login;
@@ -205,7 +205,7 @@ export class ConnectionCredential {
    * the key, and then asks for the next key only if the VM has refused this one.
    * @returns the signature in the form of RFC 4253 §6.6; undefined if this user gets none now; a promise only if the user
    *   has to be asked first
-   * @throws MintError if the pin cannot be written; then nothing is signed
+   * @throws MintError `io-failed` or `unsafe-permissions` if the pin cannot be written; then nothing is signed
    */
   sign(
     request: UserauthRequest,

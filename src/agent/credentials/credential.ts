@@ -41,7 +41,7 @@ export interface Login {
   /**
    * AWS refused the push. Finds out whether the VM has moved or can be started.
    * @returns true if the push is worth another attempt, for the target that `resolved` returns now
-   * @throws MintError if the agent knows a better reason than the one that AWS gave
+   * @throws MintError `vm-not-running`, `vm-not-found` or `vm-ambiguous` if that is a better reason than the one that AWS gave
    */
   readonly recover: (error: unknown) => Promise<boolean>;
   readonly askSecret: AskSecret;
@@ -73,7 +73,7 @@ export interface Credential {
   readonly remainingMs: number;
   /**
    * The target is known: starts the work that takes long and asks the user nothing.
-   * @throws MintError of that work
+   * @throws MintError `push-failed`, `aws-…`, `vm-…`: what that work throws
    */
   begin(): Promise<void>;
   /** Resolves when the work that `begin` started has ended, successfully or not. */
@@ -83,7 +83,7 @@ export interface Credential {
   /**
    * Resolves once the VM accepts the key and will do so for long enough.
    * @returns how long the push took, in milliseconds; undefined if none was made for this connection
-   * @throws MintError of the push, or of unlocking the key
+   * @throws MintError `push-failed`, `aws-…`, `vm-…` of the push; `key-passphrase`, `key-store` and others of unlocking the key
    */
   authorize(): Promise<number | undefined>;
   /** The login has ended or will not be made: no key is kept for it. */
