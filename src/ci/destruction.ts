@@ -125,6 +125,8 @@ export interface Ending {
   readonly word: string;
   /** `until-confirmed`: retries failures, for an instance until EC2 confirms, for a command for five minutes. */
   readonly persistence: 'once' | 'until-confirmed';
+  /** Called once the VM is destroyed, before the lease is removed. It may throw a MintError of the store. */
+  readonly beforeClosing?: () => Promise<void>;
 }
 
 /**
@@ -144,6 +146,7 @@ export async function endLease(lease: Lease, ending: Ending): Promise<void> {
   const instance = destroy.kind === 'terminate' ? destroy.instance : undefined;
   appendAudit(paths, { event, command: word, vm, instance, user, lease: id, project });
   try {
+    await ending.beforeClosing?.();
     await closeLease(store, lease);
   } catch (error) {
     if (!(error instanceof MintError)) throw error;

@@ -19,9 +19,12 @@ export interface ReaperOptions {
 /** How long `debug end` waits for the holder if only that has the command that destroys the VM, in milliseconds. */
 const holderMs = 120_000;
 
+/** How long a lease stays for its holder, which reads it every 3 s, to see that `debug end` has ended it, in milliseconds. */
+const noticeMs = 10_000;
+
 /**
  * Ends one lease now. It terminates an instance itself, which the holder notices. If only the holder has the command that
- * destroys the VM, it waits for the holder.
+ * destroys the VM, it waits for the holder; if that command was given here, for the holder to notice the request.
  *
  * @throws MintError `debug-not-found`, `io-failed`, `aws-…`
  */
@@ -31,20 +34,40 @@ export async function endNow(id: string, options: ReaperOptions): Promise<void> 
   const lease = records.flatMap(({ leases }) => leases).find((each) => each.id === id);
   if (lease === undefined) throw notFound(id, records);
   const canDestroy = lease.destroy.kind === 'terminate' || command !== undefined;
+  let isRequested = true;
   try {
     await requestEnd(store, lease);
   } catch (error) {
     // If the store is unavailable, the holder cannot be notified, but the VM can still be destroyed.
     if (!canDestroy || !(error instanceof MintError)) throw error;
+    isRequested = false;
   }
-  if (canDestroy) return await endLease(lease, endingOf(options, 'debug-ended', 'debug end'));
-  for (const begun = performance.now(); performance.now() - begun < holderMs; await sleep(500)) {
-    const { leases } = await store.read(lease.project);
-    if (!leases.some((each) => each.id === id)) return;
+  const begun = performance.now();
+  if (canDestroy) {
+    const ending = endingOf(options, 'debug-ended', 'debug end');
+    const isNoticed = !isRequested || lease.destroy.kind === 'terminate';
+    const beforeClosing = async () => {
+      if (!isNoticed) await isClosed(store, lease, begun + noticeMs);
+    };
+    return await endLease(lease, { ...ending, beforeClosing });
   }
+  if (await isClosed(store, lease, begun + holderMs)) return;
   throw new MintError('io-failed', `the holder (${lease.holder}) has not destroyed ${lease.vm} yet`, {
     hint: "destroy it from here: mint-ssh debug end with --destroy command:'…'",
   });
+}
+
+/**
+ * Waits for the holder to remove the lease.
+ * @param deadline by `performance.now`
+ * @returns whether it has done so
+ */
+async function isClosed(store: LeaseStore, { id, project }: Lease, deadline: number): Promise<boolean> {
+  for (; performance.now() < deadline; await sleep(500)) {
+    const { leases } = await store.read(project);
+    if (!leases.some((each) => each.id === id)) return true;
+  }
+  return false;
 }
 
 /**

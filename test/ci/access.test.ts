@@ -49,9 +49,10 @@ describe('debug access', { timeout: 300_000 }, () => {
     assert.deepEqual([inside.status, inside.stdout], [0, 'inside\n'], inside.stderr);
     assert.equal(block.end_inside, 'sudo poweroff');
     assert.equal((await world.mint('debug', 'end', block.lease, '--destroy', debug.destroy)).status, 0);
-    process.kill(holder.pid, 'SIGTERM');
+    // The lease stays until the holder has seen the request.
     const { status, stdout, stderr } = await holder.done;
     assert.deepEqual([status, stdout], [7, 'working\n'], 'the status is that of the command');
+    assert.equal((await world.mint('debug', 'end', block.lease)).status, 1, 'the lease was removed');
     assert.ok(vm.isOff());
     assert.deepEqual([...new Set(debug.destroyed())], ['build-1']);
     assert.notEqual((await debug.person(block, 'true')).status, 0, 'a login is impossible');
