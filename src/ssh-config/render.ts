@@ -47,6 +47,11 @@ const hardware: Line = ['PKCS11Provider', 'none'];
  */
 const rareKeywords: readonly Line[] = [hardware, ['KnownHostsCommand', 'none'], ['GSSAPIKeyExchange', 'no']];
 
+/** Two lines of the blocks that readers ask about. */
+const explanation = `# ForwardAgent: the first line says whether to forward, the second one which agent, for \`ssh -A\` too.
+# PubkeyAcceptedKeyTypes: every supported OpenSSH knows this older name of PubkeyAcceptedAlgorithms.
+`;
+
 /**
  * Renders our ssh_config: a block for each VM, then shared blocks with the values that many VMs have in common. ssh uses
  * the first value that it finds for a keyword.
@@ -64,7 +69,7 @@ export function renderSshConfig(blocks: readonly Block[], options: RenderOptions
     options.includedFrom === undefined
       ? ''
       : `${includedFromMarker}${JSON.stringify(options.includedFrom)}\n`;
-  return [head + from, ...own, ...sharedBlocks(blocks, patterns, options)].join('\n');
+  return [head + from + explanation, ...own, ...sharedBlocks(blocks, patterns, options)].join('\n');
 }
 
 /**
