@@ -20,9 +20,10 @@ import { readRows, span, stateOf, type VmRow } from './vm-rows.ts';
 
 export const command: Command = {
   usage: 'vms [--refresh] [--json]',
-  help: `Lists the VMs of ssh.toml and every other instance that you may see in the region: state, address,
-whether the host key is pinned, and the last login. An instance is named after its Name tag, or its instance
-ID where it has none or another instance has the same. \`mint-ssh ssh VM\` logs in to any of them.
+  help: `Lists the VMs of ssh.toml and every other instance that you may see in the region: state, whether it has a
+Host block (BLOCK), which plain \`ssh VM\` needs, address, whether the host key is pinned, and the last login.
+An instance is named after its Name tag, or its instance ID where it has none or another instance has the same.
+\`mint-ssh ssh VM\` logs in to any of them.
 
 Prints what is known, and asks AWS first when that is older than five minutes.`,
   options: {
@@ -124,7 +125,7 @@ export async function refresh(cache: VmCache, request: ListRequest): Promise<boo
 }
 
 function table(rows: readonly VmRow[]): string {
-  const head = ['VM', 'STATE', 'SSH', 'ADDRESS', 'HOST KEY', 'LAST LOGIN', 'INSTANCE', 'REGION'];
+  const head = ['VM', 'STATE', 'BLOCK', 'ADDRESS', 'HOST KEY', 'LAST LOGIN', 'INSTANCE', 'REGION'];
   const cells = rows.map(({ name, vm, hasBlock, address, instance, region, hostKey, lastUsed }) => [
     name,
     stateOf(vm),
