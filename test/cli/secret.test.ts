@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { makeKey } from '../keys/key-lines.ts';
 import { type Child, startChild } from '../openssh/child.ts';
+import { listen } from '../openssh/impostor.ts';
 import { onTerminal, pathOf } from './asked.ts';
 
 const program = pathOf('ask-secret.ts');
@@ -90,6 +91,50 @@ describe('a passphrase', () => {
     const { stdout } = await child.done;
     assert.match(stdout, /status 130\.\r\n$/);
     assert.doesNotMatch(stdout, /error/);
+  });
+
+  test('and an MFA code, with a line of progress: Ctrl-C is status 130 at the question and behind it', async (context) => {
+    const directory = mkdtempSync(join(tmpdir(), 'mint-secret-'));
+    context.after(() => rmSync(directory, { recursive: true, force: true }));
+    const sts = await listen(() => {});
+    context.after(() => sts.close());
+    writeFileSync(
+      join(directory, 'aws'),
+      '[profile base]\naws_access_key_id = AKIAX\naws_secret_access_key = x\n' +
+        '[profile ops]\nsource_profile = base\nregion = us-east-1\n' +
+        'role_arn = arn:aws:iam::123456789012:role/ops\nmfa_serial = arn:aws:iam::123456789012:mfa/me\n',
+    );
+    const main = join(import.meta.dirname, '../../src/main.ts');
+    const words = `--config-dir '${directory}/config' vms --profile ops --region us-east-1`;
+    const line = `trap : INT; '${process.execPath}' '${main}' ${words}; echo "status $?."; stty -a`;
+    const environment = {
+      TERM: 'xterm',
+      AWS_CONFIG_FILE: join(directory, 'aws'),
+      AWS_SHARED_CREDENTIALS_FILE: join(directory, 'none'),
+      AWS_ENDPOINT_URL_STS: `http://127.0.0.1:${sts.port}`,
+    };
+    const question = /MFA code for .*: /;
+    const ended = /status 130\.\r\n[\s\S]* icanon[\s\S]* echo /;
+
+    const atQuestion = onTerminal(line, environment);
+    await atQuestion.until(question);
+    // Longer than the line of progress takes to appear.
+    await new Promise((resolve) => setTimeout(resolve, 2000));
+    atQuestion.stdin.write('12\x03');
+    const first = (await atQuestion.done).stdout;
+    assert.match(first, ended);
+    assert.doesNotMatch(first, /asking AWS|error/);
+
+    const behind = onTerminal(line, environment);
+    await behind.until(question);
+    behind.stdin.write('654321\r');
+    await behind.until(/asking AWS …/);
+    behind.stdin.write('\x03');
+    const second = (await behind.done).stdout;
+    assert.match(second, ended);
+    const erased = '\r\u001b[2Kstatus 130.';
+    assert.ok(second.slice(second.lastIndexOf('asking AWS …')).includes(erased), 'the line is erased');
+    assert.doesNotMatch(second, /error|654321/);
   });
 
   test('is not overwritten by the progress of what waits for it', async () => {

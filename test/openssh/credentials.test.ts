@@ -443,6 +443,29 @@ describe('AWS credentials', { timeout: 300_000 }, () => {
     assert.equal(nameOf(world.cloud.pushes.at(-1)?.accessKeyId), 'slow');
   });
 
+  test('a command waits 5 s for an agent that does not take them, and a login then resolves its own', async () => {
+    const home = makeHome({ ...counted(0, 'slow'), '.aws/credentials': inFile('filed', 'filed') });
+    const env = shell(home, { AWS_PROFILE: 'process' });
+    const first = await login('dev', shell(home, inEnvironment()));
+    assert.equal(first.status, 0, first.stderr);
+    const [agent] = world.agents();
+    assert.ok(agent !== undefined);
+    process.kill(agent.pid, 'SIGSTOP');
+    try {
+      const { status, stdout, stderr, milliseconds } = await world.run(mintProgram, ['vms', '--refresh'], {
+        env,
+        timeout: 60_000,
+      });
+      assert.equal(status, 0, stderr);
+      assert.match(stdout, /^dev /m);
+      assert.ok(milliseconds >= 5_000 && milliseconds < 20_000, `${milliseconds} ms`);
+    } finally {
+      process.kill(agent.pid, 'SIGCONT');
+    }
+    const followed = await login('dev', env);
+    assert.equal(followed.status, 0, followed.stderr);
+  });
+
   test('two shells with two accounts at the same time each get their own, also from one credential_process', async () => {
     const home = makeHome({
       ...counted(2, 'slow'),
