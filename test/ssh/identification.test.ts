@@ -121,6 +121,7 @@ for (const [what, text] of refused) {
 
 test('names an HTTP server in the error', () => {
   assert.throws(() => linesOf('HTTP/1.0 200 OK\r\n'), never(/HTTP server/));
+  assert.throws(() => linesOf('HTTP/1.0 200 OK\r\n'), { hint: /the port/ });
 });
 
 test('accepts the longest allowed lines', () => {
