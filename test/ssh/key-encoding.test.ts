@@ -20,6 +20,17 @@ test('both halves of a pair give the same public key', () => {
   assert.deepEqual(publicKeyBlob(privateKey), publicKeyBlob(publicKey));
 });
 
+test('the private half is not exported', () => {
+  for (const { privateKey } of [
+    generateKeyPairSync('ed25519'),
+    generateKeyPairSync('rsa', { modulusLength: 2048 }),
+  ]) {
+    const expected = publicKeyBlob(privateKey);
+    privateKey.export = () => assert.fail('the private half was exported');
+    assert.deepEqual(publicKeyBlob(privateKey), expected);
+  }
+});
+
 test('ssh-keygen reads our line and computes our fingerprint', (t) => {
   const { publicKey } = generateKeyPairSync('ed25519');
   const path = join(temporaryDirectory(t), 'key.pub');
