@@ -30,6 +30,7 @@ const parts: Readonly<Record<string, Part>> = {
     ],
   },
   decision: { mutate: ['src/trust/decide.ts', 'src/trust/pin.ts'], tests: ['test/trust/decide.test.ts'] },
+  pins: { mutate: ['src/trust/known-hosts.ts'], tests: ['test/trust/known-hosts.test.ts'] },
   quoting: {
     mutate: ['src/ssh-config/quote.ts', 'src/cli/shell-command.ts'],
     tests: ['test/ssh-config/quote.test.ts', 'test/cli/shell-word.test.ts'],
