@@ -281,6 +281,11 @@ test('an error of run_dir has its line', (context) => {
   assert.throws(() => loadSettings(paths, {}), refusal('bad-settings', /^ssh\.toml:2: run_dir/));
 });
 
+test('a line of a string that reads like run_dir is refused, because the proxy would read it', (context) => {
+  const paths = pathsWith(context, 'profile = """\\\nrun_dir = "/x" \\\n"""\n');
+  assert.throws(() => loadSettings(paths, {}), refusal('bad-settings', /^ssh\.toml:1: run_dir/));
+});
+
 describe('the values of a setting', () => {
   const accepts = (key: string, value: string | number | boolean) => {
     const rule = settingsKeys[key];
