@@ -12,13 +12,21 @@ const functions = new Map([
 ]);
 /** `wants` is the part of a message after "must be". */
 const properties = new Set(['hint', 'why', 'wants']);
+/** Variables that are words, and functions that return them. */
+const variables = new Set(['reason']);
+const describers = new Set(['faultOf']);
 
 /** The name of a function, or of a private method of `this`. */
 function nameOf(callee) {
   return callee.name ?? callee.property?.id?.name;
 }
 
-function isMessage({ parent, key, listKey }) {
+function isMessage(path) {
+  const { node, parent, key, listKey } = path;
+  if (parent?.type === 'ReturnStatement')
+    return node.type === 'StringLiteral' && describers.has(path.getFunctionParent()?.node.id?.name);
+  if (parent?.type === 'VariableDeclarator')
+    return node.type === 'TemplateLiteral' && variables.has(parent.id.name);
   const isArgument = listKey === 'arguments';
   if (parent?.type === 'NewExpression') return isArgument && key === 1 && parent.callee.name === 'MintError';
   if (parent?.type === 'CallExpression') return isArgument && key >= functions.get(nameOf(parent.callee));

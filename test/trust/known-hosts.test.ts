@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { findPin, findPins, withoutPin, withPin } from '../../src/trust/known-hosts.ts';
+import { findPin, findPins, knownHostsBytes, withoutPin, withPin } from '../../src/trust/known-hosts.ts';
 import { fc } from '../property.ts';
 
 const a = `SHA256:${'a'.repeat(42)}A`;
@@ -50,6 +50,7 @@ describe('reading what the file says about a VM', () => {
     'an OpenSSH line': ['dev ssh-ed25519 AAAA=\ndev\n', 2],
     'a byte order mark before the name': [`\xef\xbb\xbfdev=${a}\n`, 1],
     'a bad line after a good one': [`dev=${a}\ndev=x\n`, 2],
+    'a bad line below other lines': [`one=${a}\ntwo=${b}\n# three\ndev=x\n`, 4],
     'two spellings with different keys': [`Dev=${a}\ndev=${b}\n`, 2],
     'control characters in the value': [`dev=${a.slice(0, -1)}\x1b\n`, 1],
   };
@@ -62,10 +63,14 @@ describe('reading what the file says about a VM', () => {
   }
 
   test('all names are found in one pass, with the same findings', () => {
-    const text = `b=${b}\n#c=${a}\nDev=${a}\n\nbad=\n`;
+    const text = `\nb=${b}\n#c=${a}\nDev=${a}\n\n=x\nbad=\n`;
     assert.deepEqual([...findPins(text).keys()], ['b', 'dev', 'bad']);
     for (const [name, finding] of findPins(text)) assert.deepEqual(finding, findPin(text, name));
   });
+});
+
+test('a file has at most 4 MiB', () => {
+  assert.equal(knownHostsBytes, 4_194_304);
 });
 
 describe('changing what the file says', () => {
@@ -76,6 +81,7 @@ describe('changing what the file says', () => {
 
   test('replaces a line in place, and keeps its line end and spelling', () => {
     assert.equal(withPin(`x=1\r\nDev=${b}\r\ny=2`, 'dev', a), `x=1\r\nDev=${a}\r\ny=2`);
+    assert.equal(withPin(`x=1\ndev=${b}`, 'dev', a), `x=1\ndev=${a}\n`);
     assert.equal(withPin(`x\n  dev =zz\ny\n`, 'dev', a), `x\ndev=${a}\ny\n`);
   });
 
