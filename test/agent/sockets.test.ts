@@ -16,7 +16,7 @@ import {
   keyPath,
   openRequest,
 } from './clients.ts';
-import { megabytes } from './memory.ts';
+import { garbageMegabytes, megabytes } from './memory.ts';
 
 describe('the agent’s sockets', { timeout: 300_000 }, () => {
   let world: World;
@@ -226,7 +226,8 @@ describe('the agent’s sockets', { timeout: 300_000 }, () => {
     assert.ok(greedy.writableLength > 0 && status.writableLength > 0, 'the agent took it all');
     greedy.destroy();
     status.destroy();
-    assert.ok(grown < 30, `${grown} MB`);
+    // All the answers together have more than 260 MB.
+    assert.ok(grown < garbageMegabytes, `${grown} MB`);
     assert.equal((await world.ssh('dev', 'true')).status, 0);
   });
 });
