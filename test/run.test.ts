@@ -1,5 +1,6 @@
 /** The runner: what a test may use, and what it does with a file that fails, or fails once. */
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
@@ -8,7 +9,7 @@ import { startChild } from './openssh/child.ts';
 import { runningProcesses } from './openssh/processes.ts';
 import { declaredPrograms, pathsByPackage, testPath } from './programs.ts';
 import { tierOf } from './tiers.ts';
-import { undeclaredIn } from './undeclared.ts';
+import { pythonImports, undeclaredIn, undeclaredModules } from './undeclared.ts';
 
 const root = join(import.meta.dirname, '..');
 const directory = mkdtempSync(join(tmpdir(), 'mint-run-'));
@@ -134,6 +135,22 @@ test('an undeclared path is found in every form, and not where it is the rest of
     "'/opt/bin/x'",
   ])
     assert.deepEqual(found(text), [], text);
+});
+
+test('each Python module that a test imports is Python’s own or declared', () => {
+  assert.deepEqual(
+    pythonImports('import a\nimport b.c, d\n  from e.f import g, h\nimporting = 1\nx = "import y"\n'),
+    ['a', 'b', 'd', 'e'],
+  );
+  const names = execFileSync('/usr/bin/python3', ['-c', 'import sys; print(*sys.stdlib_module_names)'], {
+    encoding: 'utf8',
+    timeout: 60_000,
+  });
+  const own = new Set(names.trim().split(' '));
+  assert.deepEqual(undeclaredModules(own), []);
+  own.delete('ctypes');
+  const undeclared = undeclaredModules(own).map(({ module }) => module);
+  assert.deepEqual(undeclared, ['ctypes']);
 });
 
 test('a file that no table names is in the quick tier', () => {

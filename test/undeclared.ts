@@ -30,6 +30,36 @@ export function undeclaredIn(text: string, declared: readonly string[]): string[
   return (text.match(systemPaths) ?? []).filter((path) => !isDeclared(path));
 }
 
+const pythonImport = /^\s*(?:import\s+(\w[\w.]*(?:\s*,\s*\w[\w.]*)*)|from\s+(\w[\w.]*)\s+import\s)/gm;
+
+/** @returns the packages and modules that a Python program imports, in order */
+export function pythonImports(text: string): string[] {
+  return [...text.matchAll(pythonImport)].flatMap(([, several = '', one = '']) =>
+    `${several},${one}`.split(',').flatMap((name) => name.trim().split('.')[0] || []),
+  );
+}
+
+/**
+ * Looks through the Python programs of all tests.
+ * @param ownModules the modules that come with Python
+ * @returns each import that is neither Python's own nor declared as a folder or file of Debian's packages
+ */
+export function undeclaredModules(
+  ownModules: ReadonlySet<string>,
+): { readonly file: string; readonly module: string }[] {
+  const folder = '/usr/lib/python3/dist-packages';
+  const declared = new Set(Object.values(pathsByPackage).flat());
+  const isDeclared = (name: string) =>
+    ownModules.has(name) || declared.has(`${folder}/${name}`) || declared.has(`${folder}/${name}.py`);
+  return globSync('test/**/*.py', { cwd: root })
+    .sort()
+    .flatMap((file) =>
+      pythonImports(readFileSync(join(root, file), 'utf8'))
+        .filter((module) => !isDeclared(module))
+        .map((module) => ({ file, module })),
+    );
+}
+
 /**
  * Looks through the sources of all tests.
  * @param without declared paths to take from the table
