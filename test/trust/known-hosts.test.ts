@@ -63,8 +63,8 @@ describe('reading what the file says about a VM', () => {
   }
 
   test('all names are found in one pass, with the same findings', () => {
-    const text = `\nb=${b}\n#c=${a}\nDev=${a}\n\n=x\nbad=\n`;
-    assert.deepEqual([...findPins(text).keys()], ['b', 'dev', 'bad']);
+    const text = `\nnonsense\nb=${b}\n#c=${a}\nDev=${a}\n\n=x\nbad=\n`;
+    assert.deepEqual([...findPins(text).keys()], ['nonsense', 'b', 'dev', 'bad']);
     for (const [name, finding] of findPins(text)) assert.deepEqual(finding, findPin(text, name));
   });
 });
