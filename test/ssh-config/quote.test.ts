@@ -116,6 +116,16 @@ describe('on Windows', () => {
   });
 });
 
+test('a refusal says what to do', () => {
+  assert.throws(() => quotePath('/a$b', 'linux'), { hint: /--config-dir/ });
+  assert.throws(() => quoteWord('a"b', 'win32'), { hint: /use a name/ });
+});
+
+test('a refusal names what it found', () => {
+  for (const path of ['/a\nb', 'a'])
+    assert.throws(() => quotePath(path, 'linux'), { message: /: it (has|is) .*\w/ });
+});
+
 test('the platform is the machine’s own by default', () => {
   assert.equal(quotePath('/x'), quotePath('/x', process.platform));
   assert.equal(quoteProgram('/x'), quoteProgram('/x', process.platform));
