@@ -86,6 +86,8 @@ export class ConsoleQuestions {
     const series = { isRunning: true, begunAt: performance.now() };
     this.#late.set(vm, series);
     const asker = askerOf(this.#context, presented);
+    // The proxy resolves credentials only until its login is done, which may be before the first request.
+    asker.aws.ready(asker.caller, asker).catch(() => {});
     const askAfter = (attempt: number) => {
       const pauseMs = pausesMs[attempt];
       if (pauseMs === undefined) {

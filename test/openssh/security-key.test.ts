@@ -71,6 +71,7 @@ describe('identity with access = "injected"', { timeout: 120_000 }, () => {
       vm('token', at('token.pub')),
       vm('ecdsa', at('ecdsa.pub')),
       vm('pushed', at('token.pub'), pushed),
+      vm('compared', at('token.pub'), `access = "injected"\n${pushed}`),
     ]);
   });
 
@@ -87,6 +88,32 @@ describe('identity with access = "injected"', { timeout: 120_000 }, () => {
     assert.deepEqual([status, stdout], [0, 'in\n'], stderr);
     assert.equal(world.cloud.pushes.length, 0);
     await waitFor('the pin', 15_000, () => /^token=SHA256:/m.test(world.file('known_hosts') ?? ''));
+  });
+
+  test('a first key is compared with the console again, with credentials that only a login can resolve', async () => {
+    const { AWS_ACCESS_KEY_ID: id, AWS_SECRET_ACCESS_KEY: secret } = world.environment;
+    const keys = JSON.stringify({ Version: 1, AccessKeyId: id, SecretAccessKey: secret });
+    writeFileSync(at('keys.json'), keys);
+    writeFileSync(at('aws-config'), `[profile process]\ncredential_process = cat ${at('keys.json')}\n`);
+    const env = {
+      ...noAws,
+      AWS_CONFIG_FILE: at('aws-config'),
+      AWS_PROFILE: 'process',
+      SSH_AUTH_SOCK: at('token.sock'),
+    };
+    const login = async () => {
+      const { status, stderr } = await world.startSsh(['compared', 'true'], { env }).done;
+      assert.equal(status, 0, stderr);
+    };
+    await login();
+    await world.mint('agent', 'stop');
+    await waitFor('the agent to end', 15_000, () => world.agents().length === 0);
+    const asked = () =>
+      world.cloud.requests.filter(({ operation }) => operation === 'GetConsoleOutput').length;
+    const before = asked();
+    await login();
+    await waitFor('the console to be asked', 15_000, () => asked() > before);
+    assert.equal(world.cloud.pushes.length, 0);
   });
 
   test('lets an ECDSA key sign, from its file', async () => {
