@@ -52,7 +52,7 @@ export function globalValue(
   own: readonly string[],
   option: 'config-dir' | 'profile' | 'region',
 ): string | undefined {
-  const found = tokensOf(own).find((token) => token.kind === 'option' && token.name === option);
+  const found = tokensOf(own).findLast((token) => token.kind === 'option' && token.name === option);
   return found?.kind === 'option' ? found.value : undefined;
 }
 

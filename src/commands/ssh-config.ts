@@ -85,7 +85,7 @@ async function run({ globals, values, positionals }: Invocation): Promise<number
   const { problem } = discovered;
   const written = writtenNames(paths).all;
   const isElsewhere = flags.profile !== undefined || flags.region !== undefined;
-  const found = isElsewhere ? withWritten(discovered.vms, written) : discovered.vms;
+  const found = isElsewhere ? withWritten(discovered.vms, written, named) : discovered.vms;
   if (problem !== undefined) {
     // AWS did not answer, and there is nothing to write and no block to keep.
     if (settings.vms.length === 0 && written.size === 0) throw problem;
@@ -146,14 +146,18 @@ function sayGuessedUsers(vms: readonly VmSettings[], { vms: found, imagesProblem
   hint(`"${first.user}" is assumed; if a login is refused: [vm.${first.name}] with user = "…" in ssh.toml`);
 }
 
-/** Another region or account says nothing about the blocks that are already written. */
+/**
+ * Another region or account says nothing about the blocks that are already written, even if it has a VM of such a name:
+ * those blocks stay as they are, unless the user has typed the name.
+ */
 function withWritten(
   found: Discovered['vms'],
   written: ReadonlySet<string>,
+  named: readonly string[],
 ): ReadonlyMap<string, FoundName> | undefined {
   if (found === undefined) return undefined;
-  const kept = [...written].map((name): [string, FoundName] => [name, { found: 'tag' }]);
-  return new Map([...kept, ...found]);
+  const kept = [...written].filter((name) => !named.includes(name));
+  return new Map([...found, ...kept.map((name): [string, FoundName] => [name, { found: 'tag' }])]);
 }
 
 /**
@@ -162,13 +166,25 @@ function withWritten(
  */
 function sayOnlyByOption(vms: readonly VmSettings[], { vms: found }: Discovered, plain: Settings): void {
   for (const key of ['profile', 'region'] as const) {
-    const others = vms.filter((vm) => found?.has(vm.name) === true && vm[key] !== plain.named(vm.name)[key]);
+    const usual = (name: string) => plain.named(name)[key] ?? inEnvironment(key);
+    const others = vms.filter((vm) => found?.has(vm.name) === true && vm[key] !== usual(vm.name));
     const [first] = others;
-    if (first === undefined) continue;
+    if (first?.[key] === undefined) continue;
     const names = listed(others.map(({ name }) => name));
-    say(`note: a login to ${names} does not use --${key} ${printable(first[key] ?? '')} by itself`);
+    const option = `--${key} ${printable(first[key])}`;
+    say(
+      `note: a login to ${names} does not use ${option}, and an ssh-config without it may remove the block`,
+    );
     hint(`to have it used: [vm.${first.name}] with ${key} = ${JSON.stringify(first[key])} in ssh.toml`);
   }
+}
+
+/** What a login takes where neither ssh.toml nor an option says it. */
+function inEnvironment(key: 'profile' | 'region'): string | undefined {
+  const { env } = process;
+  return key === 'profile'
+    ? env['AWS_DEFAULT_PROFILE'] || env['AWS_PROFILE']
+    : env['AWS_REGION'] || env['AWS_DEFAULT_REGION'];
 }
 
 interface Discovered {

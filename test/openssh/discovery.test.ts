@@ -391,9 +391,27 @@ describe('callers and regions', { timeout: 300_000 }, () => {
     const { stderr } = await writeConfig(machines, 'plain', '--region', 'eu-west-1');
     const blocks = world.file('ssh_config') ?? '';
     for (const name of ['near', 'far', 'plain']) assert.match(blocks, new RegExp(`^Host ${name} `, 'm'));
-    assert.match(stderr, /note: a login to far, plain does not use --region eu-west-1 by itself\n/);
+    assert.match(
+      stderr,
+      /note: a login to far, plain does not use --region eu-west-1, and an ssh-config without it/,
+    );
     assert.match(stderr, /hint: to have it used: \[vm\.far\] with region = "eu-west-1" in ssh\.toml\n/);
     assert.doesNotMatch((await writeConfig(machines)).stderr, /does not use/);
+  });
+
+  test('ssh-config with --region leaves the block of a VM whose name another region has too', async (context) => {
+    const machines = await makeMachines([], {}, { emptyAccount: true });
+    context.after(() => machines.end());
+    const { world } = machines;
+    machines.show({ tags: { Name: 'web' } });
+    await writeConfig(machines, 'web');
+    const before = world.file('ssh_config') ?? '';
+    assert.match(before, /^Host web mint-web$/m);
+    machines.show({ region: 'eu-west-1', tags: { Name: 'Web' } });
+    await writeConfig(machines, '--region', 'eu-west-1');
+    assert.equal(world.file('ssh_config'), before);
+    await writeConfig(machines, 'web', '--region', 'eu-west-1');
+    assert.match(world.file('ssh_config') ?? '', /^Host web Web /m);
   });
 
   test('ssh-config names a misspelt --profile, and refuses a --region that is none', async (context) => {
