@@ -47,7 +47,8 @@ export async function endNow(id: string, options: ReaperOptions): Promise<void> 
     const ending = endingOf(options, 'debug-ended', 'debug end');
     const isNoticed = !isRequested || lease.destroy.kind === 'terminate';
     const beforeClosing = async () => {
-      if (!isNoticed) await isClosed(store, lease, begun + noticeMs);
+      // The VM is destroyed by now, so a store that cannot be read does not keep the lease from being closed.
+      if (!isNoticed) await isClosed(store, lease, begun + noticeMs).catch(() => {});
     };
     return await endLease(lease, { ...ending, beforeClosing });
   }
