@@ -4,7 +4,10 @@ import { isDirect } from '../vms/candidates.ts';
 import type { AgentContext } from './context.ts';
 import type { Credential, CredentialContext, Login } from './credentials/credential.ts';
 
-/** Records a login after its first signature has gone out, so that the client does not wait for it. */
+/**
+ * Records a login after a signature has gone out, so that the client does not wait for it. A client that signs without
+ * asking first may have a second key sign: then the login has two records, and the last one has the key that counts.
+ */
 export function recordLogin(context: CredentialContext, login: Login, credential: Credential): void {
   const { fingerprint, requestId } = credential;
   setImmediate(() => {

@@ -133,7 +133,7 @@ export async function runAgent(paths: Paths, hooks: AgentHooks): Promise<boolean
   log(`mint-ssh ${version} runs`);
   hooks.ready();
   // The proxy that has started the agent connects only now; most logins need this part for their push.
-  if (hooks.isAwaited) setImmediate(() => void import('../aws/push-sdk.ts'));
+  if (hooks.isAwaited) setImmediate(() => import('../aws/push-sdk.ts').catch(() => {}));
   // The proxy that has started the agent comes first: opening a socket for each VM takes longer than a reply.
   const prepare = setTimeout(() => void vms.prepare(), hooks.isAwaited ? prepareDelayMs : 0);
 

@@ -255,12 +255,15 @@ export class ConnectionCredential {
     return this.#signed.has(publicKey.toString('base64'));
   }
 
-  /** The last key is asked for only where the VM has refused the ones before. */
+  /**
+   * The client has asked for the last key: it was refused the ones before, or the VM wants two keys, which counts as a
+   * refusal too and makes the next login offer both again.
+   */
   #noteFallback(): void {
     const { name } = this.#login.vm;
     this.#current.recordRefusal?.();
     this.#login.tell(
-      `${name} did not accept the managed key of its KeyName; logged in through EC2 Instance Connect instead`,
+      `${name} asked for another key than the managed key of its KeyName: used the one pushed through EC2 Instance Connect`,
     );
   }
 

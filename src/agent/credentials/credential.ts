@@ -88,7 +88,7 @@ export interface Credential {
   authorize(): Promise<number | undefined>;
   /** The login has ended or will not be made: no key is kept for it. */
   release(): void;
-  /** The first signature of the connection has been made. */
+  /** The key has signed for the login. */
   recordUse(): void;
   /** The VM refused the key. */
   recordRefusal?(): void;
