@@ -11,6 +11,8 @@ export const windows: System = {
     'HOME',
     'TZ',
     'USERPROFILE',
+    // Wine has the user's name there, and userInfo() fails without it.
+    'WINEUSERNAME',
     'SYSTEMROOT',
     'SYSTEMDRIVE',
     'PATHEXT',
