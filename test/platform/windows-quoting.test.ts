@@ -96,7 +96,7 @@ test('names the user’s own agent directly if they have set it', (context) => {
   const lines = (usersAgent: string | undefined, given = vm) =>
     renderSshConfig([{ vm: given, forwardAgent: false }], { ...options, usersAgent })
       .split('\n')
-      .filter((line) => line.includes('ForwardAgent'))
+      .filter((line) => /^ *ForwardAgent/.test(line))
       .map((line) => line.trim());
   assert.deepEqual(lines(undefined), ['ForwardAgent no', 'ForwardAgent "//./pipe/mine"']);
   const plain = settings.named('dev');
